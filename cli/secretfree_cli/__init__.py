@@ -1,0 +1,1 @@
+"""The operator command line, the device simulator and the local cloud."""

@@ -1,0 +1,1 @@
+"""SecretFree runtime: rules, AWS adapters and Lambda handlers."""

@@ -1,0 +1,1 @@
+"""Ports of the rules, implemented on boto3."""
