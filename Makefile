@@ -1,0 +1,78 @@
+# Everything from a fresh clone: Python 3.11+ (with venv), Node 20+ and make are all that is needed beforehand.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export npm_config_loglevel := error
+
+.PHONY: help setup demo test lint typecheck test-fast test-packaging test-e2e coverage lock clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
+
+setup: .venv/.ready .venv-checkov/.ready node_modules/.ready ## Install the locked tools into this folder
+
+demo: .venv/.ready node_modules/.ready ## Deploy to a local cloud, provision devices, see clones refused
+	@$(BIN)/secretfree demo $(DEMO_ARGS)
+
+test: setup lint typecheck test-fast coverage test-packaging test-e2e ## Everything that CI runs
+
+lint: .venv/.ready ## Style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+typecheck: .venv/.ready ## mypy --strict
+	$(BIN)/mypy
+	$(BIN)/mypy tests/cdk/typing_api.py
+
+test-fast: setup ## Unit and construct tests, in seconds, with coverage recorded
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -m "not e2e and not packaging" tests/lambda_src tests/cdk tests/cli
+
+coverage: .venv/.ready ## The gate: 95 % of lambda_src and cdk
+	$(BIN)/coverage combine -q --keep
+	$(BIN)/coverage report
+
+test-packaging: setup ## The built wheel in fresh virtual environments
+	$(BIN)/python -m pytest -m packaging tests
+
+test-e2e: setup ## The local cloud end to end
+	$(BIN)/python -m pytest -m e2e tests/e2e
+
+lock: .venv/.ready ## Renew the hash-locked requirement files
+	@set -- $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate; \
+	  "$$@" --all-extras pyproject.toml -o requirements/dev.txt; \
+	  "$$@" requirements/bootstrap.in -o requirements/bootstrap.txt; \
+	  "$$@" requirements/checkov.in -o requirements/checkov.txt; \
+	  "$$@" cdk/cdk_iot_secretfree/requirements/runtime.in -o cdk/cdk_iot_secretfree/requirements/runtime.txt
+
+clean: ## Stop the local cloud and remove what was installed and built here
+	@if [ -x $(BIN)/secretfree ]; then $(BIN)/secretfree local down || true; fi
+	rm -rf .venv .venv-checkov node_modules .local cdk.out build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/.ready: requirements/bootstrap.txt requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@echo "Installing the Python tools into .venv ..."
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -q --require-hashes -r requirements/bootstrap.txt
+	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements/dev.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+# checkov wants older libraries than the rest does: it lives apart.
+.venv-checkov/.ready: requirements/checkov.txt .venv/.ready
+	@echo "Installing checkov into .venv-checkov ..."
+	@[ -x .venv-checkov/bin/python ] || $(PYTHON) -m venv .venv-checkov
+	@$(BIN)/uv pip sync -q --python .venv-checkov/bin/python --require-hashes requirements/checkov.txt
+	@touch $@
+
+node_modules/.ready: package.json package-lock.json
+	@command -v npm >/dev/null || { echo "Node.js 20 or newer with npm is needed" >&2; exit 1; }
+	@echo "Installing the CDK CLI into node_modules ..."
+	@npm ci --no-audit --no-fund >/dev/null
+	@touch $@
