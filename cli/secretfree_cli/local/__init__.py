@@ -1,0 +1,1 @@
+"""The local cloud: AWS's emulators on loopback, started, filled with the real stack, and stopped."""

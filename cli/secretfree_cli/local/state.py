@@ -1,0 +1,177 @@
+"""The state folder `.local/` of a project: where the local cloud's record, logs, keys and data lie, owner-only."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from secretfree_cli.local.processes import ServerProcess
+from secretfree_cli.output import CliError, ExitCode
+
+FOLDER_NAME = ".local"
+PROJECT_VARIABLE = "SECRETFREE_PROJECT"
+_RECORD_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class CloudRecord:
+    """What a running local cloud is: addresses, certificates, processes. Written by `up`, read by every command."""
+
+    endpoint_url: str
+    private_ca_endpoint_url: str
+    region: str
+    account: str
+    access_key_id: str
+    secret_access_key: str
+    mqtt_host: str
+    mqtt_port: int
+    broker_ca: str
+    """Path of the PEM that the MQTT broker's certificate chains to."""
+    ca_certificate: str
+    """Path of the PEM of the Private CA that signs devices."""
+    authority_arn: str
+    processes: tuple[ServerProcess, ...]
+    stack_name: str | None = None
+    """The stack that commands mean when they name none: the first deployed."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether every server of it runs."""
+        return all(process.is_running for process in self.processes)
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that point any AWS SDK, the CDK CLI or the AWS CLI at this cloud."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ENDPOINT_URL_S3": self.endpoint_url,
+            "AWS_ENDPOINT_URL_ACM_PCA": self.private_ca_endpoint_url,
+            "AWS_ACCESS_KEY_ID": self.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+        }
+
+
+@dataclass(frozen=True)
+class StateFolder:
+    """The paths below one project's `.local/`, and the record in it."""
+
+    project: Path
+
+    @property
+    def root(self) -> Path:
+        """The folder itself."""
+        return self.project / FOLDER_NAME
+
+    @property
+    def logs(self) -> Path:
+        """One file per server, and the CDK CLI's."""
+        return self.root / "logs"
+
+    @property
+    def data(self) -> Path:
+        """What the emulators keep between `down` and `up`."""
+        return self.root / "data"
+
+    @property
+    def certificates(self) -> Path:
+        """The PEM files that clients need to trust the local cloud."""
+        return self.root / "certificates"
+
+    @property
+    def scratch(self) -> Path:
+        """The servers' temporary folder, emptied by `down`."""
+        return self.root / "tmp"
+
+    @property
+    def _record(self) -> Path:
+        return self.root / "cloud.json"
+
+    def create(self) -> None:
+        """Make the folders, readable by their owner only: CA keys lie in them."""
+        for folder in (self.root, self.logs, self.data, self.certificates, self.scratch):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.root.chmod(0o700)
+
+    def read(self) -> CloudRecord | None:
+        """Return the record of the last `up`, or None; whether it still runs is the record's `is_up`."""
+        try:
+            document = json.loads(self._record.read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise CliError(f"{self._record} cannot be read: {error}", hint="`secretfree local down`") from error
+        if document.pop("format", None) != _RECORD_FORMAT:
+            raise CliError(f"{self._record} was written by another version", hint="remove the folder .local and retry")
+        processes = tuple(ServerProcess(**process) for process in document.pop("processes"))
+        return CloudRecord(processes=processes, **document)
+
+    def write(self, record: CloudRecord) -> None:
+        """Replace the record in one step, so that a reader sees the old one or the new one."""
+        document = {"format": _RECORD_FORMAT, **asdict(record)}
+        write_private_file(self._record, json.dumps(document, indent=2) + "\n")
+
+    def set_stack_name(self, name: str) -> CloudRecord:
+        """Make `name` the stack that commands mean when they name none."""
+        record = replace(self.require_up(), stack_name=name)
+        self.write(record)
+        return record
+
+    def forget(self) -> None:
+        """Remove the record; data and logs stay."""
+        self._record.unlink(missing_ok=True)
+
+    def require_up(self) -> CloudRecord:
+        """Return the running cloud's record, or fail with exit code 4."""
+        record = self.read()
+        if record is None or not record.is_up:
+            raise CliError(
+                f"no local cloud is up in {self.project}", hint="`secretfree local up`", exit_code=ExitCode.NOT_FOUND
+            )
+        return record
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the project's lock, so that two `up`, or `up` and `down`, never interleave; wait for nobody."""
+        self.create()
+        descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise CliError(
+                    f"another `secretfree local` command is at work in {self.project}", hint="wait for it, then retry"
+                ) from error
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def find_project(start: Path | None = None, *, environment: Mapping[str, str] | None = None) -> Path:
+    """Return the project that a command run in `start` belongs to.
+
+    `SECRETFREE_PROJECT` names it outright. Else it is the nearest folder upwards with a state folder's record, or a
+    CDK app (`cdk.json`), or `start` itself.
+    """
+    named = (os.environ if environment is None else environment).get(PROJECT_VARIABLE)
+    if named:
+        return Path(named).resolve()
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / FOLDER_NAME / "cloud.json").is_file() or (folder / "cdk.json").is_file():
+            return folder
+    return here
+
+
+def write_private_file(path: Path, text: str) -> None:
+    """Write a file of mode 0600 in one step: complete or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    temporary.replace(path)

@@ -1,0 +1,119 @@
+"""How the command line speaks: prose for people on stderr, results on stdout, JSON for machines, and exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import date, datetime
+from enum import Enum, IntEnum
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+
+class ExitCode(IntEnum):
+    """What the shell sees. 1 and 2 are click's own; the others tell a script apart what it may do next."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    PARTLY_REFUSED = 3
+    """Some rows or devices were taken and some were not; the report names each."""
+    NOT_FOUND = 4
+    """What was asked for does not exist: no such device, stack or table, or no local cloud is up."""
+    REFUSED = 5
+    """The cloud answered and said no: a policy, a 403, a failed check."""
+
+
+class CliError(click.ClickException):
+    """A failure that the operator can act on: `message` says what happened, `hint` what to do about it."""
+
+    def __init__(self, message: str, *, hint: str | None = None, exit_code: ExitCode = ExitCode.FAILURE) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.exit_code = int(exit_code)  # type: ignore[misc]  # click reads it from the instance
+
+    def show(self, file: Any = None) -> None:
+        """Print `error:` and the hint to stderr, wrapped nowhere, so that paths and ARNs can be copied."""
+        stream = file or sys.stderr
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {self.message}", file=stream)
+        if self.hint:
+            click.echo(f"{click.style('hint:', fg='yellow')} {self.hint}", file=stream)
+
+
+def stderr() -> Console:
+    """Return the console for progress and prose: it never mixes with what a pipe reads.
+
+    Made at each call, so that a stream that was replaced (a test, a redirect) is the one written to.
+    """
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def stdout() -> Console:
+    """Return the console for results meant for people, such as tables."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def note(message: str) -> None:
+    """Tell the person what is going on, on stderr."""
+    click.echo(message, err=True)
+
+
+def emit(value: str) -> None:
+    """Write one result on stdout as it is, for pipes: a URL, a PEM, an id."""
+    click.echo(value)
+
+
+def emit_json(document: object) -> None:
+    """Write one JSON document on stdout, indented, keys in the order given.
+
+    Dataclasses become objects, enums their values, paths and dates strings; anything else unknown is a TypeError.
+    """
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=_encode))
+
+
+def emit_json_line(document: object) -> None:
+    """Write one JSON document on one line of stdout: JSON Lines, for streams of rows."""
+    click.echo(json.dumps(document, separators=(",", ":"), ensure_ascii=False, default=_encode))
+
+
+def emit_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
+    """Write a table for people on stdout; cells are shown as text and never read as markup."""
+    table = Table(title=title, box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(click.unstyle("" if cell is None else str(cell)).replace("[", r"\[") for cell in row))
+    stdout().print(table)
+
+
+def emit_fields(fields: Mapping[str, object]) -> None:
+    """Write `name  value` lines on stdout, values aligned, absent ones left out."""
+    shown = {name: value for name, value in fields.items() if value is not None}
+    width = max((len(name) for name in shown), default=0)
+    for name, value in shown.items():
+        click.echo(f"{name:<{width}}  {value}")
+
+
+def json_option(function: Any) -> Any:
+    """Add `--json` to a command; it arrives as the keyword `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Write one JSON document to stdout, for machines.")(
+        function
+    )
+
+
+def _encode(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"cannot write {type(value).__name__} as JSON")
