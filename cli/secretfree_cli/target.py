@@ -47,6 +47,8 @@ class Target:
     ca_certificate: Path | None = None
     """PEM of the Private CA that signs devices, where it lies on this machine."""
     authority_arn: str | None = None
+    product: str | None = None
+    """The product line's name: thing type, and the topics' first level in the least-privilege policy."""
     match_policy: str | None = None
     """Name of the stack's `secretfree.authorization.MatchPolicy`."""
     device_profile: str | None = None
@@ -147,6 +149,7 @@ def local_target(record: CloudRecord, *, stack: str | None = None, table: str | 
         ledger_table=outputs.get("LedgerTable"),
         url=local_api_url(_required(outputs, "ProvisioningUrl", name), record.endpoint_url),
         iot_endpoint=outputs.get("IotEndpoint"),
+        product=outputs.get("Product"),
         match_policy=outputs.get("MatchPolicy"),
         device_profile=outputs.get("DeviceProfile"),
     )
@@ -168,6 +171,20 @@ def local_api_url(deployed: str, endpoint_url: str) -> str:
 def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose a target to a click command; it gets the resolved one as the keyword `target`."""
 
+    @target_finder_options
+    @functools.wraps(function)
+    def with_target(*args: Any, find_target: Callable[[], Target], **kwargs: Any) -> Any:
+        return function(*args, target=find_target(), **kwargs)
+
+    return with_target
+
+
+def target_finder_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the same options to a command that can do without a target; it gets a function as the keyword `find_target`.
+
+    Nothing is looked up, and no credentials are needed, until that is called.
+    """
+
     @click.option("--local", is_flag=True, help="The local cloud of this project (`secretfree local up`).")
     @click.option("--stack", metavar="NAME", help=f"CloudFormation stack of the product.  [default: {DEFAULT_STACK}]")
     @click.option("--table", metavar="NAME", help="A registry table alone, of any stack or none.")
@@ -175,7 +192,7 @@ def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--profile", metavar="NAME", help="Profile of the AWS configuration.")
     @click.option("--endpoint-url", metavar="URL", help="Where AWS's APIs answer, if not at AWS.")
     @functools.wraps(function)
-    def with_target(
+    def with_finder(
         *args: Any,
         local: bool,
         stack: str | None,
@@ -185,13 +202,16 @@ def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
         endpoint_url: str | None,
         **kwargs: Any,
     ) -> Any:
-        target = resolve_target(
-            local=local, stack=stack, table=table, region=region, profile=profile, endpoint_url=endpoint_url
-        )
-        _announce(target)
-        return function(*args, target=target, **kwargs)
+        def find_target() -> Target:
+            target = resolve_target(
+                local=local, stack=stack, table=table, region=region, profile=profile, endpoint_url=endpoint_url
+            )
+            _announce(target)
+            return target
 
-    return with_target
+        return function(*args, find_target=find_target, **kwargs)
+
+    return with_finder
 
 
 def _account_target(
@@ -218,6 +238,7 @@ def _account_target(
         iot_endpoint=iot_endpoint,
         mqtt_host=iot_endpoint,
         authority_arn=outputs.get("AuthorityArn"),
+        product=outputs.get("Product"),
         match_policy=outputs.get("MatchPolicy"),
         device_profile=outputs.get("DeviceProfile"),
     )
