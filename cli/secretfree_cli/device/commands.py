@@ -1,0 +1,283 @@
+"""`secretfree device`: be a device, from this machine, with nothing but its key and what the cloud gave it for that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from secretfree.errors import SecretFreeError
+
+from secretfree_cli.device.keys import KeyType
+from secretfree_cli.device.mqtt import MQTT_TLS_PORT, Broker, DeviceConnection, MqttError, MqttRefusedError
+from secretfree_cli.device.provisioning import (
+    Identity,
+    IssuerPath,
+    Patience,
+    ProvisioningClient,
+    ProvisioningError,
+    ProvisioningRefusedError,
+)
+from secretfree_cli.device.simulator import Firmware, SimulatedDevice
+from secretfree_cli.output import CliError, ExitCode, emit, emit_fields, emit_json, emit_json_line, json_option, note
+from secretfree_cli.target import Target, target_finder_options
+
+_ISSUERS = {"private-ca": IssuerPath.PRIVATE_CA, "iot-core": IssuerPath.IOT_CORE}
+
+_directory_option = click.option(
+    "--dir",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("devices"),
+    show_default=True,
+    help="Folder of the simulated devices, one folder for each in it.",
+)
+
+
+@click.group()
+def device() -> None:
+    """Be a device: make a key, provision, connect, publish.
+
+    What a device does needs its key alone; no AWS credentials are used but to find the stack's addresses.
+    """
+
+
+@device.command()
+@click.argument("device_id")
+@click.option(
+    "--key-type",
+    type=click.Choice([key_type.value for key_type in KeyType]),
+    default=KeyType.EC_P256.value,
+    show_default=True,
+    help="Kind of the device's key.",
+)
+@click.option(
+    "--profile",
+    "firmware",
+    type=click.Choice([firmware.value for firmware in Firmware]),
+    default=Firmware.STANDARD.value,
+    show_default=True,
+    help="Whose habits the device has when it writes its CSR.",
+)
+@_directory_option
+@json_option
+def new(*, device_id: str, key_type: str, firmware: str, directory: Path, as_json: bool) -> None:
+    """Make a device: a folder of its own with a key (0600), and the public key to enrol beside it."""
+    try:
+        made = SimulatedDevice.create_in(directory, device_id, key_type=KeyType(key_type), firmware=Firmware(firmware))
+    except SecretFreeError as error:
+        raise click.BadParameter(error.detail, param_hint="DEVICE_ID") from error
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--key-type") from error
+    except FileExistsError as error:
+        raise CliError(
+            f"device {device_id} exists already in {directory}",
+            hint="its key is its identity and is never replaced; take another id, or remove its folder yourself",
+        ) from error
+    if as_json:
+        emit_json(
+            {
+                "deviceId": str(made.device_id),
+                "keyType": made.key_type,
+                "profile": made.firmware,
+                "folder": made.folder,
+                "publicKey": made.public_key_file,
+            }
+        )
+        return
+    note(f"made device {made.device_id} ({key_type}); its private key stays in {made.folder}")
+    note(f"next: secretfree enroll {made.device_id} --public-key {made.public_key_file}")
+    emit(str(made.public_key_file))
+
+
+@device.command()
+@click.argument("device_id")
+@_directory_option
+@click.option(
+    "--issuer",
+    type=click.Choice(list(_ISSUERS)),
+    default="private-ca",
+    show_default=True,
+    help="private-ca posts to /new, iot-core to /proto.",
+)
+@click.option("--url", metavar="URL", help="Base of the provisioning API; nothing is looked up then.")
+@click.option(
+    "--ca-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="PEM to trust the API's server by, instead of the system's roots.",
+)
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0, max=3600),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to go on asking while the service says 202, 429 or 503.",
+)
+@json_option
+@target_finder_options
+def provision(
+    *,
+    device_id: str,
+    directory: Path,
+    issuer: str,
+    url: str | None,
+    ca_file: Path | None,
+    wait: float,
+    find_target: Callable[[], Target],
+    as_json: bool,
+) -> None:
+    """Post a CSR as the device would, and keep the certificate that comes back."""
+    simulated = _existing(directory, device_id)
+    try:
+        client = ProvisioningClient(url or find_target().require_url(), ca_file=ca_file, patience=Patience(total=wait))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--url") from error
+    started = time.monotonic()
+    try:
+        identity = simulated.provision(client, _ISSUERS[issuer])
+    except ProvisioningRefusedError as error:
+        raise CliError(
+            f"device {simulated.device_id} was refused: {error}",
+            hint="the service never tells a device why; its log and the Denied metric do",
+            exit_code=ExitCode.REFUSED,
+        ) from error
+    except ProvisioningError as error:
+        raise CliError(str(error)) from error
+    note(f"provisioned in {time.monotonic() - started:.2f} s; kept in {simulated.folder}")
+    if as_json:
+        emit_json(_identity_document(simulated, identity))
+    else:
+        emit_fields(
+            {
+                "thing": identity.thing_name,
+                "certificate": identity.certificate_id,
+                "valid until": identity.not_after,
+                "endpoint": identity.endpoint,
+                "file": simulated.certificate_file,
+            }
+        )
+
+
+@device.command()
+@click.argument("device_id")
+@_directory_option
+@click.option("--topic", help="Topic to subscribe to and publish on.  [default: PRODUCT/THING/hello]")
+@click.option("--message", default="hello", show_default=True, help="What to publish.")
+@click.option(
+    "--listen",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Stay after the first message, and print what else arrives.",
+)
+@click.option("--broker", metavar="HOST[:PORT]", help="Broker to dial; nothing is looked up then.")
+@click.option(
+    "--broker-ca",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="PEM to trust that broker by, instead of the system's roots.",
+)
+@json_option
+@target_finder_options
+def connect(
+    *,
+    device_id: str,
+    directory: Path,
+    topic: str | None,
+    message: str,
+    listen: float,
+    broker: str | None,
+    broker_ca: Path | None,
+    find_target: Callable[[], Target],
+    as_json: bool,
+) -> None:
+    """Connect over MQTT with mutual TLS, subscribe, publish, and print what comes back.
+
+    Exits 5 where the broker or the policy refuses.
+    """
+    simulated = _existing(directory, device_id)
+    identity = simulated.identity
+    if identity is None:
+        raise CliError(
+            f"device {simulated.device_id} has no certificate yet",
+            hint=f"secretfree device provision {simulated.device_id} --dir {directory}",
+            exit_code=ExitCode.NOT_FOUND,
+        )
+    if broker is not None:
+        if topic is None:
+            raise click.UsageError("--broker looks nothing up, so the topic must be told: give --topic too")
+        destination = _dialled(broker, broker_ca, identity)
+    else:
+        target = find_target()
+        destination = broker_of(target, identity)
+        topic = topic or own_topic(target, identity)
+    try:
+        with simulated.connection(destination) as session:
+            note(f"connected to {destination.host}:{destination.port} as {identity.thing_name}")
+            session.subscribe(topic)
+            session.publish(topic, message)
+            _print_messages(session, listen=listen, as_json=as_json)
+    except MqttRefusedError as error:
+        raise CliError(
+            str(error), hint="the device's IoT policy says what it may do", exit_code=ExitCode.REFUSED
+        ) from error
+    except MqttError as error:
+        raise CliError(str(error)) from error
+
+
+def broker_of(target: Target, identity: Identity) -> Broker:
+    """Return the broker that the device finds behind its endpoint: IoT Core, or its local stand-in on loopback."""
+    host, _, _ = identity.endpoint.partition(":")
+    if target.is_local:
+        return Broker(target.mqtt_host or "127.0.0.1", target.mqtt_port, server_name=host, ca_file=target.broker_ca)
+    return Broker(host, MQTT_TLS_PORT)
+
+
+def own_topic(target: Target, identity: Identity, leaf: str = "hello") -> str:
+    """Return a topic that the least-privilege policy gives this device."""
+    if target.product is None:
+        raise click.UsageError("the stack has no output Product, so the topic must be told: give --topic")
+    return f"{target.product}/{identity.thing_name}/{leaf}"
+
+
+def _existing(directory: Path, device_id: str) -> SimulatedDevice:
+    try:
+        return SimulatedDevice.find_in(directory, device_id)
+    except FileNotFoundError as error:
+        raise CliError(
+            f"there is no device {device_id} in {directory}",
+            hint=f"secretfree device new {device_id} --dir {directory}",
+            exit_code=ExitCode.NOT_FOUND,
+        ) from error
+
+
+def _dialled(broker: str, broker_ca: Path | None, identity: Identity) -> Broker:
+    host, _, port = broker.partition(":")
+    if not host or (port and not port.isdecimal()):
+        raise click.BadParameter(f"{broker!r}; accepted is HOST or HOST:PORT", param_hint="--broker")
+    return Broker(
+        host,
+        int(port) if port else MQTT_TLS_PORT,
+        server_name=identity.endpoint.partition(":")[0],
+        ca_file=broker_ca,
+    )
+
+
+def _print_messages(session: DeviceConnection, *, listen: float, as_json: bool) -> None:
+    message = session.receive(timeout=10.0)
+    if message is None:
+        raise MqttError("the message published did not come back within 10 s")
+    until = time.monotonic() + listen
+    while message is not None:
+        text = message.payload.decode("utf-8", errors="replace")
+        if as_json:
+            emit_json_line({"topic": message.topic, "payload": text})
+        else:
+            emit(f"{message.topic}  {text}")
+        message = session.receive(timeout=max(until - time.monotonic(), 0.0)) if listen else None
+
+
+def _identity_document(simulated: SimulatedDevice, identity: Identity) -> dict[str, object]:
+    return {"deviceId": str(simulated.device_id), **asdict(identity), "certificateFile": simulated.certificate_file}

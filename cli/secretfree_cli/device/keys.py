@@ -1,0 +1,71 @@
+"""The key pair that a device is born with: made here, kept in one file that only its owner can read, never sent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+
+OWNER_ONLY_FILE = 0o600
+OWNER_ONLY_FOLDER = 0o700
+
+
+class KeyType(StrEnum):
+    """The kinds of key that a simulated device can be made with, each one that the cloud's allow-list takes."""
+
+    EC_P256 = "ec-p256"
+    EC_P384 = "ec-p384"
+    EC_P521 = "ec-p521"
+    RSA_2048 = "rsa-2048"
+    RSA_3072 = "rsa-3072"
+
+
+_GENERATORS: Mapping[KeyType, Callable[[], PrivateKey]] = MappingProxyType(
+    {
+        KeyType.EC_P256: lambda: ec.generate_private_key(ec.SECP256R1()),
+        KeyType.EC_P384: lambda: ec.generate_private_key(ec.SECP384R1()),
+        KeyType.EC_P521: lambda: ec.generate_private_key(ec.SECP521R1()),
+        KeyType.RSA_2048: lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048),
+        KeyType.RSA_3072: lambda: rsa.generate_private_key(public_exponent=65537, key_size=3072),
+    }
+)
+
+
+def generate(key_type: KeyType) -> PrivateKey:
+    """Make a new private key of that type."""
+    return _GENERATORS[key_type]()
+
+
+def write_private_key(path: Path, key: PrivateKey) -> None:
+    """Write the key as unencrypted PKCS#8 PEM into a new file that is 0600 from its first byte on.
+
+    Raises FileExistsError rather than replace a key: a device whose key is gone cannot be provisioned again.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY_FILE)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+
+
+def read_private_key(path: Path) -> PrivateKey:
+    """Read what `write_private_key` wrote. Raises ValueError for a key that no device of ours has."""
+    key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
+        raise ValueError(f"{path} holds a {type(key).__name__}; accepted are RSA and elliptic-curve keys")  # noqa: TRY004 - a file's content, not an argument's type
+    return key
+
+
+def public_key_pem(key: PublicKey) -> str:
+    """Return the SubjectPublicKeyInfo as PEM: what a factory hands over for enrolment."""
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode("ascii")

@@ -1,0 +1,241 @@
+"""The device's HTTP exchange: post the CSR, obey Retry-After, take the certificate or the refusal."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import random
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+HTTP_OK = 200
+_RETRYABLE = frozenset({202, 429, 503})
+_MAXIMUM_ANSWER_BYTES = 256 * 1024
+"""A chain of a few certificates is some 10 KB; a device's memory is bounded, and so is this."""
+
+
+class IssuerPath(StrEnum):
+    """Which authority is asked, by the last segment of the path."""
+
+    PRIVATE_CA = "new"
+    IOT_CORE = "proto"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP response, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds to wait before asking again, or None where the server named none (RFC 9110, section 10.2.3).
+
+        The wire contract has whole seconds only; a date or garbage counts as absent.
+        """
+        value = self.headers.get("retry-after", "")
+        return float(value) if value.isascii() and value.isdigit() else None
+
+    @property
+    def problem_code(self) -> str | None:
+        """`code` of a problem document (RFC 9457), or None for any other body."""
+        with contextlib.suppress(ValueError):
+            document = json.loads(self.body)
+            if isinstance(document, dict) and isinstance(document.get("code"), str):
+                return str(document["code"])
+        return None
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a device has after it was provisioned: public, all of it."""
+
+    certificate_pem: str
+    chain_pem: str | None
+    """Issuer first; None from IoT Core's own CA."""
+    endpoint: str
+    thing_name: str
+    certificate_id: str
+    not_after: str
+    """RFC 3339, UTC."""
+
+
+class ProvisioningError(Exception):
+    """No certificate, and the reason."""
+
+
+class ProvisioningRefusedError(ProvisioningError):
+    """The service said no, and will say no again: 4xx, or an answer outside the wire contract."""
+
+    def __init__(self, message: str, answer: Answer) -> None:
+        super().__init__(message)
+        self.answer = answer
+
+
+class ProvisioningUnavailableError(ProvisioningError):
+    """The service could not be reached, or was not ready, within the time that the device was willing to wait."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a device tries. All in seconds."""
+
+    total: float = 60.0
+    first_pause: float = 1.0
+    """Pause after the first failure where the server names none; doubled at each further one."""
+    longest_pause: float = 20.0
+    spread: float = 0.5
+    """Share of a pause that is added at random, so that a fleet that was refused together does not return together."""
+
+    def pause(self, attempt: int, retry_after: float | None, uniform: Callable[[float, float], float]) -> float:
+        """Return the pause after the given attempt (1 is the first), never shorter than what the server asked for."""
+        asked = retry_after if retry_after is not None else 0.0
+        own = min(self.first_pause * 2 ** min(attempt - 1, 16), self.longest_pause)
+        base = max(asked, 0.1) if retry_after is not None else own
+        return base + uniform(0.0, base * self.spread)
+
+
+@dataclass(frozen=True)
+class ProvisioningClient:
+    """Talks to one provisioning API. Opens a connection per request, as a device that just booted does."""
+
+    base_url: str
+    """What the stack's output `ProvisioningUrl` says: `/new` and `/proto` are below it."""
+    ca_file: Path | None = None
+    """PEM to trust the server by; None means the system's roots."""
+    timeout: float = 35.0
+    """Seconds for one exchange; API Gateway itself gives up after 29."""
+    patience: Patience = field(default_factory=Patience)
+    sleep: Callable[[float], None] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
+    uniform: Callable[[float, float], float] = random.SystemRandom().uniform
+
+    def __post_init__(self) -> None:
+        _checked_url(self.base_url)
+
+    def provision(self, issuer: IssuerPath, signing_request: Callable[[], bytes]) -> Identity:
+        """Ask until there is a certificate, the service refuses, or patience ends.
+
+        `signing_request` is called at each attempt, as a device makes its CSR anew at each boot.
+
+        Raises: ProvisioningRefusedError, ProvisioningUnavailableError.
+        """
+        deadline = self.monotonic() + self.patience.total
+        attempt = 0
+        while True:
+            attempt += 1
+            retry_after: float | None = None
+            try:
+                answer = self.post(issuer, signing_request())
+            except ssl.SSLCertVerificationError as error:
+                # Trying again would not make an impostor genuine.
+                raise ProvisioningUnavailableError(
+                    f"the certificate of {self.base_url} could not be verified: {error.verify_message}"
+                ) from error
+            except (OSError, http.client.HTTPException) as error:
+                trouble = f"{type(error).__name__}: {error}"
+            else:
+                if answer.status == HTTP_OK:
+                    return identity_of(answer)
+                if answer.status not in _RETRYABLE:
+                    raise ProvisioningRefusedError(_refusal(answer), answer)
+                trouble = f"answered {answer.status}"
+                retry_after = answer.retry_after
+            pause = self.patience.pause(attempt, retry_after, self.uniform)
+            if self.monotonic() + pause > deadline:
+                raise ProvisioningUnavailableError(
+                    f"no certificate after {attempt} attempts within {self.patience.total:g} s; the last one: {trouble}"
+                )
+            self.sleep(pause)
+
+    def post(self, issuer: IssuerPath, signing_request: bytes, *, accept: str = "application/json") -> Answer:
+        """Send one request with one `device-csr` header and return the answer, whatever it is.
+
+        Raises: OSError (ssl.SSLError is one) and http.client.HTTPException where there was no answer.
+        """
+        headers = {
+            "device-csr": base64.b64encode(signing_request).decode("ascii"),
+            "accept": accept,
+            "content-length": "0",
+        }
+        return self._exchange(issuer, headers)
+
+    def _exchange(self, issuer: IssuerPath, headers: Mapping[str, str]) -> Answer:
+        url = _checked_url(self.base_url)
+        connection = self._connection(url)
+        try:
+            connection.request("POST", f"{url.path.rstrip('/')}/{issuer.value}", headers=dict(headers))
+            response = connection.getresponse()
+            body = response.read(_MAXIMUM_ANSWER_BYTES + 1)
+            if len(body) > _MAXIMUM_ANSWER_BYTES:
+                raise http.client.HTTPException(f"the answer is longer than {_MAXIMUM_ANSWER_BYTES} bytes")
+            return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
+        finally:
+            connection.close()
+
+    def _connection(self, url: SplitResult) -> http.client.HTTPConnection:
+        host = url.hostname or ""
+        if url.scheme == "http":
+            return http.client.HTTPConnection(host, url.port, timeout=self.timeout)
+        context = ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return http.client.HTTPSConnection(host, url.port, timeout=self.timeout, context=context)
+
+
+def identity_of(answer: Answer) -> Identity:
+    """Read a 200's JSON (the wire contract). Raises ProvisioningRefusedError where a field is missing."""
+    try:
+        document = json.loads(answer.body)
+        chain = document.get("certificateChain")
+        return Identity(
+            certificate_pem=_text(document, "certificate"),
+            chain_pem=chain if isinstance(chain, str) else None,
+            endpoint=_text(document, "endpoint"),
+            thing_name=_text(document, "thingName"),
+            certificate_id=_text(document, "certificateId"),
+            not_after=_text(document, "notAfter"),
+        )
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ProvisioningRefusedError(f"a 200 that is not of the wire contract: {error}", answer) from error
+
+
+def _text(document: Mapping[str, object], name: str) -> str:
+    value = document.get(name)
+    if not isinstance(value, str) or not value:
+        raise KeyError(f"{name} is missing")
+    return value
+
+
+def _refusal(answer: Answer) -> str:
+    code = answer.problem_code
+    return f"the service answered {answer.status}" + (f", {code}" if code else "")
+
+
+def _checked_url(base_url: str) -> SplitResult:
+    """Return the parts of the URL. Plain HTTP is taken for loopback alone, where the local cloud is."""
+    url = urlsplit(base_url)
+    if url.scheme == "https" and url.hostname:
+        return url
+    if url.scheme == "http" and url.hostname and _is_loopback(url.hostname):
+        return url
+    raise ValueError(f"url is {base_url!r}; accepted are https://HOST/STAGE, and http:// for loopback alone")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

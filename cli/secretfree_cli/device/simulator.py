@@ -1,0 +1,218 @@
+"""A simulated device: one folder with a key that never leaves it, and what the cloud gave it for that key."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from secretfree.errors import SecretFreeError
+from secretfree.identity import DeviceId, normalise_udid
+
+from secretfree_cli.device import keys, signing_request
+from secretfree_cli.device.keys import KeyType
+from secretfree_cli.device.mqtt import Broker, DeviceConnection
+from secretfree_cli.device.provisioning import Identity, IssuerPath, ProvisioningClient, ProvisioningError
+
+PRIVATE_KEY_FILE = "device.key.pem"
+PUBLIC_KEY_FILE = "device.pub.pem"
+CERTIFICATE_FILE = "certificate.pem"
+CHAIN_FILE = "chain.pem"
+_DESCRIPTION_FILE = "device.json"
+_IDENTITY_FILE = "identity.json"
+
+
+class Firmware(StrEnum):
+    """Whose habits the device has when it writes its CSR."""
+
+    STANDARD = "standard"
+    CC32XX = "cc32xx"
+
+
+@dataclass(frozen=True)
+class _CsrForm:
+    subject: Callable[[str], x509.Name]
+    encode: Callable[[bytes], bytes]
+    digest: hashes.HashAlgorithm | None
+    """None takes the one that fits the key."""
+
+
+_CSR_FORMS: Mapping[Firmware, _CsrForm] = MappingProxyType(
+    {
+        Firmware.STANDARD: _CsrForm(signing_request.standard_subject, signing_request.standard_pem, None),
+        # The CC32xx's network processor signs with SHA-1; proof of possession is all that the signature is used for.
+        Firmware.CC32XX: _CsrForm(signing_request.cc32xx_subject, signing_request.cc32xx_pem, hashes.SHA1()),  # noqa: S303
+    }
+)
+
+
+@dataclass(frozen=True)
+class SimulatedDevice:
+    """A device on this machine's disk. `create` makes one, `open` finds it again."""
+
+    folder: Path
+    device_id: DeviceId
+    key_type: KeyType
+    firmware: Firmware
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        device_id: str,
+        *,
+        key_type: KeyType = KeyType.EC_P256,
+        firmware: Firmware = Firmware.STANDARD,
+    ) -> SimulatedDevice:
+        """Make the folder (0700), the key (0600) and the public key beside it.
+
+        A CC32xx is named by its UDID in any of TI's spellings; its key is burnt in and P-256.
+
+        Raises: SecretFreeError for an id that such a device cannot have, ValueError for such a key type,
+            FileExistsError where a device is already.
+        """
+        if firmware is Firmware.CC32XX and key_type is not KeyType.EC_P256:
+            raise ValueError(f"key type is {key_type.value}; a CC32xx has a burnt-in key of type ec-p256")
+        identity = _identity(device_id, firmware)
+        folder.mkdir(mode=keys.OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
+        folder.chmod(keys.OWNER_ONLY_FOLDER)
+        key = keys.generate(key_type)
+        keys.write_private_key(folder / PRIVATE_KEY_FILE, key)
+        (folder / PUBLIC_KEY_FILE).write_text(keys.public_key_pem(key.public_key()))
+        _write_json(
+            folder / _DESCRIPTION_FILE,
+            {"deviceId": str(identity), "keyType": key_type.value, "firmware": firmware.value},
+        )
+        return cls(folder, identity, key_type, firmware)
+
+    @classmethod
+    def create_in(
+        cls,
+        directory: Path,
+        device_id: str,
+        *,
+        key_type: KeyType = KeyType.EC_P256,
+        firmware: Firmware = Firmware.STANDARD,
+    ) -> SimulatedDevice:
+        """Make a device in a folder of its own below `directory`, which git is told to leave alone: keys lie in it."""
+        name = _identity(device_id, firmware)
+        directory.mkdir(mode=keys.OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
+        ignore = directory / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+        return cls.create(directory / name, device_id, key_type=key_type, firmware=firmware)
+
+    @classmethod
+    def find_in(cls, directory: Path, device_id: str) -> SimulatedDevice:
+        """Find what `create_in` made, by the id in any spelling that `create_in` takes.
+
+        Raises: FileNotFoundError where there is none.
+        """
+        for firmware in Firmware:
+            with contextlib.suppress(SecretFreeError, FileNotFoundError):
+                return cls.open(directory / _identity(device_id, firmware))
+        raise FileNotFoundError(f"no device {device_id!a} in {directory}")
+
+    @classmethod
+    def open(cls, folder: Path) -> SimulatedDevice:
+        """Find the device that `create` made. Raises FileNotFoundError where there is none."""
+        description = json.loads((folder / _DESCRIPTION_FILE).read_text())
+        return cls(
+            folder,
+            DeviceId.parse(description["deviceId"]),
+            KeyType(description["keyType"]),
+            Firmware(description["firmware"]),
+        )
+
+    @property
+    def private_key(self) -> keys.PrivateKey:
+        """The key, read from its file at each use and kept nowhere else."""
+        return keys.read_private_key(self.folder / PRIVATE_KEY_FILE)
+
+    @property
+    def public_key_file(self) -> Path:
+        """PEM of the public key: what is enrolled."""
+        return self.folder / PUBLIC_KEY_FILE
+
+    @property
+    def public_key_pem(self) -> str:
+        """The public key as PEM."""
+        return self.public_key_file.read_text()
+
+    @property
+    def certificate_file(self) -> Path:
+        """PEM of the device's certificate, once it has one."""
+        return self.folder / CERTIFICATE_FILE
+
+    @property
+    def identity(self) -> Identity | None:
+        """What the cloud gave this device, or None before it was provisioned."""
+        path = self.folder / _IDENTITY_FILE
+        return Identity(**json.loads(path.read_text())) if path.exists() else None
+
+    def signing_request(self) -> bytes:
+        """Return a fresh CSR in the form that this firmware sends, before the header's base64."""
+        return self._signing_request(signer=self.private_key)
+
+    def forged_signing_request(self, forger: SimulatedDevice) -> bytes:
+        """Return a CSR with this device's id and public key, signed by another device's key.
+
+        What somebody can make who knows all that is public about a device; the cloud must refuse it.
+        """
+        return self._signing_request(signer=forger.private_key)
+
+    def provision(self, client: ProvisioningClient, issuer: IssuerPath = IssuerPath.PRIVATE_CA) -> Identity:
+        """Get a certificate and keep it. Raises ProvisioningError, as the client does."""
+        identity = client.provision(issuer, self.signing_request)
+        certificate = x509.load_pem_x509_certificate(identity.certificate_pem.encode())
+        if certificate.public_key() != self.private_key.public_key():
+            raise ProvisioningError("the certificate received is not for this device's key")
+        self.certificate_file.write_text(identity.certificate_pem)
+        chain = self.folder / CHAIN_FILE
+        if identity.chain_pem is None:
+            chain.unlink(missing_ok=True)
+        else:
+            chain.write_text(identity.chain_pem)
+        _write_json(self.folder / _IDENTITY_FILE, asdict(identity))
+        return identity
+
+    def connection(self, broker: Broker, *, client_id: str | None = None, timeout: float = 10.0) -> DeviceConnection:
+        """Return the MQTT session to enter with `with`. The client id is the thing's name, as the policy demands."""
+        identity = self.identity
+        if identity is None:
+            raise ValueError(f"device {self.device_id} has no certificate yet: provision it first")
+        return DeviceConnection(
+            broker,
+            client_id=client_id or identity.thing_name,
+            certificate=self.certificate_file,
+            private_key=self.folder / PRIVATE_KEY_FILE,
+            timeout=timeout,
+        )
+
+    def _signing_request(self, signer: keys.PrivateKey) -> bytes:
+        form = _CSR_FORMS[self.firmware]
+        return form.encode(
+            signing_request.certification_request(
+                subject=form.subject(str(self.device_id)),
+                public_key=self.private_key.public_key(),
+                signer=signer,
+                digest=form.digest,
+            )
+        )
+
+
+def _identity(device_id: str, firmware: Firmware) -> DeviceId:
+    return normalise_udid(device_id) if firmware is Firmware.CC32XX else DeviceId.parse(device_id)
+
+
+def _write_json(path: Path, document: Mapping[str, object]) -> None:
+    """Replace the file whole, so that an interrupted write leaves the one before."""
+    draft = path.with_suffix(".tmp")
+    draft.write_text(json.dumps(document, indent=2) + "\n")
+    draft.replace(path)
