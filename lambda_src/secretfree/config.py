@@ -1,0 +1,232 @@
+"""The functions' configuration: parsed once, from environment variables that the construct sets."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum, StrEnum
+from typing import Final, Self, TypeVar
+
+from secretfree.authorization import MatchPolicy
+from secretfree.profile import DeviceProfile
+from secretfree.telemetry import LogLevel
+
+_Choice = TypeVar("_Choice", bound=Enum)
+
+
+class ConfigurationError(Exception):
+    """An environment variable that is missing or not of its form. The message names it and what is accepted."""
+
+
+class IssuerKind(StrEnum):
+    """The two issuers: AWS Private CA (`/new`) and AWS IoT Core's own CA (`/proto`)."""
+
+    PRIVATE_CA = "private-ca"
+    IOT_CORE = "iot-core"
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionConfig:
+    """What every function has."""
+
+    product: str
+    device_profile: DeviceProfile
+    log_level: LogLevel
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Raises ConfigurationError."""
+        return cls(**_function_settings(environment))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizerConfig:
+    """The authorizer's; `ledger_table` is set where MatchPolicy.UDID needs it, and only there."""
+
+    product: str
+    device_profile: DeviceProfile
+    log_level: LogLevel
+    registry_table: str
+    registry_key_index: str
+    match: MatchPolicy
+    ledger_table: str | None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Raises ConfigurationError."""
+        match = _choice(environment, "SECRETFREE_MATCH_POLICY", MatchPolicy)
+        return cls(
+            **_function_settings(environment),  # type: ignore[arg-type]
+            registry_table=_text(environment, "SECRETFREE_REGISTRY_TABLE"),
+            registry_key_index=_text(environment, "SECRETFREE_REGISTRY_KEY_INDEX"),
+            match=match,
+            ledger_table=_text(environment, "SECRETFREE_LEDGER_TABLE") if match is MatchPolicy.UDID else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectConfig:
+    """The parts of a certificate's subject that policy gives beside the CN; `country` is ISO 3166 alpha-2."""
+
+    organization: str | None = None
+    organizational_unit: str | None = None
+    country: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateCaConfig:
+    """The private CA's; `registered` says whether IoT Core knows the CA (RegisterCertificate, or ...WithoutCA)."""
+
+    authority_arn: str
+    signing_algorithm: str
+    template_arn: str
+    validity: timedelta
+    registered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerConfig:
+    """An issuer's, and, with several `issuers`, the sweeper's. `private_ca` is set if that issuer is among them."""
+
+    product: str
+    device_profile: DeviceProfile
+    log_level: LogLevel
+    issuers: tuple[IssuerKind, ...]
+    match: MatchPolicy
+    ledger_table: str
+    policy_name: str
+    thing_type: str
+    thing_groups: tuple[str, ...]
+    thing_attributes: Mapping[str, str]
+    iot_endpoint: str
+    subject: SubjectConfig
+    renewal_window: timedelta
+    private_ca: PrivateCaConfig | None
+
+    @property
+    def issuer(self) -> IssuerKind:
+        """The one issuer of an issuer function; raises ConfigurationError for the sweeper's several."""
+        if len(self.issuers) != 1:
+            raise ConfigurationError("SECRETFREE_ISSUER names several issuers: accepted is one")
+        return self.issuers[0]
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Raises ConfigurationError."""
+        issuers = _issuers(environment)
+        return cls(
+            **_function_settings(environment),  # type: ignore[arg-type]
+            issuers=issuers,
+            match=_choice(environment, "SECRETFREE_MATCH_POLICY", MatchPolicy),
+            ledger_table=_text(environment, "SECRETFREE_LEDGER_TABLE"),
+            policy_name=_text(environment, "SECRETFREE_POLICY_NAME"),
+            thing_type=_text(environment, "SECRETFREE_THING_TYPE"),
+            thing_groups=_thing_groups(environment),
+            thing_attributes=_string_map(environment, "SECRETFREE_THING_ATTRIBUTES"),
+            iot_endpoint=_text(environment, "SECRETFREE_IOT_ENDPOINT"),
+            subject=_subject(environment),
+            renewal_window=_days(environment, "SECRETFREE_RENEWAL_WINDOW_DAYS", least=0),
+            private_ca=_private_ca(environment) if IssuerKind.PRIVATE_CA in issuers else None,
+        )
+
+
+_DAYS: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
+
+
+def _function_settings(environment: Mapping[str, str]) -> dict[str, object]:
+    level = environment.get("SECRETFREE_LOG_LEVEL", LogLevel.INFO.name)
+    if level not in LogLevel.__members__:
+        raise _refused("SECRETFREE_LOG_LEVEL", level, f"one of {', '.join(LogLevel.__members__)}")
+    return {
+        "product": _text(environment, "SECRETFREE_PRODUCT"),
+        "device_profile": _choice(environment, "SECRETFREE_DEVICE_PROFILE", DeviceProfile),
+        "log_level": LogLevel[level],
+    }
+
+
+def _private_ca(environment: Mapping[str, str]) -> PrivateCaConfig:
+    return PrivateCaConfig(
+        authority_arn=_text(environment, "SECRETFREE_CA_ARN"),
+        signing_algorithm=_text(environment, "SECRETFREE_CA_SIGNING_ALGORITHM"),
+        template_arn=_text(environment, "SECRETFREE_CA_TEMPLATE_ARN"),
+        validity=_days(environment, "SECRETFREE_CERTIFICATE_VALIDITY_DAYS", least=1),
+        registered=_boolean(environment, "SECRETFREE_CA_REGISTERED"),
+    )
+
+
+def _issuers(environment: Mapping[str, str]) -> tuple[IssuerKind, ...]:
+    name = "SECRETFREE_ISSUER"
+    value = _text(environment, name)
+    accepted = f"one of {', '.join(IssuerKind)}, or a comma list of them"
+    parts = [part.strip() for part in value.split(",")]
+    if len(set(parts)) != len(parts) or not set(parts) <= set(IssuerKind):
+        raise _refused(name, value, accepted)
+    return tuple(IssuerKind(part) for part in parts)
+
+
+def _thing_groups(environment: Mapping[str, str]) -> tuple[str, ...]:
+    name = "SECRETFREE_THING_GROUPS"
+    groups = _json(environment, name)
+    if not isinstance(groups, list) or not all(isinstance(group, str) and group for group in groups):
+        raise _refused(name, environment[name], "a JSON array of thing group names")
+    return tuple(groups)
+
+
+def _subject(environment: Mapping[str, str]) -> SubjectConfig:
+    name = "SECRETFREE_SUBJECT"
+    parts = _string_map(environment, name)
+    try:
+        return SubjectConfig(**parts)
+    except TypeError:
+        accepted = "a JSON object with any of organization, organizational_unit, country"
+        raise _refused(name, environment[name], accepted) from None
+
+
+def _string_map(environment: Mapping[str, str], name: str) -> dict[str, str]:
+    value = _json(environment, name)
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise _refused(name, environment[name], "a JSON object of strings")
+    return value
+
+
+def _json(environment: Mapping[str, str], name: str) -> object:
+    text = _text(environment, name)
+    try:
+        value: object = json.loads(text)
+    except ValueError:
+        raise _refused(name, text, "JSON") from None
+    return value
+
+
+def _days(environment: Mapping[str, str], name: str, *, least: int) -> timedelta:
+    text = _text(environment, name)
+    if _DAYS.fullmatch(text) is None or int(text) < least:
+        raise _refused(name, text, f"whole days, {least} or more")
+    return timedelta(days=int(text))
+
+
+def _boolean(environment: Mapping[str, str], name: str) -> bool:
+    text = _text(environment, name)
+    if text not in {"true", "false"}:
+        raise _refused(name, text, "true or false")
+    return text == "true"
+
+
+def _choice(environment: Mapping[str, str], name: str, choices: type[_Choice]) -> _Choice:
+    text = _text(environment, name)
+    try:
+        return choices(text)
+    except ValueError:
+        raise _refused(name, text, f"one of {', '.join(str(choice.value) for choice in choices)}") from None
+
+
+def _text(environment: Mapping[str, str], name: str) -> str:
+    text = environment.get(name, "")
+    if not text:
+        raise ConfigurationError(f"environment variable {name} is missing or empty")
+    return text
+
+
+def _refused(name: str, given: str, accepted: str) -> ConfigurationError:
+    return ConfigurationError(f"environment variable {name} is {given[:200]!r}: accepted is {accepted}")

@@ -1,0 +1,106 @@
+"""The one error type of the runtime, and the closed sets of what it may say: codes outside, reasons inside."""
+
+from enum import StrEnum
+from typing import Final
+
+
+class ErrorCode(StrEnum):
+    """What the requester is told. Each code has one HTTP status (DESIGN, wire contract)."""
+
+    MISSING_CSR = "missing-csr"
+    MALFORMED_REQUEST = "malformed-request"
+    NOT_AUTHORIZED = "not-authorized"
+    INVALID_REQUEST = "invalid-request"
+    CONFLICT = "conflict"
+    TOO_MANY_REQUESTS = "too-many-requests"
+    NOT_READY = "not-ready"
+    UNAVAILABLE = "unavailable"
+    INTERNAL = "internal"
+
+    @property
+    def status(self) -> int:
+        """HTTP status code."""
+        return _STATUS[self]
+
+
+class Reason(StrEnum):
+    """The true reason: for the log and the `Reason` dimension of a metric, never for the requester."""
+
+    # The request's form.
+    MISSING_HEADER = "missing-header"
+    MULTIPLE_HEADERS = "multiple-headers"
+    OVERSIZED = "oversized"
+    NOT_BASE64 = "not-base64"
+    NOT_A_CSR = "not-a-csr"
+    TRAILING_BYTES = "trailing-bytes"
+    # What the CSR asks for, or is made of.
+    SUBJECT = "subject"
+    DEVICE_ID = "device-id"
+    REQUESTED_EXTENSION = "requested-extension"
+    REQUESTED_ATTRIBUTE = "requested-attribute"
+    KEY_KIND = "key-kind"
+    WEAK_KEY = "weak-key"
+    SIGNATURE_ALGORITHM = "signature-algorithm"
+    # Who asks.
+    BAD_SIGNATURE = "bad-signature"
+    UNKNOWN_DEVICE = "unknown-device"
+    BLOCKED_DEVICE = "blocked-device"
+    KEY_MISMATCH = "key-mismatch"
+    AMBIGUOUS_KEY = "ambiguous-key"
+    REGISTRY_RECORD = "registry-record"
+    DIGEST_MISMATCH = "digest-mismatch"
+    # The way through AWS.
+    REGISTRY_UNAVAILABLE = "registry-unavailable"
+    LEDGER_UNAVAILABLE = "ledger-unavailable"
+    LEASE_HELD = "lease-held"
+    CERTIFICATE_PENDING = "certificate-pending"
+    DEADLINE = "deadline"
+    THROTTLED = "throttled"
+    UPSTREAM_REFUSED = "upstream-refused"
+    UPSTREAM_UNAVAILABLE = "upstream-unavailable"
+    CONFLICTING_THING = "conflicting-thing"
+    CONFIGURATION = "configuration"
+    UNEXPECTED = "unexpected"
+
+
+class SecretFreeError(Exception):
+    """A refusal or a failure that the product knows.
+
+    `detail` is for the log and the operator's terminal; it never reaches a requester, and holds no CSR, header or
+    key. `retry_after` is in whole seconds.
+    """
+
+    def __init__(self, code: ErrorCode, detail: str, *, reason: Reason, retry_after: int | None = None) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.reason = reason
+        self.retry_after = retry_after
+
+    @property
+    def status(self) -> int:
+        """HTTP status code of `code`."""
+        return self.code.status
+
+
+def malformed(detail: str, *, reason: Reason) -> SecretFreeError:
+    """A refusal that depends on the request alone, so that it tells nothing about devices."""
+    return SecretFreeError(ErrorCode.MALFORMED_REQUEST, detail, reason=reason)
+
+
+def not_authorized(detail: str, *, reason: Reason) -> SecretFreeError:
+    """A refusal that looks the same from outside whatever its reason."""
+    return SecretFreeError(ErrorCode.NOT_AUTHORIZED, detail, reason=reason)
+
+
+_STATUS: Final = {
+    ErrorCode.MISSING_CSR: 401,
+    ErrorCode.MALFORMED_REQUEST: 403,
+    ErrorCode.NOT_AUTHORIZED: 403,
+    ErrorCode.INVALID_REQUEST: 400,
+    ErrorCode.CONFLICT: 409,
+    ErrorCode.TOO_MANY_REQUESTS: 429,
+    ErrorCode.NOT_READY: 202,
+    ErrorCode.UNAVAILABLE: 503,
+    ErrorCode.INTERNAL: 500,
+}

@@ -1,0 +1,25 @@
+"""The wall around foreign parsers: whatever they raise on hostile bytes becomes a refusal of ours."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from secretfree.errors import SecretFreeError
+
+
+@contextmanager
+def refusing_parser_errors(refusal: Callable[[BaseException], SecretFreeError]) -> Iterator[None]:
+    """Turn any error raised inside into `refusal(error)`.
+
+    A library that reads hostile bytes raises more kinds than it documents (ValueError, TypeError, UnsupportedAlgorithm,
+    InvalidVersion, OverflowError), and a panic in Rust arrives as a BaseException. None of them may become a 5xx.
+    """
+    try:
+        yield
+    except SecretFreeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the point of this function
+        raise refusal(error) from None
+    except BaseException as error:
+        if type(error).__module__ != "pyo3_runtime":
+            raise
+        raise refusal(error) from None

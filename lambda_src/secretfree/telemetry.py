@@ -1,0 +1,180 @@
+"""Structured logs by allow-list and CloudWatch metrics in embedded metric format; own code, for the import budget."""
+
+import json
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import Enum, IntEnum, StrEnum
+from typing import Any, Final, TextIO
+
+from secretfree.clock import Clock, SystemClock
+
+NAMESPACE: Final = "SecretFree"
+
+# What a log line may hold, and how it is called there. None of them holds a CSR, a header, an event or a key.
+LOG_FIELDS: Final[Mapping[str, str]] = {
+    "attempt": "attempt",
+    "aws_code": "awsCode",
+    "aws_operation": "awsOperation",
+    "aws_request_id": "awsRequestId",
+    "ca_certificate_id": "caCertificateId",
+    "certificate_id": "certificateId",
+    "code": "code",
+    "count": "count",
+    "csr_digest": "csrDigest",
+    "delay_ms": "delayMs",
+    "detail": "detail",
+    "device_id": "deviceId",
+    "duration_ms": "durationMs",
+    "error_type": "errorType",
+    "issuer": "issuer",
+    "key_fingerprint": "keyFingerprint",
+    "key_kind": "keyKind",
+    "match": "match",
+    "object_key": "objectKey",
+    "reason": "reason",
+    "request_id": "requestId",
+    "request_type": "requestType",
+    "resource_type": "resourceType",
+    "retry_after": "retryAfter",
+    "stage": "stage",
+    "state": "state",
+    "status": "status",
+    "step": "step",
+    "thing_name": "thingName",
+}
+
+
+class LogLevel(IntEnum):
+    """SECRETFREE_LOG_LEVEL; a line below it is not written."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+
+class Metric(StrEnum):
+    """The metrics of the namespace, all with the dimension Product."""
+
+    ALLOWED = "Allowed"
+    DENIED = "Denied"
+    ISSUED = "Issued"
+    REUSED = "Reused"
+    PENDING = "Pending"
+    FAILED = "Failed"
+    THROTTLED = "Throttled"
+    STAGE_LATENCY = "StageLatency"
+
+
+class Telemetry:
+    """The logs and metrics of one function; metrics gather until `flush`, at the end of each invocation.
+
+    `strict` (default: outside Lambda) raises TypeError for a log field that is not in `LOG_FIELDS`; otherwise such a
+    field is dropped, and its name is given under `droppedFields`: a slip in logging must not refuse a device.
+    """
+
+    def __init__(
+        self,
+        product: str,
+        issuer: str | None = None,
+        *,
+        level: LogLevel = LogLevel.INFO,
+        clock: Clock | None = None,
+        stream: TextIO | None = None,
+        strict: bool | None = None,
+    ) -> None:
+        self._product = product
+        self._issuer = issuer
+        self._level = level
+        self._clock: Clock = SystemClock() if clock is None else clock
+        self._stream = stream
+        self._strict = "AWS_LAMBDA_FUNCTION_NAME" not in os.environ if strict is None else strict
+        self._metrics: defaultdict[tuple[tuple[str, str], ...], dict[str, list[float]]] = defaultdict(dict)
+
+    def log(self, event: str, *, level: LogLevel = LogLevel.INFO, **fields: object) -> None:
+        """Write one JSON line. `event` is a fixed phrase of the caller's; a field that is None is left out."""
+        dropped = sorted(name for name in fields if name not in LOG_FIELDS)
+        if dropped and self._strict:
+            raise TypeError(f"log fields {dropped}: accepted are {sorted(LOG_FIELDS)}")
+        if level < self._level:
+            return
+        line: dict[str, object] = {
+            "timestamp": self._clock.now().isoformat(timespec="milliseconds"),
+            "level": level.name,
+            "event": event,
+            "product": self._product,
+        }
+        if self._issuer is not None:
+            line["issuer"] = self._issuer
+        line |= {
+            LOG_FIELDS[name]: _plain(value)
+            for name, value in fields.items()
+            if name in LOG_FIELDS and value is not None
+        }
+        if dropped:
+            line["droppedFields"] = dropped
+        self._write(line)
+
+    def count(self, metric: Metric | str, amount: int = 1, **dimensions: str) -> None:
+        """Add to a counter. `dimensions` by CloudWatch's names, e.g. `Reason="bad-signature"`; at most one."""
+        self._add(Metric(metric), float(amount), dimensions)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure what runs inside, also when it raises, as StageLatency (milliseconds) of the stage `name`."""
+        start = self._clock.monotonic()
+        try:
+            yield
+        finally:
+            self._add(Metric.STAGE_LATENCY, round((self._clock.monotonic() - start) * 1000, 3), {"Stage": name})
+
+    def flush(self) -> None:
+        """Write the metrics gathered since the last flush: one EMF line for each set of dimension values."""
+        gathered, self._metrics = self._metrics, defaultdict(dict)
+        timestamp = int(self._clock.now().timestamp() * 1000)
+        for dimensions, metrics in gathered.items():
+            self._write(_embedded_metrics(timestamp, self._product, dict(dimensions), metrics))
+
+    def _add(self, metric: Metric, value: float, dimensions: Mapping[str, str]) -> None:
+        if len(dimensions) > 1:
+            raise TypeError(f"dimensions {sorted(dimensions)}: accepted is at most one beside Product")
+        if not dimensions and self._issuer is not None:
+            dimensions = {"Issuer": self._issuer}
+        self._metrics[tuple(dimensions.items())].setdefault(metric.value, []).append(value)
+
+    def _write(self, line: Mapping[str, object]) -> None:
+        # sys.stdout is looked up late: Lambda replaces it after the import.
+        stream = sys.stdout if self._stream is None else self._stream
+        stream.write(json.dumps(line, separators=(",", ":")) + "\n")
+        stream.flush()
+
+
+def _embedded_metrics(
+    timestamp: int, product: str, dimensions: Mapping[str, str], metrics: Mapping[str, list[float]]
+) -> dict[str, object]:
+    """One line of the embedded metric format specification; a counter is summed, latencies stay single values."""
+    names = ["Product", *dimensions]
+    # A latency over all stages together would mean nothing.
+    sets = [names] if "Stage" in dimensions or not dimensions else [["Product"], names]
+    latency = Metric.STAGE_LATENCY.value
+    definitions = [{"Name": name, "Unit": "Milliseconds" if name == latency else "Count"} for name in metrics]
+    line: dict[str, Any] = {
+        "_aws": {
+            "Timestamp": timestamp,
+            "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": sets, "Metrics": definitions}],
+        },
+        "Product": product,
+        **dimensions,
+    }
+    for name, values in metrics.items():
+        line[name] = values if name == latency else sum(values)
+    return line
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
+    return value if isinstance(value, bool | int | float | list | tuple) else str(value)
