@@ -1,0 +1,92 @@
+"""The errors of AWS Private CA's API, in the shape that botocore maps to its exception classes.
+
+Codes are those of the service model, plus `ThrottlingException` and `ValidationException`, which AWS sends without
+having them in it. Which code AWS picks for a wrong argument is not documented case by case; a client must not build
+on it.
+"""
+
+from __future__ import annotations
+
+from moto.core.exceptions import JsonRESTError
+
+
+class PrivateCaError(JsonRESTError):
+    """An error answer: HTTP 400 with `__type` and `message`."""
+
+    code = 400
+    error_code = "InvalidRequestException"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(self.error_code, message)
+
+
+class InvalidArgsError(PrivateCaError):
+    """An argument is not one that the operation takes."""
+
+    error_code = "InvalidArgsException"
+
+
+class InvalidArnError(PrivateCaError):
+    """An ARN is not of the form that its kind has."""
+
+    error_code = "InvalidArnException"
+
+
+class InvalidRequestError(PrivateCaError):
+    """The request cannot be carried out as it is."""
+
+    error_code = "InvalidRequestException"
+
+
+class InvalidStateError(PrivateCaError):
+    """The CA's state does not allow the operation."""
+
+    error_code = "InvalidStateException"
+
+
+class ResourceNotFoundError(PrivateCaError):
+    """There is no such CA or certificate."""
+
+    error_code = "ResourceNotFoundException"
+
+
+class MalformedCsrError(PrivateCaError):
+    """The CSR cannot be read, or its signature is not by its key."""
+
+    error_code = "MalformedCSRException"
+
+
+class MalformedCertificateError(PrivateCaError):
+    """A certificate to be imported cannot be read."""
+
+    error_code = "MalformedCertificateException"
+
+
+class CertificateMismatchError(PrivateCaError):
+    """A certificate to be imported is not for this CA's key, or does not chain as it must."""
+
+    error_code = "CertificateMismatchException"
+
+
+class RequestInProgressError(PrivateCaError):
+    """The certificate is not issued yet."""
+
+    error_code = "RequestInProgressException"
+
+
+class RequestAlreadyProcessedError(PrivateCaError):
+    """The certificate is revoked already."""
+
+    error_code = "RequestAlreadyProcessedException"
+
+
+class ThrottlingError(PrivateCaError):
+    """More requests per second than the quota."""
+
+    error_code = "ThrottlingException"
+
+
+class ValidationError(PrivateCaError):
+    """A value is outside what the API allows, such as a validity beyond the CA's own."""
+
+    error_code = "ValidationException"
