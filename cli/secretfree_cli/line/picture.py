@@ -1,0 +1,36 @@
+"""Bar and QR codes out of pictures, by zxing-cpp."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import zxingcpp
+from PIL import Image, UnidentifiedImageError
+
+from secretfree_cli.output import CliError
+
+MAX_PIXELS: Final = 64_000_000
+"""A picture of a larger size is refused unread: a small file may unpack to gigabytes."""
+
+
+def codes_in_picture(path: Path) -> list[str]:
+    """Return the text of every code in the picture, top to bottom, or fail naming the file if it holds none.
+
+    Any format that Pillow opens (PNG, JPEG, WebP, TIFF, BMP, ...), any symbology that zxing-cpp reads (QR, Data Matrix,
+    Code 128, ...).
+
+    Raises: CliError
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise CliError(f"{path}: {width} x {height} pixels; at most {MAX_PIXELS} in all are accepted")
+            found = zxingcpp.read_barcodes(image.convert("L"))
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+        raise CliError(f"{path}: no picture that can be read ({type(error).__name__})") from error
+    codes = sorted((code.position.top_left.y, code.position.top_left.x, code.text) for code in found if code.valid)
+    if not codes:
+        raise CliError(f"{path}: no bar or QR code was found", hint="take the picture sharper, closer")
+    return [text for _, _, text in codes]
