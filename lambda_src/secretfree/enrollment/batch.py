@@ -1,4 +1,4 @@
-"""Batches: which import brought a device, from which file, by whom; kept in the registry, out of every lookup's reach."""
+"""Batches: which import brought a device, from which file, by whom; kept in the registry, where no lookup leads."""
 
 from __future__ import annotations
 

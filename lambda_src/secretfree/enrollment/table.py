@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from botocore.exceptions import ClientError
 
+from secretfree.backoff import Chance, RetryPolicy
 from secretfree.enrollment.items import AttributeValue, EnrolledDevice, Item, key_of
 
 KEY_INDEX: Final = "key-fingerprint-index"
@@ -27,10 +28,8 @@ _THROTTLED: Final = frozenset(
         "ServiceUnavailable",
     }
 )
-_FIRST_PAUSE: Final = 0.05
-_LONGEST_PAUSE: Final = 10.0
-_FRUITLESS_ATTEMPTS: Final = 12
-"""With the pauses above some 40 s on average in which the table took nothing at all."""
+_RETRIES: Final = RetryPolicy(base=0.05, cap=10.0, attempts=12)
+"""Some 30 s on average in which the table takes nothing at all."""
 
 T = TypeVar("T")
 
@@ -46,7 +45,7 @@ class ChangedMeanwhile(Exception):  # noqa: N818 - an answer, on which the calle
 class RegistryTable:
     """A registry table behind a DynamoDB client (`boto3.client("dynamodb")`; safe to share between threads).
 
-    `sleep` takes seconds; `uniform` draws the jitter.
+    `sleep` takes seconds; `chance` draws the jitter.
     """
 
     def __init__(
@@ -55,11 +54,11 @@ class RegistryTable:
         name: str,
         *,
         sleep: Callable[[float], None] = time.sleep,
-        uniform: Callable[[float, float], float] = random.uniform,
+        chance: Chance = random.random,
     ) -> None:
         self._client = client
         self._sleep = sleep
-        self._uniform = uniform
+        self._chance = chance
         self.name = name
 
     def read(self, device_ids: Collection[str]) -> dict[str, EnrolledDevice]:
@@ -218,9 +217,9 @@ class RegistryTable:
                 left = work
             if left:
                 fruitless = fruitless + 1 if len(left) >= len(work) else 0
-                if fruitless >= _FRUITLESS_ATTEMPTS:
+                if fruitless >= _RETRIES.attempts:
                     raise TableBusy(f"table {self.name} took nothing in {fruitless} attempts")
-                self._sleep(self._uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**fruitless)))
+                self._sleep(_RETRIES.delay(fruitless, self._chance))
             work = left
 
     def _conditional(self, operation: Callable[..., Any], **request: Any) -> None:

@@ -1,0 +1,274 @@
+"""An import's checkpoint: its rows in a SQLite file, so that memory stays flat and a cut-off import goes on."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from secretfree.enrollment.decision import Outcome, Verdict
+from secretfree.enrollment.items import Item
+from secretfree.enrollment.record import Refusal
+
+from secretfree_cli.formats.manifest import Entry
+
+_CACHE_KIB: Final = 32 * 1024
+"""SQLite's page cache: what bounds the memory of an import, whatever the number of rows."""
+_SCHEMA: Final = """
+CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE row (
+    ordinal INTEGER PRIMARY KEY,
+    file INTEGER NOT NULL,
+    line INTEGER NOT NULL,
+    member TEXT,
+    device_id TEXT,
+    fingerprint TEXT,
+    item TEXT,
+    outcome TEXT,
+    reason TEXT,
+    detail TEXT
+);
+CREATE TABLE held (fingerprint TEXT NOT NULL, device_id TEXT NOT NULL);
+"""
+# A device id or a key that several rows claim: one row that says the same as another is a mere repetition; rows that
+# contradict each other are all refused, since nothing tells which of them is the forged one.
+_FIND_DUPLICATES: Final = """
+CREATE INDEX IF NOT EXISTS row_by_device ON row (device_id, fingerprint) WHERE item IS NOT NULL;
+CREATE INDEX IF NOT EXISTS row_by_key ON row (fingerprint, device_id) WHERE item IS NOT NULL;
+"""
+_CONTRADICTING_KEYS: Final = """
+UPDATE row SET outcome = 'refused', reason = :reason,
+    detail = 'rows ' || (
+        SELECT group_concat(line, ', ') FROM (
+            SELECT line FROM row AS other WHERE other.device_id = row.device_id AND other.item IS NOT NULL
+            ORDER BY ordinal LIMIT 5)) || ' give this device different keys'
+WHERE outcome IS NULL AND device_id IN (
+    SELECT device_id FROM row WHERE item IS NOT NULL GROUP BY device_id
+    HAVING min(ifnull(fingerprint, '')) <> max(ifnull(fingerprint, '')))
+"""
+_SHARED_KEYS: Final = """
+UPDATE row SET outcome = 'refused', reason = :reason,
+    detail = 'rows ' || (
+        SELECT group_concat(line, ', ') FROM (
+            SELECT line FROM row AS other WHERE other.fingerprint = row.fingerprint AND other.item IS NOT NULL
+            ORDER BY ordinal LIMIT 5)) || ' give this key to different devices'
+WHERE outcome IS NULL AND fingerprint IN (
+    SELECT fingerprint FROM row WHERE item IS NOT NULL AND fingerprint IS NOT NULL GROUP BY fingerprint
+    HAVING min(device_id) <> max(device_id))
+"""
+_REPETITIONS: Final = """
+UPDATE row SET outcome = 'refused', reason = :reason,
+    detail = 'the same as row ' || (
+        SELECT line FROM row AS first WHERE first.device_id = row.device_id AND first.item IS NOT NULL
+        ORDER BY ordinal LIMIT 1)
+WHERE outcome IS NULL AND EXISTS (
+    SELECT 1 FROM row AS first
+    WHERE first.device_id = row.device_id AND first.item IS NOT NULL AND first.ordinal < row.ordinal)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StagedRow:
+    """A row of a manifest: admitted, with its item, or refused, with a reason; and where it stands.
+
+    `file` is the position of its manifest among those given; for `line` and `member` see `formats.manifest.Entry`.
+    """
+
+    device_id: str | None
+    fingerprint: str | None = None
+    item: Item | None = None
+    reason: str | None = None
+    detail: str | None = None
+    ordinal: int = 0
+    file: int = 0
+    line: int = 0
+    member: str | None = None
+
+    def at(self, ordinal: int, file: int, entry: Entry) -> Self:
+        """Return the row with its place."""
+        return replace(self, ordinal=ordinal, file=file, line=entry.line, member=entry.member)
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRow:
+    """A refused row, for the report. `file` is the position of its manifest among those given."""
+
+    file: int
+    line: int
+    member: str | None
+    device_id: str | None
+    reason: str
+    detail: str
+
+
+class Checkpoint:
+    """One import's rows and how far it came. Used by one thread; a process that dies leaves it consistent."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open or make the checkpoint at `path`; None keeps it in memory, for a few rows."""
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._connection = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=0)
+        # Nobody else has business here: a second import of the same files must find the door shut.
+        self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'row'").fetchone():
+            self._connection.executescript("BEGIN;" + _SCHEMA + "COMMIT;")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, leaving it where it is."""
+        self._connection.close()
+
+    def discard(self) -> None:
+        """Close the file and remove it, with what SQLite keeps beside it."""
+        self.close()
+        if self.path is not None:
+            self.remove(self.path)
+
+    @staticmethod
+    def remove(path: Path) -> None:
+        """Remove a checkpoint that nobody has open, if there is one."""
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+    def setting(self, name: str) -> Any:
+        """Return what was kept under `name`, or None."""
+        found = self._connection.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
+        return None if found is None else json.loads(found[0])
+
+    def keep(self, name: str, value: object) -> None:
+        """Keep a JSON value under `name`."""
+        self._connection.execute("REPLACE INTO setting VALUES (?, ?)", (name, json.dumps(value)))
+
+    def staged(self) -> int:
+        """Return how many rows were staged."""
+        last = self._connection.execute("SELECT max(ordinal) FROM row").fetchone()[0]
+        return 0 if last is None else int(last)
+
+    def stage(self, rows: Iterable[StagedRow]) -> None:
+        """Add rows, all or none of them."""
+        with self._connection:
+            self._connection.execute("BEGIN")
+            self._connection.executemany(
+                "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (
+                        row.ordinal,
+                        row.file,
+                        row.line,
+                        row.member,
+                        row.device_id,
+                        row.fingerprint,
+                        None if row.item is None else json.dumps(row.item, separators=(",", ":")),
+                        None if row.reason is None else Outcome.REFUSED.value,
+                        row.reason,
+                        row.detail,
+                    )
+                    for row in rows
+                ),
+            )
+
+    def refuse_duplicates(self) -> None:
+        """Refuse what the rows say twice, or differently: see `Refusal`."""
+        with self._connection:
+            self._connection.execute("BEGIN")
+            for statement in filter(None, map(str.strip, _FIND_DUPLICATES.split(";"))):
+                self._connection.execute(statement)
+            for statement, reason in (
+                (_CONTRADICTING_KEYS, Refusal.DUPLICATE_DEVICE_ID),
+                (_SHARED_KEYS, Refusal.DUPLICATE_KEY),
+                (_REPETITIONS, Refusal.DUPLICATE_ROW),
+            ):
+                self._connection.execute(statement, {"reason": reason.value})
+
+    def pending(self, size: int) -> Iterator[tuple[Sequence[int], Sequence[Item]]]:
+        """Yield the ordinals and items of rows without an outcome, `size` at a time, in their order."""
+        last = 0
+        while found := self._connection.execute(
+            "SELECT ordinal, item FROM row WHERE ordinal > ? AND outcome IS NULL ORDER BY ordinal LIMIT ?", (last, size)
+        ).fetchall():
+            last = found[-1][0]
+            yield [ordinal for ordinal, _ in found], [json.loads(item) for _, item in found]
+
+    def count_pending(self) -> int:
+        """Return how many rows have no outcome yet."""
+        return int(self._connection.execute("SELECT count(*) FROM row WHERE outcome IS NULL").fetchone()[0])
+
+    def record(self, results: Iterable[tuple[int, Verdict]]) -> None:
+        """Record what became of rows, by their ordinals, all or none of them."""
+        with self._connection:
+            self._connection.execute("BEGIN")
+            self._connection.executemany(
+                "UPDATE row SET outcome = ?, reason = ?, detail = ? WHERE ordinal = ?",
+                ((verdict.outcome.value, verdict.reason, verdict.detail, ordinal) for ordinal, verdict in results),
+            )
+
+    def counts(self) -> dict[str, int]:
+        """Return how many rows there are of each outcome, zeros included."""
+        counts = {outcome.value: 0 for outcome in Outcome}
+        counts.update(
+            self._connection.execute("SELECT outcome, count(*) FROM row WHERE outcome NOT NULL GROUP BY outcome")
+        )
+        return counts
+
+    def refusals_by_reason(self) -> dict[str, int]:
+        """Return how many rows were refused for each reason, the most frequent first."""
+        return dict(
+            self._connection.execute(
+                "SELECT reason, count(*) AS rows FROM row WHERE outcome = 'refused' GROUP BY reason "
+                "ORDER BY rows DESC, reason"
+            )
+        )
+
+    def refused(self) -> Iterator[RefusedRow]:
+        """Yield the refused rows in their order."""
+        for found in self._connection.execute(
+            "SELECT file, line, member, device_id, reason, detail FROM row WHERE outcome = 'refused' ORDER BY ordinal"
+        ):
+            yield RefusedRow(*found)
+
+    def items(self) -> Iterator[Item]:
+        """Yield the items of the rows that nothing speaks against so far."""
+        for (item,) in self._connection.execute("SELECT item FROM row WHERE outcome IS NULL ORDER BY ordinal"):
+            yield json.loads(item)
+
+    def start_holders(self) -> None:
+        """Forget which devices hold which key."""
+        self._connection.execute("DROP INDEX IF EXISTS held_by_key")
+        self._connection.execute("DELETE FROM held")
+
+    def add_holders(self, held: Iterable[tuple[str, str]]) -> None:
+        """Remember pairs of fingerprint and device id that the table has."""
+        with self._connection:
+            self._connection.execute("BEGIN")
+            self._connection.executemany("INSERT INTO held VALUES (?, ?)", held)
+
+    def finish_holders(self) -> None:
+        """Make what was remembered quick to find."""
+        self._connection.execute("CREATE INDEX held_by_key ON held (fingerprint)")
+
+    def holders_of(self, fingerprints: Sequence[str]) -> Mapping[str, set[str]]:
+        """Return the remembered holders of each key that has any."""
+        holders: dict[str, set[str]] = {}
+        marks = ",".join("?" * len(fingerprints))
+        for fingerprint, device_id in self._connection.execute(
+            f"SELECT fingerprint, device_id FROM held WHERE fingerprint IN ({marks})",  # noqa: S608 - question marks alone
+            list(fingerprints),
+        ):
+            holders.setdefault(fingerprint, set()).add(device_id)
+        return holders
