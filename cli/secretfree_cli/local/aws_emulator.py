@@ -1,0 +1,61 @@
+"""The AWS emulator's process: ministack, kept on loopback and made as strict as IoT Core's broker at its door.
+
+Run as `python -m secretfree_cli.local.aws_emulator`; ministack reads its settings from the environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any
+
+LOOPBACK = "127.0.0.1"
+_EVERY_INTERFACE = frozenset({None, "", "0.0.0.0", "::"})  # noqa: S104 -- named here to be refused
+
+
+def confine_to_loopback() -> None:
+    """Make every listener that this process opens from now on a loopback one.
+
+    BIND_HOST does so for the HTTP port only: ministack 1.5.33 binds its MQTT port to every interface, whatever is set.
+    """
+    loop_class = asyncio.BaseEventLoop
+    open_listener = loop_class.create_server
+
+    async def create_server(
+        self: asyncio.BaseEventLoop, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any
+    ) -> Any:
+        if options.get("sock") is None and (isinstance(host, str) or host is None) and host in _EVERY_INTERFACE:
+            host = LOOPBACK
+        return await open_listener(self, protocol_factory, host, port, **options)
+
+    loop_class.create_server = create_server  # type: ignore[method-assign]
+
+
+def require_client_certificates() -> None:
+    """Make the MQTT port take no client without a certificate, as IoT Core's port 8883 does.
+
+    ministack 1.5.33 lets such a client in, as the account's own, with no policy to hold it.
+    """
+    from ministack.services import iot
+
+    build_context = iot._mtls_build_ssl_context  # noqa: SLF001 -- there is no setting for it
+
+    def build_strict_context() -> ssl.SSLContext:
+        context: ssl.SSLContext = build_context()
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    iot._mtls_build_ssl_context = build_strict_context  # noqa: SLF001
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    confine_to_loopback()
+    require_client_certificates()
+    from ministack.app import main as serve
+
+    serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""The local cloud as a whole: up, down, and the deployments in it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from secretfree_cli.local import servers
+from secretfree_cli.local.deployment import Deployment, deploy, ensure_asset_bucket
+from secretfree_cli.local.processes import ServerProcess
+from secretfree_cli.local.root_authority import ensure_root_authority
+from secretfree_cli.local.state import CloudRecord, StateFolder, write_private_file
+from secretfree_cli.output import note
+
+Tell = Callable[[str], None]
+
+
+def bring_up(folder: StateFolder, *, tell: Tell = note) -> tuple[CloudRecord, bool]:
+    """Start the servers and return the cloud's record, and whether it was up already.
+
+    Leftovers of a cloud that died are ended first. On any failure, Ctrl-C included, what was started is stopped.
+    """
+    record = folder.read()
+    if record is not None and record.is_up:
+        return record, True
+    if record is not None:
+        tell("ending what is left of an earlier local cloud")
+        _stop(record.processes)
+        folder.forget()
+    folder.create()
+    ports = servers.choose_ports(folder)
+    with _stopped_on_failure() as started:
+        tell("starting the AWS emulator and the Private CA emulator")
+        private_ca = servers.start_private_ca(folder, ports)
+        started.append(private_ca)
+        aws = servers.start_aws_emulator(folder, ports)
+        started.append(aws)
+        servers.await_ready(private_ca, lambda: servers.private_ca_ready(ports))
+        servers.await_ready(aws, lambda: servers.aws_emulator_ready(ports))
+        record = _prepare(folder, ports, (private_ca, aws))
+        folder.write(record)
+    return record, False
+
+
+def deploy_into(
+    folder: StateFolder, deployment: Deployment, *, verbose: bool = False, tell: Tell = note
+) -> CloudRecord:
+    """Deploy an app into the running cloud; its stack becomes the one that commands mean, if there was none."""
+    record = folder.require_up()
+    ensure_asset_bucket(_client(record, "s3"), account=record.account, region=record.region)
+    tell(f"deploying {deployment.app} with the CDK CLI")
+    names = deploy(deployment, record, folder, verbose=verbose)
+    tell(f"deployed {', '.join(names) or 'stacks without outputs'}")
+    if names and record.stack_name is None:
+        return folder.set_stack_name(names[0])
+    return record
+
+
+def bring_down(folder: StateFolder, *, forget_data: bool = False) -> bool:
+    """Stop the servers and their children; return whether there were any. With `forget_data` the state goes as well."""
+    record = folder.read()
+    stopped = _stop(record.processes) if record is not None else False
+    folder.forget()
+    shutil.rmtree(folder.scratch, ignore_errors=True)
+    if forget_data:
+        shutil.rmtree(folder.data, ignore_errors=True)
+        shutil.rmtree(folder.root / "cdk.out", ignore_errors=True)
+    return stopped
+
+
+def _prepare(folder: StateFolder, ports: servers.Ports, processes: tuple[ServerProcess, ...]) -> CloudRecord:
+    broker_ca = folder.certificates / "broker-ca.pem"
+    write_private_file(broker_ca, servers.fetch_broker_ca(ports))
+    ca_certificate = folder.certificates / "device-ca.pem"
+    record = CloudRecord(
+        endpoint_url=servers.endpoint_url(ports.gateway),
+        private_ca_endpoint_url=servers.endpoint_url(ports.private_ca),
+        region=servers.REGION,
+        account=servers.ACCOUNT,
+        access_key_id=servers.ACCESS_KEY_ID,
+        secret_access_key=servers.SECRET_ACCESS_KEY,
+        mqtt_host=servers.LOOPBACK,
+        mqtt_port=ports.mqtt,
+        broker_ca=str(broker_ca),
+        ca_certificate=str(ca_certificate),
+        authority_arn="",
+        processes=processes,
+    )
+    arn, certificate = ensure_root_authority(_client(record, "acm-pca"))
+    write_private_file(ca_certificate, certificate.strip() + "\n")
+    return replace(record, authority_arn=arn)
+
+
+def _client(record: CloudRecord, service: str) -> Any:
+    endpoint = record.private_ca_endpoint_url if service == "acm-pca" else record.endpoint_url
+    session = boto3.Session(
+        aws_access_key_id=record.access_key_id,
+        aws_secret_access_key=record.secret_access_key,
+        region_name=record.region,
+    )
+    return session.client(service, endpoint_url=endpoint, config=Config(connect_timeout=5, read_timeout=30))  # type: ignore[call-overload]
+
+
+@contextmanager
+def _stopped_on_failure() -> Iterator[list[ServerProcess]]:
+    started: list[ServerProcess] = []
+    try:
+        yield started
+    except BaseException:
+        _stop(started)
+        raise
+
+
+def _stop(processes: tuple[ServerProcess, ...] | list[ServerProcess]) -> bool:
+    stopped = [process.stop() for process in reversed(processes)]  # every one, not up to the first
+    return any(stopped)

@@ -1,0 +1,176 @@
+"""`secretfree local`: the commands of the local cloud."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from secretfree_cli.local.cloud import bring_down, bring_up, deploy_into
+from secretfree_cli.local.deployment import CDK_LOG, Deployment
+from secretfree_cli.local.servers import AWS_EMULATOR, PRIVATE_CA, log_end
+from secretfree_cli.local.state import CloudRecord, StateFolder, find_project
+from secretfree_cli.output import CliError, ExitCode, emit, emit_fields, emit_json, json_option, note
+from secretfree_cli.target import Target, local_target
+
+LOGS = (AWS_EMULATOR, PRIVATE_CA, CDK_LOG)
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not key or not separator:
+        raise click.BadParameter(f"{text!r} is not of the form KEY=VALUE")
+    return key, value
+
+
+def _deployment_options(function: Any) -> Any:
+    for option in (
+        click.option("--verbose", is_flag=True, help="Show what the CDK CLI says as it goes."),
+        click.option(
+            "--context",
+            "-c",
+            multiple=True,
+            type=_assignment,
+            metavar="KEY=VALUE",
+            help="CDK context for the app; repeatable.",
+        ),
+        click.option("--stack-name", metavar="NAME", help="Deploy the sample under another stack name."),
+        click.option(
+            "--app",
+            type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
+            help="Folder of the CDK app to deploy.  [default: the project]",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group()
+def local() -> None:
+    """Run the whole cloud on this machine: no AWS account, no Docker, loopback only.
+
+    The state lies in .local/ at the project's root. A second project runs its own at the same time.
+    """
+
+
+@local.command()
+@click.option("--deploy/--no-deploy", default=True, help="Deploy the app once the cloud is up.  [default: deploy]")
+@_deployment_options
+def up(
+    *,
+    deploy: bool,
+    app: Path | None,
+    stack_name: str | None,
+    context: tuple[tuple[str, str], ...],
+    verbose: bool,
+) -> None:
+    """Start the local cloud and deploy the app into it; what is up already stays up."""
+    began = time.monotonic()
+    folder = StateFolder(find_project())
+    with folder.exclusive():
+        record, was_up = bring_up(folder)
+        if was_up:
+            note("the local cloud is up already")
+        if deploy and not (was_up and record.stack_name and not (app or stack_name or context)):
+            deployment = Deployment(app or folder.project, stack_name=stack_name, context=dict(context))
+            record = deploy_into(folder, deployment, verbose=verbose)
+    note(f"up after {time.monotonic() - began:.1f} s")
+    _show(record, None)
+
+
+@local.command(name="deploy")
+@_deployment_options
+def deploy_command(
+    *, app: Path | None, stack_name: str | None, context: tuple[tuple[str, str], ...], verbose: bool
+) -> None:
+    """Deploy the app again, or another, or the sample under another name, into the running cloud."""
+    folder = StateFolder(find_project())
+    with folder.exclusive():
+        deployment = Deployment(app or folder.project, stack_name=stack_name, context=dict(context))
+        record = deploy_into(folder, deployment, verbose=verbose)
+    _show(record, stack_name)
+
+
+@local.command()
+@click.option("--forget", is_flag=True, help="Also remove the data: CA, registry, certificates issued.")
+def down(*, forget: bool) -> None:
+    """Stop the local cloud; its CA and data are there again at the next `up`."""
+    folder = StateFolder(find_project())
+    with folder.exclusive():
+        stopped = bring_down(folder, forget_data=forget)
+    note("the local cloud is down" if stopped else "no local cloud was up")
+
+
+@local.command()
+@json_option
+@click.option("--stack", metavar="NAME", help="Another stack than the first deployed.")
+def status(*, as_json: bool, stack: str | None) -> None:
+    """Show what a tool needs to join in; exit code 4 when nothing is up."""
+    record = StateFolder(find_project()).require_up()
+    if as_json:
+        emit_json(_fields(record, stack))
+    else:
+        _show(record, stack)
+
+
+@local.command()
+def env() -> None:
+    """Print `export` lines that point the AWS CLI or any SDK at the local cloud: eval "$(secretfree local env)"."""
+    record = StateFolder(find_project()).require_up()
+    for name, value in record.environment().items():
+        emit(f"export {name}={shlex.quote(value)}")
+
+
+@local.command()
+@click.option("--follow", "-f", is_flag=True, help="Keep showing what is added, until Ctrl-C.")
+@click.option("--lines", "-n", type=click.IntRange(min=1), default=50, show_default=True, help="How many from the end.")
+@click.argument("service", type=click.Choice(LOGS), required=False)
+def logs(*, follow: bool, lines: int, service: str | None) -> None:
+    """Show the servers' logs: aws (with the Lambdas' output), private-ca, cdk; all of them by default."""
+    folder = StateFolder(find_project())
+    paths = [
+        path for path in (folder.logs / f"{name}.log" for name in ([service] if service else LOGS)) if path.is_file()
+    ]
+    if not paths:
+        raise CliError(f"there are no logs in {folder.logs}", exit_code=ExitCode.NOT_FOUND)
+    if follow:
+        sys.exit(subprocess.call(["tail", "-n", str(lines), "-F", *map(str, paths)]))  # noqa: S603, S607
+    for path in paths:
+        if len(paths) > 1:
+            emit(f"==> {path.name} <==")
+        emit(log_end(path, lines))
+
+
+def _show(record: CloudRecord, stack: str | None) -> None:
+    emit_fields(_fields(record, stack))
+
+
+def _fields(record: CloudRecord, stack: str | None) -> dict[str, object]:
+    """Return the status document. Other tools read it by these keys: renaming one breaks them."""
+    target = _target_of(record, stack)
+    return {
+        "url": target.url if target else None,
+        "endpointUrl": record.endpoint_url,
+        "region": record.region,
+        "stackName": target.stack_name if target else None,
+        "registryTable": target.registry_table if target else None,
+        "ledgerTable": target.ledger_table if target else None,
+        "mqttHost": record.mqtt_host,
+        "mqttPort": record.mqtt_port,
+        "brokerCa": record.broker_ca,
+        "caCertificate": record.ca_certificate,
+        "authorityArn": record.authority_arn,
+        "privateCaEndpointUrl": record.private_ca_endpoint_url,
+    }
+
+
+def _target_of(record: CloudRecord, stack: str | None) -> Target | None:
+    """Return the stack's target, or None for a cloud into which nothing was deployed."""
+    if stack is None and record.stack_name is None:
+        return None
+    return local_target(record, stack=stack)

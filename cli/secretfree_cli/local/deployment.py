@@ -1,0 +1,174 @@
+"""Deploying a CDK app into the local cloud with the real CDK CLI."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from secretfree_cli.local.servers import log_end
+from secretfree_cli.local.state import CloudRecord, StateFolder
+from secretfree_cli.output import CliError, ExitCode
+
+CDK_LOG = "cdk"
+_QUALIFIER = "hnb659fds"  # aws-cdk-lib, DefaultStackSynthesizer.DEFAULT_QUALIFIER
+_CDK_ENVIRONMENT = {
+    "CDK_DISABLE_VERSION_CHECK": "1",
+    "CDK_DISABLE_CLI_TELEMETRY": "true",
+    "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "1",
+    "JSII_SILENCE_WARNING_DEPRECATED_NODE_VERSION": "1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What to deploy: a CDK app's folder, and the context it is given over the local cloud's own."""
+
+    app: Path
+    stack_name: str | None = None
+    context: Mapping[str, str] = field(default_factory=dict)
+
+    def context_for(self, record: CloudRecord) -> dict[str, str]:
+        """Return the context: this cloud's CA, bundles for this host, the caller's credentials; then what was asked."""
+        named = {"secretfree:stack-name": self.stack_name} if self.stack_name else {}
+        return {
+            "secretfree:ca-arn": record.authority_arn,
+            "secretfree:bundle": "host",
+            "secretfree:synthesizer": "cli-credentials",
+            "secretfree:removal": "destroy",
+            **named,
+            **self.context,
+        }
+
+
+def deploy(deployment: Deployment, record: CloudRecord, folder: StateFolder, *, verbose: bool = False) -> list[str]:
+    """Deploy every stack of the app and return their names, the product's own first.
+
+    Raises: CliError if there is no CDK CLI or no app, or with the CDK CLI's last words if it fails.
+    """
+    if not (deployment.app / "cdk.json").is_file():
+        raise CliError(
+            f"{deployment.app} is no CDK app: it has no cdk.json",
+            hint="run this in the folder of a CDK app, or give --app DIR",
+            exit_code=ExitCode.NOT_FOUND,
+        )
+    outputs_file = folder.scratch / "cdk-outputs.json"
+    outputs_file.unlink(missing_ok=True)
+    context = deployment.context_for(record)
+    command = [
+        *_find_cdk(deployment.app),
+        "deploy",
+        "--all",
+        *("--require-approval", "never"),
+        *("--method", "direct"),  # a change set is for people to look at
+        *("--progress", "events"),
+        *("--outputs-file", str(outputs_file)),
+        *("--output", str(folder.root / "cdk.out" / (deployment.stack_name or "default"))),
+        "--no-notices",
+        "--no-version-reporting",
+        "--no-color",
+        *(part for key, value in context.items() for part in ("--context", f"{key}={value}")),
+    ]
+    _run(
+        command,
+        cwd=deployment.app,
+        environment=_environment(record),
+        log=folder.logs / f"{CDK_LOG}.log",
+        verbose=verbose,
+    )
+    try:
+        outputs: dict[str, dict[str, str]] = json.loads(outputs_file.read_text())
+    except FileNotFoundError:
+        outputs = {}
+    return sorted(outputs, key=lambda name: "ProvisioningUrl" not in outputs[name])
+
+
+def ensure_asset_bucket(s3: Any, *, account: str, region: str) -> None:
+    """Make the bucket that `cdk deploy` publishes assets to, if it is not there.
+
+    It is all of `cdk bootstrap` that a stack of CliCredentialsStackSynthesizer uses; the roles, the key, the
+    repository and the version parameter serve other synthesizers. `s3` is a boto3 client.
+    """
+    name = f"cdk-{_QUALIFIER}-assets-{account}-{region}"
+    if name in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
+        return
+    s3.create_bucket(Bucket=name)  # us-east-1 takes no location constraint, and is the local cloud's Region
+    s3.put_public_access_block(
+        Bucket=name,
+        PublicAccessBlockConfiguration={
+            "BlockPublicAcls": True,
+            "IgnorePublicAcls": True,
+            "BlockPublicPolicy": True,
+            "RestrictPublicBuckets": True,
+        },
+    )
+
+
+def _find_cdk(app: Path) -> list[str]:
+    """Return the command of the CDK CLI: the one that the app's package.json pins, else the one on PATH."""
+    for folder in (app, *app.parents):
+        pinned = folder / "node_modules" / ".bin" / "cdk"
+        if pinned.is_file():
+            return [str(pinned)]
+    found = shutil.which("cdk")
+    if found is None:
+        raise CliError(
+            "the CDK CLI was not found in node_modules or on PATH",
+            hint="`npm ci` in the project, or `npm install --global aws-cdk@2.1148.1`",
+            exit_code=ExitCode.NOT_FOUND,
+        )
+    return [found]
+
+
+def _environment(record: CloudRecord) -> dict[str, str]:
+    """Return the operator's environment without their AWS settings, pointed at the local cloud.
+
+    This interpreter comes first on PATH, so that the app's `python3` has the construct that goes with this command.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return {
+        **kept,
+        **_CDK_ENVIRONMENT,
+        **record.environment(),
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "CDK_DEFAULT_ACCOUNT": record.account,
+        "CDK_DEFAULT_REGION": record.region,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)]),
+        "NO_COLOR": "1",
+    }
+
+
+def _run(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], log: Path, verbose: bool) -> None:
+    """Run the CDK CLI into its log; to stderr as well when verbose. Ends with the caller's Ctrl-C, as its child."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        process = subprocess.Popen(  # noqa: S603 -- the command is built by this package
+            list(command),
+            cwd=cwd,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        assert process.stdout is not None  # noqa: S101 -- it is piped
+        for line in process.stdout:
+            file.write(line)
+            file.flush()
+            if verbose:
+                sys.stderr.write(line)
+        code = process.wait()
+    if code != 0:
+        raise CliError(
+            f"`cdk deploy` failed with exit code {code}. The end of {log}:\n\n{log_end(log)}\n",
+            hint="`secretfree local logs aws` shows what the emulator said; `secretfree local deploy` tries again",
+        )

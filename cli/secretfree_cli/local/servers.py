@@ -1,0 +1,189 @@
+"""The local cloud's servers: their commands, their environment, and when they are ready."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from secretfree_cli.local.processes import ServerProcess, start_server
+from secretfree_cli.local.state import StateFolder, write_private_file
+from secretfree_cli.output import CliError
+
+LOOPBACK = "127.0.0.1"
+REGION = "us-east-1"
+ACCOUNT = "000000000000"
+# ministack takes these for the account's root, as it would any key named in its environment.
+ACCESS_KEY_ID = "test"
+SECRET_ACCESS_KEY = "test"  # noqa: S105 -- opens nothing but the emulator on loopback
+
+AWS_EMULATOR = "aws"
+PRIVATE_CA = "private-ca"
+# All that the servers see of the operator's environment.
+_PASSED_ON = ("SECRETFREE_PRIVATE_CA_", "LOG_LEVEL", "LANG", "LC_")
+_PASSED_ON_EXACTLY = frozenset({"PATH", "PYTHONPATH", "HOME", "TZ"})
+_READY_SECONDS = 60.0
+_POLL_SECONDS = 0.05
+_LOG_LINES_SHOWN = 25
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The three listeners of a local cloud."""
+
+    gateway: int
+    mqtt: int
+    private_ca: int
+
+
+def choose_ports(folder: StateFolder) -> Ports:
+    """Return free ports: those of the last time where they still are, so that addresses stay the same."""
+    remembered = folder.root / "ports.json"
+    try:
+        wanted = Ports(**json.loads(remembered.read_text()))
+    except (OSError, ValueError, TypeError):
+        wanted = Ports(0, 0, 0)
+    with ExitStack() as held:  # held open together, or the system might give one port twice
+        chosen = Ports(*(_free_port(port, held) for port in asdict(wanted).values()))
+    write_private_file(remembered, json.dumps(asdict(chosen)))
+    return chosen
+
+
+def start_private_ca(folder: StateFolder, ports: Ports) -> ServerProcess:
+    """Start the Private CA emulator; it is not ready yet."""
+    store = folder.data / "private-ca.sqlite3"
+    return start_server(
+        PRIVATE_CA,
+        [
+            *(sys.executable, "-m", "secretfree_cli.local.private_ca.server"),
+            *("--port", str(ports.private_ca), "--store", str(store)),
+        ],
+        environment={**_base_environment(folder), "MOTO_ACCOUNT_ID": ACCOUNT},
+        log=folder.logs / f"{PRIVATE_CA}.log",
+    )
+
+
+def start_aws_emulator(folder: StateFolder, ports: Ports) -> ServerProcess:
+    """Start ministack with enforcement on; it is not ready yet."""
+    environment = {
+        **_base_environment(folder),
+        "AUTH": "true",
+        "BIND_HOST": LOOPBACK,
+        "GATEWAY_PORT": str(ports.gateway),
+        "IOT_MTLS_PORT": str(ports.mqtt),
+        "SFTP_ENABLED": "0",
+        "MINISTACK_REGION": REGION,
+        "MINISTACK_ACCOUNT_ID": ACCOUNT,
+        "PERSIST_STATE": "1",
+        "STATE_DIR": str(folder.data / AWS_EMULATOR),
+        "S3_PERSIST": "1",
+        "S3_DATA_DIR": str(folder.data / "s3"),
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
+        # Lambda workers inherit it: that is how the issuer's Private CA client finds its emulator.
+        "AWS_ENDPOINT_URL_ACM_PCA": endpoint_url(ports.private_ca),
+        # ministack removes containers that it takes for its own at start and stop: keep it off this machine's Docker.
+        "DOCKER_HOST": f"unix://{folder.scratch}/no-docker.sock",
+    }
+    return start_server(
+        AWS_EMULATOR,
+        [sys.executable, "-m", "secretfree_cli.local.aws_emulator"],
+        environment=environment,
+        log=folder.logs / f"{AWS_EMULATOR}.log",
+    )
+
+
+def await_ready(process: ServerProcess, probe: Callable[[], bool], *, seconds: float = _READY_SECONDS) -> None:
+    """Return once `probe` holds; CliError with the log's end if the server ends before, or after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not probe():
+        if not process.is_running:
+            raise _start_failure(process, "ended while starting")
+        if time.monotonic() > deadline:
+            raise _start_failure(process, f"was not ready after {seconds:.0f} s")
+        time.sleep(_POLL_SECONDS)
+
+
+def aws_emulator_ready(ports: Ports) -> bool:
+    """Whether the HTTP port answers and the MQTT port listens."""
+    try:
+        with urllib.request.urlopen(f"{endpoint_url(ports.gateway)}/_ministack/ready", timeout=5) as answer:  # noqa: S310
+            state = json.load(answer)
+    except (OSError, ValueError, urllib.error.URLError):
+        return False
+    return bool(state.get("iot_mtls") == "listening")
+
+
+def private_ca_ready(ports: Ports) -> bool:
+    """Whether the Private CA emulator's port accepts connections."""
+    try:
+        socket.create_connection((LOOPBACK, ports.private_ca), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def fetch_broker_ca(ports: Ports) -> str:
+    """Return the PEM of the CA that the MQTT broker's certificate chains to."""
+    with urllib.request.urlopen(f"{endpoint_url(ports.gateway)}/_ministack/iot/ca.pem", timeout=30) as answer:  # noqa: S310
+        return str(answer.read().decode())
+
+
+def endpoint_url(port: int) -> str:
+    """Return the base URL of a listener."""
+    return f"http://{LOOPBACK}:{port}"
+
+
+def log_end(path: Path, lines: int = _LOG_LINES_SHOWN) -> str:
+    """Return the last lines of a log."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 64 * 1024))
+            text = file.read().decode(errors="replace")
+    except OSError as error:
+        return f"({error})"
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def _start_failure(process: ServerProcess, what: str) -> CliError:
+    return CliError(
+        f"the server {process.name!r} {what}. The end of {process.log}:\n\n{log_end(Path(process.log))}\n",
+        hint="for a missing package, pip install 'cdk-iot-secretfree[local]'; for a port that was taken, try again",
+    )
+
+
+def _base_environment(folder: StateFolder) -> dict[str, str]:
+    """Return what a server sees of the operator's environment: none of their AWS credentials and settings."""
+    kept = {
+        name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON) or name in _PASSED_ON_EXACTLY
+    }
+    nothing = os.devnull
+    return {
+        **kept,
+        "TMPDIR": str(folder.scratch),
+        "AWS_CONFIG_FILE": nothing,
+        "AWS_SHARED_CREDENTIALS_FILE": nothing,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _free_port(wanted: int, held: ExitStack) -> int:
+    for port in (wanted, 0):
+        listener = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((LOOPBACK, port))
+        except OSError:
+            continue
+        return int(listener.getsockname()[1])
+    raise CliError("no free port was found on loopback")
