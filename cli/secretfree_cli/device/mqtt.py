@@ -107,8 +107,8 @@ class DeviceConnection:
         self._client.loop_start()
         try:
             self._await_connack()
-        except MqttError:
-            self._client.loop_stop()
+        except BaseException:  # Ctrl-C too: the socket and the network thread must not outlive the attempt
+            self._close()
             raise
         return self
 
@@ -116,8 +116,7 @@ class DeviceConnection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Say goodbye and stop the network thread."""
-        self._client.disconnect()
-        self._client.loop_stop()
+        self._close()
 
     def subscribe(self, topic_filter: str) -> None:
         """Subscribe with QoS 1 and await the SUBACK. Raises MqttError, MqttRefusedError."""
@@ -140,6 +139,10 @@ class DeviceConnection:
     def is_connected(self) -> bool:
         """Whether the session still stands."""
         return self._connected is not None and self._disconnected is None
+
+    def _close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
 
     def _await_connack(self) -> None:
         with self._changed:
