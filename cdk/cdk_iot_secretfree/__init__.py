@@ -1,1 +1,52 @@
-"""AWS CDK constructs for secret-free device provisioning."""
+"""Secret-free provisioning of IoT devices, as AWS CDK constructs."""
+
+from cdk_iot_secretfree.authority import AuthoritySubject, DeviceAuthority, Revocation, RevocationList
+from cdk_iot_secretfree.bundling import Bundle, BundleTarget, BundlingError
+from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
+from cdk_iot_secretfree.issuer import Issuer
+from cdk_iot_secretfree.options import (
+    ApiDomain,
+    ApiOptions,
+    CertificateSubject,
+    DeviceProfile,
+    FunctionOptions,
+    IotRegistration,
+    KeyAlgorithm,
+    MatchPolicy,
+    UsageMode,
+)
+from cdk_iot_secretfree.provisioning import SecretFreeProvisioning, ThingGroup, ThingType
+from cdk_iot_secretfree.sample import SampleOptions, SecretFreeStack
+from cdk_iot_secretfree.tables import DeviceRegistry, IDeviceRegistry, IssuanceLedger
+from cdk_iot_secretfree.validation import InvalidArgumentError
+
+__all__ = [
+    "ApiDomain",
+    "ApiOptions",
+    "AuthoritySubject",
+    "BoundDevicePolicy",
+    "Bundle",
+    "BundleTarget",
+    "BundlingError",
+    "CertificateSubject",
+    "DeviceAuthority",
+    "DevicePolicy",
+    "DeviceProfile",
+    "DeviceRegistry",
+    "FunctionOptions",
+    "IDeviceRegistry",
+    "InvalidArgumentError",
+    "IotRegistration",
+    "IssuanceLedger",
+    "Issuer",
+    "KeyAlgorithm",
+    "MatchPolicy",
+    "Revocation",
+    "RevocationList",
+    "SampleOptions",
+    "SecretFreeProvisioning",
+    "SecretFreeStack",
+    "ThingGroup",
+    "ThingType",
+    "UsageMode",
+]

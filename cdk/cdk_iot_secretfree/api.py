@@ -1,0 +1,203 @@
+"""The REST API in front of the Lambdas: what devices see of it, in success, refusal and failure."""
+
+import json
+from http import HTTPStatus
+from typing import Final
+
+from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import aws_apigateway as apigateway
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from cdk_iot_secretfree.options import ApiOptions
+
+
+class ProvisioningApi(Construct):
+    """A Regional REST API with one POST method for each issuer, behind the authorizer.
+
+    Answers of API Gateway itself are problem documents with the bytes that the Lambdas would give, so that nobody can
+    tell by the form of a refusal who refused.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002 - the name that every construct has
+        *,
+        authorizer: lambda_.IFunction,
+        options: ApiOptions,
+        log_retention: logs.RetentionDays,
+        removal_policy: RemovalPolicy,
+    ) -> None:
+        super().__init__(scope, id)
+        self._options = options
+        self.access_log = logs.LogGroup(self, "AccessLog", retention=log_retention, removal_policy=removal_policy)
+        domain = options.domain
+        self.rest_api = apigateway.RestApi(
+            self,
+            "Resource",
+            description="Secret-free provisioning of devices",
+            endpoint_types=[apigateway.EndpointType.REGIONAL],
+            cloud_watch_role=False,
+            disable_execute_api_endpoint=domain is not None,
+            domain_name=None
+            if domain is None
+            else apigateway.DomainNameOptions(
+                domain_name=domain.name,
+                certificate=domain.certificate,
+                endpoint_type=apigateway.EndpointType.REGIONAL,
+                security_policy=apigateway.SecurityPolicy.TLS_1_2,
+            ),
+            deploy_options=apigateway.StageOptions(
+                stage_name=options.stage_name,
+                throttling_rate_limit=options.rate_limit,
+                throttling_burst_limit=options.burst_limit,
+                metrics_enabled=True,
+                # Execution logs would hold the CSRs.
+                logging_level=apigateway.MethodLoggingLevel.OFF,
+                data_trace_enabled=False,
+                access_log_destination=apigateway.LogGroupLogDestination(self.access_log),
+                access_log_format=apigateway.AccessLogFormat.custom(json.dumps(_ACCESS_LOG_FIELDS)),
+            ),
+        )
+        self._require_tls_1_2()
+        if options.set_account_logging_role:
+            self.rest_api.deployment_stage.node.add_dependency(_account_logging_role(self))
+        self._authorizer = apigateway.RequestAuthorizer(
+            self,
+            "Authorizer",
+            handler=authorizer,
+            # Every request is judged anew, so a device that is blocked now is refused now. With caching off the
+            # identity source would not be enforced: the authorizer treats the missing header itself.
+            results_cache_ttl=Duration.seconds(0),
+            identity_sources=[],
+        )
+        self._add_gateway_responses()
+
+    @property
+    def url(self) -> str:
+        """The base of the devices' URLs, without a slash at its end: `{url}/new`."""
+        if self._options.domain is not None:
+            return f"https://{self._options.domain.name}"
+        stack = Stack.of(self)
+        host = f"{self.rest_api.rest_api_id}.execute-api.{stack.region}.{stack.url_suffix}"
+        return f"https://{host}/{self.rest_api.deployment_stage.stage_name}"
+
+    def add_post(self, path: str, function: lambda_.IFunction) -> apigateway.Method:
+        """`POST /{path}`, answered by the function once the authorizer allowed it."""
+        return self.rest_api.root.add_resource(path).add_method(
+            "POST",
+            apigateway.LambdaIntegration(
+                function,
+                timeout=_INTEGRATION_TIMEOUT,
+                # The console's test button would be one more principal that may invoke.
+                allow_test_invoke=False,
+            ),
+            authorization_type=apigateway.AuthorizationType.CUSTOM,
+            authorizer=self._authorizer,
+        )
+
+    def _require_tls_1_2(self) -> None:
+        resource = self.rest_api.node.default_child
+        if isinstance(resource, apigateway.CfnRestApi):
+            resource.add_property_override("SecurityPolicy", "TLS_1_2")
+
+    def _add_gateway_responses(self) -> None:
+        retry_after = str(int(self._options.retry_after.to_seconds()))
+        for kind, (status, code) in _GATEWAY_RESPONSES.items():
+            headers = {"Content-Type": "'application/problem+json'", "Cache-Control": "'no-store'"}
+            if status in _RETRIED:
+                headers["Retry-After"] = f"'{retry_after}'"
+            self.rest_api.add_gateway_response(
+                kind.title().replace("_", ""),
+                type=apigateway.ResponseType.of(kind),
+                status_code=str(int(status)),
+                response_headers=headers,
+                templates={"application/json": _problem(status, code)},
+            )
+
+
+_INTEGRATION_TIMEOUT: Final = Duration.seconds(29)
+_SINGLETON: Final = "SecretFreeApiLogging"
+_RETRIED: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+
+# An allow-list: no header, so no CSR, and nothing that API Gateway would add to a "common" format.
+_ACCESS_LOG_FIELDS: Final = {
+    "requestId": "$context.requestId",
+    "requestTime": "$context.requestTime",
+    "sourceIp": "$context.identity.sourceIp",
+    "httpMethod": "$context.httpMethod",
+    "resourcePath": "$context.resourcePath",
+    "status": "$context.status",
+    "responseType": "$context.error.responseType",
+    "responseLatency": "$context.responseLatency",
+    "authorizerStatus": "$context.authorizer.status",
+    "authorizerLatency": "$context.authorizer.latency",
+    "integrationStatus": "$context.integration.status",
+    "integrationLatency": "$context.integration.latency",
+}
+
+# API Gateway's gateway response types, with the status and code of the wire contract. What a device sends again
+# later is 429 or 503; 404 says that this product line has no such issuer.
+_GATEWAY_RESPONSES: Final = {
+    "UNAUTHORIZED": (HTTPStatus.UNAUTHORIZED, "missing-csr"),
+    "ACCESS_DENIED": (HTTPStatus.FORBIDDEN, "$context.authorizer.code"),
+    "INVALID_API_KEY": (HTTPStatus.FORBIDDEN, "not-authorized"),
+    "INVALID_SIGNATURE": (HTTPStatus.FORBIDDEN, "not-authorized"),
+    "EXPIRED_TOKEN": (HTTPStatus.FORBIDDEN, "not-authorized"),
+    "WAF_FILTERED": (HTTPStatus.FORBIDDEN, "not-authorized"),
+    "MISSING_AUTHENTICATION_TOKEN": (HTTPStatus.NOT_FOUND, "not-found"),
+    "RESOURCE_NOT_FOUND": (HTTPStatus.NOT_FOUND, "not-found"),
+    "BAD_REQUEST_BODY": (HTTPStatus.BAD_REQUEST, "invalid-request"),
+    "BAD_REQUEST_PARAMETERS": (HTTPStatus.BAD_REQUEST, "invalid-request"),
+    "REQUEST_TOO_LARGE": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "invalid-request"),
+    "UNSUPPORTED_MEDIA_TYPE": (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "invalid-request"),
+    "THROTTLED": (HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests"),
+    "QUOTA_EXCEEDED": (HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests"),
+    "INTEGRATION_TIMEOUT": (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
+    "INTEGRATION_FAILURE": (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
+    "AUTHORIZER_FAILURE": (HTTPStatus.INTERNAL_SERVER_ERROR, "internal"),
+    "AUTHORIZER_CONFIGURATION_ERROR": (HTTPStatus.INTERNAL_SERVER_ERROR, "internal"),
+    "API_CONFIGURATION_ERROR": (HTTPStatus.INTERNAL_SERVER_ERROR, "internal"),
+    "DEFAULT_4XX": (HTTPStatus.BAD_REQUEST, "invalid-request"),
+    "DEFAULT_5XX": (HTTPStatus.INTERNAL_SERVER_ERROR, "internal"),
+}
+
+
+def _problem(status: HTTPStatus, code: str) -> str:
+    """A problem document (RFC 9457), byte for byte as the runtime's mapper writes it."""
+    document = {
+        "type": "about:blank",
+        "title": _TITLES.get(status, status.phrase),
+        "status": int(status),
+        "code": code,
+        "requestId": "$context.requestId",
+    }
+    return json.dumps(document, separators=(",", ":"))
+
+
+# RFC 9110 renamed it; Python's own phrase depends on its version.
+_TITLES: Final = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large"}
+
+
+def _account_logging_role(scope: Construct) -> Construct:
+    """The role through which API Gateway writes logs: one for the account and Region, so one for a stack, and kept."""
+    stack = Stack.of(scope)
+    if (existing := stack.node.try_find_child(_SINGLETON)) is not None:
+        return existing  # type: ignore[return-value]  # jsii types children as IConstruct
+    singleton = Construct(stack, _SINGLETON)
+    role = iam.Role(
+        singleton,
+        "Role",
+        assumed_by=iam.ServicePrincipal("apigateway.amazonaws.com"),
+        managed_policies=[
+            iam.ManagedPolicy.from_aws_managed_policy_name("service-role/AmazonAPIGatewayPushToCloudWatchLogs")
+        ],
+    )
+    # Other APIs of the account may have come to rely on it.
+    role.apply_removal_policy(RemovalPolicy.RETAIN)
+    account = apigateway.CfnAccount(singleton, "Resource", cloud_watch_role_arn=role.role_arn)
+    account.apply_removal_policy(RemovalPolicy.RETAIN)
+    return singleton

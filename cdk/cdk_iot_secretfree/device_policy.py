@@ -1,0 +1,192 @@
+"""The IoT policy that every device of a product line gets: made at deploy time, never by the runtime."""
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aws_cdk import RemovalPolicy, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_iot as iot
+from constructs import Construct
+
+from cdk_iot_secretfree.validation import is_token, refuse, require_match
+
+POLICY_LIMIT: Final = 2_048
+"""Characters of a policy document, white space apart (AWS IoT Core quota, fixed)."""
+
+_THING: Final = "${iot:Connection.Thing.ThingName}"
+
+
+class DevicePolicy(ABC):
+    """What a provisioned device may do."""
+
+    @staticmethod
+    def least_privilege(topic_prefix: str) -> "DevicePolicy":
+        """Connect as itself only; its own topics, its own shadows, its own jobs; nothing of another device.
+
+        A device reaches `<topic_prefix>/<thing name>/...`, and `$aws/things/<thing name>/shadow/...` and `/jobs/...`.
+        Its client id is the thing name, and the certificate has to be attached to that thing.
+
+        Args:
+            topic_prefix: 1 to 5 topic levels of letters, digits, `_`, `-`, `.`, without wildcard or leading slash.
+
+        Raises:
+            InvalidArgumentError: for any other prefix.
+        """
+        if is_token(topic_prefix):
+            refuse("topic_prefix", "a token", "text that is known at synth")
+        require_match("topic_prefix", topic_prefix, _TOPIC_PREFIX, _TOPIC_PREFIX_FORM)
+        return _LeastPrivilege(topic_prefix)
+
+    @staticmethod
+    def from_statements(statements: Sequence[iam.PolicyStatement]) -> "DevicePolicy":
+        """Statements of your own, without principals. Length and policy variables are checked at synth.
+
+        Raises:
+            InvalidArgumentError: for no statement at all, a variable that IoT Core does not know (an unresolved one
+                denies everything, silently), or a document of more than 2,048 characters.
+        """
+        if not statements:
+            refuse("statements", "none", "at least one iam.PolicyStatement")
+        return _Statements(tuple(statements))
+
+    @staticmethod
+    def from_name(policy_name: str) -> "DevicePolicy":
+        """A policy that exists in the account and Region.
+
+        Raises:
+            InvalidArgumentError: for what is no policy's name.
+        """
+        require_match("policy_name", policy_name, r"[\w+=,.@-]{1,128}", "1 to 128 of A-Z a-z 0-9 _ + = , . @ -")
+        return _Named(policy_name)
+
+    @abstractmethod
+    def bind(self, scope: Construct, id: str, *, removal_policy: RemovalPolicy) -> "BoundDevicePolicy":  # noqa: A002
+        """Make the policy in a stack."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundDevicePolicy:
+    """A device policy in a stack.
+
+    Args:
+        policy_name: what is attached to certificates.
+        resource: the policy, where it is made here.
+        document: its document, where it is made here.
+    """
+
+    policy_name: str
+    resource: iot.CfnPolicy | None = None
+    document: Mapping[str, Any] | None = None
+
+
+class _Made(DevicePolicy):
+    def bind(self, scope: Construct, id: str, *, removal_policy: RemovalPolicy) -> BoundDevicePolicy:  # noqa: A002
+        document = self._document(scope)
+        check_document(document, Stack.of(scope))
+        resource = iot.CfnPolicy(scope, id, policy_document=document)
+        resource.apply_removal_policy(removal_policy)
+        return BoundDevicePolicy(policy_name=resource.ref, resource=resource, document=document)
+
+    @abstractmethod
+    def _document(self, scope: Construct) -> dict[str, Any]:
+        """The policy's document."""
+
+
+@dataclass(frozen=True)
+class _LeastPrivilege(_Made):
+    topic_prefix: str
+
+    def _document(self, scope: Construct) -> dict[str, Any]:
+        stack = Stack.of(scope)
+        areas = (f"{self.topic_prefix}/{_THING}", f"$aws/things/{_THING}/shadow", f"$aws/things/{_THING}/jobs")
+
+        def arns(kind: str) -> list[str]:
+            return [stack.format_arn(service="iot", resource=kind, resource_name=f"{area}/*") for area in areas]
+
+        client = stack.format_arn(service="iot", resource="client", resource_name=_THING)
+        attached = {"Bool": {"iot:Connection.Thing.IsAttached": "true"}}
+        return {
+            "Version": "2012-10-17",
+            "Statement": [
+                {"Effect": "Allow", "Action": "iot:Connect", "Resource": client, "Condition": attached},
+                {"Effect": "Allow", "Action": ["iot:Publish", "iot:Receive"], "Resource": arns("topic")},
+                {"Effect": "Allow", "Action": "iot:Subscribe", "Resource": arns("topicfilter")},
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class _Statements(_Made):
+    statements: tuple[iam.PolicyStatement, ...]
+
+    def _document(self, scope: Construct) -> dict[str, Any]:  # noqa: ARG002 - nothing of the stack is needed
+        statements = [statement.to_statement_json() for statement in self.statements]
+        for statement in statements:
+            if any(key.endswith("Principal") for key in statement):
+                refuse("statements", "a statement with a principal", "statements without: the device is the principal")
+        return {"Version": "2012-10-17", "Statement": statements}
+
+
+@dataclass(frozen=True)
+class _Named(DevicePolicy):
+    policy_name: str
+
+    def bind(self, scope: Construct, id: str, *, removal_policy: RemovalPolicy) -> BoundDevicePolicy:  # noqa: A002, ARG002
+        return BoundDevicePolicy(policy_name=self.policy_name)
+
+
+def check_document(document: Mapping[str, Any], stack: Stack) -> None:
+    """Refuse a document that IoT Core would refuse, or whose variables never resolve.
+
+    What is known at deploy time only counts with its longest form, so that a document that passes here fits in every
+    Region and partition.
+
+    Raises:
+        InvalidArgumentError: naming the variable, or the length.
+    """
+    text = json.dumps(_with_longest_forms(stack.resolve(document)), separators=(",", ":"))
+    length = len(re.sub(r"\s", "", text))
+    if length > POLICY_LIMIT:
+        refuse("device_policy", f"a document of {length} characters", f"at most {POLICY_LIMIT} (AWS IoT Core, fixed)")
+    for variable in re.findall(r"\$\{([^}]*)\}", text):
+        if not re.fullmatch(_KNOWN_VARIABLE, variable):
+            refuse("device_policy", f"${{{variable}}}", _VARIABLE_FORM)
+
+
+_TOPIC_PREFIX: Final = r"[A-Za-z0-9_.-]{1,64}(/[A-Za-z0-9_.-]{1,64}){0,4}"
+_TOPIC_PREFIX_FORM: Final = "1 to 5 topic levels of A-Z a-z 0-9 _ . -, without wildcard or leading slash"
+_DN: Final = (
+    "Country|Organization|OrganizationalUnit|DistinguishedNameQualifier|State|CommonName|SerialNumber|Title|Surname|"
+    "GivenName|Initials|Pseudonym|GenerationQualifier"
+)
+_ALTERNATIVE_NAME: Final = "RFC822Name|DNSName|DirectoryName|UniformResourceIdentifier|IPAddress"
+# AWS IoT Core Developer Guide: basic, thing and X.509 certificate policy variables.
+_KNOWN_VARIABLE: Final = (
+    r"\*|\?|\$|aws:SourceIp|iot:(?:ClientId|SourceIp|DomainName|CertificateId"
+    r"|Connection\.Thing\.(?:ThingName|ThingTypeName|IsAttached|Attributes\[[A-Za-z0-9_.,@/:#-]{1,128}\])"
+    rf"|Certificate\.(?:Available|SerialNumber|(?:Subject|Issuer)\.(?:{_DN})(?:\.\d+)?"
+    rf"|(?:Subject|Issuer)\.AlternativeName\.(?:{_ALTERNATIVE_NAME})(?:\.\d+)?))"
+)
+_VARIABLE_FORM: Final = (
+    "a policy variable of AWS IoT Core: ${iot:ClientId}, ${iot:Connection.Thing.ThingName}, "
+    "${iot:Connection.Thing.Attributes[name]}, ${iot:Certificate.Subject.CommonName}, ..."
+)
+_LONGEST: Final = {"AWS::Partition": "aws-us-gov", "AWS::Region": "ap-northeast-1", "AWS::AccountId": "0" * 12}
+
+
+def _with_longest_forms(value: Any) -> Any:
+    """The resolved document with CloudFormation's intrinsics replaced by text as long as they can become."""
+    if isinstance(value, list):
+        return [_with_longest_forms(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"Fn::Join"}:
+        separator, parts = value["Fn::Join"]
+        return separator.join(str(_with_longest_forms(part)) for part in parts)
+    if set(value) == {"Ref"}:
+        return _LONGEST.get(value["Ref"], value["Ref"])
+    return {key: _with_longest_forms(item) for key, item in value.items()}

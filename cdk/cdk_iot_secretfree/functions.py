@@ -1,0 +1,150 @@
+"""The Lambda functions: each with a role, a log group and an environment of its own, all with one bundle."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aws_cdk import CustomResource, Duration, RemovalPolicy, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from cdk_iot_secretfree.options import FunctionOptions
+
+
+class RuntimeFunction(Construct):
+    """One handler of the `secretfree` package as a Lambda function.
+
+    The role may write the function's own log group and nothing else, until granted. Its log group goes with
+    `removal_policy`: a log of refused devices is evidence, and kept where the tables are.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002 - the name that every construct has
+        *,
+        handler: str,
+        description: str,
+        environment: Mapping[str, str],
+        options: FunctionOptions,
+        timeout: Duration,
+        removal_policy: RemovalPolicy,
+        memory_size: int | None = None,
+        concurrency: int | None = None,
+    ) -> None:
+        super().__init__(scope, id)
+        self.log_group = logs.LogGroup(self, "Log", retention=options.log_retention, removal_policy=removal_policy)
+        self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        self.log_group.grant_write(self.role)
+        self.function = lambda_.Function(
+            self,
+            "Resource",
+            runtime=options.bundle.runtime,
+            architecture=options.bundle.architecture,
+            code=options.bundle.code(),
+            handler=handler,
+            description=description,
+            environment={**environment, "SECRETFREE_LOG_LEVEL": options.log_level},
+            timeout=timeout,
+            memory_size=memory_size or options.memory_size,
+            reserved_concurrent_executions=concurrency,
+            log_group=self.log_group,
+            role=self.role,
+        )
+
+    def allow(self, actions: list[str], resources: list[str], conditions: Mapping[str, Any] | None = None) -> None:
+        """Add one statement to the role."""
+        self.role.add_to_policy(iam.PolicyStatement(actions=actions, resources=resources, conditions=conditions))
+
+
+class IotAccount(Construct):
+    """What CloudFormation has no resource for in the account's IoT Core: one function for each stack."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002 - the name that every construct has
+        *,
+        options: FunctionOptions,
+    ) -> None:
+        super().__init__(scope, id)
+        self._function = RuntimeFunction(
+            self,
+            "Function",
+            handler="secretfree.handlers.iot_account.handler",
+            description="Looks up the IoT data endpoint and registers certificate authorities at deploy time",
+            environment={"SECRETFREE_PRODUCT": "account"},
+            options=options,
+            timeout=_CUSTOM_RESOURCE_TIMEOUT,
+            removal_policy=RemovalPolicy.DESTROY,
+            memory_size=512,
+        )
+
+    @staticmethod
+    def of(scope: Construct, options: FunctionOptions) -> "IotAccount":
+        """The stack's one, made when first asked for."""
+        stack = Stack.of(scope)
+        # The id never changes: CloudFormation refuses to move a custom resource to another function.
+        existing = stack.node.try_find_child(_SINGLETON)
+        return existing if isinstance(existing, IotAccount) else IotAccount(stack, _SINGLETON, options=options)
+
+    def data_endpoint(self, scope: Construct, id: str) -> str:  # noqa: A002 - the name that every construct has
+        """The account's ATS data endpoint, looked up once at deploy time (`DescribeEndpoint`, 10 a second)."""
+        # The IAM reference gives DescribeEndpoint no resource type.
+        self._function.allow(["iot:DescribeEndpoint"], ["*"])
+        resource = self._resource(scope, id, "Custom::IotDataEndpoint", {})
+        return str(resource.get_att_string("EndpointAddress"))
+
+    def register_authority(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002 - the name that every construct has
+        *,
+        authority_arn: str,
+        mode: str,
+        signing_algorithm: str,
+    ) -> CustomResource:
+        """Register a Private CA with IoT Core in the stack's Region; on delete it is deactivated and removed."""
+        stack = Stack.of(scope)
+        template_arn = f"arn:{stack.partition}:acm-pca:::template/EndEntityClientAuthCertificate/V1"
+        # The IAM reference gives these two no resource type.
+        self._function.allow(["iot:GetRegistrationCode", "iot:RegisterCACertificate"], ["*"])
+        self._function.allow(
+            ["iot:DescribeCACertificate", "iot:UpdateCACertificate", "iot:DeleteCACertificate"],
+            [stack.format_arn(service="iot", resource="cacert", resource_name="*")],
+        )
+        self._function.allow(["acm-pca:GetCertificateAuthorityCertificate", "acm-pca:GetCertificate"], [authority_arn])
+        self._function.allow(
+            ["acm-pca:IssueCertificate"], [authority_arn], {"StringEquals": {"acm-pca:TemplateArn": template_arn}}
+        )
+        return self._resource(
+            scope,
+            id,
+            "Custom::IotCaRegistration",
+            {
+                "CertificateAuthorityArn": authority_arn,
+                "Mode": mode,
+                "SigningAlgorithm": signing_algorithm,
+                "TemplateArn": template_arn,
+            },
+        )
+
+    def _resource(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002 - the name that every construct has
+        kind: str,
+        properties: Mapping[str, str],
+    ) -> CustomResource:
+        return CustomResource(
+            scope,
+            id,
+            service_token=self._function.function.function_arn,
+            resource_type=kind,
+            properties=dict(properties),
+        )
+
+
+_SINGLETON: Final = "SecretFreeIotAccount"
+_CUSTOM_RESOURCE_TIMEOUT: Final = Duration.minutes(5)

@@ -1,0 +1,208 @@
+"""Choices of the construct that are plain data: enumerations and frozen options, checked when they are made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from aws_cdk import Duration
+from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_logs as logs
+
+from cdk_iot_secretfree.bundling import Bundle
+from cdk_iot_secretfree.validation import refuse, require_match, require_range, require_whole_days
+
+
+class MatchPolicy(StrEnum):
+    """How a device is found in the registry. In each, the CSR's signature must verify with the key it carries."""
+
+    UDID_AND_PUBLIC_KEY = "UDID_AND_PUBLIC_KEY"
+    """Look up by the CSR's common name, compare the key: the default, and the strongest."""
+
+    PUBLIC_KEY = "PUBLIC_KEY"
+    """Look up by the key; the registry's device id names the thing, whatever the CSR's common name says."""
+
+    UDID = "UDID"
+    """Look up by common name alone and bind the first key seen: weak, for tables that hold no keys."""
+
+
+class DeviceProfile(StrEnum):
+    """A family of devices, and what it alone may do."""
+
+    STANDARD = "STANDARD"
+    """No rule relaxed."""
+
+    TI_CC32XX = "TI_CC32XX"
+    """TI SimpleLink CC32xx: SHA-1 proof of possession, e-mail in the subject, UDIDs in any spelling."""
+
+
+class KeyAlgorithm(StrEnum):
+    """The key of a certificate authority (AWS Private CA, `CreateCertificateAuthority`)."""
+
+    RSA_2048 = "RSA_2048"
+    RSA_3072 = "RSA_3072"
+    RSA_4096 = "RSA_4096"
+    EC_P256 = "EC_prime256v1"
+    EC_P384 = "EC_secp384r1"
+    EC_P521 = "EC_secp521r1"
+
+    @property
+    def signing_algorithm(self) -> str:
+        """The algorithm that fits the key, whatever the devices' keys are."""
+        return _SIGNING_ALGORITHMS[self]
+
+
+class UsageMode(StrEnum):
+    """What a Private CA may issue, which is also what it costs."""
+
+    GENERAL_PURPOSE = "GENERAL_PURPOSE"
+    SHORT_LIVED_CERTIFICATE = "SHORT_LIVED_CERTIFICATE"
+    """Certificates of at most seven days, at a lower monthly price, without CRL or OCSP."""
+
+
+class IotRegistration(StrEnum):
+    """How a CA is registered with AWS IoT Core in the stack's Region (`RegisterCACertificate`)."""
+
+    DEFAULT = "DEFAULT"
+    """With a verification certificate; one account in a Region may register a CA so."""
+
+    SNI_ONLY = "SNI_ONLY"
+    """Without one; several accounts may register the CA, and devices must send SNI."""
+
+    NONE = "NONE"
+    """Not registered: device certificates are registered without a CA, and devices must send SNI."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateSubject:
+    """What every device certificate's subject carries beside its CN, the device id. The requester never chooses it.
+
+    Args:
+        organization: up to 64 characters (RFC 5280, ub-organization-name).
+        organizational_unit: up to 64 characters.
+        country: two capital letters (ISO 3166-1 alpha-2).
+    """
+
+    organization: str | None = None
+    organizational_unit: str | None = None
+    country: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what Private CA would refuse at every issuance."""
+        for argument in ("organization", "organizational_unit"):
+            if (value := getattr(self, argument)) is not None:
+                require_match(argument, value, _PRINTABLE_64, "1 to 64 printable characters")
+        if self.country is not None:
+            require_match("country", self.country, "[A-Z]{2}", "two capital letters, as in 'DE'")
+
+    def as_environment(self) -> Mapping[str, str]:
+        """The parts that are set, under the names that the runtime reads."""
+        parts = {
+            "organization": self.organization,
+            "organizational_unit": self.organizational_unit,
+            "country": self.country,
+        }
+        return {name: value for name, value in parts.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiDomain:
+    """A name of your own for the API. Devices then keep their URL when the API is replaced.
+
+    The default `execute-api` endpoint is switched off, so that there is one door. Point the name at
+    `SecretFreeProvisioning.api.domain_name` with an alias record.
+
+    Args:
+        name: as in `provisioning.example.com`.
+        certificate: for that name, in the stack's Region.
+    """
+
+    name: str
+    certificate: acm.ICertificate
+
+    def __post_init__(self) -> None:
+        """Refuse what is no host name."""
+        require_match("name", self.name, r"(\*\.)?([a-z0-9-]{1,63}\.)+[a-z0-9-]{2,63}", "a lower-case host name")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiOptions:
+    """The API's settings.
+
+    Args:
+        rate_limit: requests a second over all devices; an IoT Core account takes about ten new devices a second.
+        burst_limit: requests at once above that rate.
+        stage_name: the first segment of the default URL's path.
+        retry_after: what the API's own 429 and 503 tell the device to wait, whole seconds.
+        domain: a name of your own.
+        set_account_logging_role: API Gateway writes access logs through one role for each account and Region.
+            True makes one (kept when the stack goes); False where your account has it.
+    """
+
+    rate_limit: int = 20
+    burst_limit: int = 40
+    stage_name: str = "v1"
+    retry_after: Duration = field(default_factory=lambda: Duration.seconds(5))
+    domain: ApiDomain | None = None
+    set_account_logging_role: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what API Gateway would refuse at deploy time."""
+        require_range("rate_limit", self.rate_limit, 1, 10_000, "requests a second")
+        require_range("burst_limit", self.burst_limit, 1, 5_000, "requests")
+        require_match("stage_name", self.stage_name, r"[A-Za-z0-9_-]{1,128}", "1 to 128 of A-Z a-z 0-9 _ -")
+        if not 1 <= self.retry_after.to_seconds() <= 3600:
+            refuse("retry_after", self.retry_after.to_human_string(), "1 second to 1 hour")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionOptions:
+    """How the Lambdas run.
+
+    Args:
+        bundle: Python, architecture and target of the code.
+        memory_size: of the authorizer and the issuers, MiB; Lambda gives CPU in proportion, and a cold start is CPU.
+        authorizer_concurrency: reserved concurrency of the authorizer; None takes from the account's pool.
+        issuer_concurrency: reserved concurrency of each issuer; None takes from the account's pool.
+        log_retention: of every function and of the API's access log.
+        log_level: of the runtime's structured log.
+        sweep_interval: how often unfinished issuances are finished or rolled back, one minute to one day.
+    """
+
+    bundle: Bundle = field(default_factory=Bundle)
+    memory_size: int = 1024
+    authorizer_concurrency: int | None = None
+    issuer_concurrency: int | None = None
+    log_retention: logs.RetentionDays = logs.RetentionDays.ONE_YEAR
+    log_level: str = "INFO"
+    sweep_interval: Duration = field(default_factory=lambda: Duration.minutes(5))
+
+    def __post_init__(self) -> None:
+        """Refuse what Lambda would refuse at deploy time."""
+        require_range("memory_size", self.memory_size, 256, 10_240, "MiB")
+        for argument in ("authorizer_concurrency", "issuer_concurrency"):
+            if (value := getattr(self, argument)) is not None:
+                require_range(argument, value, 1, 100_000)
+        require_match("log_level", self.log_level, "|".join(_LOG_LEVELS), ", ".join(_LOG_LEVELS))
+        seconds = self.sweep_interval.to_seconds()
+        if seconds % 60 or not 60 <= seconds <= 86_400:
+            refuse("sweep_interval", self.sweep_interval.to_human_string(), "whole minutes, from 1 minute to 1 day")
+
+
+def require_validity_days(argument: str, value: Duration, mode: UsageMode) -> int:
+    """Days of a device certificate's validity, within what the CA's usage mode allows."""
+    if mode is UsageMode.SHORT_LIVED_CERTIFICATE:
+        return require_whole_days(argument, value, 1, 7)
+    return require_whole_days(argument, value, 1, 36_500)
+
+
+_PRINTABLE_64: Final = r"[ -~\u00a1-\uffff]{1,64}"
+_LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+_SIGNING_ALGORITHMS: Final = {
+    KeyAlgorithm.RSA_2048: "SHA256WITHRSA",
+    KeyAlgorithm.RSA_3072: "SHA256WITHRSA",
+    KeyAlgorithm.RSA_4096: "SHA256WITHRSA",
+    KeyAlgorithm.EC_P256: "SHA256WITHECDSA",
+    KeyAlgorithm.EC_P384: "SHA384WITHECDSA",
+    KeyAlgorithm.EC_P521: "SHA512WITHECDSA",
+}

@@ -1,0 +1,520 @@
+"""`SecretFreeProvisioning`: everything that one product line needs to hand out certificates without a secret."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aws_cdk import Annotations, Duration, Fn, RemovalPolicy, Stack
+from aws_cdk import aws_apigateway as apigateway
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_iot as iot
+from aws_cdk import aws_lambda as lambda_
+from constructs import Construct
+
+from cdk_iot_secretfree.api import ProvisioningApi
+from cdk_iot_secretfree.authority import DeviceAuthority
+from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
+from cdk_iot_secretfree.functions import IotAccount, RuntimeFunction
+from cdk_iot_secretfree.issuer import Issuer
+from cdk_iot_secretfree.options import ApiOptions, CertificateSubject, DeviceProfile, FunctionOptions, MatchPolicy
+from cdk_iot_secretfree.tables import DeviceRegistry, IDeviceRegistry, IssuanceLedger
+from cdk_iot_secretfree.validation import (
+    is_token,
+    refuse,
+    require_instance,
+    require_match,
+    require_whole_days,
+)
+
+
+class ThingType(ABC):
+    """The IoT thing type that a product line's things get."""
+
+    @staticmethod
+    def created(*, searchable_attributes: Sequence[str] = ()) -> "ThingType":
+        """One made here, with a name of CloudFormation's and up to three searchable attributes."""
+        if len(searchable_attributes) > 3:
+            refuse("searchable_attributes", searchable_attributes, "at most three names")
+        return _CreatedThingType(tuple(searchable_attributes))
+
+    @staticmethod
+    def named(name: str) -> "ThingType":
+        """One that exists."""
+        return _NamedThingType(require_match("name", name, _IOT_NAME, _IOT_NAME_FORM))
+
+    @abstractmethod
+    def bind(self, scope: Construct, id: str, *, product: str, removal_policy: RemovalPolicy) -> str:  # noqa: A002
+        """Make it in a stack, and give its name."""
+
+
+class ThingGroup(ABC):
+    """A static IoT thing group that every provisioned thing joins."""
+
+    @staticmethod
+    def created(*, description: str | None = None) -> "ThingGroup":
+        """One made here, with a name of CloudFormation's."""
+        return _CreatedThingGroup(description)
+
+    @staticmethod
+    def named(name: str) -> "ThingGroup":
+        """One that exists."""
+        return _NamedThingGroup(require_match("name", name, _IOT_NAME, _IOT_NAME_FORM))
+
+    @abstractmethod
+    def bind(self, scope: Construct, id: str, *, removal_policy: RemovalPolicy) -> str:  # noqa: A002
+        """Make it in a stack, and give its name."""
+
+
+class SecretFreeProvisioning(Construct):
+    """Hands out certificates to the devices of one product line, which hold a key pair and nothing else.
+
+    Args:
+        scope: the parent.
+        id: the construct's id.
+        product: the product line, a metric dimension: 1 to 64 of `A-Z a-z 0-9 _ -`.
+        issuers: who signs: `Issuer.private_ca(...)` (`POST /new`), `Issuer.iot_core()` (`POST /proto`), or both.
+        device_policy: what a provisioned device may do; `DevicePolicy.least_privilege(product)` when absent.
+        match: how a device is found in the registry.
+        device_profile: what the devices' family may do that others may not.
+        registry: one of your own; made here when absent.
+        subject: of every device certificate, beside its CN, the device id.
+        thing_type: of every thing; made here when absent.
+        thing_groups: that every thing joins, at most ten.
+        thing_attributes: that every thing gets, at most three with a named or created type (AWS IoT Core's quota
+            of attributes for things with a type is 50, of which a type makes three searchable).
+        renewal_window: how long before its end a certificate is issued anew rather than given again, whole days;
+            a third of the validity, and at most 30 days, when absent.
+        api: the API's settings.
+        functions: how the Lambdas run.
+        removal_policy: what happens to tables, logs, policy, thing type and groups when they leave the stack.
+
+    Raises:
+        InvalidArgumentError: naming the argument, what was given and what is accepted.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002 - the name that every construct has
+        *,
+        product: str,
+        issuers: Sequence[Issuer],
+        device_policy: DevicePolicy | None = None,
+        match: MatchPolicy = MatchPolicy.UDID_AND_PUBLIC_KEY,
+        device_profile: DeviceProfile = DeviceProfile.STANDARD,
+        registry: IDeviceRegistry | None = None,
+        subject: CertificateSubject | None = None,
+        thing_type: ThingType | None = None,
+        thing_groups: Sequence[ThingGroup] = (),
+        thing_attributes: Mapping[str, str] | None = None,
+        renewal_window: Duration | None = None,
+        api: ApiOptions | None = None,
+        functions: FunctionOptions | None = None,
+        removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
+    ) -> None:
+        super().__init__(scope, id)
+        _check_product_line(product, match, device_profile)
+        _check_issuers(issuers)
+        _check_things(thing_groups, thing_attributes or {})
+        if match is MatchPolicy.PUBLIC_KEY and registry is not None and registry.key_index is None:
+            refuse("registry", "a table without key_index", "one with an index on key-fingerprint, for PUBLIC_KEY")
+        self._product = product
+        self._match = match
+        self._device_profile = device_profile
+        self._issuers = tuple(issuers)
+        self._functions = functions or FunctionOptions()
+        self._removal_policy = removal_policy
+        self._warn()
+
+        self._registry: IDeviceRegistry = registry or DeviceRegistry(self, "Registry", removal_policy=removal_policy)
+        self._ledger = IssuanceLedger(self, "Ledger", removal_policy=removal_policy)
+        self._iot_endpoint = IotAccount.of(self, self._functions).data_endpoint(self, "IotDataEndpoint")
+        self._device_policy = (device_policy or DevicePolicy.least_privilege(product)).bind(
+            self, "DevicePolicy", removal_policy=removal_policy
+        )
+        bound_type = (thing_type or ThingType.created()).bind(
+            self, "ThingType", product=product, removal_policy=removal_policy
+        )
+        groups = [
+            group.bind(self, f"ThingGroup{number}", removal_policy=removal_policy)
+            for number, group in enumerate(thing_groups, start=1)
+        ]
+
+        self._authorizer = self._make_authorizer()
+        issuer_environment = {
+            **self._environment(),
+            "SECRETFREE_MATCH_POLICY": match.value,
+            "SECRETFREE_LEDGER_TABLE": self._ledger.table_name,
+            "SECRETFREE_POLICY_NAME": self._device_policy.policy_name,
+            "SECRETFREE_THING_TYPE": bound_type,
+            "SECRETFREE_THING_GROUPS": Stack.of(self).to_json_string(groups),
+            "SECRETFREE_THING_ATTRIBUTES": _json(thing_attributes or {}),
+            "SECRETFREE_IOT_ENDPOINT": self._iot_endpoint,
+            "SECRETFREE_SUBJECT": _json((subject or CertificateSubject()).as_environment()),
+            "SECRETFREE_RENEWAL_WINDOW_DAYS": str(_renewal_window_days(renewal_window, issuers)),
+        }
+        self._issuer_functions = {
+            issuer.name: self._make_issuer(issuer, issuer_environment, groups) for issuer in issuers
+        }
+        self._sweeper = self._make_sweeper(issuer_environment, groups)
+
+        options = api or ApiOptions()
+        self._api = ProvisioningApi(
+            self,
+            "Api",
+            authorizer=self._authorizer.function,
+            options=options,
+            log_retention=self._functions.log_retention,
+            removal_policy=removal_policy,
+        )
+        for issuer in issuers:
+            self._api.add_post(issuer.path, self._issuer_functions[issuer.name].function)
+
+    @property
+    def product(self) -> str:
+        """The product line."""
+        return self._product
+
+    @property
+    def match(self) -> MatchPolicy:
+        """How a device is found in the registry."""
+        return self._match
+
+    @property
+    def device_profile(self) -> DeviceProfile:
+        """What the devices' family may do that others may not."""
+        return self._device_profile
+
+    @property
+    def api(self) -> apigateway.RestApi:
+        """The REST API."""
+        return self._api.rest_api
+
+    @property
+    def url(self) -> str:
+        """The base of the devices' URLs, without a slash at its end: `{url}/new`, `{url}/proto`."""
+        return self._api.url
+
+    @property
+    def iot_endpoint(self) -> str:
+        """The account's IoT data endpoint (ATS), which devices are told."""
+        return self._iot_endpoint
+
+    @property
+    def registry(self) -> IDeviceRegistry:
+        """The table of devices that may have a certificate."""
+        return self._registry
+
+    @property
+    def ledger(self) -> IssuanceLedger:
+        """The table of what was issued."""
+        return self._ledger
+
+    @property
+    def authorizer_function(self) -> lambda_.Function:
+        """The function that decides."""
+        return self._authorizer.function
+
+    @property
+    def issuer_functions(self) -> Mapping[str, lambda_.Function]:
+        """The functions that issue, by the issuer's name: `private-ca`, `iot-core`."""
+        return {name: function.function for name, function in self._issuer_functions.items()}
+
+    @property
+    def sweeper_function(self) -> lambda_.Function:
+        """The function that finishes, or rolls back, what no device came back for."""
+        return self._sweeper.function
+
+    @property
+    def device_policy(self) -> BoundDevicePolicy:
+        """The IoT policy that every certificate gets."""
+        return self._device_policy
+
+    @property
+    def authority(self) -> DeviceAuthority | None:
+        """The Private CA, where one signs."""
+        return next((issuer.authority for issuer in self._issuers if issuer.authority is not None), None)
+
+    def grant_enroll(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let a principal add, change and remove devices: for the factory's importer."""
+        return self._registry.grant_enroll(grantee)
+
+    def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let a principal read who may have a certificate, and what was issued."""
+        return self._registry.grant_read(grantee).combine(self._ledger.grant_read(grantee))
+
+    def metric_allowed(self, *, statistic: str = "Sum", period: Duration | None = None) -> cloudwatch.Metric:
+        """Requests that the authorizer let through."""
+        return self._metric("Allowed", {}, statistic, period)
+
+    def metric_denied(
+        self, *, reason: str | None = None, statistic: str = "Sum", period: Duration | None = None
+    ) -> cloudwatch.Metric:
+        """Requests refused: all, or for one reason, as in `unknown-device`, `key-mismatch`, `bad-signature`."""
+        return self._metric("Denied", {} if reason is None else {"Reason": reason}, statistic, period)
+
+    def metric_issued(
+        self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
+    ) -> cloudwatch.Metric:
+        """New certificates: of all issuers, or of one."""
+        return self._metric("Issued", self._issuer_dimension(issuer), statistic, period)
+
+    def metric_reused(
+        self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
+    ) -> cloudwatch.Metric:
+        """Answers with a certificate that the device had already."""
+        return self._metric("Reused", self._issuer_dimension(issuer), statistic, period)
+
+    def metric_pending(
+        self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
+    ) -> cloudwatch.Metric:
+        """Answers 202: accepted, not ready."""
+        return self._metric("Pending", self._issuer_dimension(issuer), statistic, period)
+
+    def metric_failed(
+        self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
+    ) -> cloudwatch.Metric:
+        """Issuances that failed."""
+        return self._metric("Failed", self._issuer_dimension(issuer), statistic, period)
+
+    def metric_throttled(
+        self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
+    ) -> cloudwatch.Metric:
+        """Calls to AWS that were throttled."""
+        return self._metric("Throttled", self._issuer_dimension(issuer), statistic, period)
+
+    def metric_stage_latency(
+        self, stage: str, *, statistic: str = "p99", period: Duration | None = None
+    ) -> cloudwatch.Metric:
+        """Milliseconds that one stage of the runtime took."""
+        return self._metric("StageLatency", {"Stage": stage}, statistic, period)
+
+    def _metric(
+        self, name: str, dimensions: Mapping[str, str], statistic: str, period: Duration | None
+    ) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace=METRIC_NAMESPACE,
+            metric_name=name,
+            dimensions_map={"Product": self._product, **dimensions},
+            statistic=statistic,
+            period=period or Duration.minutes(5),
+        )
+
+    def _issuer_dimension(self, issuer: str | None) -> Mapping[str, str]:
+        if issuer is None:
+            return {}
+        if issuer not in self._issuer_functions:
+            refuse("issuer", issuer, ", ".join(self._issuer_functions))
+        return {"Issuer": issuer}
+
+    def _warn(self) -> None:
+        if self._match is MatchPolicy.UDID:
+            Annotations.of(self).add_warning_v2(
+                "cdk-iot-secretfree:matchByUdidAlone",
+                "MatchPolicy.UDID lets whoever first presents an enrolled device id have its certificate. Enroll the "
+                "devices' public keys and use MatchPolicy.UDID_AND_PUBLIC_KEY or PUBLIC_KEY where they are known.",
+            )
+
+    def _environment(self) -> Mapping[str, str]:
+        return {"SECRETFREE_PRODUCT": self._product, "SECRETFREE_DEVICE_PROFILE": self._device_profile.value}
+
+    def _make_authorizer(self) -> RuntimeFunction:
+        by_key = self._match is MatchPolicy.PUBLIC_KEY
+        environment = {
+            **self._environment(),
+            "SECRETFREE_REGISTRY_TABLE": self._registry.table_name,
+            "SECRETFREE_REGISTRY_KEY_INDEX": self._registry.key_index or "",
+            "SECRETFREE_MATCH_POLICY": self._match.value,
+        }
+        if self._match is MatchPolicy.UDID:
+            environment["SECRETFREE_LEDGER_TABLE"] = self._ledger.table_name
+        function = RuntimeFunction(
+            self,
+            "AuthorizerFunction",
+            handler="secretfree.handlers.authorizer.handler",
+            description=f"Decides which devices of {self._product} may have a certificate",
+            environment=environment,
+            options=self._functions,
+            timeout=_AUTHORIZER_TIMEOUT,
+            concurrency=self._functions.authorizer_concurrency,
+            removal_policy=self._removal_policy,
+        )
+        self._registry.grant_lookup(function.role, by_key=by_key)
+        if self._match is MatchPolicy.UDID:
+            self._ledger.grant_read_bindings(function.role)
+        return function
+
+    def _make_issuer(self, issuer: Issuer, environment: Mapping[str, str], groups: Sequence[str]) -> RuntimeFunction:
+        function = RuntimeFunction(
+            self,
+            issuer.construct_id,
+            handler="secretfree.handlers.issuer.handler",
+            description=f"Issues certificates to devices of {self._product}: {issuer.name}",
+            environment={
+                **environment,
+                "SECRETFREE_ISSUER": issuer.name,
+                **issuer.environment(Stack.of(self)),
+            },
+            options=self._functions,
+            timeout=_ISSUER_TIMEOUT,
+            concurrency=self._functions.issuer_concurrency,
+            removal_policy=self._removal_policy,
+        )
+        issuer.grant_issue(function)
+        self._ledger.grant_record(function.role)
+        self._grant_things(function, groups)
+        return function
+
+    def _make_sweeper(self, environment: Mapping[str, str], groups: Sequence[str]) -> RuntimeFunction:
+        of_issuers = {
+            name: value for issuer in self._issuers for name, value in issuer.environment(Stack.of(self)).items()
+        }
+        function = RuntimeFunction(
+            self,
+            "SweeperFunction",
+            handler="secretfree.handlers.sweeper.handler",
+            description=f"Finishes or rolls back issuances of {self._product} that no device came back for",
+            environment={
+                **environment,
+                **of_issuers,
+                "SECRETFREE_ISSUER": ",".join(issuer.name for issuer in self._issuers),
+            },
+            options=self._functions,
+            timeout=_SWEEPER_TIMEOUT,
+            # One at a time is enough, and two would only meet at the same leases.
+            concurrency=None,
+            removal_policy=self._removal_policy,
+        )
+        for issuer in self._issuers:
+            issuer.grant_issue(function)
+        self._ledger.grant_sweep(function.role)
+        self._grant_things(function, groups)
+        rule = events.Rule(self, "SweeperSchedule", schedule=events.Schedule.rate(self._functions.sweep_interval))
+        # The next run finds whatever a lost one leaves, so a run is not tried again.
+        rule.add_target(targets.LambdaFunction(function.function, retry_attempts=0))
+        return function
+
+    def _grant_things(self, function: RuntimeFunction, groups: Sequence[str]) -> None:
+        """What both kinds of issuers do in IoT Core; the things' and certificates' names are the devices'."""
+        stack = Stack.of(self)
+        things = stack.format_arn(service="iot", resource="thing", resource_name="*")
+        certificates = stack.format_arn(service="iot", resource="cert", resource_name="*")
+        function.allow(["iot:CreateThing", "iot:DescribeThing", "iot:UpdateThing"], [things])
+        function.allow(["iot:AttachPolicy", "iot:DescribeCertificate", "iot:UpdateCertificate"], [certificates])
+        # The IAM reference gives AttachThingPrincipal no resource type.
+        function.allow(["iot:AttachThingPrincipal"], ["*"])
+        if groups:
+            in_groups = [stack.format_arn(service="iot", resource="thinggroup", resource_name=name) for name in groups]
+            function.allow(["iot:AddThingToThingGroup"], [things, *in_groups])
+
+
+@dataclass(frozen=True)
+class _CreatedThingType(ThingType):
+    searchable_attributes: tuple[str, ...]
+
+    def bind(self, scope: Construct, id: str, *, product: str, removal_policy: RemovalPolicy) -> str:  # noqa: A002
+        resource = iot.CfnThingType(
+            scope,
+            id,
+            thing_type_properties=iot.CfnThingType.ThingTypePropertiesProperty(
+                thing_type_description=f"Devices of {product}",
+                searchable_attributes=list(self.searchable_attributes) or None,
+            ),
+        )
+        resource.apply_removal_policy(removal_policy)
+        return _name_in_arn(resource.attr_arn)
+
+
+@dataclass(frozen=True)
+class _NamedThingType(ThingType):
+    name: str
+
+    def bind(self, scope: Construct, id: str, *, product: str, removal_policy: RemovalPolicy) -> str:  # noqa: A002, ARG002
+        return self.name
+
+
+@dataclass(frozen=True)
+class _CreatedThingGroup(ThingGroup):
+    description: str | None
+
+    def bind(self, scope: Construct, id: str, *, removal_policy: RemovalPolicy) -> str:  # noqa: A002
+        properties = iot.CfnThingGroup.ThingGroupPropertiesProperty(thing_group_description=self.description)
+        resource = iot.CfnThingGroup(
+            scope, id, thing_group_properties=properties if self.description is not None else None
+        )
+        resource.apply_removal_policy(removal_policy)
+        return _name_in_arn(resource.attr_arn)
+
+
+@dataclass(frozen=True)
+class _NamedThingGroup(ThingGroup):
+    name: str
+
+    def bind(self, scope: Construct, id: str, *, removal_policy: RemovalPolicy) -> str:  # noqa: A002, ARG002
+        return self.name
+
+
+METRIC_NAMESPACE: Final = "SecretFree"
+
+_IOT_NAME: Final = r"[a-zA-Z0-9:_-]{1,128}"
+_IOT_NAME_FORM: Final = "1 to 128 of A-Z a-z 0-9 : _ -"
+_ATTRIBUTE_NAME: Final = r"[a-zA-Z0-9_.,@/:#-]{1,128}"
+_ATTRIBUTE_VALUE: Final = r"[a-zA-Z0-9_.,@/:#=\[\]-]{1,800}"
+# API Gateway waits 30 s for an authorizer at most; a device has given up on one that takes half of that.
+_AUTHORIZER_TIMEOUT: Final = Duration.seconds(10)
+# API Gateway waits 29 s for the integration; the function must not go on behind its back.
+_ISSUER_TIMEOUT: Final = Duration.seconds(28)
+_SWEEPER_TIMEOUT: Final = Duration.minutes(5)
+_LONGEST_DEFAULT_WINDOW_DAYS: Final = 30
+
+
+def _check_product_line(product: str, match: MatchPolicy, device_profile: DeviceProfile) -> None:
+    if is_token(product):
+        refuse("product", "a token", "text that is known at synth")
+    require_match("product", product, r"[A-Za-z0-9_-]{1,64}", "1 to 64 of A-Z a-z 0-9 _ -")
+    require_instance("match", match, MatchPolicy, ", ".join(f"MatchPolicy.{policy.name}" for policy in MatchPolicy))
+    profiles = ", ".join(f"DeviceProfile.{known.name}" for known in DeviceProfile)
+    require_instance("device_profile", device_profile, DeviceProfile, profiles)
+
+
+def _check_issuers(issuers: Sequence[Issuer]) -> None:
+    accepted = "Issuer.private_ca(authority), Issuer.iot_core(), or both"
+    if not issuers:
+        refuse("issuers", "none", accepted)
+    for issuer in issuers:
+        require_instance("issuers", issuer, Issuer, accepted)
+    if len({issuer.name for issuer in issuers}) < len(issuers):
+        refuse("issuers", ", ".join(issuer.name for issuer in issuers), "each kind of issuer at most once")
+
+
+def _check_things(thing_groups: Sequence[ThingGroup], thing_attributes: Mapping[str, str]) -> None:
+    # A thing can be in ten groups that are not dynamic (AWS IoT Core quota).
+    if len(thing_groups) > 10:
+        refuse("thing_groups", f"{len(thing_groups)} groups", "at most 10")
+    name_form = "names of 1 to 128 of A-Z a-z 0-9 _ . , @ / : # -"
+    value_form = "values of 1 to 800 of A-Z a-z 0-9 _ . , @ / : # = [ ] -"
+    for name, value in thing_attributes.items():
+        require_match("thing_attributes", name, _ATTRIBUTE_NAME, name_form)
+        require_match("thing_attributes", value, _ATTRIBUTE_VALUE, value_form)
+
+
+def _renewal_window_days(window: Duration | None, issuers: Sequence[Issuer]) -> int:
+    validities = [issuer.validity_days for issuer in issuers if issuer.validity_days is not None]
+    shortest = min(validities, default=None)
+    if window is None:
+        return _LONGEST_DEFAULT_WINDOW_DAYS if shortest is None else min(shortest // 3, _LONGEST_DEFAULT_WINDOW_DAYS)
+    return require_whole_days("renewal_window", window, 0, (shortest or 36_500) - 1)
+
+
+def _name_in_arn(arn: str) -> str:
+    """The name at an IoT ARN's end: what `Ref` gives for these types differs between the documents."""
+    return Fn.select(1, Fn.split("/", arn))
+
+
+def _json(values: Mapping[str, str]) -> str:
+    return json.dumps(dict(values), separators=(",", ":"), sort_keys=True)

@@ -1,0 +1,181 @@
+"""The sample stack: one product line, chosen by CDK context, to deploy as it is or to copy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from aws_cdk import CfnOutput, CliCredentialsStackSynthesizer, Environment, RemovalPolicy, Stack
+from constructs import Construct, Node
+
+from cdk_iot_secretfree.authority import AuthoritySubject, DeviceAuthority
+from cdk_iot_secretfree.bundling import Bundle, BundleTarget
+from cdk_iot_secretfree.device_policy import DevicePolicy
+from cdk_iot_secretfree.issuer import Issuer
+from cdk_iot_secretfree.options import DeviceProfile, FunctionOptions, KeyAlgorithm, MatchPolicy
+from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
+from cdk_iot_secretfree.validation import refuse
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions:
+    """What the sample stack leaves open. Each field is a context key, `secretfree:` and its name with hyphens.
+
+    Args:
+        stack_name: of the stack.
+        product: the product line.
+        issuers: `private-ca` and `iot-core`, one or both.
+        ca_arn: an existing Private CA; a root CA is made when absent.
+        ca_key_algorithm: of the CA's key, as in `EC_prime256v1`, `RSA_2048`.
+        match_policy: as in `UDID_AND_PUBLIC_KEY`.
+        device_profile: `STANDARD` or `TI_CC32XX`.
+        bundle: `lambda`, or `host` for an emulator on this machine.
+        removal: `retain` or `destroy` for tables, logs, policy and CA.
+        synthesizer: `default`, or `cli-credentials` to deploy with the caller's own credentials alone.
+    """
+
+    stack_name: str = "SecretFree"
+    product: str = "widget"
+    issuers: tuple[str, ...] = ("private-ca", "iot-core")
+    ca_arn: str | None = None
+    ca_key_algorithm: KeyAlgorithm = KeyAlgorithm.EC_P256
+    match_policy: MatchPolicy = MatchPolicy.UDID_AND_PUBLIC_KEY
+    device_profile: DeviceProfile = DeviceProfile.STANDARD
+    bundle: BundleTarget = BundleTarget.LAMBDA
+    removal: RemovalPolicy = RemovalPolicy.RETAIN
+    synthesizer: str = "default"
+
+    @staticmethod
+    def from_context(node: Node) -> "SampleOptions":
+        """The options that `cdk.json` or `cdk --context` set.
+
+        Raises:
+            InvalidArgumentError: naming the context key, what was given and what is accepted.
+        """
+        defaults = SampleOptions()
+        context = _Context(node)
+        return SampleOptions(
+            stack_name=context.text("stack-name", defaults.stack_name),
+            product=context.text("product", defaults.product),
+            issuers=context.choices("issuers", _ISSUERS, defaults.issuers),
+            ca_arn=context.text("ca-arn", "") or None,
+            ca_key_algorithm=context.choice(
+                "ca-key-algorithm", {item.value: item for item in KeyAlgorithm}, defaults.ca_key_algorithm
+            ),
+            match_policy=context.choice(
+                "match-policy", {item.value: item for item in MatchPolicy}, defaults.match_policy
+            ),
+            device_profile=context.choice(
+                "device-profile", {item.value: item for item in DeviceProfile}, defaults.device_profile
+            ),
+            bundle=context.choice("bundle", {item.value: item for item in BundleTarget}, defaults.bundle),
+            removal=context.choice("removal", _REMOVALS, defaults.removal),
+            synthesizer=context.choice("synthesizer", {name: name for name in _SYNTHESIZERS}, defaults.synthesizer),
+        )
+
+
+class SecretFreeStack(Stack):
+    """One product line in a stack of its own, with the outputs that the `secretfree` command reads."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002 - the name that every construct has
+        *,
+        options: SampleOptions | None = None,
+        env: Environment | None = None,
+    ) -> None:
+        chosen = options or SampleOptions()
+        super().__init__(
+            scope,
+            id,
+            env=env,
+            description="Secret-free provisioning of IoT devices",
+            termination_protection=chosen.removal is RemovalPolicy.RETAIN,
+            synthesizer=CliCredentialsStackSynthesizer() if chosen.synthesizer == "cli-credentials" else None,
+        )
+        functions = FunctionOptions(bundle=Bundle(target=chosen.bundle))
+        self.provisioning = SecretFreeProvisioning(
+            self,
+            "Provisioning",
+            product=chosen.product,
+            issuers=[self._issuer(name, chosen, functions) for name in chosen.issuers],
+            device_policy=DevicePolicy.least_privilege(chosen.product),
+            match=chosen.match_policy,
+            device_profile=chosen.device_profile,
+            functions=functions,
+            removal_policy=chosen.removal,
+        )
+        self._add_outputs()
+
+    def _issuer(self, name: str, options: SampleOptions, functions: FunctionOptions) -> Issuer:
+        if name == "iot-core":
+            return Issuer.iot_core()
+        if options.ca_arn is not None:
+            return Issuer.private_ca(
+                DeviceAuthority.from_arn(
+                    self, "Authority", options.ca_arn, key_algorithm=options.ca_key_algorithm, functions=functions
+                )
+            )
+        return Issuer.private_ca(
+            DeviceAuthority.root(
+                self,
+                "Authority",
+                subject=AuthoritySubject(common_name=f"{options.product} device CA"),
+                key_algorithm=options.ca_key_algorithm,
+                removal_policy=options.removal,
+                functions=functions,
+            )
+        )
+
+    def _add_outputs(self) -> None:
+        made = self.provisioning
+        outputs = {
+            "ProvisioningUrl": made.url,
+            "RegistryTable": made.registry.table_name,
+            "LedgerTable": made.ledger.table_name,
+            "IotEndpoint": made.iot_endpoint,
+            "DevicePolicyName": made.device_policy.policy_name,
+            "Product": made.product,
+            "MatchPolicy": made.match.value,
+            "DeviceProfile": made.device_profile.value,
+        }
+        if made.authority is not None:
+            outputs["AuthorityArn"] = made.authority.arn
+        for key, value in outputs.items():
+            CfnOutput(self, key, value=value)
+
+
+_Choice = TypeVar("_Choice")
+
+_PREFIX: Final = "secretfree:"
+_ISSUERS: Final = ("private-ca", "iot-core")
+_SYNTHESIZERS: Final = ("default", "cli-credentials")
+_REMOVALS: Final = {"retain": RemovalPolicy.RETAIN, "destroy": RemovalPolicy.DESTROY}
+
+
+class _Context:
+    """Context values under their keys' names, refused by those names."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def text(self, name: str, default: str) -> str:
+        value = self._node.try_get_context(_PREFIX + name)
+        if value is not None and not isinstance(value, str):
+            refuse(f"context {_PREFIX}{name}", value, "text")
+        return value or default
+
+    def choice(self, name: str, accepted: Mapping[str, _Choice], default: _Choice) -> _Choice:
+        value: Any = self._node.try_get_context(_PREFIX + name)
+        if value in (None, ""):
+            return default
+        if value not in accepted:
+            refuse(f"context {_PREFIX}{name}", value, ", ".join(accepted))
+        return accepted[value]
+
+    def choices(self, name: str, accepted: tuple[str, ...], default: tuple[str, ...]) -> tuple[str, ...]:
+        given = self.text(name, ",".join(default))
+        chosen = tuple(part.strip() for part in given.split(","))
+        if not set(chosen) <= set(accepted) or len(set(chosen)) < len(chosen):
+            refuse(f"context {_PREFIX}{name}", given, f"one or more of {', '.join(accepted)}, each once, by commas")
+        return chosen

@@ -1,0 +1,57 @@
+"""How the construct refuses an argument at synth: the argument's name, what was given, what is accepted."""
+
+import re
+from typing import Any, Final, NoReturn
+
+from aws_cdk import Duration, Token
+
+_SHOWN: Final = 120
+
+
+class InvalidArgumentError(ValueError):
+    """An argument of the construct that cannot work; the message names it, what was given and what is accepted."""
+
+    def __init__(self, argument: str, given: object, accepted: str) -> None:
+        shown = given if isinstance(given, str) else repr(given)
+        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+        super().__init__(f"{argument}: {shown!r} was given; accepted: {accepted}")
+        self.argument = argument
+        self.accepted = accepted
+
+
+def refuse(argument: str, given: object, accepted: str) -> NoReturn:
+    """Raise InvalidArgumentError."""
+    raise InvalidArgumentError(argument, given, accepted)
+
+
+def is_token(value: object) -> bool:
+    """Whether the value is known at deploy time only, so that nothing can be said about it at synth."""
+    return bool(Token.is_unresolved(value))
+
+
+def require_match(argument: str, value: str, pattern: str, accepted: str) -> str:
+    """The value, if the whole of it matches; tokens pass."""
+    if not is_token(value) and not re.fullmatch(pattern, value):
+        refuse(argument, value, accepted)
+    return value
+
+
+def require_range(argument: str, value: int, low: int, high: int, unit: str = "") -> int:
+    """The value, if it lies between the two, both included."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        refuse(argument, value, f"a whole number from {low} to {high}{f' {unit}' if unit else ''}")
+    return value
+
+
+def require_whole_days(argument: str, value: Duration, low: int, high: int) -> int:
+    """The duration in days, if it is a whole number of them in the range."""
+    seconds = value.to_seconds()
+    if seconds % 86_400 or not low <= seconds // 86_400 <= high:
+        refuse(argument, value.to_human_string(), f"whole days, from {low} to {high}")
+    return int(seconds // 86_400)
+
+
+def require_instance(argument: str, value: Any, kind: type, accepted: str) -> None:
+    """Refuse a value of another type, where jsii would fail later and far away."""
+    if not isinstance(value, kind):
+        refuse(argument, value, accepted)
