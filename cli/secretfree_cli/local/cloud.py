@@ -19,6 +19,7 @@ from secretfree_cli.local.state import CloudRecord, StateFolder, write_private_f
 from secretfree_cli.output import note
 
 Tell = Callable[[str], None]
+_COMPLETE = ["CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"]
 
 
 def bring_up(folder: StateFolder, *, tell: Tell = note) -> tuple[CloudRecord, bool]:
@@ -94,7 +95,14 @@ def _prepare(folder: StateFolder, ports: servers.Ports, processes: tuple[ServerP
     )
     arn, certificate = ensure_root_authority(_client(record, "acm-pca"))
     write_private_file(ca_certificate, certificate.strip() + "\n")
-    return replace(record, authority_arn=arn)
+    return replace(record, authority_arn=arn, stack_name=_surviving_stack(folder, record))
+
+
+def _surviving_stack(folder: StateFolder, record: CloudRecord) -> str | None:
+    """Return the default stack of before `down`, if the emulator's data still has it."""
+    name = folder.recall().get("stackName")
+    stacks = _client(record, "cloudformation").list_stacks(StackStatusFilter=_COMPLETE)["StackSummaries"]
+    return name if any(stack["StackName"] == name for stack in stacks) else None
 
 
 def _client(record: CloudRecord, service: str) -> Any:

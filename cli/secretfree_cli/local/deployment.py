@@ -170,5 +170,5 @@ def _run(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], l
     if code != 0:
         raise CliError(
             f"`cdk deploy` failed with exit code {code}. The end of {log}:\n\n{log_end(log)}\n",
-            hint="`secretfree local logs aws` shows what the emulator said; `secretfree local deploy` tries again",
+            hint="the emulator's side: `secretfree local logs aws`; to start afresh: `secretfree local down --forget`",
         )

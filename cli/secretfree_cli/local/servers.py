@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from secretfree_cli.local.processes import ServerProcess, start_server
-from secretfree_cli.local.state import StateFolder, write_private_file
+from secretfree_cli.local.state import StateFolder
 from secretfree_cli.output import CliError
 
 LOOPBACK = "127.0.0.1"
@@ -46,14 +46,13 @@ class Ports:
 
 def choose_ports(folder: StateFolder) -> Ports:
     """Return free ports: those of the last time where they still are, so that addresses stay the same."""
-    remembered = folder.root / "ports.json"
     try:
-        wanted = Ports(**json.loads(remembered.read_text()))
-    except (OSError, ValueError, TypeError):
+        wanted = Ports(**folder.recall()["ports"])
+    except (KeyError, TypeError):
         wanted = Ports(0, 0, 0)
     with ExitStack() as held:  # held open together, or the system might give one port twice
         chosen = Ports(*(_free_port(port, held) for port in asdict(wanted).values()))
-    write_private_file(remembered, json.dumps(asdict(chosen)))
+    folder.remember(ports=asdict(chosen))
     return chosen
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from secretfree_cli.local.processes import ServerProcess
 from secretfree_cli.output import CliError, ExitCode
@@ -92,6 +93,10 @@ class StateFolder:
     def _record(self) -> Path:
         return self.root / "cloud.json"
 
+    @property
+    def _memory(self) -> Path:
+        return self.root / "memory.json"
+
     def create(self) -> None:
         """Make the folders, readable by their owner only: CA keys lie in them."""
         for folder in (self.root, self.logs, self.data, self.certificates, self.scratch):
@@ -117,10 +122,23 @@ class StateFolder:
         write_private_file(self._record, json.dumps(document, indent=2) + "\n")
 
     def set_stack_name(self, name: str) -> CloudRecord:
-        """Make `name` the stack that commands mean when they name none."""
+        """Make `name` the stack that commands mean when they name none, now and after the next `up`."""
         record = replace(self.require_up(), stack_name=name)
         self.write(record)
+        self.remember(stackName=name)
         return record
+
+    def recall(self) -> dict[str, Any]:
+        """Return what was remembered beyond `down`: ports and the default stack's name, as far as known."""
+        try:
+            document = json.loads(self._memory.read_text())
+        except (OSError, ValueError):
+            return {}
+        return document if isinstance(document, dict) else {}
+
+    def remember(self, **values: Any) -> None:
+        """Add to what `recall` returns."""
+        write_private_file(self._memory, json.dumps({**self.recall(), **values}, indent=2) + "\n")
 
     def forget(self) -> None:
         """Remove the record; data and logs stay."""
