@@ -52,64 +52,44 @@ class SubjectAttribute:
 
 
 @dataclass(frozen=True, slots=True)
-class UnverifiedCsr:
-    """A parsed PKCS #10 request (RFC 2986) of which nothing is to be believed yet."""
+class Pkcs10:
+    """The parts of a PKCS #10 request (RFC 2986), as they stand in its DER."""
 
-    der: bytes = field(repr=False)
     signed_bytes: bytes = field(repr=False)
     subject: tuple[SubjectAttribute, ...] = field(repr=False)
     spki: bytes = field(repr=False)
     attribute_oids: tuple[bytes, ...] = field(repr=False)
     signature_algorithm: bytes = field(repr=False)
     signature: bytes = field(repr=False)
-    _parsed: x509.CertificateSigningRequest = field(repr=False, compare=False)
+    parsed: x509.CertificateSigningRequest = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedCsr:
+    """A request that can be read, and of which nothing is to be believed yet.
+
+    Raises SecretFreeError (`malformed-request`) for other bytes, and nothing else. Two parsers read them, ours for the
+    exact structure and the library's; both must find the same request.
+    """
+
+    der: bytes = field(repr=False)
+    parts: Pkcs10 = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if len(self.der) > MAX_DER_BYTES:
+            raise malformed(f"a CSR of more than {MAX_DER_BYTES} bytes", reason=Reason.OVERSIZED)
+        with refusing_parser_errors(_not_a_csr):
+            object.__setattr__(self, "parts", _read(self.der))
 
     @classmethod
     def from_header_value(cls, value: str) -> Self:
-        """From the text of the `device-csr` header. Raises SecretFreeError (`malformed-request`), nothing else."""
-        return cls.from_der(parse_header_value(value))
+        """From the text of the `device-csr` header."""
+        return cls(parse_header_value(value))
 
     @classmethod
     def from_der(cls, data: bytes) -> Self:
-        """From DER. Raises SecretFreeError (`malformed-request`), never anything else.
-
-        Two parsers read it, ours for the exact structure and the library's; both must find the same request.
-        """
-        if len(data) > MAX_DER_BYTES:
-            raise malformed(f"a CSR of more than {MAX_DER_BYTES} bytes", reason=Reason.OVERSIZED)
-        with refusing_parser_errors(_not_a_csr):
-            return cls._read(data)
-
-    def requested_extensions(self) -> x509.Extensions:
-        """The extensions that the request asks for; raises what the library raises on bad ones."""
-        return self._parsed.extensions
-
-    @classmethod
-    def _read(cls, data: bytes) -> Self:
-        outer = der.first_element(data)
-        if outer.tag != der.SEQUENCE:
-            raise der.NotDerError("not a sequence")
-        if len(outer.raw) != len(data):
-            raise malformed("bytes after the CSR", reason=Reason.TRAILING_BYTES)
-        request, algorithm, signature = outer.children(der.SEQUENCE, der.SEQUENCE, der.BIT_STRING)
-        version, name, spki, attributes = request.children(der.INTEGER, der.SEQUENCE, der.SEQUENCE, der.CONTEXT_0)
-        if version.content != b"\x00":
-            raise der.NotDerError("a version other than v1")
-        if signature.content[:1] != b"\x00":
-            raise der.NotDerError("a signature that does not end at a byte")
-        parsed = x509.load_der_x509_csr(data)
-        if parsed.tbs_certrequest_bytes != request.raw or parsed.signature != signature.content[1:]:
-            raise der.NotDerError("the parsers disagree")  # pragma: no cover - no input is known that gets here
-        return cls(
-            der=data,
-            signed_bytes=request.raw,
-            subject=tuple(_subject_attributes(name)),
-            spki=spki.raw,
-            attribute_oids=tuple(_attribute_oids(attributes)),
-            signature_algorithm=algorithm.raw,
-            signature=signature.content[1:],
-            _parsed=parsed,
-        )
+        """From DER."""
+        return cls(data)
 
 
 _VERIFIER: Final = object()
@@ -148,10 +128,11 @@ def verify(unverified: UnverifiedCsr, profile: DeviceProfile) -> VerifiedCsr:
     Raises SecretFreeError: `malformed-request` for what the request is or asks for, `not-authorized` for a signature
     that is not by the request's own key.
     """
-    common_name = _common_name(unverified.subject, profile)
-    _refuse_requests_for_identity(unverified)
-    public_key = DevicePublicKey.from_spki_der(unverified.spki)
-    _verify_signature(unverified, public_key, profile)
+    parts = unverified.parts
+    common_name = _common_name(parts.subject, profile)
+    _refuse_requests_for_identity(parts)
+    public_key = DevicePublicKey.from_spki_der(parts.spki)
+    _verify_signature(parts, public_key, profile)
     return VerifiedCsr(
         der=unverified.der,
         common_name=common_name,
@@ -196,6 +177,35 @@ def _not_a_csr(_error: BaseException) -> SecretFreeError:
     return malformed("not a PKCS #10 request in DER", reason=Reason.NOT_A_CSR)
 
 
+# --- the structure ---
+
+
+def _read(data: bytes) -> Pkcs10:
+    outer = der.first_element(data)
+    if outer.tag != der.SEQUENCE:
+        raise der.NotDerError("not a sequence")
+    if len(outer.raw) != len(data):
+        raise malformed("bytes after the CSR", reason=Reason.TRAILING_BYTES)
+    request, algorithm, signature = outer.children(der.SEQUENCE, der.SEQUENCE, der.BIT_STRING)
+    version, name, spki, attributes = request.children(der.INTEGER, der.SEQUENCE, der.SEQUENCE, der.CONTEXT_0)
+    if version.content != b"\x00":
+        raise der.NotDerError("a version other than v1")
+    if signature.content[:1] != b"\x00":
+        raise der.NotDerError("a signature that does not end at a byte")
+    parsed = x509.load_der_x509_csr(data)
+    if (parsed.tbs_certrequest_bytes, parsed.signature) != (request.raw, signature.content[1:]):
+        raise der.NotDerError("the parsers disagree")
+    return Pkcs10(
+        signed_bytes=request.raw,
+        subject=tuple(_subject_attributes(name)),
+        spki=spki.raw,
+        attribute_oids=tuple(_attribute_oids(attributes)),
+        signature_algorithm=algorithm.raw,
+        signature=signature.content[1:],
+        parsed=parsed,
+    )
+
+
 # --- the subject ---
 
 _COMMON_NAME: Final = bytes.fromhex("550403")
@@ -216,7 +226,6 @@ _PERSONAL_SUBJECT_ATTRIBUTES: Final = frozenset(
         bytes.fromhex("2a864886f70d010901"),  # emailAddress (PKCS #9)
     }
 )
-_PRINTABLE: Final = re.compile(rb"[A-Za-z0-9 '()+,\-./:=?]*")
 _TEXT_ENCODINGS: Final[Mapping[int, str]] = {
     der.UTF8_STRING: "utf-8",
     der.PRINTABLE_STRING: "ascii",
@@ -261,8 +270,6 @@ def _text(attribute: SubjectAttribute) -> str:
         raise malformed(
             "a common name of another string type than UTF8String, PrintableString, IA5String", reason=Reason.SUBJECT
         )
-    if attribute.tag == der.PRINTABLE_STRING and _PRINTABLE.fullmatch(attribute.value) is None:
-        raise malformed("a PrintableString with other characters", reason=Reason.DEVICE_ID)
     try:
         return attribute.value.decode(encoding)
     except UnicodeDecodeError:
@@ -288,19 +295,19 @@ def _attribute_oids(attributes: der.Element) -> list[bytes]:
     return oids
 
 
-def _refuse_requests_for_identity(unverified: UnverifiedCsr) -> None:
+def _refuse_requests_for_identity(parts: Pkcs10) -> None:
     """Take only extensions that ask for what every certificate of ours has anyway; they are then ignored.
 
     Whether Private CA drops a SAN that the passthrough leaves out is not documented, so no request with one gets there.
     """
-    oids = unverified.attribute_oids
+    oids = parts.attribute_oids
     if any(oid != _EXTENSION_REQUEST and oid not in _IGNORED_ATTRIBUTES for oid in oids):
         raise malformed("a requested attribute that is not accepted", reason=Reason.REQUESTED_ATTRIBUTE)
     # The library reads the first extensionRequest only: a second one would be a blind spot.
     if oids.count(_EXTENSION_REQUEST) > 1:
         raise malformed("more than one extensionRequest", reason=Reason.REQUESTED_EXTENSION)
     with refusing_parser_errors(_unreadable_extension):
-        for extension in unverified.requested_extensions():
+        for extension in parts.parsed.extensions:
             if not _asks_for_nothing(extension.value):
                 raise malformed(
                     "a requested extension other than CA:FALSE, a leaf's key usage, client authentication and subject "
@@ -347,20 +354,20 @@ _SHA1_SIGNATURE_ALGORITHMS: Final[Mapping[bytes, tuple[type, hashes.HashAlgorith
 }
 
 
-def _verify_signature(unverified: UnverifiedCsr, public_key: DevicePublicKey, profile: DeviceProfile) -> None:
+def _verify_signature(parts: Pkcs10, public_key: DevicePublicKey, profile: DeviceProfile) -> None:
     algorithms = dict(_SIGNATURE_ALGORITHMS)
     if profile.accepts_sha1_proof_of_possession:
         algorithms |= _SHA1_SIGNATURE_ALGORITHMS
-    family, digest = algorithms.get(unverified.signature_algorithm, (None, None))
+    family, digest = algorithms.get(parts.signature_algorithm, (None, None))
     if family is None or digest is None or not isinstance(public_key.key, family):
         raise malformed(
             "a signature algorithm that is not accepted, or not of the key's family", reason=Reason.SIGNATURE_ALGORITHM
         )
     with refusing_parser_errors(_bad_signature):
         if isinstance(public_key.key, rsa.RSAPublicKey):
-            public_key.key.verify(unverified.signature, unverified.signed_bytes, padding.PKCS1v15(), digest)
+            public_key.key.verify(parts.signature, parts.signed_bytes, padding.PKCS1v15(), digest)
         else:
-            public_key.key.verify(unverified.signature, unverified.signed_bytes, ec.ECDSA(digest))
+            public_key.key.verify(parts.signature, parts.signed_bytes, ec.ECDSA(digest))
 
 
 def _bad_signature(_error: BaseException) -> SecretFreeError:
