@@ -1,0 +1,56 @@
+"""How AWS's failures map to the ports': refused for its rate, unanswered, or refused for good."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from secretfree.errors import ErrorCode, Reason, SecretFreeError
+from secretfree.ports import ThrottledError, UnreachableError
+
+# Private CA throttles with ThrottlingException, which its service model does not have, so codes are compared.
+_THROTTLES: Final = frozenset(
+    {
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+        "ProvisionedThroughputExceededException",
+        "LimitExceededException",
+        "SlowDown",
+    }
+)
+_CALLERS_FAULTS: Final = frozenset({"InvalidRequestException", "InvalidArgsException", "MalformedCSRException"})
+
+
+@contextmanager
+def aws_call() -> Iterator[None]:
+    """Raise what one AWS call raises as ThrottledError, UnreachableError or SecretFreeError."""
+    try:
+        yield
+    except ClientError as error:
+        raise _translated(error) from error
+    except BotoCoreError as error:
+        raise UnreachableError(type(error).__name__) from error
+
+
+def error_code(error: ClientError) -> str:
+    """The error's code, as the service names it."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _translated(error: ClientError) -> Exception:
+    code = error_code(error)
+    told = f"{error.operation_name}: {code}"
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code in _THROTTLES or status == 429:
+        return ThrottledError(told)
+    if status >= 500:
+        return UnreachableError(told)
+    if code in _CALLERS_FAULTS:
+        return SecretFreeError(ErrorCode.INVALID_REQUEST, told, reason=Reason.UPSTREAM_REFUSED)
+    return SecretFreeError(ErrorCode.INTERNAL, told, reason=Reason.UPSTREAM_REFUSED)

@@ -1,0 +1,44 @@
+"""Certificates and CSRs in the forms that AWS takes and gives."""
+
+from hashlib import sha256
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from secretfree.ports import DeviceCertificate
+
+
+def device_certificate(
+    pem: str,
+    *,
+    chain_pem: str | None = None,
+    certificate_id: str | None = None,
+    certificate_arn: str | None = None,
+) -> DeviceCertificate:
+    """A certificate as an issuer gave it; lines end in LF, and the last one does too.
+
+    IoT Core's id of a certificate is the SHA-256 of its DER, so it is known before IoT Core has given it.
+    """
+    certificate = x509.load_pem_x509_certificate(pem.encode())
+    return DeviceCertificate(
+        certificate_id=certificate_id or sha256(certificate.public_bytes(Encoding.DER)).hexdigest(),
+        certificate_pem=_lines(pem),
+        chain_pem=_lines(chain_pem) if chain_pem else None,
+        not_after=certificate.not_valid_after_utc,
+        certificate_arn=certificate_arn,
+    )
+
+
+def key_fingerprint(pem: str) -> str:
+    """Lower-case hex SHA-256 of the certificate's SPKI, as the registry names keys."""
+    key = x509.load_pem_x509_certificate(pem.encode()).public_key()
+    return sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+
+
+def pem_csr(der: bytes) -> bytes:
+    """The PEM of a CSR's DER, in lines of 64 characters (RFC 7468)."""
+    return x509.load_der_x509_csr(der).public_bytes(Encoding.PEM)
+
+
+def _lines(pem: str) -> str:
+    return "\n".join(line.strip() for line in pem.strip().splitlines()) + "\n"

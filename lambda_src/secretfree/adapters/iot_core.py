@@ -1,0 +1,223 @@
+"""IoT Core: the things, what ties them to certificates, and issuing by Amazon's own CA."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import ClientError
+
+from secretfree.adapters.aws_errors import aws_call, error_code
+from secretfree.adapters.certificates import device_certificate, key_fingerprint, pem_csr
+from secretfree.errors import ErrorCode, Reason, SecretFreeError
+from secretfree.identity import DeviceId
+from secretfree.ports import (
+    CertificateOrder,
+    CertificateRevokedError,
+    CertificateStatus,
+    DeviceCertificate,
+    RegisteredCertificate,
+    RequestFailedError,
+    ThingRegistry,
+    UnreachableError,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_iot import IoTClient
+
+# A search for a lost certificate is bounded: at most this many pages of the list, and certificates looked into.
+_PAGE: Final = 250
+_MOST_PAGES: Final = 8
+_MOST_CANDIDATES: Final = 40
+# AWS's clock against ours.
+_CLOCK_SKEW: Final = timedelta(seconds=60)
+
+
+class IotCoreThings:
+    """Port `ThingRegistry`."""
+
+    def __init__(
+        self,
+        client: "IoTClient",
+        *,
+        thing_type: str,
+        policy_name: str,
+        groups: Sequence[str] = (),
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
+        self._client = client
+        self._thing_type = thing_type
+        self._policy_name = policy_name
+        self._groups = tuple(groups)
+        self._attributes = dict(attributes or {})
+
+    def ensure_thing(self, device_id: DeviceId) -> None:
+        """CreateThing; where the name exists with other settings, it is ours if it is of our thing type."""
+        payload: Any = {"attributePayload": {"attributes": self._attributes}} if self._attributes else {}
+        with aws_call():
+            try:
+                self._client.create_thing(thingName=device_id, thingTypeName=self._thing_type, **payload)
+            except ClientError as error:
+                if error_code(error) != "ResourceAlreadyExistsException":
+                    raise
+            else:
+                return
+        self._require_ours(device_id)
+
+    def attachments(self, device_id: DeviceId, certificate_arn: str) -> Sequence[Callable[[], None]]:
+        """AttachPolicy, AttachThingPrincipal (exclusive) and, for each group, AddThingToThingGroup."""
+        return (
+            partial(self._attach_policy, certificate_arn),
+            partial(self._attach_thing, device_id, certificate_arn),
+            *(partial(self._join, group, device_id) for group in self._groups),
+        )
+
+    def describe(self, certificate_id: str) -> RegisteredCertificate | None:
+        """DescribeCertificate. Any state but ACTIVE and REVOKED is as good as INACTIVE here: it cannot connect."""
+        with aws_call():
+            try:
+                described = self._client.describe_certificate(certificateId=certificate_id)["certificateDescription"]
+            except ClientError as error:
+                if error_code(error) == "ResourceNotFoundException":
+                    return None
+                raise
+        status = described["status"]
+        known = CertificateStatus(status) if status in set(CertificateStatus) else CertificateStatus.INACTIVE
+        return RegisteredCertificate(certificate_arn=described["certificateArn"], status=known)
+
+    def retire(self, device_id: DeviceId, certificate_id: str) -> None:
+        """UpdateCertificate (INACTIVE) first, so that the door is closed whatever follows; then detach, then delete."""
+        registered = self.describe(certificate_id)
+        if registered is None:
+            return
+        arn = registered.certificate_arn
+        if registered.status is CertificateStatus.ACTIVE:
+            _ignoring_absence(
+                lambda: self._client.update_certificate(certificateId=certificate_id, newStatus="INACTIVE")
+            )
+        _ignoring_absence(lambda: self._client.detach_policy(policyName=self._policy_name, target=arn))
+        _ignoring_absence(lambda: self._client.detach_thing_principal(thingName=device_id, principal=arn))
+        _ignoring_absence(lambda: self._client.delete_certificate(certificateId=certificate_id, forceDelete=True))
+
+    def _require_ours(self, device_id: DeviceId) -> None:
+        with aws_call():
+            thing = self._client.describe_thing(thingName=device_id)
+        if thing.get("thingTypeName") != self._thing_type:
+            raise SecretFreeError(
+                ErrorCode.CONFLICT,
+                f"thing {device_id} exists with thing type {thing.get('thingTypeName')!r}: accepted is "
+                f"{self._thing_type!r}; it is not taken over",
+                reason=Reason.CONFLICTING_THING,
+            )
+
+    def _attach_policy(self, certificate_arn: str) -> None:
+        with aws_call():
+            self._client.attach_policy(policyName=self._policy_name, target=certificate_arn)
+
+    def _attach_thing(self, device_id: DeviceId, certificate_arn: str) -> None:
+        with aws_call():
+            self._client.attach_thing_principal(
+                thingName=device_id, principal=certificate_arn, thingPrincipalType="EXCLUSIVE_THING"
+            )
+
+    def _join(self, group: str, device_id: DeviceId) -> None:
+        with aws_call():
+            self._client.add_thing_to_thing_group(thingGroupName=group, thingName=device_id)
+
+
+class IotCoreIssuer:
+    """Port `CertificateIssuer`, by Amazon's CA.
+
+    CreateCertificateFromCsr makes another certificate at every call and takes no token. So certificates are made
+    INACTIVE, recorded, attached and only then activated: one whose answer was lost can connect nowhere. Such a one is
+    found again by its key, which no other device has, among the inactive certificates of that minute.
+    """
+
+    def __init__(self, client: "IoTClient", things: ThingRegistry) -> None:
+        self._client = client
+        self._things = things
+
+    @property
+    def repeatable_for(self) -> timedelta:
+        return timedelta()
+
+    def request(self, order: CertificateOrder) -> DeviceCertificate:
+        """CreateCertificateFromCsr, inactive."""
+        with aws_call():
+            answer = self._client.create_certificate_from_csr(
+                certificateSigningRequest=pem_csr(order.csr_der).decode(), setAsActive=False
+            )
+        return device_certificate(
+            answer["certificatePem"], certificate_id=answer["certificateId"], certificate_arn=answer["certificateArn"]
+        )
+
+    def collect(self, reference: str) -> DeviceCertificate | None:
+        """Never asked: a request gives the certificate itself."""
+        raise SecretFreeError(
+            ErrorCode.INTERNAL, f"IoT Core's CA gives no references, so not {reference!r}", reason=Reason.UNEXPECTED
+        )
+
+    def find_unrecorded(
+        self, fingerprint: str, *, since: datetime, until: datetime, known: Collection[str]
+    ) -> Sequence[DeviceCertificate]:
+        """ListCertificates, the newest first, and DescribeCertificate for those inactive, unknown and of that time.
+
+        UnreachableError when the bounds of the search are met before its end.
+        """
+        candidates = self._inactive_between(since - _CLOCK_SKEW, until + _CLOCK_SKEW)
+        found = []
+        for certificate_id in candidates:
+            if certificate_id in known:
+                continue
+            with aws_call():
+                described = self._client.describe_certificate(certificateId=certificate_id)["certificateDescription"]
+            pem = described["certificatePem"]
+            if described["status"] == CertificateStatus.INACTIVE.value and key_fingerprint(pem) == fingerprint:
+                arn = described["certificateArn"]
+                found.append(device_certificate(pem, certificate_id=certificate_id, certificate_arn=arn))
+        return found
+
+    def install(self, certificate: DeviceCertificate) -> str:
+        """Nothing to register. One taken up again is looked at first: revoked it stays, deleted it is made anew."""
+        if certificate.certificate_arn is not None:
+            return certificate.certificate_arn
+        registered = self._things.describe(certificate.certificate_id)
+        if registered is None:
+            raise RequestFailedError(certificate.certificate_id)
+        if registered.status is CertificateStatus.REVOKED:
+            raise CertificateRevokedError(certificate.certificate_id)
+        return registered.certificate_arn
+
+    def activate(self, certificate_id: str) -> None:
+        """UpdateCertificate."""
+        with aws_call():
+            self._client.update_certificate(certificateId=certificate_id, newStatus="ACTIVE")
+
+    def _inactive_between(self, since: datetime, until: datetime) -> list[str]:
+        candidates: list[str] = []
+        marker: Any = {}
+        for _page in range(_MOST_PAGES):
+            with aws_call():
+                page = self._client.list_certificates(pageSize=_PAGE, ascendingOrder=False, **marker)
+            created = [entry["creationDate"] for entry in page["certificates"]]
+            candidates += [
+                entry["certificateId"]
+                for entry in page["certificates"]
+                if entry["status"] == CertificateStatus.INACTIVE.value and since <= entry["creationDate"] <= until
+            ]
+            if len(candidates) > _MOST_CANDIDATES:
+                break
+            if "nextMarker" not in page or (created and min(created) < since):
+                return candidates
+            marker = {"marker": page["nextMarker"]}
+        raise UnreachableError("too many certificates were made since to find one among them")
+
+
+def _ignoring_absence(call: Callable[[], object]) -> None:
+    """What is to go may be gone already."""
+    with aws_call():
+        try:
+            call()
+        except ClientError as error:
+            if error_code(error) != "ResourceNotFoundException":
+                raise

@@ -1,0 +1,149 @@
+"""Issuing through AWS Private CA, and registering what it issued with IoT Core."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import ClientError
+
+from secretfree.adapters.aws_errors import aws_call, error_code
+from secretfree.adapters.certificates import device_certificate, pem_csr
+from secretfree.config import PrivateCaConfig, SubjectConfig
+from secretfree.errors import ErrorCode, Reason, SecretFreeError
+from secretfree.ports import (
+    CertificateOrder,
+    CertificateRevokedError,
+    CertificateStatus,
+    DeviceCertificate,
+    RequestFailedError,
+    ThingRegistry,
+)
+from secretfree.subject import passthrough_subject
+
+if TYPE_CHECKING:
+    from mypy_boto3_acm_pca import ACMPCAClient
+    from mypy_boto3_iot import IoTClient
+
+# acm-pca API reference, IssueCertificate, IdempotencyToken.
+_IDEMPOTENCY_WINDOW: Final = timedelta(minutes=5)
+
+
+class PrivateCaIssuer:
+    """Port `CertificateIssuer`."""
+
+    def __init__(
+        self,
+        authority: "ACMPCAClient",
+        iot: "IoTClient",
+        things: ThingRegistry,
+        *,
+        config: PrivateCaConfig,
+        subject: SubjectConfig,
+    ) -> None:
+        self._authority = authority
+        self._iot = iot
+        self._things = things
+        self._config = config
+        self._subject = subject
+
+    @property
+    def repeatable_for(self) -> timedelta:
+        return _IDEMPOTENCY_WINDOW
+
+    def request(self, order: CertificateOrder) -> str:
+        """IssueCertificate: subject and extensions from the policy and the template, the key alone from the CSR."""
+        with aws_call():
+            try:
+                answer = self._authority.issue_certificate(
+                    CertificateAuthorityArn=self._config.authority_arn,
+                    Csr=pem_csr(order.csr_der),
+                    SigningAlgorithm=self._config.signing_algorithm,  # type: ignore[arg-type]
+                    TemplateArn=self._config.template_arn,
+                    Validity={"Type": "DAYS", "Value": self._config.validity.days},
+                    ApiPassthrough={"Subject": passthrough_subject(order.device_id, self._subject)},  # type: ignore[typeddict-item]
+                    IdempotencyToken=order.token,
+                )
+            except ClientError as error:
+                raise _as_configuration_error(error) from error
+        return answer["CertificateArn"]
+
+    def collect(self, reference: str) -> DeviceCertificate | None:
+        """GetCertificate; RequestInProgressException is the answer that it is not there yet."""
+        with aws_call():
+            try:
+                answer = self._authority.get_certificate(
+                    CertificateAuthorityArn=self._config.authority_arn, CertificateArn=reference
+                )
+            except ClientError as error:
+                if error_code(error) == "RequestInProgressException":
+                    return None
+                if error_code(error) == "RequestFailedException":
+                    raise RequestFailedError(error_code(error)) from error
+                raise
+        return device_certificate(answer["Certificate"], chain_pem=answer.get("CertificateChain"))
+
+    def find_unrecorded(
+        self,
+        fingerprint: str,  # noqa: ARG002 - the port's
+        *,
+        since: datetime,  # noqa: ARG002
+        until: datetime,  # noqa: ARG002
+        known: Collection[str],  # noqa: ARG002
+    ) -> Sequence[DeviceCertificate]:
+        """None: what was issued and never collected is not registered, so it opens nothing at IoT Core."""
+        return ()
+
+    def install(self, certificate: DeviceCertificate) -> str:
+        """RegisterCertificate (ACTIVE); "already exists" is success when it is this certificate, and it is active."""
+        with aws_call():
+            try:
+                return self._register(certificate)
+            except ClientError as error:
+                if error_code(error) != "ResourceAlreadyExistsException":
+                    raise
+        registered = self._things.describe(certificate.certificate_id)
+        if registered is None:
+            raise SecretFreeError(
+                ErrorCode.CONFLICT,
+                f"another registration stands in the way of certificate {certificate.certificate_id}",
+                reason=Reason.UPSTREAM_REFUSED,
+            )
+        if registered.status is not CertificateStatus.ACTIVE:
+            raise CertificateRevokedError(certificate.certificate_id)
+        return registered.certificate_arn
+
+    def activate(self, certificate_id: str) -> None:
+        """Nothing: it was registered active, and only then given its policy."""
+
+    def _register(self, certificate: DeviceCertificate) -> str:
+        if not self._config.registered:
+            answer: Any = self._iot.register_certificate_without_ca(
+                certificatePem=certificate.certificate_pem, status="ACTIVE"
+            )
+            return str(answer["certificateArn"])
+        # Several CAs may have the same subject: then IoT Core must be told which one signed. It is the chain's first.
+        issuer: Any = {"caCertificatePem": _first(certificate.chain_pem)} if certificate.chain_pem else {}
+        answer = self._iot.register_certificate(certificatePem=certificate.certificate_pem, status="ACTIVE", **issuer)
+        return str(answer["certificateArn"])
+
+
+_END: Final = "-----END CERTIFICATE-----"
+
+
+def _first(chain_pem: str) -> str:
+    return chain_pem[: chain_pem.index(_END) + len(_END)] + "\n"
+
+
+def _as_configuration_error(error: ClientError) -> Exception:
+    """A validity that outlives the CA and a CA that is not active are for the operator to mend, not the device."""
+    code = error_code(error)
+    message = str(error.response.get("Error", {}).get("Message", ""))
+    if code == "InvalidStateException" or (code in {"InvalidArgsException", "ValidationException"}):
+        return SecretFreeError(
+            ErrorCode.INTERNAL,
+            f"the private CA refuses to issue ({code}: {message}); its state, its own end of validity, the signing "
+            "algorithm and the template must fit SECRETFREE_CERTIFICATE_VALIDITY_DAYS, _CA_SIGNING_ALGORITHM and "
+            "_CA_TEMPLATE_ARN",
+            reason=Reason.CONFIGURATION,
+        )
+    return error

@@ -1,0 +1,40 @@
+"""The issuers' AWS clients: IoT Core and Private CA are tried once a call.
+
+The pipeline retries: it knows which call may be repeated (CreateCertificateFromCsr makes another certificate each
+time), how much time is left, and how much the services are throttling. DynamoDB keeps the SDK's own retries.
+"""
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+import botocore.session
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_acm_pca import ACMPCAClient
+    from mypy_boto3_iot import IoTClient
+
+# Seconds. Short against the 29 s of API Gateway: an unanswered call is worth a second try within the invocation.
+_CONNECT_TIMEOUT: Final = 1.0
+_READ_TIMEOUT: Final = 5.0
+
+
+def iot() -> "IoTClient":
+    """The client of IoT Core's control plane, without retries."""
+    return _client("iot")  # type: ignore[no-any-return]
+
+
+def acm_pca() -> "ACMPCAClient":
+    """The client of AWS Private CA, without retries."""
+    return _client("acm-pca")  # type: ignore[no-any-return]
+
+
+@cache
+def _client(service: str) -> Any:
+    settings = Config(
+        connect_timeout=_CONNECT_TIMEOUT,
+        read_timeout=_READ_TIMEOUT,
+        retries={"mode": "standard", "total_max_attempts": 1},
+        tcp_keepalive=True,
+    )
+    return botocore.session.get_session().create_client(service, config=settings)

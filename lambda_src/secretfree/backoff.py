@@ -1,0 +1,135 @@
+"""Back-pressure: when to try again, when the device should, and who asks too often. Pure: time and chance come in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil, exp
+from threading import Lock
+from typing import Final, TypeAlias
+
+Chance: TypeAlias = Callable[[], float]
+"""Uniform in [0, 1), as `random.random`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """Exponential backoff with full jitter within one invocation. All times in seconds.
+
+    Under pressure it tries less: a worker that holds on takes a share of the quota that others need, and the device
+    is better told to come back.
+    """
+
+    base: float = 0.1
+    cap: float = 2.0
+    attempts: int = 6
+
+    def delay(self, attempt: int, chance: Chance) -> float:
+        """Wait before try number `attempt` + 1; the first try is number 0."""
+        return chance() * min(self.cap, self.base * 2.0**attempt)
+
+    def limit(self, pressure: float) -> int:
+        """Tries in all, at a `pressure` from 0 to 1."""
+        return max(1, round(self.attempts * (1 - pressure)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PollPolicy:
+    """How to wait for a certificate that is being made. Seconds.
+
+    Private CA usually takes tens of milliseconds; the SDK's waiter would look once a second.
+    """
+
+    first: float = 0.03
+    factor: float = 1.6
+    cap: float = 1.0
+
+    def delay(self, attempt: int, chance: Chance) -> float:
+        """Wait after look number `attempt`, the first being 0; between the full delay and half of it."""
+        # The exponent is bounded: 1.6**1000 overflows.
+        return (0.5 + chance() / 2) * min(self.cap, self.first * self.factor ** min(attempt, 32))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryAfterPolicy:
+    """What a device is told to wait, in whole seconds, so that a fleet spreads over what the quotas can take.
+
+    The wait grows first with the tries, then in proportion to how long the device has been at it. A wait proportional
+    to age keeps the overshoot (a device asleep while the quota is free) a fixed share of the whole time, whatever the
+    size of the fleet; exponential growth would double the time. The share grows with the throttling observed.
+    """
+
+    base: float = 2.0
+    cap: float = 1800.0
+    early_doublings: int = 3
+    calm_share: float = 0.02
+    pressed_share: float = 0.10
+
+    def seconds(self, *, age: timedelta, attempts: int, pressure: float, chance: Chance) -> int:
+        """`age`: since the device first asked; `attempts`: its tries so far; `pressure` from 0 to 1."""
+        share = self.calm_share + (self.pressed_share - self.calm_share) * pressure
+        early = self.base * 2.0 ** min(max(attempts - 1, 0), self.early_doublings) * (1 + pressure)
+        ceiling = min(self.cap, max(early, share * age.total_seconds()))
+        return max(1, ceil(ceiling * (0.5 + chance() / 2)))
+
+
+class Congestion:
+    """How much of the recent calls were throttled: 0 for none, 1 for all; forgets over `memory` seconds.
+
+    One per process. Safe to use from several threads.
+    """
+
+    def __init__(self, *, memory: float = 30.0) -> None:
+        self._memory = memory
+        self._lock = Lock()
+        self._calls = 0.0
+        self._throttled = 0.0
+        self._at = 0.0
+
+    def observe(self, *, throttled: bool, now: float) -> None:
+        """Take one call's outcome into account; `now` in seconds of a monotonic clock."""
+        with self._lock:
+            self._fade(now)
+            self._calls += 1.0
+            self._throttled += 1.0 if throttled else 0.0
+
+    def pressure(self, now: float) -> float:
+        """Share of throttled calls, from 0 to 1."""
+        with self._lock:
+            self._fade(now)
+            # One more good call is assumed, so that a single throttle in a quiet hour is not taken for a storm.
+            return self._throttled / (self._calls + 1.0)
+
+    def _fade(self, now: float) -> None:
+        kept = exp(-max(0.0, now - self._at) / self._memory)
+        self._calls *= kept
+        self._throttled *= kept
+        self._at = max(self._at, now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdmissionRate:
+    """A token bucket in the form that needs one stored date: the generic cell rate algorithm (ITU-T I.371).
+
+    `interval`: time in which one token returns; `burst`: tokens of a full bucket.
+    """
+
+    interval: timedelta
+    burst: int
+
+    def charge(self, arrival: datetime | None, now: datetime) -> datetime | None:
+        """The date to store when one more is admitted at `now`; None when it is not."""
+        if self.wait(arrival, now):
+            return None
+        return (now if arrival is None else max(arrival, now)) + self.interval
+
+    def wait(self, arrival: datetime | None, now: datetime) -> timedelta:
+        """Time until the next is admitted; zero: now."""
+        if arrival is None:
+            return timedelta()
+        return max(timedelta(), arrival - now - self.interval * (self.burst - 1))
+
+
+# Issuing is what costs: a device may hold a lease ten times in a row, then once in ten seconds.
+ISSUANCE_RATE: Final = AdmissionRate(interval=timedelta(seconds=10), burst=10)
+# An answer from the ledger is cheap; one worker gives a device that many before it insists on a second between two.
+ANSWER_RATE: Final = AdmissionRate(interval=timedelta(seconds=1), burst=240)

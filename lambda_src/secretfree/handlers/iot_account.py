@@ -1,0 +1,50 @@
+"""CloudFormation custom resources for what an IoT Core account has once: its data endpoint, and its registered CAs."""
+
+import os
+from typing import Any, Final
+
+from secretfree.adapters import clients
+from secretfree.adapters.ca_registration import CaRegistration, CaRegistrationRequest
+from secretfree.adapters.cloudformation import Answer, respond
+from secretfree.telemetry import LogLevel, Telemetry
+
+_telemetry: Final = Telemetry(os.environ.get("SECRETFREE_PRODUCT", "unknown"))
+
+
+def handler(event: dict[str, Any], context: Any) -> None:
+    """Do what CloudFormation asks, and answer it whatever happens: a lost answer blocks the stack for an hour."""
+    _telemetry.log("asked", request_type=event["RequestType"], resource_type=event["ResourceType"])
+    try:
+        answer = _RESOURCES[event["ResourceType"]](event)
+    except Exception as error:  # noqa: BLE001 - every failure must reach CloudFormation
+        _telemetry.log("failed", level=LogLevel.ERROR, error_type=type(error).__name__, detail=str(error))
+        answer = Answer.failed(event, f"{type(error).__name__}: {error}")
+    respond(event, answer, log_stream=getattr(context, "log_stream_name", "unknown"))
+
+
+def _data_endpoint(event: dict[str, Any]) -> Answer:
+    """`Custom::IotDataEndpoint`: DescribeEndpoint is limited to a few calls a second, so deploy time looks it up."""
+    if event["RequestType"] == "Delete":
+        return Answer(physical_id=event["PhysicalResourceId"])
+    address = clients.iot().describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"]
+    return Answer(physical_id=address, attributes={"EndpointAddress": address})
+
+
+def _ca_registration(event: dict[str, Any]) -> Answer:
+    """`Custom::IotCaRegistration`."""
+    registration = CaRegistration(clients.iot(), clients.acm_pca())
+    if event["RequestType"] == "Delete":
+        registration.remove(event["PhysicalResourceId"])
+        return Answer(physical_id=event["PhysicalResourceId"])
+    registered = registration.ensure(
+        CaRegistrationRequest.from_properties(event["ResourceProperties"]),
+        previous_physical_id=event.get("PhysicalResourceId"),
+    )
+    _telemetry.log("CA registered", ca_certificate_id=registered.certificate_id)
+    return Answer(
+        physical_id=registered.physical_id,
+        attributes={"CaCertificateId": registered.certificate_id, "CaCertificatePem": registered.certificate_pem},
+    )
+
+
+_RESOURCES: Final = {"Custom::IotDataEndpoint": _data_endpoint, "Custom::IotCaRegistration": _ca_registration}

@@ -1,0 +1,85 @@
+"""The issuers' Lambda, behind the authorizer: parse, issue, answer. SECRETFREE_ISSUER says through which issuer."""
+
+import os
+from typing import Any, Final
+
+from secretfree.adapters import issuing
+from secretfree.admission import RecentAskers
+from secretfree.authorization import AuthorizedDevice
+from secretfree.clock import SystemClock
+from secretfree.config import IssuerConfig
+from secretfree.csr import UnverifiedCsr, verify
+from secretfree.errors import SecretFreeError
+from secretfree.handlers import answers
+from secretfree.handlers.request import device_csr, header_values, request_id
+from secretfree.issuance import IssuedCertificate, NotReady, issue
+from secretfree.telemetry import LogLevel, Metric, Telemetry
+
+_config: Final = IssuerConfig.from_environment(os.environ)
+_policy: Final = issuing.policy(_config, _config.issuer)
+_ports: Final = issuing.ports(_config, _config.issuer)
+_clock: Final = SystemClock()
+_askers: Final = RecentAskers()
+_telemetry: Final = Telemetry(_config.product, _config.issuer.value, level=_config.log_level)
+
+# Seconds. API Gateway gives up at 29; the last call begun may take its whole read time-out after the budget.
+_BUDGET: Final = 20.0
+_MARGIN: Final = 6.0
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Answer the device: 200 with its certificate, 202 while it is not ready, a problem document otherwise."""
+    try:
+        with _telemetry.stage("issue"):
+            outcome = _issue(event, remaining=context.get_remaining_time_in_millis() / 1000)
+        _report(event, outcome)
+        return answers.for_outcome(
+            outcome,
+            endpoint=_config.iot_endpoint,
+            accepted=header_values(event, "accept"),
+            request_id=request_id(event),
+        )
+    except Exception as error:  # noqa: BLE001 - whatever fails, the device gets a problem document and no traceback
+        _report_failure(event, error)
+        return answers.for_error(error, request_id=request_id(event))
+    finally:
+        _telemetry.flush()
+
+
+def _issue(event: dict[str, Any], *, remaining: float) -> IssuedCertificate | NotReady:
+    device = AuthorizedDevice.from_context(event["requestContext"].get("authorizer") or {})
+    _askers.admit(device.device_id, _clock.now())
+    csr = verify(UnverifiedCsr.from_header_value(device_csr(event)), _config.device_profile)
+    deadline = _clock.monotonic() + min(_BUDGET, remaining - _MARGIN)
+    return issue(device, csr, ports=_ports, policy=_policy, clock=_clock, deadline=deadline)
+
+
+def _report(event: dict[str, Any], outcome: IssuedCertificate | NotReady) -> None:
+    if isinstance(outcome, NotReady):
+        _telemetry.count(Metric.PENDING)
+        _telemetry.log(
+            "not ready", request_id=request_id(event), reason=outcome.reason, retry_after=outcome.retry_after
+        )
+        return
+    _telemetry.count(Metric.REUSED if outcome.reused else Metric.ISSUED)
+    _telemetry.log(
+        "answered again" if outcome.reused else "issued",
+        request_id=request_id(event),
+        device_id=outcome.thing_name,
+        certificate_id=outcome.certificate_id,
+    )
+
+
+def _report_failure(event: dict[str, Any], error: Exception) -> None:
+    known = error if isinstance(error, SecretFreeError) else None
+    status = known.status if known else 500
+    _telemetry.count(Metric.THROTTLED if status == 429 else Metric.FAILED if status >= 500 else Metric.DENIED)
+    _telemetry.log(
+        "failed" if status >= 500 else "refused",
+        level=LogLevel.ERROR if status >= 500 else LogLevel.INFO,
+        request_id=request_id(event),
+        code=known.code if known else None,
+        reason=known.reason if known else None,
+        detail=known.detail if known else None,
+        error_type=type(error).__name__,
+    )
