@@ -66,6 +66,28 @@ class AuthorizerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportConfig:
+    """The manifest import's: the bucket that it reads manifests from and the registry that it writes."""
+
+    product: str
+    device_profile: DeviceProfile
+    log_level: LogLevel
+    match: MatchPolicy
+    registry_table: str
+    bucket: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Raises ConfigurationError."""
+        return cls(
+            **_function_settings(environment),  # type: ignore[arg-type]
+            match=_choice(environment, "SECRETFREE_MATCH_POLICY", MatchPolicy),
+            registry_table=_text(environment, "SECRETFREE_REGISTRY_TABLE"),
+            bucket=_text(environment, "SECRETFREE_IMPORT_BUCKET"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class SubjectConfig:
     """The parts of a certificate's subject that policy gives beside the CN; `country` is ISO 3166 alpha-2."""
 
