@@ -1,4 +1,4 @@
-"""The AWS emulator's process: ministack, kept on loopback and made as strict as IoT Core's broker at its door.
+"""The AWS emulator's process: ministack, kept on loopback, and corrected where IoT Core decides otherwise.
 
 Run as `python -m secretfree_cli.local.aws_emulator`; ministack reads its settings from the environment.
 """
@@ -6,6 +6,7 @@ Run as `python -m secretfree_cli.local.aws_emulator`; ministack reads its settin
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from typing import Any
 
@@ -48,10 +49,47 @@ def require_client_certificates() -> None:
     iot._mtls_build_ssl_context = build_strict_context  # noqa: SLF001
 
 
+def authorize_iot_calls_on_their_resources() -> None:
+    """Make IAM decide on the resource that a call names, where ministack 1.5.33 takes it for `*`.
+
+    Without it a role that may touch `cacert/...` or attach a policy to `cert/...` alone, as AWS's service
+    authorization reference has them, is refused.
+    """
+    from ministack.core import iam_actions
+
+    extract = iam_actions.extract_resource_arn
+
+    def extract_resource_arn(  # noqa: PLR0917 -- ministack calls it by position
+        service: str, method: str, path: str, headers: Any, body: bytes, query: Any, region: str, account_id: str
+    ) -> str:
+        named = iot_resource(path, body, region=region, account_id=account_id) if service == "iot" else None
+        return named or str(extract(service, method, path, headers, body, query, region, account_id))
+
+    iam_actions.extract_resource_arn = extract_resource_arn
+
+
+def iot_resource(path: str, body: bytes, *, region: str, account_id: str) -> str | None:
+    """Return the ARN that a call of IoT Core is authorized on, for the calls that ministack has none for.
+
+    CA certificates are named by the path. AttachPolicy and DetachPolicy are authorized on their target, in the body.
+    """
+    match path.strip("/").split("/"):
+        case ["cacertificate", certificate_id]:
+            return f"arn:aws:iot:{region}:{account_id}:cacert/{certificate_id}"
+        case ["target-policies", _]:
+            try:
+                target = json.loads(body).get("target")
+            except (ValueError, AttributeError):
+                return None
+            return target if isinstance(target, str) and target.startswith("arn:") else None
+    return None
+
+
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     confine_to_loopback()
     require_client_certificates()
+    authorize_iot_calls_on_their_resources()
     from ministack.app import main as serve
 
     serve()
