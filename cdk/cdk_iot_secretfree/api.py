@@ -26,6 +26,7 @@ class ProvisioningApi(Construct):
         scope: Construct,
         id: str,  # noqa: A002 - the name that every construct has
         *,
+        name: str,
         authorizer: lambda_.IFunction,
         options: ApiOptions,
         log_retention: logs.RetentionDays,
@@ -38,6 +39,7 @@ class ProvisioningApi(Construct):
         self.rest_api = apigateway.RestApi(
             self,
             "Resource",
+            rest_api_name=name,
             description="Secret-free provisioning of devices",
             endpoint_types=[apigateway.EndpointType.REGIONAL],
             cloud_watch_role=False,
@@ -62,6 +64,8 @@ class ProvisioningApi(Construct):
                 access_log_format=apigateway.AccessLogFormat.custom(json.dumps(_ACCESS_LOG_FIELDS)),
             ),
         )
+        # One output for each API is the stack's to name.
+        self.rest_api.node.try_remove_child("Endpoint")
         self._require_tls_1_2()
         if options.set_account_logging_role:
             self.rest_api.deployment_stage.node.add_dependency(_account_logging_role(self))

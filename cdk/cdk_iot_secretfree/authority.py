@@ -394,6 +394,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
             "Registration",
             authority_arn=self.arn,
             mode=self.registration.value,
+            needs_verification=self.registration is IotRegistration.DEFAULT,
             signing_algorithm=self.signing_algorithm,
         )
         registered.node.add_dependency(*after)

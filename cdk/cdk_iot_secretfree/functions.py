@@ -103,21 +103,27 @@ class IotAccount(Construct):
         *,
         authority_arn: str,
         mode: str,
+        needs_verification: bool,
         signing_algorithm: str,
     ) -> CustomResource:
         """Register a Private CA with IoT Core in the stack's Region; on delete it is deactivated and removed."""
         stack = Stack.of(scope)
         template_arn = f"arn:{stack.partition}:acm-pca:::template/EndEntityClientAuthCertificate/V1"
-        # The IAM reference gives these two no resource type.
-        self._function.allow(["iot:GetRegistrationCode", "iot:RegisterCACertificate"], ["*"])
+        # The IAM reference gives RegisterCACertificate and GetRegistrationCode no resource type.
+        self._function.allow(["iot:RegisterCACertificate"], ["*"])
         self._function.allow(
             ["iot:DescribeCACertificate", "iot:UpdateCACertificate", "iot:DeleteCACertificate"],
             [stack.format_arn(service="iot", resource="cacert", resource_name="*")],
         )
-        self._function.allow(["acm-pca:GetCertificateAuthorityCertificate", "acm-pca:GetCertificate"], [authority_arn])
-        self._function.allow(
-            ["acm-pca:IssueCertificate"], [authority_arn], {"StringEquals": {"acm-pca:TemplateArn": template_arn}}
-        )
+        self._function.allow(["acm-pca:GetCertificateAuthorityCertificate"], [authority_arn])
+        if needs_verification:
+            self._function.allow(["iot:GetRegistrationCode"], ["*"])
+            self._function.allow(["acm-pca:GetCertificate"], [authority_arn])
+            self._function.allow(
+                ["acm-pca:IssueCertificate"],
+                [authority_arn],
+                {"StringEquals": {"acm-pca:TemplateArn": template_arn}},
+            )
         return self._resource(
             scope,
             id,

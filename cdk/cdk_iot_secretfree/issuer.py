@@ -67,6 +67,10 @@ class Issuer(ABC):
     def grant_issue(self, function: RuntimeFunction) -> None:
         """Let the function have certificates made and registered."""
 
+    @abstractmethod
+    def grant_sweep(self, function: RuntimeFunction) -> None:
+        """Let the sweeper find what an issuer made and did not record."""
+
 
 class PrivateCaIssuer(Issuer):
     """AWS Private CA, through the template that takes subject and extensions from the API alone."""
@@ -123,6 +127,9 @@ class PrivateCaIssuer(Issuer):
         # The IAM reference gives either no resource type.
         function.allow([f"iot:{register}"], ["*"])
 
+    def grant_sweep(self, function: RuntimeFunction) -> None:
+        """Nothing: what was signed and never registered opens nothing at IoT Core."""
+
 
 class IotCoreIssuer(Issuer):
     """AWS IoT Core's own CA."""
@@ -148,8 +155,13 @@ class IotCoreIssuer(Issuer):
 
     def grant_issue(self, function: RuntimeFunction) -> None:
         """Let the function have certificates made; this call registers them, too."""
-        # The IAM reference gives CreateCertificateFromCsr no resource type.
-        function.allow(["iot:CreateCertificateFromCsr"], ["*"])
+        # The IAM reference gives these two no resource type.
+        function.allow(["iot:CreateCertificateFromCsr", "iot:ListCertificates"], ["*"])
+
+    def grant_sweep(self, function: RuntimeFunction) -> None:
+        """Let the sweeper list certificates: one whose answer was lost is found by its key."""
+        # The IAM reference gives ListCertificates no resource type.
+        function.allow(["iot:ListCertificates"], ["*"])
 
 
 _DEFAULT_DAYS: Final = 365

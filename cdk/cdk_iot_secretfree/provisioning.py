@@ -22,7 +22,7 @@ from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
 from cdk_iot_secretfree.functions import IotAccount, RuntimeFunction
 from cdk_iot_secretfree.issuer import Issuer
 from cdk_iot_secretfree.options import ApiOptions, CertificateSubject, DeviceProfile, FunctionOptions, MatchPolicy
-from cdk_iot_secretfree.tables import DeviceRegistry, IDeviceRegistry, IssuanceLedger
+from cdk_iot_secretfree.tables import KEY_INDEX, DeviceRegistry, IDeviceRegistry, IssuanceLedger
 from cdk_iot_secretfree.validation import (
     is_token,
     refuse,
@@ -147,7 +147,7 @@ class SecretFreeProvisioning(Construct):
 
         self._authorizer = self._make_authorizer()
         issuer_environment = {
-            **self._environment(),
+            **self.runtime_environment(),
             "SECRETFREE_MATCH_POLICY": match.value,
             "SECRETFREE_LEDGER_TABLE": self._ledger.table_name,
             "SECRETFREE_POLICY_NAME": self._device_policy.policy_name,
@@ -167,6 +167,7 @@ class SecretFreeProvisioning(Construct):
         self._api = ProvisioningApi(
             self,
             "Api",
+            name=f"{product}-provisioning",
             authorizer=self._authorizer.function,
             options=options,
             log_retention=self._functions.log_retention,
@@ -189,6 +190,11 @@ class SecretFreeProvisioning(Construct):
     def device_profile(self) -> DeviceProfile:
         """What the devices' family may do that others may not."""
         return self._device_profile
+
+    @property
+    def function_options(self) -> FunctionOptions:
+        """How the Lambdas run, for functions that join them."""
+        return self._functions
 
     @property
     def api(self) -> apigateway.RestApi:
@@ -239,6 +245,10 @@ class SecretFreeProvisioning(Construct):
     def authority(self) -> DeviceAuthority | None:
         """The Private CA, where one signs."""
         return next((issuer.authority for issuer in self._issuers if issuer.authority is not None), None)
+
+    def runtime_environment(self) -> Mapping[str, str]:
+        """The environment that every function of the product line has."""
+        return {"SECRETFREE_PRODUCT": self._product, "SECRETFREE_DEVICE_PROFILE": self._device_profile.value}
 
     def grant_enroll(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal add, change and remove devices: for the factory's importer."""
@@ -320,15 +330,12 @@ class SecretFreeProvisioning(Construct):
                 "devices' public keys and use MatchPolicy.UDID_AND_PUBLIC_KEY or PUBLIC_KEY where they are known.",
             )
 
-    def _environment(self) -> Mapping[str, str]:
-        return {"SECRETFREE_PRODUCT": self._product, "SECRETFREE_DEVICE_PROFILE": self._device_profile.value}
-
     def _make_authorizer(self) -> RuntimeFunction:
         by_key = self._match is MatchPolicy.PUBLIC_KEY
         environment = {
-            **self._environment(),
+            **self.runtime_environment(),
             "SECRETFREE_REGISTRY_TABLE": self._registry.table_name,
-            "SECRETFREE_REGISTRY_KEY_INDEX": self._registry.key_index or "",
+            "SECRETFREE_REGISTRY_KEY_INDEX": self._registry.key_index or KEY_INDEX,
             "SECRETFREE_MATCH_POLICY": self._match.value,
         }
         if self._match is MatchPolicy.UDID:
@@ -386,12 +393,10 @@ class SecretFreeProvisioning(Construct):
             },
             options=self._functions,
             timeout=_SWEEPER_TIMEOUT,
-            # One at a time is enough, and two would only meet at the same leases.
-            concurrency=None,
             removal_policy=self._removal_policy,
         )
         for issuer in self._issuers:
-            issuer.grant_issue(function)
+            issuer.grant_sweep(function)
         self._ledger.grant_sweep(function.role)
         self._grant_things(function, groups)
         rule = events.Rule(self, "SweeperSchedule", schedule=events.Schedule.rate(self._functions.sweep_interval))
@@ -400,14 +405,23 @@ class SecretFreeProvisioning(Construct):
         return function
 
     def _grant_things(self, function: RuntimeFunction, groups: Sequence[str]) -> None:
-        """What both kinds of issuers do in IoT Core; the things' and certificates' names are the devices'."""
+        """What issuing, and taking back a late worker's certificate, does in IoT Core. The names are the devices'."""
         stack = Stack.of(self)
         things = stack.format_arn(service="iot", resource="thing", resource_name="*")
         certificates = stack.format_arn(service="iot", resource="cert", resource_name="*")
-        function.allow(["iot:CreateThing", "iot:DescribeThing", "iot:UpdateThing"], [things])
-        function.allow(["iot:AttachPolicy", "iot:DescribeCertificate", "iot:UpdateCertificate"], [certificates])
-        # The IAM reference gives AttachThingPrincipal no resource type.
-        function.allow(["iot:AttachThingPrincipal"], ["*"])
+        function.allow(["iot:CreateThing", "iot:DescribeThing"], [things])
+        function.allow(
+            [
+                "iot:AttachPolicy",
+                "iot:DeleteCertificate",
+                "iot:DescribeCertificate",
+                "iot:DetachPolicy",
+                "iot:UpdateCertificate",
+            ],
+            [certificates],
+        )
+        # The IAM reference gives these two no resource type.
+        function.allow(["iot:AttachThingPrincipal", "iot:DetachThingPrincipal"], ["*"])
         if groups:
             in_groups = [stack.format_arn(service="iot", resource="thinggroup", resource_name=name) for name in groups]
             function.allow(["iot:AddThingToThingGroup"], [things, *in_groups])
@@ -467,8 +481,8 @@ _ATTRIBUTE_NAME: Final = r"[a-zA-Z0-9_.,@/:#-]{1,128}"
 _ATTRIBUTE_VALUE: Final = r"[a-zA-Z0-9_.,@/:#=\[\]-]{1,800}"
 # API Gateway waits 30 s for an authorizer at most; a device has given up on one that takes half of that.
 _AUTHORIZER_TIMEOUT: Final = Duration.seconds(10)
-# API Gateway waits 29 s for the integration; the function must not go on behind its back.
-_ISSUER_TIMEOUT: Final = Duration.seconds(28)
+# API Gateway waits as long for the integration; the function must not go on behind its back.
+_ISSUER_TIMEOUT: Final = Duration.seconds(29)
 _SWEEPER_TIMEOUT: Final = Duration.minutes(5)
 _LONGEST_DEFAULT_WINDOW_DAYS: Final = 30
 

@@ -215,16 +215,18 @@ class IssuanceLedger(Construct):
         return _grant_lookup(self._table, grantee, None, self._encryption_key)
 
     def grant_record(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let an issuer keep the records of a device; it cannot list devices."""
-        return _grant(self._table, grantee, _RECORD_ACTIONS, self._encryption_key, writes=True, indexes=False)
+        """Let an issuer record each step. It reads a record only through the condition that its write fails on."""
+        return _grant(self._table, grantee, _STEP_ACTIONS, self._encryption_key, writes=True, indexes=False)
 
     def grant_sweep(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let the sweeper keep records and find the unfinished ones."""
-        self.grant_record(grantee)
-        return iam.Grant.add_to_principal(
+        """Let the sweeper find the unfinished issuances, and finish or close them."""
+        finding = iam.Grant.add_to_principal(
             grantee=grantee,
             actions=["dynamodb:Query"],
             resource_arns=[f"{self._table.table_arn}/index/{PENDING_INDEX}"],
+        )
+        return finding.combine(
+            _grant(self._table, grantee, _SWEEP_ACTIONS, self._encryption_key, writes=True, indexes=False)
         )
 
     def metric_throttled_requests(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
@@ -284,14 +286,8 @@ _ENROLL_ACTIONS: Final = (
     "dynamodb:PutItem",
     "dynamodb:UpdateItem",
 )
-_RECORD_ACTIONS: Final = (
-    "dynamodb:ConditionCheckItem",
-    "dynamodb:DeleteItem",
-    "dynamodb:GetItem",
-    "dynamodb:PutItem",
-    "dynamodb:Query",
-    "dynamodb:UpdateItem",
-)
+_STEP_ACTIONS: Final = ("dynamodb:PutItem",)
+_SWEEP_ACTIONS: Final = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")
 
 
 def _string(name: str) -> dynamodb.Attribute:
