@@ -14,11 +14,11 @@ pytestmark = pytest.mark.packaging
 
 TEAM_APP = """
 from aws_cdk import App, Duration, Stack
-from cdk_iot_secretfree import DeviceAuthority, DevicePolicy, Issuer, MatchPolicy, SecretFreeProvisioning
+from cdk_iot_secretfree import AuthoritySubject, DeviceAuthority, DevicePolicy, Issuer, MatchPolicy, SecretFreeProvisioning
 
 app = App()
 stack = Stack(app, "Team")
-authority = DeviceAuthority.root(stack, "Authority", common_name="Team Device CA")
+authority = DeviceAuthority.root(stack, "Authority", subject=AuthoritySubject(common_name="Team Device CA"))
 SecretFreeProvisioning(
     stack,
     "Provisioning",
