@@ -1,0 +1,117 @@
+"""Where ministack 1.5.33 decides otherwise than AWS on something this product relies on, it is corrected here.
+
+Each correction wraps one function of ministack's, and is wanted for as long as its test fails without it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any
+
+_AUTHORIZER_VARIABLE = re.compile(r"\$context\.authorizer\.([A-Za-z0-9_]+)")
+_authorizer_context: ContextVar[Mapping[str, str]] = ContextVar("authorizer_context")
+
+
+def correct() -> None:
+    """Apply every correction to this process."""
+    require_client_certificates()
+    authorize_iot_calls_on_their_resources()
+    render_authorizer_context_in_gateway_responses()
+
+
+def require_client_certificates() -> None:
+    """Make the MQTT port take no client without a certificate, as IoT Core's port 8883 does.
+
+    ministack lets such a client in, as the account's own, with no policy to hold it.
+    """
+    from ministack.services import iot
+
+    build_context = iot._mtls_build_ssl_context  # noqa: SLF001 -- there is no setting for it
+
+    def build_strict_context() -> ssl.SSLContext:
+        context: ssl.SSLContext = build_context()
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    iot._mtls_build_ssl_context = build_strict_context  # noqa: SLF001
+
+
+def authorize_iot_calls_on_their_resources() -> None:
+    """Make IAM decide on the resource that a call of IoT Core names, where ministack takes it for `*`.
+
+    Without it a role that may touch `cacert/...` or attach a policy to `cert/...` alone, as AWS's service
+    authorization reference has them, is refused.
+    """
+    from ministack.core import iam_actions
+
+    extract = iam_actions.extract_resource_arn
+
+    def extract_resource_arn(  # noqa: PLR0917 -- ministack calls it by position
+        service: str, method: str, path: str, headers: Any, body: bytes, query: Any, region: str, account_id: str
+    ) -> str:
+        named = iot_resource(path, body, region=region, account_id=account_id) if service == "iot" else None
+        return named or str(extract(service, method, path, headers, body, query, region, account_id))
+
+    iam_actions.extract_resource_arn = extract_resource_arn
+
+
+def iot_resource(path: str, body: bytes, *, region: str, account_id: str) -> str | None:
+    """Return the ARN that a call of IoT Core is authorized on, for the calls that ministack has none for.
+
+    CA certificates are named by the path. AttachPolicy and DetachPolicy are authorized on their target, in the body.
+    """
+    match path.strip("/").split("/"):
+        case ["cacertificate", certificate_id]:
+            return f"arn:aws:iot:{region}:{account_id}:cacert/{certificate_id}"
+        case ["target-policies", _]:
+            try:
+                target = json.loads(body).get("target")
+            except (ValueError, AttributeError):
+                return None
+            return target if isinstance(target, str) and target.startswith("arn:") else None
+    return None
+
+
+def render_authorizer_context_in_gateway_responses() -> None:
+    """Make `$context.authorizer.KEY` in a gateway response's template what the authorizer put there.
+
+    API Gateway does so for a Deny, whose context is the only word that an authorizer has on the 403's body.
+    ministack drops it and sends the variable's name.
+    """
+    from ministack.services import apigateway_v1
+
+    invoke = apigateway_v1._invoke_authorizer_lambda  # noqa: SLF001
+    respond = apigateway_v1._gateway_error_response  # noqa: SLF001
+
+    async def invoke_authorizer(*args: Any, **kwargs: Any) -> Any:
+        answer = await invoke(*args, **kwargs)
+        _authorizer_context.set(authorizer_context(answer))
+        return answer
+
+    def respond_with_context(error: Any, request: Any) -> tuple[int, dict[str, str], bytes]:
+        status, headers, body = respond(error, request)
+        return status, headers, render_authorizer_context(body, _authorizer_context.get({}))
+
+    apigateway_v1._invoke_authorizer_lambda = invoke_authorizer  # noqa: SLF001
+    apigateway_v1._gateway_error_response = respond_with_context  # noqa: SLF001
+
+
+def authorizer_context(answer: Any) -> dict[str, str]:
+    """Return the context of an authorizer's answer, as ministack's Lambda hands it over; empty if it has none."""
+    body = answer.get("body") if isinstance(answer, dict) else None
+    if isinstance(body, (str, bytes)):
+        try:
+            body = json.loads(body)
+        except ValueError:
+            return {}
+    context = body.get("context") if isinstance(body, dict) else None
+    return {key: str(value) for key, value in context.items()} if isinstance(context, dict) else {}
+
+
+def render_authorizer_context(body: bytes, context: Mapping[str, str]) -> bytes:
+    """Replace the variables in a rendered template; an unknown one becomes empty, as at AWS."""
+    return _AUTHORIZER_VARIABLE.sub(lambda found: context.get(found[1], ""), body.decode()).encode()
