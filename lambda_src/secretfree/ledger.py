@@ -140,8 +140,16 @@ class Issuance:
     # Transitions. Each gives the next record; writing it is what makes it so.
 
     def taken(self, owner: str, now: datetime) -> Self:
-        """The same issuance, its lease held by another worker."""
-        return replace(self, lease_owner=owner, due=now + LEASE, attempts=self.attempts + 1)
+        """The same issuance, its lease held by the worker of another request."""
+        return replace(self.held(owner, now), attempts=self.attempts + 1)
+
+    def held(self, owner: str, now: datetime) -> Self:
+        """The same issuance, its lease held by `owner`."""
+        return replace(self, lease_owner=owner, due=now + LEASE)
+
+    def postponed(self, until: datetime) -> Self:
+        """Free, and left alone by the sweeper until then."""
+        return replace(self, lease_owner=None, due=until)
 
     def asking(self, now: datetime) -> Self:
         """A request to the issuer follows."""
@@ -217,7 +225,7 @@ class Issuance:
 
     def released(self, now: datetime) -> Self:
         """Given up for now: the device comes back, or after PATIENCE the sweeper."""
-        return replace(self, lease_owner=None, due=now + PATIENCE)
+        return self.postponed(now + PATIENCE)
 
     def parked(self) -> Self:
         """Nothing exists that would have to be cleared away: the next request takes it up, whenever that is."""

@@ -81,6 +81,11 @@ class CertificateIssuer(Protocol):
         """How long after the first `request` with a token another one gives the same certificate; zero: never."""
         ...
 
+    @property
+    def installs_active(self) -> bool:
+        """Whether `install` lets a certificate connect at once; an inactive one was then taken out of use."""
+        ...
+
     def request(self, order: CertificateOrder) -> str | DeviceCertificate:
         """Ask for a certificate: its reference, for `collect`, or at once the certificate itself."""
         ...

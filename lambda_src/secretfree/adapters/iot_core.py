@@ -141,6 +141,10 @@ class IotCoreIssuer:
     def repeatable_for(self) -> timedelta:
         return timedelta()
 
+    @property
+    def installs_active(self) -> bool:
+        return False
+
     def request(self, order: CertificateOrder) -> DeviceCertificate:
         """CreateCertificateFromCsr, inactive."""
         with aws_call():

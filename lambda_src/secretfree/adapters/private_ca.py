@@ -50,6 +50,10 @@ class PrivateCaIssuer:
     def repeatable_for(self) -> timedelta:
         return _IDEMPOTENCY_WINDOW
 
+    @property
+    def installs_active(self) -> bool:
+        return True
+
     def request(self, order: CertificateOrder) -> str:
         """IssueCertificate: subject and extensions from the policy and the template, the key alone from the CSR."""
         with aws_call():

@@ -1,0 +1,358 @@
+"""AWS as the issuers see it, in memory: strict where it matters to them, and able to fail at any one call.
+
+The adapters under test are the real ones; this stands in for the clients below them.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from hashlib import sha256
+from threading import RLock
+from typing import Any
+
+from botocore.exceptions import ClientError, ReadTimeoutError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+CA_ARN = "arn:aws:acm-pca:eu-central-1:111122223333:certificate-authority/11111111-2222-3333-4444-555555555555"
+TEMPLATE = "arn:aws:acm-pca:::template/EndEntityClientAuthCertificate_APIPassthrough/V1"
+THING_TYPE = "widget"
+POLICY = "widget-policy"
+_CA_KEY = ec.generate_private_key(ec.SECP256R1())
+_CA_NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Fake CA")])
+
+
+class Killed(BaseException):
+    """The process is gone: nothing catches this."""
+
+
+class Fault(Enum):
+    """How a call fails."""
+
+    KILLED_BEFORE = "killed before"
+    KILLED_AFTER = "killed after its effect"
+    THROTTLED = "throttled"
+    TIMED_OUT_BEFORE = "timed out, no effect"
+    TIMED_OUT_AFTER = "timed out after its effect"
+
+
+class FakeClock:
+    """Moves when told, or when slept through."""
+
+    def __init__(self) -> None:
+        self._now = datetime(2026, 1, 1, tzinfo=UTC)
+        self._monotonic = 1000.0
+
+    def now(self) -> datetime:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    def sleep(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)
+        self._monotonic += seconds
+
+
+class InlineExecutor(Executor):
+    """Runs at once, in this thread; the process's end ends everything."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def client_error(operation: str, code: str, message: str = "", status: int = 400, **more: Any) -> ClientError:
+    response: Any = {
+        "Error": {"Code": code, "Message": message},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+        **more,
+    }
+    return ClientError(response, operation)
+
+
+@dataclass
+class FakeCertificate:
+    certificate_id: str
+    arn: str
+    pem: str
+    status: str
+    created: datetime
+    things: dict[str, str] = field(default_factory=dict)
+    policies: set[str] = field(default_factory=set)
+
+
+@dataclass
+class FakeCloud:
+    """One account: Private CA, IoT Core and the ledger's table."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    calls: list[str] = field(default_factory=list)
+    faults: dict[int, Fault] = field(default_factory=dict)
+    always: dict[str, Fault] = field(default_factory=dict)
+    looks_until_ready: int = 0
+    items: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    things: dict[str, dict[str, Any]] = field(default_factory=dict)
+    groups: dict[str, set[str]] = field(default_factory=dict)
+    certificates: dict[str, FakeCertificate] = field(default_factory=dict)
+    issued: list[str] = field(default_factory=list)
+    orders: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failed_orders: set[str] = field(default_factory=set)
+    ever_active: list[str] = field(default_factory=list)
+    lock: RLock = field(default_factory=RLock)
+
+    def client(self, service: str) -> Any:
+        return _Client(self, {"iot": _Iot, "acm-pca": _PrivateCa, "dynamodb": _DynamoDb}[service](self))
+
+    def call(self, operation: str, act: Callable[[], Any]) -> Any:
+        with self.lock:
+            self.calls.append(operation)
+            fault = self.faults.pop(len(self.calls), None) or self.always.get(operation)
+            if fault is Fault.KILLED_BEFORE:
+                raise Killed(operation)
+            if fault is Fault.THROTTLED:
+                raise client_error(operation, "ThrottlingException", "Rate exceeded", 400)
+            if fault is Fault.TIMED_OUT_BEFORE:
+                raise ReadTimeoutError(endpoint_url=operation)
+            answer = act()
+            if fault is Fault.KILLED_AFTER:
+                raise Killed(operation)
+            if fault is Fault.TIMED_OUT_AFTER:
+                raise ReadTimeoutError(endpoint_url=operation)
+            return answer
+
+    def sign(self, csr_pem: str, common_name: str, days: int = 365) -> str:
+        csr = x509.load_pem_x509_csr(csr_pem.encode())
+        start = self.clock.now()
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]))
+            .issuer_name(_CA_NAME)
+            .public_key(csr.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(start - timedelta(hours=1))
+            .not_valid_after(start + timedelta(days=days))
+        )
+        pem = builder.sign(_CA_KEY, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+        self.issued.append(pem)
+        return pem
+
+    def add_certificate(self, pem: str, status: str) -> FakeCertificate:
+        der = x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
+        certificate_id = sha256(der).hexdigest()
+        arn = f"arn:aws:iot:eu-central-1:111122223333:cert/{certificate_id}"
+        certificate = FakeCertificate(certificate_id, arn, pem, status, self.clock.now())
+        self.certificates[certificate_id] = certificate
+        if status == "ACTIVE":
+            self.ever_active.append(certificate_id)
+        return certificate
+
+
+class _Client:
+    """Turns each method call into one counted AWS call that may fail."""
+
+    def __init__(self, cloud: FakeCloud, service: Any) -> None:
+        self._cloud = cloud
+        self._service = service
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        act = getattr(self._service, method)
+        operation = "".join(part.capitalize() for part in method.split("_"))
+        return lambda **arguments: self._cloud.call(operation, lambda: act(**arguments))
+
+
+class _PrivateCa:
+    def __init__(self, cloud: FakeCloud) -> None:
+        self._cloud = cloud
+
+    def issue_certificate(self, **order: Any) -> Any:
+        cloud = self._cloud
+        token = order["IdempotencyToken"]
+        for arn, earlier in cloud.orders.items():
+            same = earlier["IdempotencyToken"] == token
+            if same and cloud.clock.now() < earlier["at"] + timedelta(minutes=5):
+                return {"CertificateArn": arn}
+        arn = f"{CA_ARN}/certificate/{len(cloud.orders):032d}"
+        common_name = order["ApiPassthrough"]["Subject"]["CommonName"]
+        pem = cloud.sign(order["Csr"].decode(), common_name, order["Validity"]["Value"])
+        cloud.orders[arn] = {**order, "pem": pem, "at": cloud.clock.now(), "looks": 0}
+        return {"CertificateArn": arn}
+
+    def get_certificate(self, *, CertificateAuthorityArn: str, CertificateArn: str) -> Any:  # noqa: N803
+        order = self._cloud.orders[CertificateArn]
+        if CertificateArn in self._cloud.failed_orders:
+            raise client_error("GetCertificate", "RequestFailedException")
+        order["looks"] += 1
+        if order["looks"] <= self._cloud.looks_until_ready:
+            raise client_error("GetCertificate", "RequestInProgressException")
+        return {"Certificate": order["pem"], "CertificateChain": order["pem"]}
+
+
+class _Iot:
+    def __init__(self, cloud: FakeCloud) -> None:
+        self._cloud = cloud
+
+    def create_thing(self, *, thingName: str, thingTypeName: str, attributePayload: Any = None) -> Any:  # noqa: N803
+        settings = {"type": thingTypeName, "attributes": (attributePayload or {}).get("attributes", {})}
+        if self._cloud.things.setdefault(thingName, settings) != settings:
+            raise client_error("CreateThing", "ResourceAlreadyExistsException", status=409)
+        return {"thingName": thingName}
+
+    def describe_thing(self, *, thingName: str) -> Any:  # noqa: N803
+        return {"thingName": thingName, "thingTypeName": self._cloud.things[thingName]["type"]}
+
+    def add_thing_to_thing_group(self, *, thingGroupName: str, thingName: str) -> Any:  # noqa: N803
+        self._cloud.groups.setdefault(thingGroupName, set()).add(thingName)
+        return {}
+
+    def register_certificate(self, *, certificatePem: str, status: str, caCertificatePem: str = "") -> Any:  # noqa: N803
+        der = x509.load_pem_x509_certificate(certificatePem.encode()).public_bytes(Encoding.DER)
+        if sha256(der).hexdigest() in self._cloud.certificates:
+            raise client_error("RegisterCertificate", "ResourceAlreadyExistsException", status=409)
+        certificate = self._cloud.add_certificate(certificatePem, status)
+        return {"certificateArn": certificate.arn, "certificateId": certificate.certificate_id}
+
+    def create_certificate_from_csr(self, *, certificateSigningRequest: str, setAsActive: bool) -> Any:  # noqa: N803
+        pem = self._cloud.sign(certificateSigningRequest, "AWS IoT Certificate")
+        certificate = self._cloud.add_certificate(pem, "ACTIVE" if setAsActive else "INACTIVE")
+        return {
+            "certificateArn": certificate.arn,
+            "certificateId": certificate.certificate_id,
+            "certificatePem": certificate.pem,
+        }
+
+    def list_certificates(self, *, pageSize: int, ascendingOrder: bool, marker: str = "0") -> Any:  # noqa: N803
+        ordered = sorted(self._cloud.certificates.values(), key=lambda c: c.created, reverse=not ascendingOrder)
+        start = int(marker)
+        page = ordered[start : start + pageSize]
+        more = {"nextMarker": str(start + pageSize)} if start + pageSize < len(ordered) else {}
+        entries = [{"certificateId": c.certificate_id, "status": c.status, "creationDate": c.created} for c in page]
+        return {"certificates": entries, **more}
+
+    def describe_certificate(self, *, certificateId: str) -> Any:  # noqa: N803
+        certificate = self._get(certificateId)
+        return {
+            "certificateDescription": {
+                "certificateArn": certificate.arn,
+                "status": certificate.status,
+                "certificatePem": certificate.pem,
+            }
+        }
+
+    def update_certificate(self, *, certificateId: str, newStatus: str) -> Any:  # noqa: N803
+        self._get(certificateId).status = newStatus
+        if newStatus == "ACTIVE":
+            self._cloud.ever_active.append(certificateId)
+        return {}
+
+    def delete_certificate(self, *, certificateId: str, forceDelete: bool) -> Any:  # noqa: N803
+        certificate = self._get(certificateId)
+        if certificate.status == "ACTIVE":
+            raise client_error("DeleteCertificate", "CertificateStateException", status=406)
+        if certificate.things:
+            raise client_error("DeleteCertificate", "DeleteConflictException", status=409)
+        del self._cloud.certificates[certificateId]
+        return {}
+
+    def attach_policy(self, *, policyName: str, target: str) -> Any:  # noqa: N803
+        self._by_arn(target).policies.add(policyName)
+        return {}
+
+    def detach_policy(self, *, policyName: str, target: str) -> Any:  # noqa: N803
+        self._by_arn(target).policies.discard(policyName)
+        return {}
+
+    def attach_thing_principal(self, *, thingName: str, principal: str, thingPrincipalType: str) -> Any:  # noqa: N803
+        if thingName not in self._cloud.things:
+            raise client_error("AttachThingPrincipal", "ResourceNotFoundException", status=404)
+        self._by_arn(principal).things[thingName] = thingPrincipalType
+        return {}
+
+    def detach_thing_principal(self, *, thingName: str, principal: str) -> Any:  # noqa: N803
+        if self._by_arn(principal).things.pop(thingName, None) is None:
+            raise client_error("DetachThingPrincipal", "ResourceNotFoundException", status=404)
+        return {}
+
+    def _get(self, certificate_id: str) -> FakeCertificate:
+        if certificate_id not in self._cloud.certificates:
+            raise client_error("DescribeCertificate", "ResourceNotFoundException", status=404)
+        return self._cloud.certificates[certificate_id]
+
+    def _by_arn(self, arn: str) -> FakeCertificate:
+        return self._get(arn.rsplit("/", 1)[-1])
+
+
+class _DynamoDb:
+    """The few conditions that the ledger writes; any other is an error of the test."""
+
+    def __init__(self, cloud: FakeCloud) -> None:
+        self._items = cloud.items
+
+    def put_item(self, **put: Any) -> Any:
+        existing = self._items.get(_key(put["Item"]))
+        if not _holds(put, existing):
+            raise client_error("PutItem", "ConditionalCheckFailedException", Item=existing)
+        self._items[_key(put["Item"])] = put["Item"]
+        return {}
+
+    def transact_write_items(self, *, TransactItems: list[Any]) -> Any:  # noqa: N803
+        puts = [entry["Put"] for entry in TransactItems]
+        reasons: list[Any] = []
+        for put in puts:
+            existing = self._items.get(_key(put["Item"]))
+            reasons.append(
+                {"Code": "None"} if _holds(put, existing) else {"Code": "ConditionalCheckFailed", "Item": existing}
+            )
+        if any(reason["Code"] != "None" for reason in reasons):
+            raise client_error("TransactWriteItems", "TransactionCanceledException", CancellationReasons=reasons)
+        for put in puts:
+            self._items[_key(put["Item"])] = put["Item"]
+        return {}
+
+    def get_item(self, *, TableName: str, Key: Any, ConsistentRead: bool) -> Any:  # noqa: N803
+        item = self._items.get(_key(Key))
+        return {"Item": item} if item else {}
+
+    def update_item(self, *, Key: Any, ExpressionAttributeValues: Any, **_: Any) -> Any:  # noqa: N803
+        item = dict(self._items.get(_key(Key), Key))
+        item |= {"state": ExpressionAttributeValues[":state"], "expires-at": ExpressionAttributeValues[":expires"]}
+        self._items[_key(Key)] = item
+        return {}
+
+    def query(self, *, ExpressionAttributeValues: Any, Limit: int, **_: Any) -> Any:  # noqa: N803
+        issuer = ExpressionAttributeValues[":issuer"]
+        due = int(ExpressionAttributeValues[":due"]["N"])
+        found = [
+            item
+            for item in self._items.values()
+            if item.get("pending") == issuer and "lease-expires" in item and int(item["lease-expires"]["N"]) <= due
+        ]
+        found.sort(key=lambda item: int(item["lease-expires"]["N"]))
+        return {"Items": [{"device-id": item["device-id"], "record": item["record"]} for item in found[:Limit]]}
+
+
+def _key(item: Any) -> tuple[str, str]:
+    return item["device-id"]["S"], item["record"]["S"]
+
+
+def _holds(put: Any, existing: Any) -> bool:
+    condition = put.get("ConditionExpression")
+    if condition is None:
+        return True
+    if condition == "attribute_not_exists(#record)":
+        return existing is None
+    values = put["ExpressionAttributeValues"]
+    if condition == "#version = :version":
+        return existing is not None and existing["version"] == values[":version"]
+    if condition == "attribute_not_exists(#fingerprint) OR #fingerprint = :fingerprint":
+        return existing is None or existing["key-fingerprint"] == values[":fingerprint"]
+    raise AssertionError(condition)

@@ -1,0 +1,103 @@
+"""Whatever call of the issuer fails, in whatever way: one certificate, no orphan, and the device gets it."""
+
+from datetime import timedelta
+
+import pytest
+from fake_cloud import Fault, Killed
+from secretfree.config import IssuerKind
+from secretfree.issuance import IssuedCertificate
+from world import World
+
+CALLS = {
+    IssuerKind.PRIVATE_CA: (
+        "PutItem",
+        "IssueCertificate",
+        "CreateThing",
+        "PutItem",
+        "GetCertificate",
+        "PutItem",
+        "RegisterCertificate",
+        "AttachPolicy",
+        "AttachThingPrincipal",
+        "TransactWriteItems",
+    ),
+    IssuerKind.IOT_CORE: (
+        "PutItem",
+        "CreateCertificateFromCsr",
+        "CreateThing",
+        "PutItem",
+        "AttachPolicy",
+        "AttachThingPrincipal",
+        "UpdateCertificate",
+        "TransactWriteItems",
+    ),
+}
+CASES = [
+    pytest.param(kind, number, fault, id=f"{kind}-{number}-{operation}-{fault.value.replace(' ', '-')}")
+    for kind, operations in CALLS.items()
+    for number, operation in enumerate(operations, start=1)
+    for fault in Fault
+]
+
+
+@pytest.mark.parametrize("kind", list(IssuerKind))
+def test_a_new_device_costs_exactly_these_calls(kind: IssuerKind) -> None:
+    world = World(kind)
+    assert isinstance(world.ask(), IssuedCertificate)
+    assert tuple(world.cloud.calls) == CALLS[kind]
+
+
+@pytest.mark.parametrize(("kind", "number", "fault"), CASES)
+def test_the_device_gets_the_one_certificate_when_it_keeps_asking(kind: IssuerKind, number: int, fault: Fault) -> None:
+    world = World(kind)
+    world.cloud.faults[number] = fault
+    answer, _tries = world.ask_until_issued()
+    world.quiesce()
+    assert len(world.cloud.issued) == 1
+    assert list(world.cloud.certificates) == [answer.certificate_id]
+    world.require_invariants_at_quiescence()
+
+
+@pytest.mark.parametrize(("kind", "number", "fault"), CASES)
+def test_nothing_is_left_behind_when_the_device_never_comes_back(kind: IssuerKind, number: int, fault: Fault) -> None:
+    world = World(kind)
+    world.cloud.faults[number] = fault
+    try:
+        world.ask()
+    except Killed:
+        pass
+    world.quiesce()
+    world.require_invariants_at_quiescence()
+
+
+@pytest.mark.parametrize(("kind", "number", "fault"), CASES)
+def test_a_device_that_comes_back_after_the_sweeper_gets_one_working_certificate(
+    kind: IssuerKind, number: int, fault: Fault
+) -> None:
+    world = World(kind)
+    world.cloud.faults[number] = fault
+    try:
+        world.ask()
+    except Killed:
+        pass
+    world.quiesce()
+    answer, _tries = world.ask_until_issued()
+    world.quiesce()
+    assert list(world.cloud.certificates) == [answer.certificate_id]
+    world.require_invariants_at_quiescence()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", list(IssuerKind))
+@pytest.mark.parametrize("second", list(Fault))
+@pytest.mark.parametrize("first", list(Fault))
+def test_two_faults_in_a_row_converge(kind: IssuerKind, first: Fault, second: Fault) -> None:
+    for number in range(1, len(CALLS[kind]) + 1):
+        for later in range(number + 1, number + 8):
+            world = World(kind)
+            world.cloud.faults = {number: first, later: second}
+            answer, _tries = world.ask_until_issued()
+            world.quiesce()
+            assert list(world.cloud.certificates) == [answer.certificate_id]
+            world.require_invariants_at_quiescence()
+            assert world.clock.now() > world.cloud.clock.now() - timedelta(days=1)
