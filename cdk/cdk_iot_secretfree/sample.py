@@ -11,6 +11,7 @@ from cdk_iot_secretfree.authority import AuthoritySubject, DeviceAuthority
 from cdk_iot_secretfree.bundling import Bundle, BundleTarget
 from cdk_iot_secretfree.device_policy import DevicePolicy
 from cdk_iot_secretfree.issuer import Issuer
+from cdk_iot_secretfree.manifest_import import ManifestImport
 from cdk_iot_secretfree.options import DeviceProfile, FunctionOptions, KeyAlgorithm, MatchPolicy
 from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
 from cdk_iot_secretfree.validation import refuse
@@ -31,6 +32,7 @@ class SampleOptions:
         bundle: `lambda`, or `host` for an emulator on this machine.
         removal: `retain` or `destroy` for tables, logs, policy and CA.
         synthesizer: `default`, or `cli-credentials` to deploy with the caller's own credentials alone.
+        manifest_import: `true` adds a bucket whose manifests are enrolled in the cloud, `false` none.
     """
 
     stack_name: str = "SecretFree"
@@ -43,6 +45,7 @@ class SampleOptions:
     bundle: BundleTarget = BundleTarget.LAMBDA
     removal: RemovalPolicy = RemovalPolicy.RETAIN
     synthesizer: str = "default"
+    manifest_import: bool = False
 
     @staticmethod
     def from_context(node: Node) -> "SampleOptions":
@@ -70,6 +73,7 @@ class SampleOptions:
             bundle=context.choice("bundle", {item.value: item for item in BundleTarget}, defaults.bundle),
             removal=context.choice("removal", _REMOVALS, defaults.removal),
             synthesizer=context.choice("synthesizer", {name: name for name in _SYNTHESIZERS}, defaults.synthesizer),
+            manifest_import=context.choice("manifest-import", _SWITCH, defaults.manifest_import),
         )
 
 
@@ -105,7 +109,20 @@ class SecretFreeStack(Stack):
             functions=functions,
             removal_policy=chosen.removal,
         )
+        self.manifest_import = self._manifest_import(chosen, functions) if chosen.manifest_import else None
         self._add_outputs()
+
+    def _manifest_import(self, options: SampleOptions, functions: FunctionOptions) -> ManifestImport:
+        return ManifestImport(
+            self,
+            "ManifestImport",
+            registry=self.provisioning.registry,
+            product=options.product,
+            match=options.match_policy,
+            device_profile=options.device_profile,
+            functions=functions,
+            removal_policy=options.removal,
+        )
 
     def _issuer(self, name: str, options: SampleOptions, functions: FunctionOptions) -> Issuer:
         if name == "iot-core":
@@ -141,6 +158,8 @@ class SecretFreeStack(Stack):
         }
         if made.authority is not None:
             outputs["AuthorityArn"] = made.authority.arn
+        if self.manifest_import is not None:
+            outputs["ManifestBucket"] = self.manifest_import.bucket.bucket_name
         for key, value in outputs.items():
             CfnOutput(self, key, value=value)
 
@@ -150,6 +169,7 @@ _Choice = TypeVar("_Choice")
 _PREFIX: Final = "secretfree:"
 _ISSUERS: Final = ("private-ca", "iot-core")
 _SYNTHESIZERS: Final = ("default", "cli-credentials")
+_SWITCH: Final = {"true": True, "false": False}
 _REMOVALS: Final = {"retain": RemovalPolicy.RETAIN, "destroy": RemovalPolicy.DESTROY}
 
 
@@ -169,6 +189,8 @@ class _Context:
         value: Any = self._node.try_get_context(_PREFIX + name)
         if value in (None, ""):
             return default
+        if isinstance(value, bool):  # of cdk.json; the command line has text alone
+            value = str(value).lower()
         if value not in accepted:
             refuse(f"context {_PREFIX}{name}", value, ", ".join(accepted))
         return accepted[value]

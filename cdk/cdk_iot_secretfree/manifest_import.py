@@ -1,0 +1,391 @@
+"""The import at scale: a bucket for manifests, and a Distributed Map that takes each through the enrolment gate."""
+
+from typing import Any, Final
+
+from aws_cdk import ArnFormat, Duration, RemovalPolicy, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sqs as sqs
+from aws_cdk import aws_stepfunctions as sfn
+from aws_cdk import aws_stepfunctions_tasks as tasks
+from constructs import Construct
+
+from cdk_iot_secretfree.functions import RuntimeFunction
+from cdk_iot_secretfree.options import DeviceProfile, FunctionOptions, MatchPolicy
+from cdk_iot_secretfree.tables import IDeviceRegistry
+from cdk_iot_secretfree.validation import require_instance, require_range
+
+MANIFESTS: Final = "manifests/"
+"""Where manifests are put: `manifests/NAME.csv`, `.jsonl` or `.ndjson`."""
+
+RESULTS: Final = "results/"
+"""Where the results of each import are written: `results/BATCH/summary.json` and `refused.jsonl`."""
+
+
+class ManifestImport(Construct):
+    """A bucket into which manifests of devices are dropped, and what enrols their rows.
+
+    Each upload below `manifests/` is one batch: the same checks as `secretfree enroll` makes, many rows at a time, and
+    a results object with every refused row and its reason. Repeating an execution changes nothing and gives the same
+    result. Its function has a role of its own that may write the registry, which none of the runtime's may.
+
+    Attributes:
+        bucket: encrypted, versioned, private, TLS only.
+        state_machine: one execution for each manifest.
+        import_function: what opens, checks, writes and closes.
+        alarms: on an import that failed or ran out of time, and on a manifest whose import could not be started.
+
+    Args:
+        scope: the parent.
+        id: the construct's id.
+        registry: the table to enrol into, with an index on the key's fingerprint.
+        product: the product line, as given to `SecretFreeProvisioning`.
+        match: the match policy of the provisioning; under `UDID` a row may come without a key.
+        device_profile: that of the provisioning; it says how device ids are spelt.
+        max_concurrency: runs of rows that are imported at one time, at most. Each writes some hundred rows a second.
+        rows_per_batch: rows of one run, at most 500.
+        timeout: after which an import has failed, up to a year.
+        encryption_key: a key of yours for the bucket; by default S3's own.
+        functions: how the function runs; the same bundle as the provisioning's.
+        removal_policy: what happens to the bucket when it leaves the stack. DESTROY works on an empty bucket.
+
+    Raises:
+        InvalidArgumentError: for a registry without a key index, and numbers out of range.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002 - the name that every construct has
+        *,
+        registry: IDeviceRegistry,
+        product: str,
+        match: MatchPolicy = MatchPolicy.UDID_AND_PUBLIC_KEY,
+        device_profile: DeviceProfile = DeviceProfile.STANDARD,
+        max_concurrency: int = 10,
+        rows_per_batch: int = 200,
+        timeout: Duration | None = None,
+        encryption_key: kms.IKey | None = None,
+        functions: FunctionOptions | None = None,
+        removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
+    ) -> None:
+        super().__init__(scope, id)
+        # Only this flag's result writer can leave the rows themselves out of what the children's results repeat.
+        self.node.set_context("@aws-cdk/aws-stepfunctions:useDistributedMapResultWriterV2", value=True)
+        require_instance("registry.key_index", registry.key_index, str, "a registry with an index on key-fingerprint")
+        self._max_concurrency = require_range("max_concurrency", max_concurrency, 1, 1_000)
+        self._rows_per_batch = require_range("rows_per_batch", rows_per_batch, 1, 500)
+        self.bucket = _bucket(self, encryption_key, removal_policy)
+        runtime = RuntimeFunction(
+            self,
+            "Function",
+            handler="secretfree.handlers.manifest_import.handler",
+            description="Opens manifests, enrols their rows and closes the account of each import",
+            environment={
+                "SECRETFREE_PRODUCT": product,
+                "SECRETFREE_DEVICE_PROFILE": device_profile.value,
+                "SECRETFREE_MATCH_POLICY": match.value,
+                "SECRETFREE_REGISTRY_TABLE": registry.table_name,
+                "SECRETFREE_IMPORT_BUCKET": self.bucket.bucket_name,
+            },
+            options=functions or FunctionOptions(),
+            timeout=_FUNCTION_TIMEOUT,
+            removal_policy=removal_policy,
+        )
+        self.import_function = runtime.function
+        _grant_function(runtime, self.bucket, registry, encryption_key)
+        self.state_machine = self._state_machine(timeout or Duration.days(1), encryption_key, removal_policy)
+        undelivered = self._start_on_upload()
+        self.alarms = self._alarms(undelivered)
+
+    def grant_drop(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let a principal put manifests into the bucket and read the results, and no more."""
+        self.bucket.grant_read(grantee, f"{RESULTS}*")
+        return self.bucket.grant_put(grantee, f"{MANIFESTS}*")
+
+    def metric_failed(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
+        """Imports that failed. A refused row is no failure: the results object names it."""
+        return self.state_machine.metric_failed(period=period or _ALARM_PERIOD, statistic="Sum")
+
+    def metric_timed_out(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
+        """Imports that ran out of time."""
+        return self.state_machine.metric_timed_out(period=period or _ALARM_PERIOD, statistic="Sum")
+
+    def _state_machine(
+        self, timeout: Duration, encryption_key: kms.IKey | None, removal_policy: RemovalPolicy
+    ) -> sfn.StateMachine:
+        log_group = logs.LogGroup(
+            self, "ExecutionLog", retention=logs.RetentionDays.ONE_YEAR, removal_policy=removal_policy
+        )
+        role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("states.amazonaws.com"))
+        _grant_state_machine(role, self.import_function.function_arn, self.bucket, encryption_key)
+        machine = sfn.StateMachine(
+            self,
+            "Resource",
+            definition_body=sfn.DefinitionBody.from_chainable(self._definition()),
+            # Its statements are written here: those that the library adds reach over the whole bucket.
+            role=role.without_policy_updates(),
+            timeout=timeout,
+            tracing_enabled=True,
+            logs=sfn.LogOptions(destination=log_group, level=sfn.LogLevel.ERROR, include_execution_data=False),
+            removal_policy=removal_policy,
+        )
+        machine.node.add_dependency(role)
+        _grant_children(self, role, machine)
+        return machine
+
+    def _definition(self) -> sfn.IChainable:
+        failed = self._close("CloseFailed", failure=sfn.JsonPath.object_at("$.failure")).next(
+            sfn.Fail(self, "ImportFailed", error_path="$.account.error.error", cause_path="$.account.error.cause")
+        )
+        opened = self._task(
+            "Open",
+            {"open": {**_EVENT}},
+            result_path="$.manifest",
+            result_selector={
+                name: sfn.JsonPath.string_at(f"$.Payload.{name}") for name in ("batch", "key", "format", "sha256")
+            },
+        ).add_catch(failed, result_path="$.failure")
+        closed = self._close(
+            "Close", manifest=sfn.JsonPath.object_at("$.manifest"), result=sfn.JsonPath.object_at("$.result")
+        ).add_catch(failed, result_path="$.failure")
+        csv_rows = self._rows("csv", sfn.S3CsvItemReader(key=_KEY, bucket=self.bucket), closed, failed)
+        json_lines = self._rows("jsonl", sfn.S3JsonLItemReader(key=_KEY, bucket=self.bucket), closed, failed)
+        by_format = sfn.Choice(self, "ByFormat")
+        by_format.when(sfn.Condition.string_equals("$.manifest.format", "csv"), csv_rows)
+        return opened.next(by_format.otherwise(json_lines))
+
+    def _rows(
+        self, source: str, reader: sfn.IItemReader, closed: sfn.IChainable, failed: sfn.IChainable
+    ) -> sfn.IChainable:
+        rows = sfn.DistributedMap(
+            self,
+            f"ImportRows-{source}",
+            item_reader=reader,
+            item_selector={
+                "batch": sfn.JsonPath.string_at("$.manifest.batch"),
+                "source": source,
+                "row": sfn.JsonPath.number_at("$$.Map.Item.Index"),
+                "fields": sfn.JsonPath.object_at("$$.Map.Item.Value"),
+            },
+            item_batcher=sfn.ItemBatcher(
+                max_items_per_batch=self._rows_per_batch, max_input_bytes_per_batch=_MAX_BATCH_BYTES
+            ),
+            # A run of rows is short and may be repeated, which is what express workflows are for.
+            map_execution_type=sfn.StateMachineType.EXPRESS,
+            max_concurrency=self._max_concurrency,
+            result_writer_v2=sfn.ResultWriterV2(
+                bucket=self.bucket,
+                prefix=sfn.JsonPath.format(f"{RESULTS}{{}}/children", sfn.JsonPath.string_at("$.manifest.batch")),
+                writer_config=sfn.WriterConfig(
+                    output_type=sfn.OutputType.JSONL, transformation=sfn.Transformation.COMPACT
+                ),
+            ),
+            result_path="$.result",
+        )
+        rows.item_processor(self._task(f"ImportRun-{source}", sfn.JsonPath.entire_payload, output_path="$.Payload"))
+        return rows.add_catch(failed, result_path="$.failure").next(closed)
+
+    def _close(self, id: str, **account: Any) -> tasks.LambdaInvoke:  # noqa: A002 - the name that every construct has
+        return self._task(
+            id,
+            {"close": {**_EVENT, **account}},
+            result_path="$.account",
+            result_selector={"error": sfn.JsonPath.object_at("$.Payload.error")} if "failure" in account else None,
+        )
+
+    def _task(
+        self,
+        id: str,  # noqa: A002 - the name that every construct has
+        payload: Any,
+        *,
+        result_path: str | None = None,
+        output_path: str | None = None,
+        result_selector: dict[str, Any] | None = None,
+    ) -> tasks.LambdaInvoke:
+        is_whole_input = isinstance(payload, str)
+        task = tasks.LambdaInvoke(
+            self,
+            id,
+            lambda_function=self.import_function,
+            payload=(
+                sfn.TaskInput.from_json_path_at(payload) if is_whole_input else sfn.TaskInput.from_object(payload)
+            ),
+            result_path=result_path,
+            output_path=output_path,
+            result_selector=result_selector,
+            retry_on_service_exceptions=False,
+        )
+        # A table that is busy, a Lambda that is throttled: each step may be repeated. What the manifest itself is to
+        # blame for would only fail again.
+        task.add_retry(errors=["ManifestRefused"], max_attempts=0)
+        task.add_retry(
+            errors=["States.ALL"],
+            interval=Duration.seconds(2),
+            max_attempts=6,
+            backoff_rate=2,
+            max_delay=Duration.minutes(1),
+            jitter_strategy=sfn.JitterType.FULL,
+        )
+        return task
+
+    def _start_on_upload(self) -> sqs.Queue:
+        undelivered = sqs.Queue(
+            self,
+            "Undelivered",
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            retention_period=Duration.days(14),
+        )
+        events.Rule(
+            self,
+            "OnUpload",
+            event_pattern=events.EventPattern(
+                source=["aws.s3"],
+                detail_type=["Object Created"],
+                detail={
+                    "bucket": {"name": [self.bucket.bucket_name]},
+                    "object": {"key": [{"prefix": MANIFESTS}]},
+                },
+            ),
+            targets=[targets.SfnStateMachine(self.state_machine, dead_letter_queue=undelivered)],
+        )
+        return undelivered
+
+    def _alarms(self, undelivered: sqs.Queue) -> tuple[cloudwatch.Alarm, ...]:
+        watched = {
+            "FailedAlarm": (self.metric_failed(), "An import of a manifest failed; its summary.json says why"),
+            "TimedOutAlarm": (self.metric_timed_out(), "An import of a manifest ran out of time; start it again"),
+            "UndeliveredAlarm": (
+                undelivered.metric_approximate_number_of_messages_visible(period=_ALARM_PERIOD),
+                "A manifest was put into the bucket and its import could not be started",
+            ),
+        }
+        return tuple(
+            cloudwatch.Alarm(
+                self,
+                id,
+                metric=metric,
+                alarm_description=description,
+                threshold=1,
+                evaluation_periods=1,
+                comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            )
+            for id, (metric, description) in watched.items()  # noqa: A001
+        )
+
+
+_FUNCTION_TIMEOUT: Final = Duration.minutes(15)
+_ALARM_PERIOD: Final = Duration.minutes(5)
+_KEEP_FORMER_VERSIONS: Final = Duration.days(365)
+# A child's input takes 256 KiB at most (Step Functions quotas); what is around the rows needs some of it.
+_MAX_BATCH_BYTES: Final = 240 * 1024
+_KEY: Final = sfn.JsonPath.string_at("$.manifest.key")
+_EVENT: Final = {
+    "event": {"detail": sfn.JsonPath.object_at("$.detail"), "time": sfn.JsonPath.string_at("$.time")},
+    "execution": sfn.JsonPath.string_at("$$.Execution.Id"),
+}
+
+
+def _bucket(scope: Construct, encryption_key: kms.IKey | None, removal_policy: RemovalPolicy) -> s3.Bucket:
+    bucket = s3.Bucket(
+        scope,
+        "Bucket",
+        encryption=s3.BucketEncryption.KMS if encryption_key else s3.BucketEncryption.S3_MANAGED,
+        encryption_key=encryption_key,
+        bucket_key_enabled=True if encryption_key else None,
+        block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+        object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+        enforce_ssl=True,
+        versioned=True,
+        lifecycle_rules=[
+            s3.LifecycleRule(
+                abort_incomplete_multipart_upload_after=Duration.days(7),
+                noncurrent_version_expiration=_KEEP_FORMER_VERSIONS,
+            )
+        ],
+        removal_policy=removal_policy,
+    )
+    # The library's own switch for this adds a function with a role over the notifications of all buckets' constructs.
+    resource = bucket.node.default_child
+    assert isinstance(resource, s3.CfnBucket)  # noqa: S101 - so it is made, for the type checker
+    resource.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
+        event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(event_bridge_enabled=True)
+    )
+    return bucket
+
+
+def _grant_function(
+    runtime: RuntimeFunction, bucket: s3.Bucket, registry: IDeviceRegistry, encryption_key: kms.IKey | None
+) -> None:
+    index = f"{registry.table.table_arn}/index/{registry.key_index}"
+    runtime.allow(
+        [f"dynamodb:{action}" for action in ("BatchGetItem", "BatchWriteItem", "DeleteItem", "PutItem", "UpdateItem")],
+        [registry.table.table_arn],
+    )
+    runtime.allow(["dynamodb:Query"], [index])
+    runtime.allow(["s3:GetObject"], [bucket.arn_for_objects(f"{part}*") for part in (MANIFESTS, RESULTS)])
+    runtime.allow(["s3:PutObject"], [bucket.arn_for_objects(f"{RESULTS}*")])
+    if encryption_key is not None:
+        encryption_key.grant_encrypt_decrypt(runtime.role)
+
+
+def _grant_state_machine(role: iam.Role, function_arn: str, bucket: s3.Bucket, encryption_key: kms.IKey | None) -> None:
+    role.add_to_policy(iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[function_arn]))
+    role.add_to_policy(
+        iam.PolicyStatement(actions=["s3:GetObject"], resources=[bucket.arn_for_objects(f"{MANIFESTS}*")])
+    )
+    role.add_to_policy(
+        iam.PolicyStatement(
+            actions=["s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"],
+            resources=[bucket.arn_for_objects(f"{RESULTS}*")],
+        )
+    )
+    # The log delivery and X-Ray have no resource types (Service Authorization Reference).
+    role.add_to_policy(iam.PolicyStatement(actions=list(_OBSERVABILITY_ACTIONS), resources=["*"]))
+    if encryption_key is not None:
+        encryption_key.grant_encrypt_decrypt(role)
+
+
+def _grant_children(scope: Construct, role: iam.Role, machine: sfn.StateMachine) -> None:
+    """Let the machine run its Distributed Map's children; a policy of its own, since it names the machine."""
+    executions = Stack.of(scope).format_arn(
+        service="states",
+        resource="execution",
+        resource_name=machine.state_machine_name,
+        arn_format=ArnFormat.COLON_RESOURCE_NAME,
+    )
+    iam.Policy(
+        scope,
+        "ChildrenPolicy",
+        roles=[role],
+        statements=[
+            iam.PolicyStatement(actions=["states:StartExecution"], resources=[machine.state_machine_arn]),
+            iam.PolicyStatement(
+                actions=["states:DescribeExecution", "states:StopExecution"],
+                resources=[f"{executions}{separator}*" for separator in (":", "/")],
+            ),
+        ],
+    )
+
+
+_OBSERVABILITY_ACTIONS: Final = (
+    "logs:CreateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:DescribeLogGroups",
+    "logs:DescribeResourcePolicies",
+    "logs:GetLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:UpdateLogDelivery",
+    "xray:GetSamplingRules",
+    "xray:GetSamplingTargets",
+    "xray:PutTelemetryRecords",
+    "xray:PutTraceSegments",
+)
