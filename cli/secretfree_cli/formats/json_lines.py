@@ -1,0 +1,30 @@
+"""JSON Lines: one object a line, its fields those of `secretfree.enrollment.columns`; what `export` writes is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from secretfree.enrollment.columns import read_columns
+
+from secretfree_cli.formats.json_objects import parse_object
+from secretfree_cli.formats.manifest import MAX_ENTRY_BYTES, Entry, FileManifest, Row, bounded_lines
+
+
+class JsonLinesManifest(FileManifest):
+    """Rows that stand each on a line of their own, so that a broken one spoils no other."""
+
+    format = "jsonl"
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the lines that are not blank."""
+        with self._open() as stream:
+            for number, line, cut in bounded_lines(stream):
+                if cut:
+                    yield Entry.unreadable(number, f"a line of more than {MAX_ENTRY_BYTES} bytes")
+                elif line.strip():
+                    yield Entry(number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+
+    def interpret(self, entry: Entry) -> Row:
+        """Return the row; raises RowRefused."""
+        columns = read_columns(parse_object(entry.payload))
+        return Row(columns.device_id, columns.public_key, columns.status, columns.fingerprint, columns.attributes)
