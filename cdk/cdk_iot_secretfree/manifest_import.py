@@ -1,5 +1,6 @@
 """The import at scale: a bucket for manifests, and a Distributed Map that takes each through the enrolment gate."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from aws_cdk import ArnFormat, Duration, RemovalPolicy, Stack
@@ -140,25 +141,32 @@ class ManifestImport(Construct):
         return machine
 
     def _definition(self) -> sfn.IChainable:
-        failed = self._close("CloseFailed", failure=sfn.JsonPath.object_at("$.failure")).next(
-            sfn.Fail(self, "ImportFailed", error_path="$.account.error.error", cause_path="$.account.error.cause")
+        import_failed = sfn.Fail(
+            self,
+            "ImportFailed",
+            error_path="$.account.Payload.error.error",
+            cause_path="$.account.Payload.error.cause",
         )
-        opened = self._task(
-            "Open",
-            {"open": {**_EVENT}},
-            result_path="$.manifest",
-            result_selector={
-                name: sfn.JsonPath.string_at(f"$.Payload.{name}") for name in ("batch", "key", "format", "sha256")
-            },
-        ).add_catch(failed, result_path="$.failure")
+        failed = self._close("CloseFailed", failure=sfn.JsonPath.object_at("$.failure")).next(import_failed)
+        opened = self._task("Open", {"open": {**_EVENT}}, result_path="$.opened").add_catch(
+            failed, result_path="$.failure"
+        )
+        refused = sfn.Pass(
+            self, "ManifestRefused", input_path="$.opened.Payload.failure", result_path="$.failure"
+        ).next(failed)
         closed = self._close(
-            "Close", manifest=sfn.JsonPath.object_at("$.manifest"), result=sfn.JsonPath.object_at("$.result")
+            "Close", manifest=sfn.JsonPath.object_at("$.opened.Payload"), result=sfn.JsonPath.object_at("$.result")
         ).add_catch(failed, result_path="$.failure")
+        is_complete = sfn.Condition.string_equals("$.account.Payload.status", "COMPLETE")
+        closed.next(
+            sfn.Choice(self, "IsComplete").when(is_complete, sfn.Succeed(self, "Imported")).otherwise(import_failed)
+        )
         csv_rows = self._rows("csv", sfn.S3CsvItemReader(key=_KEY, bucket=self.bucket), closed, failed)
         json_lines = self._rows("jsonl", sfn.S3JsonLItemReader(key=_KEY, bucket=self.bucket), closed, failed)
         by_format = sfn.Choice(self, "ByFormat")
-        by_format.when(sfn.Condition.string_equals("$.manifest.format", "csv"), csv_rows)
-        return opened.next(by_format.otherwise(json_lines))
+        by_format.when(sfn.Condition.string_equals("$.opened.Payload.format", "csv"), csv_rows)
+        by_format.when(sfn.Condition.string_equals("$.opened.Payload.format", "jsonl"), json_lines)
+        return opened.next(by_format.otherwise(refused))
 
     def _rows(
         self, source: str, reader: sfn.IItemReader, closed: sfn.IChainable, failed: sfn.IChainable
@@ -168,7 +176,7 @@ class ManifestImport(Construct):
             f"ImportRows-{source}",
             item_reader=reader,
             item_selector={
-                "batch": sfn.JsonPath.string_at("$.manifest.batch"),
+                "batch": sfn.JsonPath.string_at("$.opened.Payload.batch"),
                 "source": source,
                 "row": sfn.JsonPath.number_at("$$.Map.Item.Index"),
                 "fields": sfn.JsonPath.object_at("$$.Map.Item.Value"),
@@ -181,7 +189,7 @@ class ManifestImport(Construct):
             max_concurrency=self._max_concurrency,
             result_writer_v2=sfn.ResultWriterV2(
                 bucket=self.bucket,
-                prefix=sfn.JsonPath.format(f"{RESULTS}{{}}/children", sfn.JsonPath.string_at("$.manifest.batch")),
+                prefix=sfn.JsonPath.format(f"{RESULTS}{{}}/children", sfn.JsonPath.string_at("$.opened.Payload.batch")),
                 writer_config=sfn.WriterConfig(
                     output_type=sfn.OutputType.JSONL, transformation=sfn.Transformation.COMPACT
                 ),
@@ -192,38 +200,30 @@ class ManifestImport(Construct):
         return rows.add_catch(failed, result_path="$.failure").next(closed)
 
     def _close(self, id: str, **account: Any) -> tasks.LambdaInvoke:  # noqa: A002 - the name that every construct has
-        return self._task(
-            id,
-            {"close": {**_EVENT, **account}},
-            result_path="$.account",
-            result_selector={"error": sfn.JsonPath.object_at("$.Payload.error")} if "failure" in account else None,
-        )
+        return self._task(id, {"close": {**_EVENT, **account}}, result_path="$.account")
 
     def _task(
         self,
         id: str,  # noqa: A002 - the name that every construct has
-        payload: Any,
+        payload: Mapping[str, Any] | str,
         *,
         result_path: str | None = None,
         output_path: str | None = None,
-        result_selector: dict[str, Any] | None = None,
     ) -> tasks.LambdaInvoke:
-        is_whole_input = isinstance(payload, str)
         task = tasks.LambdaInvoke(
             self,
             id,
             lambda_function=self.import_function,
             payload=(
-                sfn.TaskInput.from_json_path_at(payload) if is_whole_input else sfn.TaskInput.from_object(payload)
+                sfn.TaskInput.from_json_path_at(payload)
+                if isinstance(payload, str)
+                else sfn.TaskInput.from_object(payload)
             ),
             result_path=result_path,
             output_path=output_path,
-            result_selector=result_selector,
             retry_on_service_exceptions=False,
         )
-        # A table that is busy, a Lambda that is throttled: each step may be repeated. What the manifest itself is to
-        # blame for would only fail again.
-        task.add_retry(errors=["ManifestRefused"], max_attempts=0)
+        # A table that is busy, a Lambda that is throttled: each step may be repeated.
         task.add_retry(
             errors=["States.ALL"],
             interval=Duration.seconds(2),
@@ -286,7 +286,7 @@ _ALARM_PERIOD: Final = Duration.minutes(5)
 _KEEP_FORMER_VERSIONS: Final = Duration.days(365)
 # A child's input takes 256 KiB at most (Step Functions quotas); what is around the rows needs some of it.
 _MAX_BATCH_BYTES: Final = 240 * 1024
-_KEY: Final = sfn.JsonPath.string_at("$.manifest.key")
+_KEY: Final = sfn.JsonPath.string_at("$.opened.Payload.key")
 _EVENT: Final = {
     "event": {"detail": sfn.JsonPath.object_at("$.detail"), "time": sfn.JsonPath.string_at("$.time")},
     "execution": sfn.JsonPath.string_at("$$.Execution.Id"),

@@ -19,8 +19,8 @@ from secretfree.profile import DeviceProfile
 PARALLEL_CALLS: Final = 10
 """Connections that one client keeps to one host (botocore's `max_pool_connections`)."""
 MAX_ROWS: Final = 500
-"""Rows of one call: were each refused, in some 300 bytes, the answer would stay within Step Functions' 256 KiB."""
-_MAX_DETAIL: Final = 120
+"""Rows of one call: were each refused, in some 350 bytes, the answer would stay within Step Functions' 256 KiB."""
+_MAX_DETAIL: Final = 160
 _MAX_SHOWN_ID: Final = 64
 
 T = TypeVar("T")

@@ -40,13 +40,21 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     `close` also `result` or `failure`; else a child of the Distributed Map: `{"Items": [<item>, ...]}`, or one item by
     itself where the map has no ItemBatcher. An item is `{"batch", "source", "row", "fields"}`, `row` counting from 0.
 
-    Raises: ManifestRefused; what else is raised, Step Functions tries again.
+    `open` answers with the format `refused` and a failure where the manifest itself is to blame, `close` with the
+    import's status. What is raised is tried again by Step Functions: every step may be repeated.
     """
     if "open" in event:
-        return _open(event["open"])
+        return _opened(event["open"])
     if "close" in event:
         return _close(event["close"])
     return _import(event.get("Items", [event]))
+
+
+def _opened(execution: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return _open(execution)
+    except ManifestRefused as refused:
+        return {"format": "refused", "failure": {"Error": "ManifestRefused", "Cause": str(refused)}}
 
 
 def _open(execution: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,7 +71,7 @@ def _open(execution: Mapping[str, Any]) -> dict[str, Any]:
 
 def _import(items: list[dict[str, Any]]) -> dict[str, Any]:
     if len(items) > MAX_ROWS:
-        raise ManifestRefused(f"{len(items)} rows in one call; at most {MAX_ROWS}")
+        raise ValueError(f"{len(items)} rows in one call; at most {MAX_ROWS}")
     rows = [ImportRow(int(item["row"]) + 1, _fields(item["fields"])) for item in items]
     imported = import_rows(
         rows, gate=_gate, table=_table, batch=items[0]["batch"], source=items[0]["source"], now=_clock.now()
@@ -81,16 +89,15 @@ def _close(execution: Mapping[str, Any]) -> dict[str, Any]:
         "finishedAt": timestamp(_clock.now()),
     }
     if "failure" in execution:
-        account |= {"status": "FAILED", "error": _failure(execution["failure"])}
+        account |= _failed(execution["failure"])
     else:
-        account |= _closed(execution, manifest, prefix)
+        try:
+            account |= _closed(execution, manifest, prefix)
+        except ManifestRefused as refused:
+            account |= _failed({"Error": "ManifestRefused", "Cause": str(refused)})
     _bucket.write_document(f"{prefix}summary.json", account)
-    _telemetry.log(
-        "manifest closed",
-        level=LogLevel.ERROR if "failure" in execution else LogLevel.INFO,
-        object_key=manifest.key,
-        state=account["status"],
-    )
+    level = LogLevel.INFO if account["status"] == "COMPLETE" else LogLevel.ERROR
+    _telemetry.log("manifest closed", level=level, object_key=manifest.key, state=account["status"])
     return account
 
 
@@ -157,5 +164,6 @@ def _fields(value: Any) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _failure(failure: Mapping[str, Any]) -> dict[str, str]:
-    return {"error": str(failure.get("Error", ""))[:200], "cause": str(failure.get("Cause", ""))[:1_000]}
+def _failed(failure: Mapping[str, Any]) -> dict[str, Any]:
+    error, cause = str(failure.get("Error", "")), str(failure.get("Cause", ""))
+    return {"status": "FAILED", "error": {"error": error[:200], "cause": cause[:1_000]}}
