@@ -114,7 +114,7 @@ def new(*, device_id: str, key_type: str, firmware: str, directory: Path, as_jso
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to go on asking while the service says 202, 429 or 503.",
+    help="How long to go on asking while the service says 202, 429 or 5xx.",
 )
 @json_option
 @target_finder_options

@@ -17,7 +17,8 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 HTTP_OK = 200
-_RETRYABLE = frozenset({202, 429, 503})
+_RETRYABLE = frozenset({202, 429, *range(500, 600)})
+"""Asking again is always safe, so a device does after every answer that is not its own fault (the wire contract)."""
 _MAXIMUM_ANSWER_BYTES = 256 * 1024
 """A chain of a few certificates is some 10 KB; a device's memory is bounded, and so is this."""
 
@@ -76,7 +77,7 @@ class ProvisioningError(Exception):
 
 
 class ProvisioningRefusedError(ProvisioningError):
-    """The service said no, and will say no again: 4xx, or an answer outside the wire contract."""
+    """The service said no, and will say no again: a 4xx, or an answer outside the wire contract."""
 
     def __init__(self, message: str, answer: Answer) -> None:
         super().__init__(message)
@@ -89,7 +90,7 @@ class ProvisioningUnavailableError(ProvisioningError):
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a device tries. All in seconds."""
+    """How long a device tries. Times are in seconds."""
 
     total: float = 60.0
     first_pause: float = 1.0
