@@ -1,0 +1,123 @@
+"""Who waits how long after a refusal: the runtime's own policies, and the fixed retry that they are compared with."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Protocol
+
+from secretfree.backoff import Congestion, RetryAfterPolicy, RetryPolicy
+
+from secretfree_cli.device.provisioning import Patience
+
+
+class Worker(Protocol):
+    """A Lambda execution environment, as far as it remembers anything. Times in seconds."""
+
+    def observe(self, now: float, *, throttled: bool) -> None:
+        """Take note of how a call ended."""
+        ...
+
+    def retry_delay(self, tries: int, now: float, source: random.Random) -> float | None:
+        """Wait this long before the call is tried again that was refused `tries` times; None gives the request up."""
+        ...
+
+    def retry_after(self, age: float | None, attempts: int, now: float, source: random.Random) -> float:
+        """Tell the device to wait this long, `age` after it first asked and at its `attempts`th try.
+
+        `age` is None where the ledger did not answer: then nothing is known of the device.
+        """
+        ...
+
+
+class AskingAgain(Protocol):
+    """How the cloud and the devices ask again."""
+
+    @property
+    def name(self) -> str:
+        """What the plot and the report call it."""
+        ...
+
+    def worker(self) -> Worker:
+        """Return what a fresh execution environment knows: nothing."""
+        ...
+
+    def turned_away(self, attempts: int, source: random.Random) -> float:
+        """Wait this long, as a device that got no Retry-After: a throttle in front of the functions said no."""
+        ...
+
+
+@dataclass
+class _RuntimeWorker:
+    retry: RetryPolicy
+    after: RetryAfterPolicy
+    congestion: Congestion = field(default_factory=Congestion)
+
+    def observe(self, now: float, *, throttled: bool) -> None:
+        self.congestion.observe(throttled=throttled, now=now)
+
+    def retry_delay(self, tries: int, now: float, source: random.Random) -> float | None:
+        if tries >= self.retry.limit(self.congestion.pressure(now)):
+            return None
+        return self.retry.delay(tries - 1, source.random)
+
+    def retry_after(self, age: float | None, attempts: int, now: float, source: random.Random) -> float:
+        if age is None:  # as the pipeline does where the ledger is out of reach
+            return self.after.seconds(
+                age=timedelta(), attempts=self.after.early_doublings + 1, pressure=1.0, chance=source.random
+            )
+        return self.after.seconds(
+            age=timedelta(seconds=age),
+            attempts=attempts,
+            pressure=self.congestion.pressure(now),
+            chance=source.random,
+        )
+
+
+@dataclass(frozen=True)
+class RuntimePolicy:
+    """What the product does: `secretfree.backoff` in the cloud, the simulated device's patience without an answer."""
+
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    after: RetryAfterPolicy = field(default_factory=RetryAfterPolicy)
+    patience: Patience = field(default_factory=Patience)
+    name: str = "Retry-After of this runtime"
+
+    def worker(self) -> Worker:
+        return _RuntimeWorker(self.retry, self.after)
+
+    def turned_away(self, attempts: int, source: random.Random) -> float:
+        return self.patience.pause(attempts, None, source.uniform)
+
+
+@dataclass(frozen=True)
+class FixedRetry:
+    """A fleet that ignores Retry-After and asks again after the same time, and a cloud that tries each call once."""
+
+    interval: float
+
+    @property
+    def name(self) -> str:
+        return f"fixed retry every {self.interval:g} s"
+
+    def worker(self) -> Worker:
+        return self
+
+    def observe(self, now: float, *, throttled: bool) -> None:
+        """Nothing is learnt."""
+
+    def retry_delay(self, tries: int, now: float, source: random.Random) -> float | None:  # noqa: ARG002
+        return None
+
+    def retry_after(
+        self,
+        age: float | None,  # noqa: ARG002
+        attempts: int,  # noqa: ARG002
+        now: float,  # noqa: ARG002
+        source: random.Random,  # noqa: ARG002
+    ) -> float:
+        return self.interval
+
+    def turned_away(self, attempts: int, source: random.Random) -> float:  # noqa: ARG002
+        return self.interval

@@ -1,0 +1,332 @@
+"""A fleet that provisions against the account's quotas, as a discrete-event simulation (SimPy).
+
+Devices with the same history move as one cohort, which a quota that cannot serve all of it splits: every quota and
+every burst keeps its true size, and no call is left out. What is coarse is chance (a cohort shares one draw of a
+delay) and age (cohorts that come back in the same second with as much done become one, of their mean age). A fleet
+no larger than the resolution is simulated device by device.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter, defaultdict
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import simpy
+from secretfree.ledger import IssuanceState
+
+from secretfree_cli.plan.asking_again import AskingAgain, Worker
+from secretfree_cli.plan.calls import Call, CallSequence, Priced, Stage
+from secretfree_cli.plan.quotas import Quota, QuotaTable
+
+API_QUOTA = "ApiGatewayRequests"
+CONCURRENCY_QUOTA = "LambdaConcurrency"
+_MANY_ATTEMPTS = 16
+"""Beyond these the policies make no difference, and neither does the simulation."""
+
+_Process = Generator[simpy.Event, Any, None]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is simulated. Times in seconds."""
+
+    devices: int
+    window: float
+    """The devices first ask evenly spread over this long; 0 is all at once."""
+    calls: CallSequence
+    quotas: QuotaTable
+    asking_again: AskingAgain
+    seed: int = 0
+    horizon: float = math.inf
+    """Given up after this long."""
+    resolution: int = 10_000
+    """Cohorts that the devices still waiting are kept as: a cohort shrinks as the fleet does."""
+    sample_interval: float = 60.0
+    """Time between two points of the recorded course."""
+
+    @property
+    def cohort(self) -> int:
+        """Devices that a cohort has at most, at the start."""
+        return math.ceil(self.devices / self.resolution)
+
+
+@dataclass
+class Outcome:
+    """What happened."""
+
+    provisioned: int = 0
+    finished_at: float = 0.0
+    """When the last device of those provisioned got its certificate."""
+    requests: int = 0
+    """Requests sent by devices."""
+    turned_away: int = 0
+    """Of those, how many met API Gateway's or Lambda's throttle."""
+    turned_away_by_api: int = 0
+    authorizer_seconds: float = 0.0
+    issuer_seconds: float = 0.0
+    calls: Counter[str] = field(default_factory=Counter)
+    """Answered calls by operation."""
+    throttled: Counter[str] = field(default_factory=Counter)
+    """Calls refused for the quota's sake, by operation."""
+    priced_units: Counter[Priced] = field(default_factory=Counter)
+    course: list[tuple[float, int, int]] = field(default_factory=list)
+    """(seconds, provisioned, requests) at evenly spaced moments."""
+
+    @property
+    def served(self) -> int:
+        """Requests that reached the functions."""
+        return self.requests - self.turned_away
+
+
+def simulate(scenario: Scenario) -> Outcome:
+    """Run the scenario to its end, or its horizon, and return what happened."""
+    return _Run(scenario).to_the_end()
+
+
+@dataclass(frozen=True, slots=True)
+class _Cohort:
+    size: int
+    begun: float
+    state: IssuanceState | None = None
+    """What the ledger says; None: it knows nothing of the device."""
+    attempts: int = 1
+    """The request that is under way, or comes next, is the device's first, second, ..."""
+
+
+@dataclass(slots=True)
+class _Planned:
+    """A call in its place: `seconds` pass after it, where it ends its stage."""
+
+    call: Call
+    buckets: tuple[tuple[_Bucket, int], ...]
+    seconds: float
+    resumed_from: IssuanceState | None
+    leased: bool
+
+
+@dataclass(slots=True)
+class _Waiting:
+    size: int = 0
+    begun: float = 0.0
+    """Weighted by size."""
+
+
+class _Bucket:
+    """A token bucket. Asked in the order of simulated time, give or take the length of an invocation's calls."""
+
+    __slots__ = ("burst", "rate", "tokens", "updated")
+
+    def __init__(self, quota: Quota) -> None:
+        self.rate = quota.limit
+        self.burst = self.tokens = max(quota.burst, 1.0)
+        self.updated = 0.0
+
+    def available(self, now: float, units: int) -> int:
+        """Return how many calls of `units` each it would take now."""
+        if now > self.updated:
+            self.tokens = min(self.burst, self.tokens + (now - self.updated) * self.rate)
+            self.updated = now
+        return int((self.tokens + 1e-9) / units)
+
+
+class _Run:
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.outcome = Outcome()
+        self._env = simpy.Environment()
+        self._finished = self._env.event()
+        self._source = random.Random(scenario.seed)  # noqa: S311 - a simulation
+        self._buckets = {name: _Bucket(quota) for name, quota in scenario.quotas.quotas.items() if quota.rate}
+        self._free = scenario.quotas[CONCURRENCY_QUOTA].concurrency or 0
+        self._idle: list[Worker] = []
+        self._waiting: defaultdict[int, defaultdict[tuple[IssuanceState | None, int], _Waiting]]
+        self._waiting = defaultdict(lambda: defaultdict(_Waiting))
+        calls = scenario.calls
+        self._paths: dict[IssuanceState | None, list[_Planned]] = {None: self._planned(calls.first)}
+        self._paths |= {state: self._planned(stages) for state, stages in calls.resumed.items()}
+        self._giving_up = _Planned(calls.giving_up, self._drawn(calls.giving_up), 0.0, None, leased=True)
+        self._authorizer_seconds = calls.first[0].seconds
+
+    def to_the_end(self) -> Outcome:
+        self._env.process(self._arrivals())
+        self._env.process(self._recorder())
+        limit = self.scenario.horizon
+        deadline = self._env.timeout(limit) if math.isfinite(limit) else self._env.event()
+        self._env.run(until=self._env.any_of([self._finished, deadline]))
+        self._sample()
+        return self.outcome
+
+    def _planned(self, stages: tuple[Stage, ...]) -> list[_Planned]:
+        return [
+            _Planned(
+                call,
+                self._drawn(call),
+                stage.seconds if place == len(stage.calls) else 0.0,
+                stage.resumed_from,
+                leased=stage.leased,
+            )
+            for stage in stages
+            for place, call in enumerate(stage.calls, start=1)
+        ]
+
+    def _drawn(self, call: Call) -> tuple[tuple[_Bucket, int], ...]:
+        return tuple((self._buckets[name], units) for name, units in call.draws.items())
+
+    # Devices: arriving, asking, waiting.
+
+    def _arrivals(self) -> _Process:
+        devices, size = self.scenario.devices, self.scenario.cohort
+        cohorts = math.ceil(devices / size)
+        for number in range(cohorts):
+            self._ask(_Cohort(min(size, devices - number * size), begun=self._env.now))
+            if self.scenario.window:
+                yield self._env.timeout(self.scenario.window / cohorts)
+        yield self._env.timeout(0)
+
+    def _ask(self, cohort: _Cohort) -> None:
+        """Send the cohort's requests; those that a throttle turns away wait, the others run."""
+        outcome, api = self.outcome, self._buckets[API_QUOTA]
+        outcome.requests += cohort.size
+        admitted = min(cohort.size, api.available(self._env.now, 1))
+        api.tokens -= admitted
+        started = min(admitted, self._free)
+        if turned_away := cohort.size - started:
+            outcome.turned_away += turned_away
+            outcome.turned_away_by_api += cohort.size - admitted
+            for part in self._parts(turned_away):
+                pause = self.scenario.asking_again.turned_away(cohort.attempts, self._source)
+                self._wait(replace(cohort, size=part), pause)
+        if started:
+            self._free -= started
+            outcome.authorizer_seconds += started * self._authorizer_seconds
+            self._env.process(self._invoke(replace(cohort, size=started), self._worker(), self._env.now))
+
+    def _wait(self, cohort: _Cohort, delay: float) -> None:
+        attempts = min(cohort.attempts + 1, _MANY_ATTEMPTS)
+        if self._cohort_size == 1 and cohort.size == 1:
+            self._env.process(self._come_back(replace(cohort, attempts=attempts), delay))
+            return
+        second = math.ceil(self._env.now + delay)
+        if second not in self._waiting:
+            self._env.process(self._wake(second))
+        waiting = self._waiting[second][cohort.state, attempts]
+        waiting.size += cohort.size
+        waiting.begun += cohort.size * cohort.begun
+
+    def _come_back(self, cohort: _Cohort, delay: float) -> _Process:
+        yield self._env.timeout(delay)
+        self._ask(cohort)
+
+    def _wake(self, second: int) -> _Process:
+        yield self._env.timeout(second - self._env.now)
+        cohorts = [
+            _Cohort(part, waiting.begun / waiting.size, state, attempts)
+            for (state, attempts), waiting in self._waiting.pop(second).items()
+            for part in self._parts(waiting.size)
+        ]
+        self._source.shuffle(cohorts)
+        for cohort in cohorts:
+            self._ask(cohort)
+            yield self._env.timeout(1 / len(cohorts))
+
+    @property
+    def _cohort_size(self) -> int:
+        return math.ceil((self.scenario.devices - self.outcome.provisioned) / self.scenario.resolution)
+
+    def _parts(self, size: int) -> Iterator[int]:
+        """Cut a crowd into cohorts, each with its own draw of chance."""
+        whole, rest = divmod(size, self._cohort_size)
+        yield from (self._cohort_size for _ in range(whole))
+        if rest:
+            yield rest
+
+    # The cloud: an invocation of the authorizer and the issuer.
+
+    def _worker(self) -> Worker:
+        # Lambda takes an environment that is warm; which one is its own affair.
+        return self._idle.pop() if self._idle else self.scenario.asking_again.worker()
+
+    def _invoke(
+        self,
+        cohort: _Cohort,
+        worker: Worker,
+        started: float,
+        *,
+        position: int = 0,
+        tries: int = 0,
+        delay: float = 0.0,
+    ) -> _Process:
+        """Make the calls that are left to make, from `position` on, until they are made or a quota says no."""
+        if delay:
+            yield self._env.timeout(delay)
+        size, moment = cohort.size, self._env.now
+        path = self._paths[cohort.state]
+        for place in range(position, len(path)):
+            planned = path[place]
+            granted = self._granted(planned, moment, size)
+            if granted < size:
+                rest = replace(cohort, size=size - granted)
+                its_worker = self._worker() if granted else worker
+                self._throttled(rest, its_worker, started, place=place, tries=tries + 1)
+            if not granted:
+                return
+            worker.observe(moment, throttled=False)
+            size, tries = granted, 0
+            moment += planned.seconds
+        yield self._env.timeout(moment - self._env.now)
+        self._end(size, worker, started)
+        self._provisioned(size)
+
+    def _granted(self, planned: _Planned, now: float, wanted: int) -> int:
+        """Draw for as many of `wanted` calls as every quota concerned allows; return how many."""
+        granted = wanted
+        for bucket, units in planned.buckets:
+            granted = min(granted, bucket.available(now, units))
+        for bucket, units in planned.buckets:
+            bucket.tokens -= granted * units
+        call = planned.call
+        self.outcome.calls[call.operation] += granted
+        self.outcome.priced_units[call.priced] += granted * call.priced_units
+        if granted < wanted:
+            self.outcome.throttled[call.operation] += wanted - granted
+        return granted
+
+    def _throttled(self, cohort: _Cohort, worker: Worker, started: float, *, place: int, tries: int) -> None:
+        now = self._env.now
+        worker.observe(now, throttled=True)
+        delay = worker.retry_delay(tries, now, self._source)
+        if delay is not None:
+            again = self._invoke(cohort, worker, started, position=place, tries=tries, delay=delay)
+            self._env.process(again)
+            return
+        planned = self._paths[cohort.state][place]
+        if planned.leased:
+            self._granted(self._giving_up, now, cohort.size)
+        for part in self._parts(cohort.size):
+            age = now - cohort.begun if planned.leased else None
+            pause = worker.retry_after(age, cohort.attempts, now, self._source)
+            self._wait(replace(cohort, size=part, state=planned.resumed_from), pause)
+        self._end(cohort.size, worker, started)
+
+    def _end(self, size: int, worker: Worker, started: float) -> None:
+        self._free += size
+        self._idle.append(worker)
+        self.outcome.issuer_seconds += size * max(0.0, self._env.now - started - self._authorizer_seconds)
+
+    def _provisioned(self, size: int) -> None:
+        self.outcome.provisioned += size
+        self.outcome.finished_at = self._env.now
+        if self.outcome.provisioned == self.scenario.devices:
+            self._finished.succeed()
+
+    def _recorder(self) -> _Process:
+        while True:
+            self._sample()
+            yield self._env.timeout(self.scenario.sample_interval)
+
+    def _sample(self) -> None:
+        self.outcome.course.append((self._env.now, self.outcome.provisioned, self.outcome.requests))
