@@ -14,7 +14,9 @@ pytestmark = pytest.mark.packaging
 
 TEAM_APP = """
 from aws_cdk import App, Duration, Stack
-from cdk_iot_secretfree import AuthoritySubject, DeviceAuthority, DevicePolicy, Issuer, MatchPolicy, SecretFreeProvisioning
+from cdk_iot_secretfree import (
+    AuthoritySubject, DeviceAuthority, DevicePolicy, Issuer, MatchPolicy, SecretFreeProvisioning
+)
 
 app = App()
 stack = Stack(app, "Team")
