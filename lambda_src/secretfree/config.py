@@ -27,20 +27,6 @@ class IssuerKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class FunctionConfig:
-    """What every function has."""
-
-    product: str
-    device_profile: DeviceProfile
-    log_level: LogLevel
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Raises ConfigurationError."""
-        return cls(**_function_settings(environment))  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True, slots=True)
 class AuthorizerConfig:
     """The authorizer's; `ledger_table` is set where MatchPolicy.UDID needs it, and only there."""
 

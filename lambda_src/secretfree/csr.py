@@ -192,14 +192,15 @@ def _read(data: bytes) -> Pkcs10:
         raise der.NotDerError("a version other than v1")
     if signature.content[:1] != b"\x00":
         raise der.NotDerError("a signature that does not end at a byte")
+    subject, attribute_oids = tuple(_subject_attributes(name)), tuple(_attribute_oids(attributes))
     parsed = x509.load_der_x509_csr(data)
     if (parsed.tbs_certrequest_bytes, parsed.signature) != (request.raw, signature.content[1:]):
         raise der.NotDerError("the parsers disagree")
     return Pkcs10(
         signed_bytes=request.raw,
-        subject=tuple(_subject_attributes(name)),
+        subject=subject,
         spki=spki.raw,
-        attribute_oids=tuple(_attribute_oids(attributes)),
+        attribute_oids=attribute_oids,
         signature_algorithm=algorithm.raw,
         signature=signature.content[1:],
         parsed=parsed,

@@ -7,7 +7,7 @@ from secretfree.authorization import MatchPolicy
 from secretfree.config import (
     AuthorizerConfig,
     ConfigurationError,
-    FunctionConfig,
+    ImportConfig,
     IssuerConfig,
     IssuerKind,
     PrivateCaConfig,
@@ -44,9 +44,15 @@ PRIVATE_CA = IOT_CORE | {
 }
 
 
-def test_every_function_has_a_product_a_profile_and_a_level() -> None:
-    assert FunctionConfig.from_environment(FUNCTION) == FunctionConfig("widget", DeviceProfile.STANDARD, LogLevel.INFO)
-    assert FunctionConfig.from_environment(FUNCTION | {"SECRETFREE_LOG_LEVEL": "ERROR"}).log_level is LogLevel.ERROR
+def test_the_level_of_the_log_is_info_unless_told() -> None:
+    assert AuthorizerConfig.from_environment(AUTHORIZER).log_level is LogLevel.INFO
+    louder = AuthorizerConfig.from_environment(AUTHORIZER | {"SECRETFREE_LOG_LEVEL": "DEBUG"})
+    assert (louder.log_level, louder.device_profile) == (LogLevel.DEBUG, DeviceProfile.STANDARD)
+
+
+def test_the_import_has_a_registry_and_a_bucket() -> None:
+    config = ImportConfig.from_environment(AUTHORIZER | {"SECRETFREE_IMPORT_BUCKET": "manifests"})
+    assert (config.registry_table, config.bucket, config.match) == ("registry", "manifests", MatchPolicy.PUBLIC_KEY)
 
 
 def test_the_authorizer_reads_the_ledger_for_bindings_alone() -> None:

@@ -48,7 +48,11 @@ def _authorize(event: dict[str, Any]) -> AuthorizedDevice:
 def _allow(event: dict[str, Any], device: AuthorizedDevice) -> dict[str, Any]:
     _telemetry.count(Metric.ALLOWED)
     _telemetry.log(
-        "allowed", request_id=request_id(event), device_id=device.device_id, key_fingerprint=device.fingerprint
+        "allowed",
+        request_id=request_id(event),
+        device_id=device.device_id,
+        key_fingerprint=device.fingerprint,
+        csr_digest=device.csr_digest,
     )
     return _policy("Allow", event, principal=device.device_id, context=device.to_context())
 
