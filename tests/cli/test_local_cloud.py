@@ -1,0 +1,171 @@
+"""The local cloud's servers for real, without a deployment: up, what is there, down, up again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import ssl
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from click.testing import CliRunner
+from cryptography import x509
+from secretfree_cli.local.cloud import bring_down, bring_up
+from secretfree_cli.local.commands import local
+from secretfree_cli.local.processes import start_moment
+from secretfree_cli.local.state import CloudRecord, StateFolder
+from secretfree_cli.output import CliError, ExitCode
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> StateFolder:
+    return StateFolder(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def cloud(folder):
+    record, was_up = bring_up(folder)
+    assert not was_up
+    yield record
+    bring_down(folder)
+
+
+@pytest.fixture
+def run(folder, monkeypatch):
+    monkeypatch.setenv("SECRETFREE_PROJECT", str(folder.project))
+    return lambda *arguments: CliRunner().invoke(local, arguments)
+
+
+def client(cloud: CloudRecord, service: str, *, key: str = "test"):
+    return boto3.client(
+        service,
+        endpoint_url=cloud.private_ca_endpoint_url if service == "acm-pca" else cloud.endpoint_url,
+        region_name=cloud.region,
+        aws_access_key_id=key,
+        aws_secret_access_key="test",
+    )
+
+
+def test_up_twice_is_the_same_cloud(cloud, folder):
+    record, was_up = bring_up(folder)
+    assert was_up
+    assert record == cloud
+
+
+def test_its_root_ca_is_active_and_its_certificate_is_on_disk(cloud):
+    described = client(cloud, "acm-pca").describe_certificate_authority(CertificateAuthorityArn=cloud.authority_arn)
+    assert described["CertificateAuthority"]["Status"] == "ACTIVE"
+    assert described["CertificateAuthority"]["CertificateAuthorityConfiguration"]["KeyAlgorithm"] == "EC_prime256v1"
+    certificate = x509.load_pem_x509_certificate(Path(cloud.ca_certificate).read_bytes())
+    assert certificate.public_key().curve.name == "secp256r1"
+
+
+def test_both_emulators_speak_of_one_account(cloud):
+    account = client(cloud, "sts").get_caller_identity()["Account"]
+    assert cloud.authority_arn.split(":")[4] == account == cloud.account
+
+
+def test_the_operators_key_may_do_anything_and_an_unknown_one_nothing(cloud):
+    assert client(cloud, "iam").list_roles()["Roles"] is not None
+    with pytest.raises(ClientError):
+        client(cloud, "iam", key="AKIAUNKNOWNUNKNOWN00").list_roles()
+
+
+def test_the_broker_is_the_one_its_ca_vouches_for_and_takes_nobody_without_a_certificate(cloud):
+    context = ssl.create_default_context(cafile=cloud.broker_ca)
+    connect = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01x"  # MQTT 3.1.1 section 3.1, client id "x"
+    with (
+        socket.create_connection((cloud.mqtt_host, cloud.mqtt_port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname=cloud.mqtt_host) as secured,
+    ):
+        # In TLS 1.3 the refusal comes after the client's side of the handshake: an alert, or the end.
+        try:
+            secured.sendall(connect)
+            answer = secured.recv(4)
+        except OSError:
+            answer = b""
+    assert answer == b""
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads the kernel's table of sockets")
+def test_nothing_listens_beyond_loopback(cloud):
+    ours = {int(url.rpartition(":")[2]) for url in (cloud.endpoint_url, cloud.private_ca_endpoint_url)} | {
+        cloud.mqtt_port
+    }
+    listening = {}
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            address, port = fields[1].split(":")
+            if fields[3] == "0A":
+                listening.setdefault(int(port, 16), set()).add(address)
+    assert {port: listening[port] for port in ours} == {port: {"0100007F"} for port in ours}
+
+
+def test_status_is_json_for_machines(cloud, run):
+    document = json.loads(run("status", "--json").stdout)
+    assert document["endpointUrl"] == cloud.endpoint_url
+    assert document["mqttPort"] == cloud.mqtt_port
+    assert document["authorityArn"] == cloud.authority_arn
+    assert document["url"] is None
+    assert {
+        "region",
+        "stackName",
+        "registryTable",
+        "ledgerTable",
+        "mqttHost",
+        "brokerCa",
+        "caCertificate",
+    } <= document.keys()
+
+
+def test_env_can_be_evaluated_by_a_shell(cloud, run):
+    assert f"export AWS_ENDPOINT_URL={cloud.endpoint_url}" in run("env").stdout.splitlines()
+
+
+def test_logs_show_each_server(cloud, run):
+    shown = run("logs", "-n", "5").stdout
+    assert "==> aws.log <==" in shown
+    assert "==> private-ca.log <==" in shown
+
+
+def test_down_ends_every_process_and_up_finds_the_same_ca(cloud, folder, run):
+    marker = client(cloud, "dynamodb")
+    marker.create_table(
+        TableName="kept",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    assert "is down" in run("down").stderr
+    assert [start_moment(process.pid) for process in cloud.processes] == [None, None]
+    assert run("status").exit_code == ExitCode.NOT_FOUND
+    assert "no local cloud was up" in run("down").stderr
+
+    again, _ = bring_up(folder)
+    assert again.authority_arn == cloud.authority_arn
+    assert again.endpoint_url == cloud.endpoint_url
+    assert "kept" in client(again, "dynamodb").list_tables()["TableNames"]
+
+
+def test_a_cloud_of_which_one_server_died_is_ended_and_started_anew(cloud, folder):
+    broken = folder.read()
+    victim, survivor = broken.processes
+    os.kill(victim.pid, signal.SIGKILL)
+    os.waitpid(victim.pid, 0)
+    with pytest.raises(CliError):
+        folder.require_up()
+    record, was_up = bring_up(folder)
+    assert not was_up
+    assert record.is_up
+    assert not survivor.is_running
+
+
+def test_forgetting_leaves_no_data_behind(cloud, folder, run):
+    run("down", "--forget")
+    assert not folder.data.exists()
+    assert not (folder.root / "cloud.json").exists()

@@ -1,0 +1,72 @@
+"""What is corrected in the AWS emulator, each on its own; the whole is tested end to end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from secretfree_cli.local.aws_corrections import authorizer_context, iot_resource, render_authorizer_context
+
+CERTIFICATE = "arn:aws:iot:us-east-1:000000000000:cert/abc"
+PLACE = {"region": "us-east-1", "account_id": "000000000000"}
+
+
+def test_a_call_on_a_ca_certificate_is_authorized_on_it():
+    assert iot_resource("/cacertificate/abc", b"", **PLACE) == "arn:aws:iot:us-east-1:000000000000:cacert/abc"
+
+
+def test_attaching_a_policy_is_authorized_on_the_target():
+    body = json.dumps({"target": CERTIFICATE}).encode()
+    assert iot_resource("/target-policies/Policy", body, **PLACE) == CERTIFICATE
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/cacertificate", b""),
+        ("/things/x", b""),
+        ("/target-policies/Policy", b""),
+        ("/target-policies/Policy", b"[]"),
+        ("/target-policies/Policy", b'{"target": 1}'),
+    ],
+)
+def test_every_other_call_is_left_to_the_emulator(path, body):
+    assert iot_resource(path, body, **PLACE) is None
+
+
+def test_the_authorizers_word_is_rendered_into_the_refusal():
+    context = authorizer_context({"body": {"context": {"code": "not-authorized", "n": 1}}})
+    body = b'{"code":"$context.authorizer.code","n":"$context.authorizer.n","other":"$context.authorizer.other"}'
+    assert json.loads(render_authorizer_context(body, context)) == {"code": "not-authorized", "n": "1", "other": ""}
+
+
+@pytest.mark.parametrize("answer", [None, {}, {"body": b"not JSON"}, {"body": "[]"}, {"body": {"context": None}}])
+def test_an_authorizer_that_says_nothing_has_no_context(answer):
+    assert authorizer_context(answer) == {}
+
+
+def test_an_authorizers_answer_may_be_json_text():
+    assert authorizer_context({"body": '{"context": {"code": "x"}}'}) == {"code": "x"}
+
+
+def test_a_listener_on_every_interface_becomes_a_loopback_one():
+    # In a process of its own: it changes the event loop of the process it is called in.
+    code = """
+import asyncio
+from secretfree_cli.local.aws_emulator import confine_to_loopback
+
+async def listen(host):
+    server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host=host, port=0)
+    return {socket.getsockname()[0] for socket in server.sockets}
+
+async def main():
+    for host in ("0.0.0.0", None, "", "::", "127.0.0.1"):
+        print(*await listen(host))
+
+confine_to_loopback()
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["127.0.0.1"] * 5

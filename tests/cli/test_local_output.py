@@ -1,0 +1,88 @@
+"""How the command line speaks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from secretfree_cli.output import (
+    CliError,
+    ExitCode,
+    emit_fields,
+    emit_json,
+    emit_json_line,
+    emit_table,
+    json_option,
+    note,
+)
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@dataclass(frozen=True)
+class Row:
+    path: Path
+    colour: Colour
+    moment: datetime
+
+
+ROW = Row(Path("a/b"), Colour.RED, datetime(2026, 1, 2, tzinfo=UTC))
+
+
+def test_json_keeps_the_order_and_writes_our_types(capsys):
+    emit_json({"z": 1, "a": ROW})
+    written = capsys.readouterr().out
+    assert json.loads(written) == {"z": 1, "a": {"path": "a/b", "colour": "red", "moment": "2026-01-02T00:00:00+00:00"}}
+    assert written.index('"z"') < written.index('"a"')
+
+
+def test_json_lines_are_one_line_each(capsys):
+    emit_json_line({"a": [1, 2]})
+    assert capsys.readouterr().out == '{"a":[1,2]}\n'
+
+
+def test_a_type_that_json_has_not_is_a_defect():
+    with pytest.raises(TypeError):
+        emit_json({"a": object()})
+
+
+def test_notes_never_mix_with_results(capsys):
+    note("working")
+    emit_fields({"a": 1, "long-name": "x", "absent": None})
+    captured = capsys.readouterr()
+    assert captured.err == "working\n"
+    assert captured.out == "a          1\nlong-name  x\n"
+
+
+def test_a_cell_is_text_and_never_markup(capsys):
+    emit_table(["id"], [["[red]device[/red]"]])
+    assert "[red]device[/red]" in capsys.readouterr().out
+
+
+def test_an_error_shows_its_hint_and_ends_with_its_code():
+    @click.command()
+    def fail() -> None:
+        raise CliError("it broke", hint="do this", exit_code=ExitCode.REFUSED)
+
+    result = CliRunner().invoke(fail)
+    assert result.exit_code == 5
+    assert "it broke" in result.stderr
+    assert "do this" in result.stderr
+    assert result.stdout == ""
+
+
+def test_the_json_option_arrives_as_a_keyword():
+    @click.command()
+    @json_option
+    def show(*, as_json: bool) -> None:
+        click.echo(as_json)
+
+    assert CliRunner().invoke(show, ["--json"]).output == "True\n"

@@ -1,0 +1,184 @@
+"""Which cloud and stack a command talks to."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import boto3
+import click
+import pytest
+from click.testing import CliRunner
+from moto import mock_aws
+from secretfree_cli.local.processes import ServerProcess, start_moment
+from secretfree_cli.local.state import CloudRecord, StateFolder
+from secretfree_cli.output import CliError, ExitCode
+from secretfree_cli.target import Target, local_api_url, local_target, resolve_target, target_options
+
+URL = "https://abc123.execute-api.eu-west-1.amazonaws.com/v1/"
+OUTPUTS = {
+    "ProvisioningUrl": URL,
+    "RegistryTable": "registry",
+    "LedgerTable": "ledger",
+    "IotEndpoint": "prefix-ats.iot.eu-west-1.amazonaws.com",
+    "AuthorityArn": "arn:aws:acm-pca:eu-west-1:123456789012:certificate-authority/x",
+    "Product": "widget",
+    "MatchPolicy": "PUBLIC_KEY",
+    "DeviceProfile": "TI_CC32XX",
+}
+
+
+@pytest.fixture(autouse=True)
+def account(monkeypatch, tmp_path):
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("SECRETFREE_PROJECT", str(tmp_path))
+    with mock_aws():
+        yield
+
+
+def make_stack(name: str, outputs: dict[str, str] = OUTPUTS) -> None:
+    template = {
+        "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
+        "Outputs": {key: {"Value": value} for key, value in outputs.items()},
+    }
+    boto3.client("cloudformation").create_stack(StackName=name, TemplateBody=json.dumps(template))
+
+
+def running_cloud(folder: StateFolder, **changes: object) -> CloudRecord:
+    """A record whose server is this very test process, and so runs."""
+    here = ServerProcess("aws", os.getpid(), start_moment(os.getpid()) or "", "log")
+    made = CloudRecord(
+        endpoint_url="http://127.0.0.1:4566",
+        private_ca_endpoint_url="http://127.0.0.1:4567",
+        region="eu-west-1",
+        account="000000000000",
+        access_key_id="test",
+        secret_access_key="test",
+        mqtt_host="127.0.0.1",
+        mqtt_port=8884,
+        broker_ca="/broker.pem",
+        ca_certificate="/ca.pem",
+        authority_arn="arn:local",
+        processes=(here,),
+        **changes,
+    )
+    folder.create()
+    folder.write(made)
+    return made
+
+
+def test_a_stack_of_the_account_is_read_from_its_outputs():
+    make_stack("Widgets")
+    target = resolve_target(stack="Widgets")
+    assert target.url == URL.rstrip("/")
+    assert (target.registry_table, target.ledger_table) == ("registry", "ledger")
+    assert (target.match_policy, target.device_profile, target.product) == ("PUBLIC_KEY", "TI_CC32XX", "widget")
+    assert (target.mqtt_host, target.mqtt_port, target.broker_ca) == (OUTPUTS["IotEndpoint"], 8883, None)
+
+
+def test_without_any_option_it_is_the_stack_secretfree():
+    make_stack("SecretFree")
+    assert resolve_target().stack_name == "SecretFree"
+
+
+def test_without_any_option_a_running_local_cloud_comes_first(tmp_path, monkeypatch):
+    running_cloud(StateFolder(tmp_path), stack_name="SecretFree")
+    monkeypatch.setattr("secretfree_cli.target._stack_outputs", lambda *_: OUTPUTS)
+    target = resolve_target()
+    assert target.is_local
+    assert target.url == "http://127.0.0.1:4566/_aws/execute-api/abc123/v1"
+    assert (target.mqtt_host, target.mqtt_port) == ("127.0.0.1", 8884)
+
+
+def test_a_named_stack_is_the_accounts_even_with_a_local_cloud_up(tmp_path):
+    running_cloud(StateFolder(tmp_path), stack_name="SecretFree")
+    make_stack("Widgets")
+    assert not resolve_target(stack="Widgets").is_local
+
+
+def test_a_table_is_a_target_of_its_own():
+    target = resolve_target(table="registry")
+    assert (target.stack_name, target.registry_table, target.url) == (None, "registry", None)
+    with pytest.raises(CliError) as refused:
+        target.require_url()
+    assert refused.value.exit_code == ExitCode.NOT_FOUND
+
+
+def test_a_missing_stack_is_not_found():
+    with pytest.raises(CliError) as missing:
+        resolve_target(stack="Nowhere")
+    assert missing.value.exit_code == ExitCode.NOT_FOUND
+
+
+def test_a_stack_without_the_products_outputs_says_which_is_missing():
+    make_stack("Other", {"Something": "else"})
+    with pytest.raises(CliError, match="RegistryTable"):
+        resolve_target(stack="Other")
+
+
+def test_local_where_nothing_is_up_is_not_found():
+    with pytest.raises(CliError) as missing:
+        resolve_target(local=True)
+    assert missing.value.exit_code == ExitCode.NOT_FOUND
+
+
+def test_local_where_nothing_is_deployed_says_so(tmp_path):
+    running_cloud(StateFolder(tmp_path))
+    with pytest.raises(CliError, match="nothing is deployed"):
+        resolve_target(local=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"local": True, "region": "eu-west-1"},
+        {"local": True, "profile": "me"},
+        {"local": True, "endpoint_url": "http://127.0.0.1:1"},
+        {"table": "registry", "stack": "Widgets"},
+    ],
+)
+def test_options_that_contradict_each_other_are_a_usage_error(options):
+    with pytest.raises(click.UsageError):
+        resolve_target(**options)
+
+
+def test_a_missing_region_is_said(monkeypatch):
+    monkeypatch.delenv("AWS_REGION")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    with pytest.raises(CliError, match="region"):
+        resolve_target(stack="Widgets")
+
+
+def test_an_endpoint_given_is_the_one_that_clients_use():
+    target = resolve_target(table="registry", endpoint_url="http://127.0.0.1:9")
+    assert target.client("dynamodb").meta.endpoint_url == "http://127.0.0.1:9"
+
+
+def test_the_local_private_ca_answers_at_an_endpoint_of_its_own(tmp_path):
+    target = local_target(running_cloud(StateFolder(tmp_path)), table="registry")
+    assert target.client("acm-pca").meta.endpoint_url == "http://127.0.0.1:4567"
+    assert target.client("iot").meta.endpoint_url == "http://127.0.0.1:4566"
+
+
+def test_a_url_that_is_no_rest_apis_is_refused():
+    with pytest.raises(CliError, match="execute-api"):
+        local_api_url("https://example.com/v1", "http://127.0.0.1:1")
+
+
+def test_the_options_give_a_command_its_target_and_tell_which_it_is():
+    make_stack("Widgets")
+
+    @click.command()
+    @target_options
+    def show(target: Target) -> None:
+        click.echo(target.registry_table)
+
+    result = CliRunner().invoke(show, ["--stack", "Widgets"])
+    assert result.stdout == "registry\n"
+    assert "stack Widgets" in result.stderr
