@@ -201,10 +201,10 @@ def test_nothing_but_verify_makes_a_verified_request(verified_csr: Callable[...,
 
 def test_neither_type_shows_the_request_in_its_representation(csr_der: Callable[..., bytes]) -> None:
     unverified = UnverifiedCsr.from_der(csr_der())
-    shown = repr(unverified) + repr(verify(unverified, DeviceProfile.STANDARD))
-    assert "\\x30" not in shown
-    assert "0x30" not in shown
-    assert "b'" not in shown
+    for shown in (repr(unverified), repr(verify(unverified, DeviceProfile.STANDARD))):
+        assert len(shown) < 400
+        assert "\\x" not in shown
+        assert unverified.parts.signature.hex() not in shown
 
 
 def test_a_sha1_proof_of_possession_is_checked_and_not_just_taken() -> None:
