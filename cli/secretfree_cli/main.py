@@ -40,16 +40,19 @@ SUBCOMMANDS: Mapping[str, Subcommand] = MappingProxyType(
         "enroll": Subcommand(
             "secretfree_cli.enroll.commands:enroll", "Allow devices: one by its public key, or a manifest of many."
         ),
-        "list": Subcommand("secretfree_cli.enroll.commands:list_devices", "List enrolled devices."),
-        "show": Subcommand("secretfree_cli.enroll.commands:show", "Show one device: registry and certificates."),
-        "block": Subcommand("secretfree_cli.enroll.commands:block", "Refuse a device from now on."),
-        "unblock": Subcommand("secretfree_cli.enroll.commands:unblock", "Allow a blocked device again."),
-        "remove": Subcommand("secretfree_cli.enroll.commands:remove", "Remove a device from the registry."),
-        "export": Subcommand("secretfree_cli.enroll.commands:export", "Write the registry to a file."),
-        "stats": Subcommand("secretfree_cli.enroll.commands:stats", "Count the registry by status and batch."),
-        "batch": Subcommand("secretfree_cli.enroll.commands:batch", "Look at enrolment batches, and undo one."),
+        "list": Subcommand("secretfree_cli.enroll.registry_commands:list_devices", "List enrolled devices."),
+        "show": Subcommand("secretfree_cli.enroll.registry_commands:show", "Show one device and its certificates."),
+        "block": Subcommand("secretfree_cli.enroll.registry_commands:block", "Refuse a device from now on."),
+        "unblock": Subcommand("secretfree_cli.enroll.registry_commands:unblock", "Allow a blocked device again."),
+        "remove": Subcommand("secretfree_cli.enroll.registry_commands:remove", "Remove a device from the registry."),
+        "export": Subcommand("secretfree_cli.enroll.registry_commands:export", "Write the registry to a file."),
+        "stats": Subcommand("secretfree_cli.enroll.registry_commands:stats", "Count the registry by status and batch."),
+        "batch": Subcommand("secretfree_cli.enroll.batch_commands:batch", "Look at enrolment batches, and undo one."),
         "prepare-import": Subcommand(
             "secretfree_cli.enroll.commands:prepare_import", "Check a manifest and cut it for the import in the cloud."
+        ),
+        "sample-manifest": Subcommand(
+            "secretfree_cli.enroll.commands:sample_manifest", "Make a manifest of sample devices, in any format."
         ),
         "plan": Subcommand("secretfree_cli.plan.commands:plan", "Plan capacity: what a fleet needs of the quotas."),
     }

@@ -40,11 +40,13 @@ _FIND_DUPLICATES: Final = """
 CREATE INDEX IF NOT EXISTS row_by_device ON row (device_id, fingerprint) WHERE item IS NOT NULL;
 CREATE INDEX IF NOT EXISTS row_by_key ON row (fingerprint, device_id) WHERE item IS NOT NULL;
 """
+_LINE: Final = "line"
+_FILE_AND_LINE: Final = "'line ' || line || ' of file ' || (file + 1)"
 _CONTRADICTING_KEYS: Final = """
 UPDATE row SET outcome = 'refused', reason = :reason,
     detail = 'rows ' || (
-        SELECT group_concat(line, ', ') FROM (
-            SELECT line FROM row AS other WHERE other.device_id = row.device_id AND other.item IS NOT NULL
+        SELECT group_concat(place, ', ') FROM (
+            SELECT {place} AS place FROM row AS other WHERE other.device_id = row.device_id AND other.item IS NOT NULL
             ORDER BY ordinal LIMIT 5)) || ' give this device different keys'
 WHERE outcome IS NULL AND device_id IN (
     SELECT device_id FROM row WHERE item IS NOT NULL GROUP BY device_id
@@ -53,8 +55,8 @@ WHERE outcome IS NULL AND device_id IN (
 _SHARED_KEYS: Final = """
 UPDATE row SET outcome = 'refused', reason = :reason,
     detail = 'rows ' || (
-        SELECT group_concat(line, ', ') FROM (
-            SELECT line FROM row AS other WHERE other.fingerprint = row.fingerprint AND other.item IS NOT NULL
+        SELECT group_concat(place, ', ') FROM (
+            SELECT {place} AS place FROM row AS other WHERE other.fingerprint = row.fingerprint AND other.item IS NOT NULL
             ORDER BY ordinal LIMIT 5)) || ' give this key to different devices'
 WHERE outcome IS NULL AND fingerprint IN (
     SELECT fingerprint FROM row WHERE item IS NOT NULL AND fingerprint IS NOT NULL GROUP BY fingerprint
@@ -63,7 +65,7 @@ WHERE outcome IS NULL AND fingerprint IN (
 _REPETITIONS: Final = """
 UPDATE row SET outcome = 'refused', reason = :reason,
     detail = 'the same as row ' || (
-        SELECT line FROM row AS first WHERE first.device_id = row.device_id AND first.item IS NOT NULL
+        SELECT {place} FROM row AS first WHERE first.device_id = row.device_id AND first.item IS NOT NULL
         ORDER BY ordinal LIMIT 1)
 WHERE outcome IS NULL AND EXISTS (
     SELECT 1 FROM row AS first
@@ -185,6 +187,8 @@ class Checkpoint:
 
     def refuse_duplicates(self) -> None:
         """Refuse what the rows say twice, or differently: see `Refusal`."""
+        files = self._connection.execute("SELECT file FROM row ORDER BY ordinal DESC LIMIT 1").fetchone()
+        place = _LINE if files in (None, (0,)) else _FILE_AND_LINE
         with self._connection:
             self._connection.execute("BEGIN")
             for statement in filter(None, map(str.strip, _FIND_DUPLICATES.split(";"))):
@@ -194,7 +198,7 @@ class Checkpoint:
                 (_SHARED_KEYS, Refusal.DUPLICATE_KEY),
                 (_REPETITIONS, Refusal.DUPLICATE_ROW),
             ):
-                self._connection.execute(statement, {"reason": reason.value})
+                self._connection.execute(statement.format(place=place), {"reason": reason.value})
 
     def pending(self, size: int) -> Iterator[tuple[Sequence[int], Sequence[Item]]]:
         """Yield the ordinals and items of rows without an outcome, `size` at a time, in their order."""

@@ -1,19 +1,26 @@
-"""The commands around the registry: `enroll`, and the relatives that look at it and change it."""
+"""The commands that bring devices in: `enroll`, `prepare-import` and `sample-manifest`."""
 
 from __future__ import annotations
 
+import getpass
+import json
 import sys
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
+from secretfree.enrollment.batch import BATCH_ID_FORM, is_batch_id
 from secretfree.profile import PROFILES, DeviceProfile
 
-from secretfree_cli.enroll.progress import Bar, Silent
-from secretfree_cli.enroll.run import ImportRequest, ImportSummary, run_import
-from secretfree_cli.formats.manifest import Gate
+from secretfree_cli.enroll.options import format_options, format_options_of, gate_of, progress_shown
+from secretfree_cli.enroll.prepare import import_table_request
+from secretfree_cli.enroll.run import ImportRequest, ImportSummary, PrepareRequest, run_import, run_prepare
+from secretfree_cli.formats.detect import open_manifest
+from secretfree_cli.formats.generate import SAMPLES, SampleAuthority, sample_devices, write_keys
+from secretfree_cli.formats.manifest import Gate, Manifest
 from secretfree_cli.formats.single import SingleDevice
-from secretfree_cli.output import CliError, emit_fields, emit_json, json_option, note
+from secretfree_cli.output import CliError, ExitCode, emit_fields, emit_json, json_option, note
 from secretfree_cli.target import Target, target_options
 
 
@@ -21,13 +28,19 @@ from secretfree_cli.target import Target, target_options
 @click.argument("what", nargs=-1, required=True, metavar="FILE... | DEVICE_ID")
 @click.option(
     "--public-key",
-    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
     help="Enrol the one device DEVICE_ID with the key in this file: PEM or DER of a public key, a certificate request "
     "(its signature must verify) or a certificate. '-' reads stdin.",
 )
+@format_options
 @click.option("--dry-run", is_flag=True, help="Check and compare everything, write nothing.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="JSON Lines of every refused row.")
 @click.option("--replace", is_flag=True, help="Let enrolled devices get another key. Needs --reason.")
 @click.option("--reason", metavar="TEXT", help="Why keys are replaced; kept with the batch and the device.")
+@click.option("--batch", "batch_id", metavar="ID", help="Id of the batch.  [default: made of the time]")
+@click.option("--resume", is_flag=True, help="Go on with an import of these files that was cut off, if there is one.")
+@click.option("--restart", is_flag=True, help="Forget an import of these files that was cut off.")
+@click.option("--parallelism", type=click.IntRange(1, 64), default=8, show_default=True, help="Requests at a time.")
 @json_option
 @target_options
 def enroll(
@@ -35,45 +48,133 @@ def enroll(
     target: Target,
     what: tuple[str, ...],
     public_key: Path | None,
+    forced: str | None,
+    device_profile: str | None,
     dry_run: bool,
+    report: Path | None,
     replace: bool,
     reason: str | None,
+    batch_id: str | None,
+    resume: bool,
+    restart: bool,
+    parallelism: int,
     as_json: bool,
+    **reading: Any,
 ) -> None:
-    """Allow devices to provision: one by its public key, or a manifest of many."""
-    if public_key is None:
-        raise click.UsageError("give --public-key")
-    if len(what) != 1:
-        raise click.UsageError("--public-key goes with one DEVICE_ID")
-    gate = gate_of(target)
-    data = sys.stdin.buffer.read() if str(public_key) == "-" else public_key.read_bytes()
+    """Allow devices to provision: one by its public key, or those of suppliers' manifests.
+
+    FILE is a manifest (CSV, JSON Lines, PEM bundle or folder, DynamoDB items, Microchip, Infineon, Espressif). Each row
+    is checked as the runtime would check the device, then against the registry; a refused row stops no other.
+
+    Exit code: 0 all rows taken, 3 some refused, 5 all refused. The batch that an import makes can be undone with
+    `secretfree batch revert`.
+    """
+    if replace and not (reason or "").strip():
+        raise click.UsageError("--replace needs --reason: it is kept with the batch and the device")
+    if batch_id is not None and not is_batch_id(batch_id):
+        raise click.UsageError(f"--batch {batch_id!a}; accepted: {BATCH_ID_FORM}")
+    if resume and restart:
+        raise click.UsageError("--resume and --restart contradict each other")
+    gate = gate_of(target, device_profile)
+    manifests = _manifests(what, public_key, gate, forced, reading)
     request = ImportRequest(
-        manifests=[SingleDevice(what[0], data, public_key.name, gate.profile)],
+        manifests=manifests,
         gate=gate,
+        batch_id=batch_id,
+        replace_reason=reason if replace else None,
         dry_run=dry_run,
-        replace_reason=_replace_reason(reason, replace=replace),
-        parallelism=1,
-        resumable=False,
+        resume=resume,
+        restart=restart,
+        parallelism=parallelism,
+        report=report,
+        resumable=public_key is None,
     )
-    show_progress = not as_json and sys.stderr.isatty()
-    with Bar() if show_progress else nullcontext(Silent()) as progress:
+    with progress_shown(shown=not as_json and public_key is None) as progress:
         summary = run_import(target, request, progress)
     _show(summary, as_json=as_json)
     sys.exit(summary.exit_code)
 
 
-def gate_of(target: Target, profile: str | None = None) -> Gate:
-    """Return the gate as the target's stack has it, or with another device profile by name."""
-    name = profile or target.device_profile or DeviceProfile.STANDARD.value
-    if name not in PROFILES:
-        raise CliError(f"device profile {name!r}; accepted: {', '.join(PROFILES)}")
-    return Gate(PROFILES[name], key_optional=target.match_policy == "UDID")
+@click.command("prepare-import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="FILE...")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@format_options
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="JSON Lines of every refused row.")
+@click.option("--batch", "batch_id", metavar="ID", help="Id of the batch.  [default: made of the time]")
+@click.option("--by", metavar="NAME", help="Who enrols, for the batch's record.  [default: the user's name]")
+@click.option("--key-optional", is_flag=True, help="Take rows without a key: for match policy UDID alone.")
+@json_option
+def prepare_import(
+    *,
+    files: tuple[Path, ...],
+    folder: Path,
+    forced: str | None,
+    device_profile: str | None,
+    report: Path | None,
+    batch_id: str | None,
+    by: str | None,
+    key_optional: bool,
+    as_json: bool,
+    **reading: Any,
+) -> None:
+    """Check manifests and write FOLDER for DynamoDB's ImportTable, which makes a new registry table from S3.
+
+    No cloud is asked: what a table holds already is not compared, since there is none yet.
+    """
+    if batch_id is not None and not is_batch_id(batch_id):
+        raise click.UsageError(f"--batch {batch_id!a}; accepted: {BATCH_ID_FORM}")
+    gate = Gate(PROFILES[device_profile or DeviceProfile.STANDARD.value], key_optional=key_optional)
+    options = format_options_of(gate.profile, **reading)
+    manifests = [open_manifest(path, options, forced=forced) for path in files]
+    request = PrepareRequest(manifests, gate, folder, batch_id, by or getpass.getuser(), report)
+    with progress_shown(shown=not as_json) as progress:
+        summary, objects = run_prepare(request, progress)
+    parameters = folder / "import-table.json"
+    parameters.write_text(json.dumps(import_table_request("REGISTRY-TABLE", "BUCKET", "PREFIX/part-"), indent=2) + "\n")
+    if as_json:
+        emit_json({**summary.document(), "objects": [path.name for path in objects], "parameters": parameters.name})
+    else:
+        _show(summary, as_json=False)
+        note(f"upload {folder}/part-* to a bucket, fill in {parameters}, then:")
+        note(f"  aws dynamodb import-table --cli-input-json file://{parameters}")
+    sys.exit(summary.exit_code)
 
 
-def _replace_reason(reason: str | None, *, replace: bool) -> str | None:
-    if replace and not (reason or "").strip():
-        raise click.UsageError("--replace needs --reason: it is kept with the batch and the device")
-    return reason if replace else None
+@click.command("sample-manifest")
+@click.argument("chosen", type=click.Choice(list(SAMPLES)), metavar=f"[{'|'.join(SAMPLES)}]")
+@click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--count", type=click.IntRange(1), default=10, show_default=True, help="How many devices.")
+@click.option("--keys", type=click.Path(file_okay=False, path_type=Path), help="Keep the private keys in this folder.")
+def sample_manifest(*, chosen: str, path: Path, count: int, keys: Path | None) -> None:
+    """Make a manifest of devices that exist nowhere, in any format that `enroll` reads.
+
+    With --keys, each of them can be played by `secretfree device`. A format that is signed, or holds certificates,
+    comes with the signer's certificate beside it, in PATH.authority.pem.
+    """
+    sample, authority = SAMPLES[chosen], SampleAuthority.create()
+    made = sample_devices(count, sample.device_id)
+    sample.write(path, made if keys is None else write_keys(keys, made), authority)
+    note(f"{count} devices in {path}")
+    if sample.needs is not None:
+        beside = path.with_name(path.name + ".authority.pem")
+        beside.write_bytes(authority.pem())
+        note(f"enrol with: secretfree enroll {path} {sample.needs} {beside}")
+
+
+def _manifests(
+    what: Sequence[str], public_key: Path | None, gate: Gate, forced: str | None, reading: Mapping[str, Any]
+) -> Sequence[Manifest]:
+    if public_key is not None:
+        if len(what) != 1:
+            raise click.UsageError("--public-key goes with one DEVICE_ID")
+        data = sys.stdin.buffer.read() if str(public_key) == "-" else public_key.read_bytes()
+        return [SingleDevice(what[0], data, public_key.name, gate.profile)]
+    options = format_options_of(gate.profile, **reading)
+    for name in what:
+        if not Path(name).exists():
+            hint = f"to enrol the device {name!a}, give its key with --public-key" if "/" not in name else None
+            raise CliError(f"there is no file {name!a}", hint=hint, exit_code=ExitCode.USAGE)
+    return [open_manifest(Path(name), options, forced=forced) for name in what]
 
 
 def _show(summary: ImportSummary, *, as_json: bool) -> None:
@@ -81,6 +182,12 @@ def _show(summary: ImportSummary, *, as_json: bool) -> None:
         emit_json(summary.document())
         return
     for refused in summary.first_refused:
-        place = f"{refused['file']}:{refused['line']}"
-        note(f"refused  {place}  {refused['deviceId'] or '-'}  {refused['reason']}: {refused['detail']}")
+        place = f"{refused['file']}:{refused.get('member', refused['line'])}"
+        line = f"refused  {place}  {refused['deviceId'] or '-'}  {refused['reason']}: {refused['detail']}"
+        note(line.encode("ascii", "backslashreplace").decode("ascii"))  # a manifest must not write to the terminal
+    unshown = summary.counts["refused"] - len(summary.first_refused)
+    if unshown > 0:
+        note(f"refused  {unshown} more; --report FILE has them all")
+    if summary.dry_run:
+        note("dry run: nothing was written; these are the counts that an import would end with")
     emit_fields({"batch": summary.batch, **{name: count for name, count in summary.counts.items() if count}})

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ from secretfree.enrollment.table import RegistryTable, TableBusy
 
 from secretfree_cli.enroll import importer
 from secretfree_cli.enroll.checkpoint import Checkpoint, RefusedRow
+from secretfree_cli.enroll.prepare import write_objects
 from secretfree_cli.formats.manifest import Gate, Manifest
 from secretfree_cli.local.state import StateFolder, find_project
 from secretfree_cli.output import CliError, ExitCode
@@ -126,21 +128,61 @@ def run_import(target: Target, request: ImportRequest, progress: importer.Progre
         _enrol(table, batch, request, checkpoint, progress)
         if request.report is not None:
             write_report(request.report, checkpoint.refused(), files)
-        summary = ImportSummary(
-            batch=batch.id,
+        summary = _summary(
+            batch,
+            checkpoint,
+            checkpoint.counts(),
+            time.monotonic() - began,
             dry_run=request.dry_run,
             resumed=resumed,
-            counts=checkpoint.counts(),
-            refusals=checkpoint.refusals_by_reason(),
-            first_refused=[
-                refusal_document(row, files)
-                for row, _ in zip(checkpoint.refused(), range(_SHOWN_REFUSALS), strict=False)
-            ],
-            files=files,
-            seconds=time.monotonic() - began,
         )
         checkpoint.discard()
     return summary
+
+
+@dataclass(frozen=True)
+class PrepareRequest:
+    """What is to be made ready for ImportTable, in `folder`; `enrolled_by` goes into the batch's record."""
+
+    manifests: Sequence[Manifest]
+    gate: Gate
+    folder: Path
+    batch_id: str | None
+    enrolled_by: str
+    report: Path | None = None
+
+
+def run_prepare(request: PrepareRequest, progress: importer.Progress) -> tuple[ImportSummary, Sequence[Path]]:
+    """Write the objects of a new table: every row that nothing speaks against, and the batch's own record.
+
+    Raises: ManifestError; CliError where the folder holds objects of another run
+    """
+    began, now = time.monotonic(), datetime.now(UTC)
+    request.folder.mkdir(parents=True, exist_ok=True)
+    if any(request.folder.glob("part-*")):
+        raise CliError(f"{request.folder} holds objects already", hint="name an empty folder")
+    files = tuple(ManifestFile(m.name, m.digest(), m.format) for m in request.manifests)
+    batch = Batch(
+        id=request.batch_id or new_batch_id(now),
+        state=BatchState.IMPORTING,
+        enrolled_by=request.enrolled_by,
+        started_at=timestamp(now),
+        files=files,
+    )
+    with _scratch_checkpoint(request.manifests) as checkpoint:
+        importer.stage(
+            request.manifests,
+            request.gate,
+            lambda manifest: Provenance(batch.id, now, manifest.format),
+            checkpoint,
+            progress,
+        )
+        counts = {**checkpoint.counts(), Outcome.ENROLLED.value: checkpoint.count_pending()}
+        record = batch.finished(BatchState.COMPLETE, now, counts).to_item()
+        objects = write_objects(chain([record], checkpoint.items()), request.folder)
+        if request.report is not None:
+            write_report(request.report, checkpoint.refused(), files)
+        return _summary(batch, checkpoint, counts, time.monotonic() - began), objects
 
 
 def refusal_document(row: RefusedRow, files: Sequence[ManifestFile]) -> dict[str, object]:
@@ -186,6 +228,27 @@ def _enrol(
         save_batch(table, batch.finished(BatchState.COMPLETE, datetime.now(UTC), checkpoint.counts()))
 
 
+def _summary(
+    batch: Batch,
+    checkpoint: Checkpoint,
+    counts: Mapping[str, int],
+    seconds: float,
+    *,
+    dry_run: bool = False,
+    resumed: bool = False,
+) -> ImportSummary:
+    return ImportSummary(
+        batch=batch.id,
+        dry_run=dry_run,
+        resumed=resumed,
+        counts=counts,
+        refusals=checkpoint.refusals_by_reason(),
+        first_refused=[refusal_document(row, batch.files) for row in islice(checkpoint.refused(), _SHOWN_REFUSALS)],
+        files=batch.files,
+        seconds=seconds,
+    )
+
+
 def _batch(checkpoint: Checkpoint, target: Target, request: ImportRequest, files: Sequence[ManifestFile]) -> Batch:
     kept = checkpoint.setting("batch")
     if kept is not None:
@@ -210,15 +273,8 @@ def _batch(checkpoint: Checkpoint, target: Target, request: ImportRequest, files
 @contextmanager
 def _checkpoint(target: Target, request: ImportRequest, files: Sequence[ManifestFile]) -> Iterator[Checkpoint]:
     if request.dry_run or not request.resumable:
-        if sum(manifest.size for manifest in request.manifests) <= _IN_MEMORY:
-            with Checkpoint(None) as checkpoint:
-                yield checkpoint
-            return
-        with (
-            tempfile.TemporaryDirectory(prefix="secretfree-") as folder,
-            Checkpoint(Path(folder, "rows")) as checkpoint,
-        ):
-            yield checkpoint
+        with _scratch_checkpoint(request.manifests) as scratch:
+            yield scratch
         return
     path = checkpoint_path(target, request, files)
     if path.exists() and not (request.resume or request.restart):
@@ -233,6 +289,17 @@ def _checkpoint(target: Target, request: ImportRequest, files: Sequence[Manifest
     except sqlite3.OperationalError as error:
         raise CliError(f"{path} is in use: another import of these files runs ({error})") from error
     with checkpoint:
+        yield checkpoint
+
+
+@contextmanager
+def _scratch_checkpoint(manifests: Sequence[Manifest]) -> Iterator[Checkpoint]:
+    """One that nobody will go on with."""
+    if sum(manifest.size for manifest in manifests) <= _IN_MEMORY:
+        with Checkpoint(None) as checkpoint:
+            yield checkpoint
+        return
+    with tempfile.TemporaryDirectory(prefix="secretfree-") as folder, Checkpoint(Path(folder, "rows")) as checkpoint:
         yield checkpoint
 
 

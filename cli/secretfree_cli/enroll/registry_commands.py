@@ -1,0 +1,204 @@
+"""The commands that look after enrolled devices: list, show, block, unblock, remove, export, stats."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TextIO
+
+import click
+from secretfree.registry import DeviceStatus
+
+from secretfree_cli.enroll import devices as registry
+from secretfree_cli.enroll.ledger_view import LedgerView
+from secretfree_cli.enroll.options import device_id_of, exit_code_of, show_outcomes
+from secretfree_cli.enroll.run import registry_of
+from secretfree_cli.output import CliError, ExitCode, emit_fields, emit_json, emit_table, json_option, note
+from secretfree_cli.target import Target, target_options
+
+
+@click.command("list")
+@click.option("--status", type=click.Choice(["allowed", "blocked"]))
+@click.option("--batch", "batch_id", metavar="ID", help="Only devices of this batch.")
+@click.option("--prefix", metavar="TEXT", help="Only device ids that begin so.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many.")
+@json_option
+@target_options
+def list_devices(
+    *, target: Target, status: str | None, batch_id: str | None, prefix: str | None, limit: int, as_json: bool
+) -> None:
+    """List enrolled devices."""
+    found: list[dict[str, object]] = []
+    more = False
+    for device in registry.select(registry_of(target), _selection(status, batch_id, prefix)):
+        if len(found) == limit:
+            more = True
+            break
+        found.append(registry.describe(device))
+    if as_json:
+        emit_json({"devices": found, "more": more})
+        return
+    emit_table(
+        ("DEVICE", "STATUS", "KEY FINGERPRINT", "BATCH", "ENROLLED"),
+        (
+            (
+                row["deviceId"],
+                row["status"],
+                str(row.get("keyFingerprint", ""))[:16],
+                row.get("batch"),
+                row.get("enrolledAt"),
+            )
+            for row in found
+        ),
+    )
+    if more:
+        note(f"there are more than {limit}; --limit shows more, `secretfree export` all")
+
+
+@click.command("show")
+@click.argument("device_id")
+@json_option
+@target_options
+def show(*, target: Target, device_id: str, as_json: bool) -> None:
+    """Show one device: what the registry says, and its certificates."""
+    device = registry.require(registry_of(target), device_id_of(target, device_id))
+    document = registry.describe(device)
+    ledger = LedgerView(target)
+    if ledger.is_known:
+        document["certificates"] = [asdict(record) for record in ledger.certificates(device.device_id)]
+    if as_json:
+        emit_json(document)
+        return
+    certificates = document.pop("certificates", ())
+    emit_fields(document)
+    for certificate in certificates if isinstance(certificates, list) else ():
+        emit_fields({"certificate": f"{certificate['certificate_id']} {certificate['state']}"})
+
+
+@click.command("block")
+@click.argument("device_ids", nargs=-1, required=True, metavar="DEVICE_ID...")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; kept with the device.")
+@json_option
+@target_options
+def block(*, target: Target, device_ids: tuple[str, ...], reason: str, as_json: bool) -> None:
+    """Refuse devices from now on. Certificates that they have already are not revoked by this."""
+    _set_status(target, device_ids, DeviceStatus.BLOCKED, reason=reason, as_json=as_json)
+
+
+@click.command("unblock")
+@click.argument("device_ids", nargs=-1, required=True, metavar="DEVICE_ID...")
+@json_option
+@target_options
+def unblock(*, target: Target, device_ids: tuple[str, ...], as_json: bool) -> None:
+    """Allow blocked devices again."""
+    _set_status(target, device_ids, DeviceStatus.ALLOWED, reason=None, as_json=as_json)
+
+
+@click.command("remove")
+@click.argument("device_ids", nargs=-1, required=True, metavar="DEVICE_ID...")
+@click.option("--force", is_flag=True, help="Also devices that have an active certificate, or whose ledger is unknown.")
+@json_option
+@target_options
+def remove(*, target: Target, device_ids: tuple[str, ...], force: bool, as_json: bool) -> None:
+    """Remove devices from the registry. Refused while a device has an active certificate."""
+    table, ledger = registry_of(target), LedgerView(target)
+    done = {
+        device_id: registry.remove(table, ledger, device_id_of(target, device_id), force=force)
+        for device_id in device_ids
+    }
+    show_outcomes({device_id: outcome.value for device_id, outcome in done.items()}, as_json=as_json)
+    failed = [outcome for outcome in done.values() if outcome is not registry.Removal.REMOVED]
+    sys.exit(exit_code_of(len(done), failed, not_found=registry.Removal.NOT_FOUND))
+
+
+@click.command("export")
+@click.option("--format", "chosen", type=click.Choice(["csv", "jsonl"]), default="jsonl", show_default=True)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: stdout]")
+@click.option("--attribute", "attributes", multiple=True, metavar="NAME", help="CSV: an attribute as a column.")
+@click.option("--status", type=click.Choice(["allowed", "blocked"]))
+@click.option("--batch", "batch_id", metavar="ID", help="Only devices of this batch.")
+@click.option("--prefix", metavar="TEXT", help="Only device ids that begin so.")
+@target_options
+def export(
+    *,
+    target: Target,
+    chosen: str,
+    output: Path | None,
+    attributes: tuple[str, ...],
+    status: str | None,
+    batch_id: str | None,
+    prefix: str | None,
+) -> None:
+    """Write the registry in a form that `enroll` reads again."""
+    found = registry.select(registry_of(target), _selection(status, batch_id, prefix))
+    with _output(output) as stream:
+        if chosen == "csv":
+            written = registry.export_csv(found, stream, attributes)
+        else:
+            written = registry.export_json_lines(found, stream)
+    note(f"{written} devices")
+
+
+@click.command("stats")
+@json_option
+@target_options
+def stats(*, target: Target, as_json: bool) -> None:
+    """Count the registry by status, source and batch. Reads the whole table."""
+    counted = registry.count(registry_of(target))
+    if as_json:
+        emit_json(
+            {
+                "devices": counted.devices,
+                "byStatus": counted.by_status,
+                "bySource": counted.by_source,
+                "byBatch": counted.by_batch,
+                "withoutFingerprint": counted.without_fingerprint,
+                "unreadableKeys": counted.unreadable_keys,
+            }
+        )
+        return
+    emit_fields(
+        {
+            "devices": counted.devices,
+            **{f"status {name}": number for name, number in sorted(counted.by_status.items())},
+            **{f"source {name}": number for name, number in sorted(counted.by_source.items())},
+            **{f"batch {name}": number for name, number in sorted(counted.by_batch.items())},
+            "without fingerprint": counted.without_fingerprint or None,
+            "unreadable keys": counted.unreadable_keys or None,
+        }
+    )
+
+
+def _selection(status: str | None, batch_id: str | None, prefix: str | None) -> registry.Selection:
+    return registry.Selection(None if status is None else DeviceStatus(status), batch_id, prefix)
+
+
+def _set_status(
+    target: Target, device_ids: Sequence[str], status: DeviceStatus, *, reason: str | None, as_json: bool
+) -> None:
+    table = registry_of(target)
+    outcomes = {}
+    for device_id in device_ids:
+        try:
+            changed = registry.set_status(table, device_id_of(target, device_id), status, reason=reason)
+        except CliError as error:
+            if error.exit_code != ExitCode.NOT_FOUND or len(device_ids) == 1:
+                raise
+            outcomes[device_id] = "not-found"
+        else:
+            outcomes[device_id] = status.value if changed else f"already-{status.value}"
+    show_outcomes(outcomes, as_json=as_json)
+    failed = [outcome for outcome in outcomes.values() if outcome == "not-found"]
+    sys.exit(exit_code_of(len(outcomes), failed, not_found="not-found"))
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[TextIO]:
+    if path is None:
+        yield sys.stdout
+        return
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        yield stream
