@@ -431,15 +431,15 @@ class _Worker:
 
     # How calls are made.
 
-    def _persist(self, call: Callable[[], T], *, repeatable: bool = True) -> T:
+    def _persist(self, call: Callable[[], T], *, repeatable: bool = True, even_late: bool = False) -> T:
         """`call`, tried again while throttled or unanswered (if `repeatable`), within the deadline.
 
-        Ends in ThrottledError only if no try can have had an effect.
+        Ends in ThrottledError only if no try can have had an effect. `even_late`: one try is made in any case.
         """
         unanswered: UnreachableError | None = None
         tries = 0
         while True:
-            if self._clock.monotonic() >= self._deadline:
+            if self._clock.monotonic() >= self._deadline and not (even_late and tries == 0):
                 raise unanswered or _OutOfTimeError(Reason.DEADLINE)
             try:
                 result = call()
@@ -460,10 +460,10 @@ class _Worker:
                 raise failure
             self._clock.sleep(delay)
 
-    def _through_ledger(self, call: Callable[[], T]) -> T:
+    def _through_ledger(self, call: Callable[[], T], *, even_late: bool = False) -> T:
         """`call`, or SecretFreeError (`unavailable`) when the ledger does not answer: nothing is done unrecorded."""
         try:
-            return self._persist(call)
+            return self._persist(call, even_late=even_late)
         except (ThrottledError, UnreachableError, _OutOfTimeError) as error:
             raise SecretFreeError(
                 ErrorCode.UNAVAILABLE,
@@ -481,7 +481,8 @@ class _Worker:
         return self._through_ledger(lambda: self._ports.ledger.write(record, certificate=certificate))
 
     def _store(self, lease: _Lease, record: Issuance) -> None:
-        lease.record = self._write(record)
+        """Record what was done; also when the time is up, for it is done."""
+        lease.record = self._through_ledger(lambda: self._ports.ledger.write(record), even_late=True)
 
     def _side_by_side(self, *calls: Callable[[], Any]) -> list[Future[Any]]:
         """All `calls` at once, the last one in this thread; returns when every one has ended, well or not."""

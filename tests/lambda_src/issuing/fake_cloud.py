@@ -66,7 +66,7 @@ class InlineExecutor(Executor):
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as a pool does
             future.set_exception(error)
         return future
 
@@ -99,6 +99,7 @@ class FakeCloud:
     calls: list[str] = field(default_factory=list)
     faults: dict[int, Fault] = field(default_factory=dict)
     always: dict[str, Fault] = field(default_factory=dict)
+    before_call: dict[int, Callable[[], object]] = field(default_factory=dict)
     looks_until_ready: int = 0
     items: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     things: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -116,6 +117,8 @@ class FakeCloud:
     def call(self, operation: str, act: Callable[[], Any]) -> Any:
         with self.lock:
             self.calls.append(operation)
+            if (interruption := self.before_call.pop(len(self.calls), None)) is not None:
+                interruption()
             fault = self.faults.pop(len(self.calls), None) or self.always.get(operation)
             if fault is Fault.KILLED_BEFORE:
                 raise Killed(operation)

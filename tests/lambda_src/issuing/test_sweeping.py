@@ -1,0 +1,173 @@
+"""The sweeper: what it finishes, rolls back, clears away, and leaves alone."""
+
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+from fake_cloud import Fault, Killed
+from secretfree.config import IssuerKind
+from secretfree.issuance import IssuedCertificate
+from secretfree.sweeping import Outcome, sweep
+from world import World
+
+BOTH = pytest.mark.parametrize("kind", list(IssuerKind))
+
+
+def stopped(kind: IssuerKind, operation: str, fault: Fault = Fault.KILLED_BEFORE) -> World:
+    """A world whose device's first request ended at `operation`."""
+    world = World(kind)
+    world.cloud.always[operation] = fault
+    with suppress(Killed):
+        world.ask()
+    world.cloud.always.clear()
+    world.cloud.calls.clear()
+    return world
+
+
+@BOTH
+def test_nothing_is_due_while_a_worker_may_be_alive(kind: IssuerKind) -> None:
+    world = stopped(kind, "AttachPolicy")
+    report = world.sweep(after=timedelta(seconds=44))
+    assert not report.outcomes
+    assert world.cloud.calls == ["Query"]
+
+
+@BOTH
+def test_what_was_answered_but_not_confirmed_is_finished(kind: IssuerKind) -> None:
+    world = stopped(kind, "TransactWriteItems")
+    report = world.sweep(after=timedelta(minutes=1))
+    assert report.outcomes == {Outcome.FINISHED: 1}
+    assert world.record()["state"] == "active"
+    world.require_invariants_at_quiescence()
+
+
+def test_a_reference_is_kept_for_the_device_at_no_cost() -> None:
+    world = stopped(IssuerKind.PRIVATE_CA, "GetCertificate")
+    report = world.sweep(after=timedelta(minutes=10))
+    assert report.outcomes == {Outcome.PARKED: 1}
+    assert not world.cloud.certificates
+    assert isinstance(world.ask(), IssuedCertificate)
+    assert len(world.cloud.issued) == 1
+
+
+def test_a_certificate_that_was_recorded_but_not_registered_is_kept_for_the_device() -> None:
+    world = stopped(IssuerKind.PRIVATE_CA, "RegisterCertificate", Fault.THROTTLED)
+    report = world.sweep(after=timedelta(minutes=10))
+    assert report.outcomes == {Outcome.PARKED: 1}
+    assert isinstance(world.ask(), IssuedCertificate)
+    assert len(world.cloud.issued) == 1
+
+
+def test_an_inactive_certificate_is_never_activated_but_rolled_back() -> None:
+    world = stopped(IssuerKind.IOT_CORE, "UpdateCertificate")
+    report = world.sweep(after=timedelta(minutes=1))
+    assert report.outcomes == {Outcome.ROLLED_BACK: 1}
+    assert not world.cloud.certificates
+    assert not world.cloud.ever_active
+    assert isinstance(world.ask(), IssuedCertificate)
+
+
+def test_a_certificate_that_someone_deactivated_stays_so() -> None:
+    world = stopped(IssuerKind.PRIVATE_CA, "AttachPolicy")
+    (certificate,) = world.cloud.certificates.values()
+    certificate.status = "INACTIVE"
+    report = world.sweep(after=timedelta(minutes=1))
+    assert report.outcomes == {Outcome.REVOKED: 1}
+    assert certificate.status == "INACTIVE"
+    assert world.record()["state"] == "revoked"
+
+
+def test_an_unanswered_request_is_left_to_the_device_while_its_token_holds() -> None:
+    world = stopped(IssuerKind.PRIVATE_CA, "IssueCertificate", Fault.KILLED_AFTER)
+    assert world.sweep(after=timedelta(minutes=1)).outcomes == {Outcome.POSTPONED: 1}
+    assert world.sweep(after=timedelta(minutes=5)).outcomes == {Outcome.ROLLED_BACK: 1}
+    assert world.record()["state"] == "abandoned"
+    assert "expires-at" in world.record()
+
+
+def test_an_orphan_is_deleted_and_no_other_device_s_certificate_with_it() -> None:
+    world = stopped(IssuerKind.IOT_CORE, "CreateCertificateFromCsr", Fault.KILLED_AFTER)
+    other = World(IssuerKind.IOT_CORE)
+    other.cloud.always["UpdateCertificate"] = Fault.THROTTLED
+    other.ask("widget-2")
+    (bystander,) = other.cloud.certificates.values()
+    world.cloud.certificates[bystander.certificate_id] = bystander
+    report = world.sweep(after=timedelta(minutes=5))
+    assert report.outcomes == {Outcome.ROLLED_BACK: 1}
+    assert report.orphans == 1
+    assert list(world.cloud.certificates) == [bystander.certificate_id]
+
+
+@BOTH
+def test_a_throttled_sweep_stops_and_leaves_the_record_for_another_time(kind: IssuerKind) -> None:
+    world = stopped(kind, "AttachPolicy")
+    world.cloud.always["DescribeCertificate"] = Fault.THROTTLED
+    report = world.sweep(after=timedelta(minutes=1))
+    assert not report.complete
+    assert report.failures == ("DescribeCertificate: ThrottlingException",)
+    assert "lease-owner" not in world.record()
+    world.quiesce()
+    world.require_invariants_at_quiescence()
+
+
+def test_what_aws_refuses_does_not_stand_before_the_others() -> None:
+    world = World(IssuerKind.PRIVATE_CA)
+    for name in ("widget-1", "widget-2"):
+        world.cloud.always["TransactWriteItems"] = Fault.KILLED_BEFORE
+        with suppress(Killed):
+            world.ask(name)
+    world.cloud.always.clear()
+    world.cloud.things["widget-1"] = {"type": "boiler", "attributes": {}}
+    report = world.sweep(after=timedelta(minutes=1))
+    assert report.outcomes == {Outcome.STUCK: 1, Outcome.FINISHED: 1}
+    assert "boiler" in report.failures[0]
+    assert world.sweep(after=timedelta(minutes=5)).outcomes == {}
+
+
+@BOTH
+def test_what_cannot_be_cleared_away_is_tried_again_later(kind: IssuerKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(kind)
+    old = world.ask(key=0)
+    new = world.ask(key=1)
+    assert isinstance(old, IssuedCertificate)
+    assert isinstance(new, IssuedCertificate)
+    world.cloud.certificates[old.certificate_id].things["someone-else-s"] = "NON_EXCLUSIVE_THING"
+    report = world.sweep()
+    assert report.outcomes == {Outcome.STUCK: 1}
+    assert world.cloud.certificates[old.certificate_id].status == "INACTIVE"
+    again = world.ask(key=1)
+    assert isinstance(again, IssuedCertificate)
+    assert again.certificate_id == new.certificate_id
+    world.cloud.certificates[old.certificate_id].things.clear()
+    assert world.sweep(after=timedelta(hours=2)).retired == 1
+
+
+@BOTH
+def test_the_sweeper_yields_to_a_device_that_comes_back_first(kind: IssuerKind) -> None:
+    world = stopped(kind, "AttachPolicy")
+    world.clock.sleep(60)
+    # The query and the read are the first two calls; the sweeper's own claim would be the third.
+    world.cloud.before_call[3] = world.ask
+    report = world.sweep()
+    assert report.outcomes[Outcome.OVERTAKEN] == 1
+    assert world.record()["state"] == "active"
+
+
+@BOTH
+def test_a_run_is_bounded_by_its_deadline(kind: IssuerKind) -> None:
+    world = stopped(kind, "AttachPolicy")
+    world.clock.sleep(60)
+    report = sweep(ports=world.ports, policy=world.policy, clock=world.clock, deadline=world.clock.monotonic())
+    assert not report.complete
+    assert world.cloud.calls == []
+
+
+def test_a_search_too_wide_is_given_up_and_reported() -> None:
+    world = stopped(IssuerKind.IOT_CORE, "CreateCertificateFromCsr", Fault.KILLED_AFTER)
+    (lost,) = world.cloud.certificates.values()
+    for number in range(50):
+        copy = type(lost)(f"{number:064x}", lost.arn, lost.pem, "INACTIVE", lost.created)
+        world.cloud.certificates[copy.certificate_id] = copy
+    report = world.sweep(after=timedelta(minutes=5))
+    assert not report.complete
+    assert "too many certificates" in report.failures[0]
