@@ -346,6 +346,25 @@ def test_issuing_above_the_rate_is_throttled(start_private_ca):
     assert set(codes) == {"ThrottlingException"}
 
 
+def test_one_cas_behaviour_can_be_set_by_a_tag_while_it_runs(client):
+    slow, fast = Authority(client), Authority(client)
+    tag = {"Key": "emulator:issuance-seconds", "Value": "60"}
+    client.tag_certificate_authority(CertificateAuthorityArn=slow.arn, Tags=[tag])
+    issued = slow.issue(make_csr())
+    with pytest.raises(client.exceptions.RequestInProgressException):
+        slow.get(issued)
+    assert fast.get(fast.issue(make_csr()))["Certificate"]
+    client.untag_certificate_authority(CertificateAuthorityArn=slow.arn, Tags=[tag])
+    assert slow.get(issued)["Certificate"]
+
+
+def test_a_tag_that_sets_nothing_sensible_is_refused(authority):
+    with pytest.raises(authority.client.exceptions.InvalidTagException):
+        authority.client.tag_certificate_authority(
+            CertificateAuthorityArn=authority.arn, Tags=[{"Key": "emulator:issue-rate", "Value": "many"}]
+        )
+
+
 def test_the_certificates_arn_ends_in_its_serial_number_in_decimal(authority):
     arn = authority.issue(make_csr())
     certificate = x509.load_pem_x509_certificate(authority.get(arn)["Certificate"].encode())

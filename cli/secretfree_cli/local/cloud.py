@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -36,16 +36,16 @@ def bring_up(folder: StateFolder, *, tell: Tell = note) -> tuple[CloudRecord, bo
         folder.forget()
     folder.create()
     ports = servers.choose_ports(folder)
-    with _stopped_on_failure() as started:
-        tell("starting the AWS emulator and the Private CA emulator")
-        private_ca = servers.start_private_ca(folder, ports)
-        started.append(private_ca)
-        aws = servers.start_aws_emulator(folder, ports)
-        started.append(aws)
+    tell("starting the AWS emulator and the Private CA emulator")
+    try:
+        record = _start_servers(folder, ports)
+        private_ca, aws = record.processes
         servers.await_ready(private_ca, lambda: servers.private_ca_ready(ports))
         servers.await_ready(aws, lambda: servers.aws_emulator_ready(ports))
-        record = _prepare(folder, ports, (private_ca, aws))
-        folder.write(record)
+        record = _prepare(folder, ports, record)
+    except BaseException:
+        bring_down(folder)
+        raise
     return record, False
 
 
@@ -75,10 +75,8 @@ def bring_down(folder: StateFolder, *, forget_data: bool = False) -> bool:
     return stopped
 
 
-def _prepare(folder: StateFolder, ports: servers.Ports, processes: tuple[ServerProcess, ...]) -> CloudRecord:
-    broker_ca = folder.certificates / "broker-ca.pem"
-    write_private_file(broker_ca, servers.fetch_broker_ca(ports))
-    ca_certificate = folder.certificates / "device-ca.pem"
+def _start_servers(folder: StateFolder, ports: servers.Ports) -> CloudRecord:
+    """Start each server and record it at once, so that it is found even if this command is killed."""
     record = CloudRecord(
         endpoint_url=servers.endpoint_url(ports.gateway),
         private_ca_endpoint_url=servers.endpoint_url(ports.private_ca),
@@ -88,14 +86,25 @@ def _prepare(folder: StateFolder, ports: servers.Ports, processes: tuple[ServerP
         secret_access_key=servers.SECRET_ACCESS_KEY,
         mqtt_host=servers.LOOPBACK,
         mqtt_port=ports.mqtt,
-        broker_ca=str(broker_ca),
-        ca_certificate=str(ca_certificate),
+        broker_ca=str(folder.certificates / "broker-ca.pem"),
+        ca_certificate=str(folder.certificates / "device-ca.pem"),
         authority_arn="",
-        processes=processes,
+        processes=(),
     )
+    for start in (servers.start_private_ca, servers.start_aws_emulator):
+        record = replace(record, processes=(*record.processes, start(folder, ports)))
+        folder.write(record)
+    return record
+
+
+def _prepare(folder: StateFolder, ports: servers.Ports, record: CloudRecord) -> CloudRecord:
+    """Make the root CA, keep the certificates that clients trust, and record that the cloud is up."""
     arn, certificate = ensure_root_authority(_client(record, "acm-pca"))
-    write_private_file(ca_certificate, certificate.strip() + "\n")
-    return replace(record, authority_arn=arn, stack_name=_surviving_stack(folder, record))
+    write_private_file(Path(record.ca_certificate), certificate.strip() + "\n")
+    write_private_file(Path(record.broker_ca), servers.fetch_broker_ca(ports))
+    record = replace(record, authority_arn=arn, stack_name=_surviving_stack(folder, record))
+    folder.write(record)
+    return record
 
 
 def _surviving_stack(folder: StateFolder, record: CloudRecord) -> str | None:
@@ -115,16 +124,6 @@ def _client(record: CloudRecord, service: str) -> Any:
     return session.client(service, endpoint_url=endpoint, config=Config(connect_timeout=5, read_timeout=30))  # type: ignore[call-overload]
 
 
-@contextmanager
-def _stopped_on_failure() -> Iterator[list[ServerProcess]]:
-    started: list[ServerProcess] = []
-    try:
-        yield started
-    except BaseException:
-        _stop(started)
-        raise
-
-
-def _stop(processes: tuple[ServerProcess, ...] | list[ServerProcess]) -> bool:
+def _stop(processes: tuple[ServerProcess, ...]) -> bool:
     stopped = [process.stop() for process in reversed(processes)]  # every one, not up to the first
     return any(stopped)

@@ -78,7 +78,11 @@ def up(
             note("the local cloud is up already")
         if deploy and not (was_up and record.stack_name and not (app or stack_name or context)):
             deployment = Deployment(app or folder.project, stack_name=stack_name, context=dict(context))
-            record = deploy_into(folder, deployment, verbose=verbose)
+            try:
+                record = deploy_into(folder, deployment, verbose=verbose)
+            except CliError:
+                note("the servers stay up: `secretfree local deploy` tries again, `secretfree local down` stops them")
+                raise
     note(f"up after {time.monotonic() - began:.1f} s")
     _show(record, None)
 

@@ -36,14 +36,15 @@ class CloudRecord:
     ca_certificate: str
     """Path of the PEM of the Private CA that signs devices."""
     authority_arn: str
+    """Empty until it is up: the record is there from the servers' start, so that they can always be ended."""
     processes: tuple[ServerProcess, ...]
     stack_name: str | None = None
     """The stack that commands mean when they name none: the first deployed."""
 
     @property
     def is_up(self) -> bool:
-        """Whether every server of it runs."""
-        return all(process.is_running for process in self.processes)
+        """Whether it came up, and every server of it runs."""
+        return bool(self.authority_arn) and all(process.is_running for process in self.processes)
 
     def environment(self) -> dict[str, str]:
         """Return the variables that point any AWS SDK, the CDK CLI or the AWS CLI at this cloud."""

@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,6 +24,7 @@ from secretfree_cli.local.private_ca.errors import (
     InvalidArnError,
     InvalidRequestError,
     InvalidStateError,
+    InvalidTagError,
     MalformedCertificateError,
     RequestAlreadyProcessedError,
     RequestInProgressError,
@@ -72,12 +73,12 @@ class Emulation:
     """What the backends of all accounts and Regions share; moto makes those, so they find it on their class."""
 
     store: Store
-    settings: Settings
+    _quotas: dict[tuple[str, float], TokenBucket] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.issue_quota = TokenBucket(self.settings.issue_rate)
-        self.get_quota = TokenBucket(self.settings.get_rate)
-        self.revoke_quota = TokenBucket(self.settings.revoke_rate)
+    def throttle(self, operation: str, rate: float) -> None:
+        """Count a request; ThrottlingError above the rate."""
+        if not self._quotas.setdefault((operation, rate), TokenBucket(rate)).take():
+            raise ThrottlingError("Rate exceeded")
 
 
 class StrictAcmPcaBackend(ACMPCABackend):
@@ -126,7 +127,7 @@ class StrictAcmPcaBackend(ACMPCABackend):
         if not configuration:
             raise InvalidArgsError("CertificateAuthorityConfiguration is required")
         with self._issuing:
-            since = time.time() - self.emulation.settings.idempotency_seconds
+            since = time.time() - Settings.from_environment().idempotency_seconds
             made_at, arn = self._creations.get(idempotency_token or "", (0.0, ""))
             if idempotency_token and made_at >= since:
                 return arn
@@ -140,6 +141,7 @@ class StrictAcmPcaBackend(ACMPCABackend):
                 usage_mode=usage_mode,
             )
             _check_revocation_fits_mode(authority)
+            _check_tags(tags or [])
             self.certificate_authorities[authority.arn] = authority
             self._save(authority)
             if idempotency_token:
@@ -150,13 +152,13 @@ class StrictAcmPcaBackend(ACMPCABackend):
 
     def issue(self, request: IssueRequest) -> str:
         """Issue a certificate and return its ARN, which ends in the serial number, decimal."""
-        if not self.emulation.issue_quota.take():
-            raise ThrottlingError("Rate exceeded")
         authority = self.describe_certificate_authority(request.authority_arn)
+        settings = self._settings(authority)
+        self.emulation.throttle("IssueCertificate", settings.issue_rate)
         template = find_template(request.template_arn)
         _check_state(authority, template)
         signature_scheme(authority.key, request.signing_algorithm)
-        csr = read_signing_request(request.csr, accept_sha1=self.emulation.settings.accept_sha1_csr)
+        csr = read_signing_request(request.csr, accept_sha1=settings.accept_sha1_csr)
         if template.is_root:
             _check_own_request(authority, csr)
         with self._issuing:
@@ -167,15 +169,15 @@ class StrictAcmPcaBackend(ACMPCABackend):
 
     def get_certificate(self, certificate_authority_arn: str, certificate_arn: str) -> tuple[bytes, bytes]:
         """Return a certificate, revoked or not, and the chain above it, PEM; RequestInProgressError before it is."""
-        if not self.emulation.get_quota.take():
-            raise ThrottlingError("Rate exceeded")
         authority = self.describe_certificate_authority(certificate_authority_arn)
+        settings = self._settings(authority)
+        self.emulation.throttle("GetCertificate", settings.get_rate)
         if not certificate_arn or not _CERTIFICATE_ARN.fullmatch(certificate_arn):
             raise InvalidArnError(f"{certificate_arn} is not the ARN of a certificate")
         found = self.emulation.store.certificate(certificate_arn)
         if found is None or not certificate_arn.startswith(authority.arn + "/"):
             raise ResourceNotFoundError(f"Could not find certificate {certificate_arn}")
-        if time.time() < found.issued_at + self.emulation.settings.issuance_seconds:
+        if time.time() < found.issued_at + settings.issuance_seconds:
             raise RequestInProgressError("The certificate is being issued; try again later")
         is_root = x509.load_pem_x509_certificate(found.pem.encode()).public_key() == authority.key.public_key()
         return found.pem.encode(), b"" if is_root else authority.chain.encode()
@@ -198,9 +200,8 @@ class StrictAcmPcaBackend(ACMPCABackend):
         self, certificate_authority_arn: str, certificate_serial: str, revocation_reason: str
     ) -> None:
         """Revoke the certificate of a serial number in hex, colons allowed."""
-        if not self.emulation.revoke_quota.take():
-            raise ThrottlingError("Rate exceeded")
         authority = self.describe_certificate_authority(certificate_authority_arn)
+        self.emulation.throttle("RevokeCertificate", self._settings(authority).revoke_rate)
         if authority.status != "ACTIVE":
             raise InvalidStateError(f"The certificate authority is in state {authority.status}")
         if revocation_reason not in _REVOCATION_REASONS:
@@ -240,6 +241,12 @@ class StrictAcmPcaBackend(ACMPCABackend):
         authority.updated_at = unix_time()
         self._save(authority)
 
+    def tag_certificate_authority(self, certificate_authority_arn: str, tags: list[dict[str, str]]) -> None:
+        """Tag a CA. Tags do not outlive the process; those of `settings` take effect at once."""
+        self.describe_certificate_authority(certificate_authority_arn)
+        _check_tags(tags)
+        super().tag_certificate_authority(certificate_authority_arn, tags)
+
     def put_policy(self, resource_arn: str, policy: str) -> None:
         """Attach a resource policy."""
         super().put_policy(resource_arn, policy)
@@ -250,12 +257,15 @@ class StrictAcmPcaBackend(ACMPCABackend):
         super().delete_policy(resource_arn)
         self._save(self.describe_certificate_authority(resource_arn))
 
+    def _settings(self, authority: StrictCertificateAuthority) -> Settings:
+        return Settings.for_authority(self.tagger.get_tag_dict_for_resource(authority.arn))
+
     def _issued_for(self, authority: StrictCertificateAuthority, token: str | None, now: float) -> str | None:
         if token is None:
             return None
         if not 1 <= len(token) <= 36:
             raise ValidationError("IdempotencyToken must have 1 to 36 characters")
-        since = now - self.emulation.settings.idempotency_seconds
+        since = now - self._settings(authority).idempotency_seconds
         earlier = self.emulation.store.certificate_by_token(authority.arn, token, since=since)
         return earlier.arn if earlier else None
 
@@ -305,6 +315,13 @@ def _check_state(authority: StrictCertificateAuthority, template: Template) -> N
     depth = authority.path_length
     if template.path_length is not None and depth is not None and template.path_length >= depth:
         raise InvalidArgsError(f"The path length must be less than the issuing certificate authority's, {depth}")
+
+
+def _check_tags(tags: list[dict[str, str]]) -> None:
+    try:
+        Settings.for_authority({tag["Key"]: tag.get("Value", "") for tag in tags})
+    except ValueError as error:
+        raise InvalidTagError(str(error)) from error
 
 
 def _check_own_request(authority: StrictCertificateAuthority, csr: x509.CertificateSigningRequest) -> None:

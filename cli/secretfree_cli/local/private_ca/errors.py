@@ -26,6 +26,12 @@ class InvalidArgsError(PrivateCaError):
     error_code = "InvalidArgsException"
 
 
+class InvalidTagError(PrivateCaError):
+    """A tag is not one that can be put on a CA."""
+
+    error_code = "InvalidTagException"
+
+
 class InvalidArnError(PrivateCaError):
     """An ARN is not of the form that its kind has."""
 

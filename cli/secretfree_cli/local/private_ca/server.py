@@ -26,9 +26,9 @@ from secretfree_cli.local.private_ca.store import Store
 LOOPBACK = "127.0.0.1"
 
 
-def make_application(store: Store, settings: Settings) -> Any:
+def make_application(store: Store) -> Any:
     """Return the WSGI application: every request to it is one to acm-pca."""
-    StrictAcmPcaBackend.emulation = Emulation(store, settings)
+    StrictAcmPcaBackend.emulation = Emulation(store)
     backends = BackendDict(StrictAcmPcaBackend, "acm-pca")
     StrictAcmPcaResponse.backends = backends
     # moto finds a service's backend and handler in its own modules.
@@ -45,7 +45,8 @@ def main() -> None:
     arguments = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
-    application = make_application(Store(arguments.store), Settings.from_environment())
+    Settings.from_environment()  # a setting that does not parse ends the server here, with its name
+    application = make_application(Store(arguments.store))
     server = make_server(LOOPBACK, arguments.port, application, threaded=True, request_handler=MotoRequestHandler)
     server.serve_forever()
 

@@ -1,4 +1,8 @@
-"""What the emulator lets its user set, from the environment: delays and throttling, as AWS has them at its worst."""
+"""What the emulator lets its user set: delays and throttling, as AWS has them at its worst.
+
+For every CA by the environment (`SECRETFREE_PRIVATE_CA_ISSUE_RATE=5`), and for one while it runs by a tag
+(`emulator:issue-rate` = `5`), which any SDK can put on it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 PREFIX = "SECRETFREE_PRIVATE_CA_"
+TAG_PREFIX = "emulator:"
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,16 @@ class Settings:
             revoke_rate=number("REVOKE_RATE", cls.revoke_rate),
             accept_sha1_csr=sha1 == "accept",
         )
+
+    @classmethod
+    def for_authority(cls, tags: Mapping[str, str]) -> Settings:
+        """Read the environment, overridden by the CA's tags; ValueError likewise."""
+        own = {
+            PREFIX + key.removeprefix(TAG_PREFIX).replace("-", "_").upper(): value
+            for key, value in tags.items()
+            if key.startswith(TAG_PREFIX)
+        }
+        return cls.from_environment({**os.environ, **own})
 
 
 class TokenBucket:
