@@ -211,7 +211,10 @@ class _Worker:
         if standing is Standing.REFUSE:
             raise _revoked()
         if standing is Standing.RENEW:
-            self._refuse_to_renew_revoked(seen)
+            try:
+                self._refuse_to_renew_revoked(seen)
+            except (ThrottledError, UnreachableError, _OutOfTimeError):
+                return self._not_ready(seen, Reason.UPSTREAM_UNAVAILABLE)
         begins_anew = standing is not Standing.RESUME or self._outlived_its_token(seen)
         try:
             stored = self._write(self._admitted(self._next(seen) if begins_anew else self._resumed(seen)))

@@ -37,4 +37,9 @@ def _client(service: str) -> Any:
         retries={"mode": "standard", "total_max_attempts": 1},
         tcp_keepalive=True,
     )
-    return botocore.session.get_session().create_client(service, config=settings)
+    return _session().create_client(service, config=settings)
+
+
+@cache
+def _session() -> botocore.session.Session:
+    return botocore.session.get_session()

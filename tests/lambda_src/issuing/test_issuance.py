@@ -138,6 +138,22 @@ def test_a_certificate_taken_out_of_use_is_not_renewed_for_the_asking(kind: Issu
 
 
 @BOTH
+@pytest.mark.parametrize("fault", [Fault.THROTTLED, Fault.TIMED_OUT_BEFORE])
+def test_a_renewal_waits_while_it_is_unknown_whether_the_old_certificate_was_revoked(
+    kind: IssuerKind, fault: Fault
+) -> None:
+    world = World(kind)
+    world.ask()
+    world.clock.sleep(timedelta(days=364).total_seconds())
+    world.cloud.always["DescribeCertificate"] = fault
+    assert isinstance(world.ask(), NotReady)
+    assert len(world.cloud.issued) == 1
+    world.cloud.always.clear()
+    assert isinstance(world.ask(), IssuedCertificate)
+    assert len(world.cloud.issued) == 2
+
+
+@BOTH
 def test_an_expired_certificate_that_was_deleted_is_renewed(kind: IssuerKind) -> None:
     world = World(kind)
     old = world.ask()
