@@ -78,6 +78,9 @@ class ProvisioningApi(Construct):
             results_cache_ttl=Duration.seconds(0),
             identity_sources=[],
         )
+        # CDK renders "no source" as an empty one.
+        if isinstance(resource := self._authorizer.node.default_child, apigateway.CfnAuthorizer):
+            resource.add_property_deletion_override("IdentitySource")
         self._add_gateway_responses()
 
     @property

@@ -148,7 +148,7 @@ def check_document(document: Mapping[str, Any], stack: Stack) -> None:
     Raises:
         InvalidArgumentError: naming the variable, or the length.
     """
-    text = json.dumps(_with_longest_forms(stack.resolve(document)), separators=(",", ":"))
+    text = json.dumps(_with_longest_forms(stack.resolve(document)), separators=(",", ":"), ensure_ascii=False)
     length = len(re.sub(r"\s", "", text))
     if length > POLICY_LIMIT:
         refuse("device_policy", f"a document of {length} characters", f"at most {POLICY_LIMIT} (AWS IoT Core, fixed)")

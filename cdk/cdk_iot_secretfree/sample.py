@@ -195,7 +195,7 @@ class _Context:
             return default
         if isinstance(value, bool):  # of cdk.json; the command line has text alone
             value = str(value).lower()
-        if value not in accepted:
+        if not isinstance(value, str) or value not in accepted:
             refuse(f"context {_PREFIX}{name}", value, ", ".join(accepted))
         return accepted[value]
 

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from cdk_iot_secretfree.validation import require_match
+from cdk_iot_secretfree.validation import is_token, refuse, require_match
 
 KEY_INDEX: Final = "key-fingerprint-index"
 BATCH_INDEX: Final = "batch-index"
@@ -53,7 +53,8 @@ class DeviceRegistry(Construct):
     Args:
         scope: the parent.
         id: the construct's id.
-        encryption_key: a key of yours; by default the account's key for DynamoDB, managed by AWS.
+        encryption_key: a key of yours, in a stack whose env names account and Region; by default the account's key
+            for DynamoDB, managed by AWS.
         removal_policy: what happens to the table when it leaves the stack; anything but DESTROY also protects it.
     """
 
@@ -85,7 +86,7 @@ class DeviceRegistry(Construct):
                 ),
             ],
             billing=dynamodb.Billing.on_demand(),
-            encryption=_encryption(encryption_key),
+            encryption=_encryption(self, encryption_key),
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
                 point_in_time_recovery_enabled=True
             ),
@@ -159,7 +160,8 @@ class IssuanceLedger(Construct):
     Args:
         scope: the parent.
         id: the construct's id.
-        encryption_key: a key of yours; by default the account's key for DynamoDB, managed by AWS.
+        encryption_key: a key of yours, in a stack whose env names account and Region; by default the account's key
+            for DynamoDB, managed by AWS.
         removal_policy: what happens to the table when it leaves the stack; anything but DESTROY also protects it.
     """
 
@@ -188,7 +190,7 @@ class IssuanceLedger(Construct):
                 ),
             ],
             billing=dynamodb.Billing.on_demand(),
-            encryption=_encryption(encryption_key),
+            encryption=_encryption(self, encryption_key),
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
                 point_in_time_recovery_enabled=True
             ),
@@ -294,9 +296,12 @@ def _string(name: str) -> dynamodb.Attribute:
     return dynamodb.Attribute(name=name, type=dynamodb.AttributeType.STRING)
 
 
-def _encryption(key: kms.IKey | None) -> dynamodb.TableEncryptionV2:
+def _encryption(scope: Construct, key: kms.IKey | None) -> dynamodb.TableEncryptionV2:
     if key is None:
         return dynamodb.TableEncryptionV2.aws_managed_key()
+    if is_token(Stack.of(scope).region):
+        # A global table has a key for each Region, so that its template names the Region.
+        refuse("encryption_key", key.node.path, "a key in a stack whose env names account and Region")
     return dynamodb.TableEncryptionV2.customer_managed_key(key)
 
 

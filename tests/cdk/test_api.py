@@ -1,0 +1,180 @@
+"""The API: its doors, its limits, and what devices see when API Gateway itself answers."""
+
+import json
+
+import pytest
+from aws_cdk import Duration
+from aws_cdk import aws_certificatemanager as acm
+from aws_cdk.assertions import Template
+from cdk_iot_secretfree import ApiDomain, ApiOptions, InvalidArgumentError, Issuer, SecretFreeProvisioning
+from secretfree.errors import ErrorCode
+from secretfree.problem import problem_body
+
+CERTIFICATE = "arn:aws:acm:eu-west-1:111122223333:certificate/11111111-2222-3333-4444-555555555555"
+
+
+def with_api(scope, options=None):
+    return SecretFreeProvisioning(
+        scope, "Provisioning", product="widget", issuers=[Issuer.iot_core()], api=options or ApiOptions()
+    )
+
+
+def gateway_responses(made):
+    found = made.of_type("AWS::ApiGateway::GatewayResponse").values()
+    return {response["Properties"]["ResponseType"]: response["Properties"] for response in found}
+
+
+class TestDoors:
+    def test_each_issuer_has_its_own_post_and_there_is_no_other_method(self, sample):
+        paths = {r["Properties"]["PathPart"] for r in sample.of_type("AWS::ApiGateway::Resource").values()}
+        methods = [r["Properties"] for r in sample.of_type("AWS::ApiGateway::Method").values()]
+        assert paths == {"new", "proto"}
+        assert [method["HttpMethod"] for method in methods] == ["POST", "POST"]
+
+    def test_an_issuer_that_was_not_given_has_no_path(self, synthesise):
+        made = synthesise(with_api)
+        paths = [r["Properties"]["PathPart"] for r in made.of_type("AWS::ApiGateway::Resource").values()]
+        assert paths == ["proto"]
+
+    def test_every_method_is_behind_the_authorizer(self, sample):
+        (authorizer,) = sample.of_type("AWS::ApiGateway::Authorizer")
+        for method in sample.of_type("AWS::ApiGateway::Method").values():
+            assert method["Properties"]["AuthorizationType"] == "CUSTOM"
+            assert method["Properties"]["AuthorizerId"] == {"Ref": authorizer}
+            assert method["Properties"]["Integration"]["TimeoutInMillis"] == 29_000
+
+    def test_every_request_is_judged_anew(self, sample):
+        authorizer = sample.only("AWS::ApiGateway::Authorizer")
+        assert authorizer["Type"] == "REQUEST"
+        assert authorizer["AuthorizerResultTtlInSeconds"] == 0
+        # An identity source would have API Gateway decide about a header whose letter case is the device's choice.
+        assert "IdentitySource" not in authorizer
+
+    def test_only_the_deployed_stage_may_invoke_the_functions(self, sample):
+        permissions = [p["Properties"] for p in sample.of_type("AWS::Lambda::Permission").values()]
+        from_api = [p for p in permissions if p["Principal"] == "apigateway.amazonaws.com"]
+        assert len(from_api) == 3
+        assert "test-invoke-stage" not in json.dumps(from_api)
+
+    def test_it_is_regional_and_takes_tls_1_2_or_better(self, sample):
+        api = sample.only("AWS::ApiGateway::RestApi")
+        assert api["EndpointConfiguration"] == {"Types": ["REGIONAL"]}
+        assert api["SecurityPolicy"] == "TLS_1_2"
+        assert api["Name"] == "widget-provisioning"
+
+    def test_without_a_domain_the_default_endpoint_is_the_door(self, sample):
+        assert sample.only("AWS::ApiGateway::RestApi")["DisableExecuteApiEndpoint"] is False
+        assert not sample.of_type("AWS::ApiGateway::DomainName")
+
+    def test_a_domain_of_your_own_is_the_only_door(self, stack_in_ireland):
+        certificate = acm.Certificate.from_certificate_arn(stack_in_ireland, "Certificate", CERTIFICATE)
+        domain = ApiDomain(name="provisioning.example.com", certificate=certificate)
+        made = with_api(stack_in_ireland, ApiOptions(domain=domain))
+        assert made.url == "https://provisioning.example.com"
+        template = Template.from_stack(stack_in_ireland)
+        template.has_resource_properties("AWS::ApiGateway::RestApi", {"DisableExecuteApiEndpoint": True})
+        template.has_resource_properties(
+            "AWS::ApiGateway::DomainName",
+            {
+                "DomainName": "provisioning.example.com",
+                "SecurityPolicy": "TLS_1_2",
+                "EndpointConfiguration": {"Types": ["REGIONAL"]},
+                "RegionalCertificateArn": CERTIFICATE,
+            },
+        )
+
+
+class TestLimitsAndLogs:
+    def test_requests_are_throttled_and_nothing_of_them_is_traced(self, synthesise):
+        made = synthesise(lambda stack: with_api(stack, ApiOptions(rate_limit=7, burst_limit=9)))
+        (settings,) = made.only("AWS::ApiGateway::Stage")["MethodSettings"]
+        assert (settings["ThrottlingRateLimit"], settings["ThrottlingBurstLimit"]) == (7, 9)
+        assert (settings["LoggingLevel"], settings["DataTraceEnabled"]) == ("OFF", False)
+
+    def test_the_access_log_holds_no_header_and_so_no_csr(self, sample):
+        stage = sample.only("AWS::ApiGateway::Stage")
+        fields = json.loads(stage["AccessLogSetting"]["Format"])
+        assert all(value.startswith("$context.") for value in fields.values())
+        assert not [value for value in fields.values() if "header" in value.lower() or "requestOverride" in value]
+        assert fields["requestId"] == "$context.requestId"
+
+    def test_the_accounts_logging_role_is_made_once_and_outlives_the_stack(self, sample):
+        (account,) = sample.of_type("AWS::ApiGateway::Account").values()
+        assert account["DeletionPolicy"] == "Retain"
+        stage = next(iter(sample.of_type("AWS::ApiGateway::Stage").values()))
+        assert next(iter(sample.of_type("AWS::ApiGateway::Account"))) in stage["DependsOn"]
+
+    def test_an_account_that_has_a_logging_role_keeps_it(self, synthesise):
+        made = synthesise(lambda stack: with_api(stack, ApiOptions(set_account_logging_role=False)))
+        assert not made.of_type("AWS::ApiGateway::Account")
+
+
+class TestGatewayResponses:
+    @pytest.mark.parametrize(
+        ("kind", "code"),
+        [
+            ("UNAUTHORIZED", ErrorCode.MISSING_CSR),
+            ("ACCESS_DENIED", ErrorCode.NOT_AUTHORIZED),
+            ("ACCESS_DENIED", ErrorCode.MALFORMED_REQUEST),
+            ("THROTTLED", ErrorCode.TOO_MANY_REQUESTS),
+            ("INTEGRATION_TIMEOUT", ErrorCode.UNAVAILABLE),
+            ("INTEGRATION_FAILURE", ErrorCode.UNAVAILABLE),
+            ("AUTHORIZER_FAILURE", ErrorCode.INTERNAL),
+            ("AUTHORIZER_CONFIGURATION_ERROR", ErrorCode.INTERNAL),
+            ("DEFAULT_5XX", ErrorCode.INTERNAL),
+            ("DEFAULT_4XX", ErrorCode.INVALID_REQUEST),
+        ],
+    )
+    def test_a_refusal_has_the_bytes_that_the_runtime_would_give(self, sample, kind, code):
+        response = gateway_responses(sample)[kind]
+        body = response["ResponseTemplates"]["application/json"]
+        rendered = body.replace("$context.authorizer.code", code.value).replace("$context.requestId", "r-1")
+        assert rendered == problem_body(code, "r-1")
+        assert response["StatusCode"] == str(code.status)
+
+    def test_a_path_or_method_that_is_not_there_is_not_found(self, sample):
+        responses = gateway_responses(sample)
+        for kind in ("MISSING_AUTHENTICATION_TOKEN", "RESOURCE_NOT_FOUND"):
+            assert responses[kind]["StatusCode"] == "404"
+            assert json.loads(responses[kind]["ResponseTemplates"]["application/json"])["code"] == "not-found"
+
+    def test_all_are_problem_documents_that_nobody_caches(self, sample):
+        for response in gateway_responses(sample).values():
+            headers = response["ResponseParameters"]
+            assert headers["gatewayresponse.header.Content-Type"] == "'application/problem+json'"
+            assert headers["gatewayresponse.header.Cache-Control"] == "'no-store'"
+            document = json.loads(response["ResponseTemplates"]["application/json"])
+            assert list(document) == ["type", "title", "status", "code", "requestId"]
+            assert str(document["status"]) == response["StatusCode"]
+
+    def test_what_is_to_be_sent_again_says_when(self, synthesise):
+        made = synthesise(lambda stack: with_api(stack, ApiOptions(retry_after=Duration.minutes(2))))
+        for response in gateway_responses(made).values():
+            retried = response["StatusCode"] in {"429", "503"}
+            waits = response["ResponseParameters"].get("gatewayresponse.header.Retry-After")
+            assert waits == ("'120'" if retried else None)
+
+    def test_nothing_of_the_gateways_own_messages_reaches_a_device(self, sample):
+        assert "$context.error" not in json.dumps([r["ResponseTemplates"] for r in gateway_responses(sample).values()])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rate_limit": 0}, r"rate_limit: '0' was given; accepted: a whole number from 1 to 10000 requests a second"),
+        ({"rate_limit": True}, "rate_limit: 'True'"),
+        ({"burst_limit": 5001}, "burst_limit: '5001'"),
+        ({"stage_name": "v 1"}, "stage_name: 'v 1' was given; accepted: 1 to 128"),
+        ({"retry_after": Duration.hours(2)}, "retry_after: .*accepted: 1 second to 1 hour"),
+    ],
+)
+def test_api_options_that_cannot_work_are_refused(arguments, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        ApiOptions(**arguments)
+
+
+@pytest.mark.parametrize("name", ["https://example.com", "Example.com", "localhost", "a_b.example.com"])
+def test_a_domain_that_is_no_host_name_is_refused(stack, name):
+    certificate = acm.Certificate.from_certificate_arn(stack, "Certificate", CERTIFICATE)
+    with pytest.raises(InvalidArgumentError, match=r"name: .*a lower-case host name"):
+        ApiDomain(name=name, certificate=certificate)

@@ -1,0 +1,122 @@
+"""The sample stack: its context, its outputs, and the one snapshot of all of it."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from aws_cdk import App, RemovalPolicy
+from cdk_iot_secretfree import InvalidArgumentError, KeyAlgorithm, MatchPolicy, SampleOptions
+from cdk_iot_secretfree.bundling import BundleTarget
+
+ARN = "arn:aws:acm-pca:eu-west-1:111122223333:certificate-authority/11111111-2222-3333-4444-555555555555"
+SNAPSHOT = Path(__file__).with_name("snapshots") / "sample.template.json"
+OUTPUTS = {
+    "AuthorityArn",
+    "DevicePolicyName",
+    "DeviceProfile",
+    "IotEndpoint",
+    "LedgerTable",
+    "MatchPolicy",
+    "Product",
+    "ProvisioningUrl",
+    "RegistryTable",
+}
+
+
+def options_of(**context):
+    keys = {f"secretfree:{name.replace('_', '-')}": value for name, value in context.items()}
+    return SampleOptions.from_context(App(context=keys).node)
+
+
+def test_the_outputs_are_those_that_the_command_reads(sample):
+    assert {name for name in sample.json["Outputs"] if name != "ManifestBucket"} == OUTPUTS
+    assert not json.dumps(sample.json["Outputs"]["ProvisioningUrl"]).rstrip(']}"').endswith("/")
+
+
+def test_with_a_ca_of_its_own_account_none_is_made(sample_with):
+    made = sample_with(ca_arn=ARN, ca_key_algorithm="RSA_2048")
+    assert not made.of_type("AWS::ACMPCA::CertificateAuthority")
+    assert made.environment("issuer", "private-ca")["SECRETFREE_CA_ARN"] == ARN
+    assert made.environment("issuer", "private-ca")["SECRETFREE_CA_SIGNING_ALGORITHM"] == "SHA256WITHRSA"
+
+
+def test_without_the_private_ca_there_is_no_authority(sample_with):
+    made = sample_with(issuers="iot-core")
+    assert "AuthorityArn" not in made.json["Outputs"]
+    assert not made.of_type("Custom::IotCaRegistration")
+
+
+def test_for_a_throwaway_nothing_is_retained_but_the_accounts_logging_role(sample_with):
+    made = sample_with(removal="destroy", synthesizer="cli-credentials")
+    kept = {r["Type"] for r in made.resources.values() if r.get("DeletionPolicy") == "Retain"}
+    assert kept == {"AWS::ApiGateway::Account", "AWS::IAM::Role"}
+    assert made.stack.termination_protection is False
+    assert "BootstrapVersion" not in made.json.get("Parameters", {})
+
+
+def test_every_key_of_the_context_is_read():
+    options = options_of(
+        stack_name="Cc32xx",
+        product="sensor",
+        issuers="iot-core, private-ca",
+        ca_arn=ARN,
+        ca_key_algorithm="EC_secp384r1",
+        match_policy="PUBLIC_KEY",
+        device_profile="TI_CC32XX",
+        bundle="host",
+        removal="destroy",
+        synthesizer="cli-credentials",
+    )
+    assert (options.stack_name, options.product, options.ca_arn) == ("Cc32xx", "sensor", ARN)
+    assert options.issuers == ("iot-core", "private-ca")
+    assert options.ca_key_algorithm is KeyAlgorithm.EC_P384
+    assert options.match_policy is MatchPolicy.PUBLIC_KEY
+    assert options.device_profile.value == "TI_CC32XX"
+    assert options.bundle is BundleTarget.HOST
+    assert options.removal is RemovalPolicy.DESTROY
+    assert options.synthesizer == "cli-credentials"
+
+
+def test_without_context_the_defaults_hold():
+    assert options_of() == SampleOptions()
+    assert options_of(product="", removal="") == SampleOptions()
+
+
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        (
+            {"issuers": "private"},
+            "context secretfree:issuers: 'private' was given; accepted: one or more of private-ca",
+        ),
+        ({"issuers": "iot-core,iot-core"}, "context secretfree:issuers: "),
+        ({"match_policy": "KEY"}, "context secretfree:match-policy: 'KEY' was given; accepted: UDID_AND_PUBLIC_KEY"),
+        ({"bundle": "docker"}, "context secretfree:bundle: 'docker' was given; accepted: lambda, host"),
+        ({"removal": "keep"}, "context secretfree:removal: 'keep' was given; accepted: retain, destroy"),
+        ({"product": 7}, "context secretfree:product: '7' was given; accepted: text"),
+        ({"ca_key_algorithm": ["RSA_2048"]}, "context secretfree:ca-key-algorithm: "),
+    ],
+)
+def test_a_context_value_that_is_not_accepted_is_named(context, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        options_of(**context)
+
+
+def test_the_template_is_the_one_that_was_reviewed(sample):
+    """Renew with SNAPSHOT_UPDATE=1 and read the difference: it is what a deployment would change."""
+    scrubbed = scrub(sample.json)
+    if os.environ.get("SNAPSHOT_UPDATE"):
+        SNAPSHOT.parent.mkdir(exist_ok=True)
+        SNAPSHOT.write_text(scrubbed)
+    assert scrubbed == SNAPSHOT.read_text()
+
+
+def scrub(template):
+    """The template's text without what every change of the Lambdas' code, or of aws-cdk-lib, changes."""
+    text = json.dumps(template, indent=1, sort_keys=True)
+    text = re.sub(r"\b[0-9a-f]{64}\.zip\b", "ASSET.zip", text)
+    # API Gateway's deployment carries a hash of what it deploys, the functions' code included.
+    text = re.sub(r"(Deployment[0-9A-F]{8})[0-9a-f]{32}", r"\1HASH", text)
+    return text + "\n"
