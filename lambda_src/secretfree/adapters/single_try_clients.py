@@ -7,8 +7,9 @@ time), how much time is left, and how much the services are throttling. DynamoDB
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-import botocore.session
 from botocore.config import Config
+
+from secretfree.adapters import clients
 
 if TYPE_CHECKING:
     from mypy_boto3_acm_pca import ACMPCAClient
@@ -37,9 +38,5 @@ def _client(service: str) -> Any:
         retries={"mode": "standard", "total_max_attempts": 1},
         tcp_keepalive=True,
     )
-    return _session().create_client(service, config=settings)
-
-
-@cache
-def _session() -> botocore.session.Session:
-    return botocore.session.get_session()
+    # One session per process: loading a second one's data takes longer than making a client.
+    return clients._session().create_client(service, config=settings)  # noqa: SLF001 - the adapters' own
