@@ -133,6 +133,10 @@ def test_logs_show_each_server(cloud, run):
     assert "==> private-ca.log <==" in shown
 
 
+def test_logs_of_the_lambdas_are_read_from_the_running_cloud(cloud, run):
+    assert run("logs", "lambda").exit_code == 0
+
+
 def test_down_ends_every_process_and_up_finds_the_same_ca(cloud, folder, run):
     marker = client(cloud, "dynamodb")
     marker.create_table(

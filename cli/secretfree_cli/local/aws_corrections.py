@@ -14,6 +14,7 @@ from typing import Any
 
 _AUTHORIZER_VARIABLE = re.compile(r"\$context\.authorizer\.([A-Za-z0-9_]+)")
 _authorizer_context: ContextVar[Mapping[str, str]] = ContextVar("authorizer_context")
+_request_id: ContextVar[str] = ContextVar("request_id")
 
 
 def correct() -> None:
@@ -21,6 +22,7 @@ def correct() -> None:
     require_client_certificates()
     authorize_iot_calls_on_their_resources()
     render_authorizer_context_in_gateway_responses()
+    tell_authorizers_the_request_id()
 
 
 def require_client_certificates() -> None:
@@ -98,6 +100,29 @@ def render_authorizer_context_in_gateway_responses() -> None:
 
     apigateway_v1._invoke_authorizer_lambda = invoke_authorizer  # noqa: SLF001
     apigateway_v1._gateway_error_response = respond_with_context  # noqa: SLF001
+
+
+def tell_authorizers_the_request_id() -> None:
+    """Give a REQUEST authorizer's event the `requestContext.requestId` that the answer will carry, as API Gateway does.
+
+    ministack's has none, so that a refusal could not be found in the log by the id that the device was told.
+    """
+    from ministack.services import apigateway_v1
+
+    execute = apigateway_v1._execute_in_scope  # noqa: SLF001
+    invoke = apigateway_v1._invoke_authorizer_lambda  # noqa: SLF001
+
+    async def execute_in_scope(request: Any, *args: Any, **kwargs: Any) -> Any:
+        _request_id.set(request["request_id"])
+        return await execute(request, *args, **kwargs)
+
+    async def invoke_authorizer(authorizer: Any, event: Any, *args: Any, **kwargs: Any) -> Any:
+        if "requestContext" in event:
+            event["requestContext"].setdefault("requestId", _request_id.get(""))
+        return await invoke(authorizer, event, *args, **kwargs)
+
+    apigateway_v1._execute_in_scope = execute_in_scope  # noqa: SLF001
+    apigateway_v1._invoke_authorizer_lambda = invoke_authorizer  # noqa: SLF001
 
 
 def authorizer_context(answer: Any) -> dict[str, str]:

@@ -54,7 +54,7 @@ def deploy_into(
 ) -> CloudRecord:
     """Deploy an app into the running cloud; its stack becomes the one that commands mean, if there was none."""
     record = folder.require_up()
-    ensure_asset_bucket(_client(record, "s3"), account=record.account, region=record.region)
+    ensure_asset_bucket(local_client(record, "s3"), account=record.account, region=record.region)
     tell(f"deploying {deployment.app} with the CDK CLI")
     names = deploy(deployment, record, folder, verbose=verbose)
     tell(f"deployed {', '.join(names) or 'stacks without outputs'}")
@@ -73,6 +73,17 @@ def bring_down(folder: StateFolder, *, forget_data: bool = False) -> bool:
         shutil.rmtree(folder.data, ignore_errors=True)
         shutil.rmtree(folder.root / "cdk.out", ignore_errors=True)
     return stopped
+
+
+def local_client(record: CloudRecord, service: str) -> Any:
+    """Return a boto3 client of the local cloud with the operator's key."""
+    endpoint = record.private_ca_endpoint_url if service == "acm-pca" else record.endpoint_url
+    session = boto3.Session(
+        aws_access_key_id=record.access_key_id,
+        aws_secret_access_key=record.secret_access_key,
+        region_name=record.region,
+    )
+    return session.client(service, endpoint_url=endpoint, config=Config(connect_timeout=5, read_timeout=30))  # type: ignore[call-overload]
 
 
 def _start_servers(folder: StateFolder, ports: servers.Ports) -> CloudRecord:
@@ -99,7 +110,7 @@ def _start_servers(folder: StateFolder, ports: servers.Ports) -> CloudRecord:
 
 def _prepare(folder: StateFolder, ports: servers.Ports, record: CloudRecord) -> CloudRecord:
     """Make the root CA, keep the certificates that clients trust, and record that the cloud is up."""
-    arn, certificate = ensure_root_authority(_client(record, "acm-pca"))
+    arn, certificate = ensure_root_authority(local_client(record, "acm-pca"))
     write_private_file(Path(record.ca_certificate), certificate.strip() + "\n")
     write_private_file(Path(record.broker_ca), servers.fetch_broker_ca(ports))
     record = replace(record, authority_arn=arn, stack_name=_surviving_stack(folder, record))
@@ -110,18 +121,8 @@ def _prepare(folder: StateFolder, ports: servers.Ports, record: CloudRecord) -> 
 def _surviving_stack(folder: StateFolder, record: CloudRecord) -> str | None:
     """Return the default stack of before `down`, if the emulator's data still has it."""
     name = folder.recall().get("stackName")
-    stacks = _client(record, "cloudformation").list_stacks(StackStatusFilter=_COMPLETE)["StackSummaries"]
+    stacks = local_client(record, "cloudformation").list_stacks(StackStatusFilter=_COMPLETE)["StackSummaries"]
     return name if any(stack["StackName"] == name for stack in stacks) else None
-
-
-def _client(record: CloudRecord, service: str) -> Any:
-    endpoint = record.private_ca_endpoint_url if service == "acm-pca" else record.endpoint_url
-    session = boto3.Session(
-        aws_access_key_id=record.access_key_id,
-        aws_secret_access_key=record.secret_access_key,
-        region_name=record.region,
-    )
-    return session.client(service, endpoint_url=endpoint, config=Config(connect_timeout=5, read_timeout=30))  # type: ignore[call-overload]
 
 
 def _stop(processes: tuple[ServerProcess, ...]) -> bool:

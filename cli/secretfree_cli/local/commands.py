@@ -11,14 +11,16 @@ from typing import Any
 
 import click
 
-from secretfree_cli.local.cloud import bring_down, bring_up, deploy_into
+from secretfree_cli.local import lambda_logs
+from secretfree_cli.local.cloud import bring_down, bring_up, deploy_into, local_client
 from secretfree_cli.local.deployment import CDK_LOG, Deployment
 from secretfree_cli.local.servers import AWS_EMULATOR, PRIVATE_CA, log_end
 from secretfree_cli.local.state import CloudRecord, StateFolder, find_project
 from secretfree_cli.output import CliError, ExitCode, emit, emit_fields, emit_json, json_option, note
 from secretfree_cli.target import Target, local_target
 
-LOGS = (AWS_EMULATOR, PRIVATE_CA, CDK_LOG)
+LOG_FILES = (AWS_EMULATOR, PRIVATE_CA, CDK_LOG)
+LAMBDA = "lambda"
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -133,13 +135,18 @@ def env() -> None:
 @local.command()
 @click.option("--follow", "-f", is_flag=True, help="Keep showing what is added, until Ctrl-C.")
 @click.option("--lines", "-n", type=click.IntRange(min=1), default=50, show_default=True, help="How many from the end.")
-@click.argument("service", type=click.Choice(LOGS), required=False)
+@click.argument("service", type=click.Choice([*LOG_FILES, LAMBDA]), required=False)
 def logs(*, follow: bool, lines: int, service: str | None) -> None:
-    """Show the servers' logs: aws (with the Lambdas' output), private-ca, cdk; all of them by default."""
+    """Show a log: of the AWS emulator, the Private CA emulator or the CDK CLI; all three by default.
+
+    `lambda` is what the functions wrote, and where the true reason of a refusal is told.
+    """
     folder = StateFolder(find_project())
-    paths = [
-        path for path in (folder.logs / f"{name}.log" for name in ([service] if service else LOGS)) if path.is_file()
-    ]
+    if service == LAMBDA:
+        _show_lambda_logs(folder.require_up(), lines=lines, follow=follow)
+        return
+    wanted = [folder.logs / f"{name}.log" for name in ([service] if service else LOG_FILES)]
+    paths = [path for path in wanted if path.is_file()]
     if not paths:
         raise CliError(f"there are no logs in {folder.logs}", exit_code=ExitCode.NOT_FOUND)
     if follow:
@@ -148,6 +155,16 @@ def logs(*, follow: bool, lines: int, service: str | None) -> None:
         if len(paths) > 1:
             emit(f"==> {path.name} <==")
         emit(log_end(path, lines))
+
+
+def _show_lambda_logs(record: CloudRecord, *, lines: int, follow: bool) -> None:
+    client = local_client(record, "logs")
+    shown = lambda_logs.read(client)
+    for line in shown[-lines:]:
+        emit(str(line))
+    if follow:
+        for line in lambda_logs.follow(client, seen=shown):
+            emit(str(line))
 
 
 def _show(record: CloudRecord, stack: str | None) -> None:

@@ -34,7 +34,7 @@ class ServerProcess:
         """Whether this very process, not a later one of the same pid, is alive."""
         return start_moment(self.pid) == self.started
 
-    def stop(self, *, grace_seconds: float = 10.0) -> bool:
+    def stop(self, *, grace_seconds: float = 30.0) -> bool:
         """End the process and the group it leads, politely first; return whether there was anything to end.
 
         The group holds its children (Lambda workers). A process whose pid was reused is left alone.
