@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import socket
 import ssl
+import urllib.error
+import urllib.request
+import zipfile
 from pathlib import Path
 
 import boto3
@@ -135,6 +139,92 @@ def test_logs_show_each_server(cloud, run):
 
 def test_logs_of_the_lambdas_are_read_from_the_running_cloud(cloud, run):
     assert run("logs", "lambda").exit_code == 0
+
+
+def test_an_authorizers_refusal_reaches_the_caller_with_its_word_and_the_id_it_was_given(cloud):
+    url = make_denying_api(cloud)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=60)  # noqa: S310 -- http to loopback
+    assert refused.value.code == 403
+    answer = json.loads(refused.value.read())
+    assert answer["code"] == f"seen-{answer['requestId']}"
+
+
+def make_denying_api(cloud: CloudRecord) -> str:
+    """A REST API whose authorizer denies, with a context that repeats the request id it was given."""
+    source = """
+def handler(event, context):
+    statement = {"Effect": "Deny", "Action": "execute-api:Invoke", "Resource": event["methodArn"]}
+    return {
+        "principalId": "x",
+        "policyDocument": {"Version": "2012-10-17", "Statement": [statement]},
+        "context": {"code": "seen-" + event["requestContext"]["requestId"]},
+    }
+"""
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("denier.py", source)
+    trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}
+    role = client(cloud, "iam").create_role(
+        RoleName="denier", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    )
+    functions = client(cloud, "lambda")
+    function = functions.create_function(
+        FunctionName="denier",
+        Runtime="python3.13",
+        Role=role["Role"]["Arn"],
+        Handler="denier.handler",
+        Code={"ZipFile": code.getvalue()},
+    )["FunctionArn"]
+    functions.add_permission(
+        FunctionName="denier", StatementId="api", Action="lambda:InvokeFunction", Principal="apigateway.amazonaws.com"
+    )
+    gateway = client(cloud, "apigateway")
+    api = gateway.create_rest_api(name="denier")
+    authorizer = gateway.create_authorizer(
+        restApiId=api["id"],
+        name="denier",
+        type="REQUEST",
+        authorizerUri=f"arn:aws:apigateway:{cloud.region}:lambda:path/2015-03-31/functions/{function}/invocations",
+        authorizerResultTtlInSeconds=0,
+    )
+    method = {"restApiId": api["id"], "resourceId": api["rootResourceId"], "httpMethod": "POST"}
+    gateway.put_method(**method, authorizationType="CUSTOM", authorizerId=authorizer["id"])
+    gateway.put_integration(**method, type="MOCK")
+    gateway.put_gateway_response(
+        restApiId=api["id"],
+        responseType="ACCESS_DENIED",
+        statusCode="403",
+        responseTemplates={
+            "application/json": '{"code":"$context.authorizer.code","requestId":"$context.requestId"}',
+        },
+    )
+    gateway.create_deployment(restApiId=api["id"], stageName="v1")
+    return f"{cloud.endpoint_url}/_aws/execute-api/{api['id']}/v1/"
+
+
+def test_a_role_may_be_held_to_one_ca_certificate(cloud):
+    iam = client(cloud, "iam")
+    iam.create_user(UserName="registrar")
+    one = f"arn:aws:iot:{cloud.region}:{cloud.account}:cacert/{'a' * 64}"
+    statement = {"Effect": "Allow", "Action": "iot:DescribeCACertificate", "Resource": one}
+    iam.put_user_policy(
+        UserName="registrar",
+        PolicyName="one",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+    )
+    key = iam.create_access_key(UserName="registrar")["AccessKey"]
+    iot = boto3.client(
+        "iot",
+        endpoint_url=cloud.endpoint_url,
+        region_name=cloud.region,
+        aws_access_key_id=key["AccessKeyId"],
+        aws_secret_access_key=key["SecretAccessKey"],
+    )
+    with pytest.raises(iot.exceptions.ResourceNotFoundException):
+        iot.describe_ca_certificate(certificateId="a" * 64)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        iot.describe_ca_certificate(certificateId="b" * 64)
 
 
 def test_down_ends_every_process_and_up_finds_the_same_ca(cloud, folder, run):
