@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -13,8 +13,6 @@ from typing import Any, Final, Self
 from secretfree.enrollment.decision import Outcome, Verdict
 from secretfree.enrollment.items import Item
 from secretfree.enrollment.record import Refusal
-
-from secretfree_cli.formats.manifest import Entry
 
 _CACHE_KIB: Final = 32 * 1024
 """SQLite's page cache: what bounds the memory of an import, whatever the number of rows."""
@@ -40,13 +38,14 @@ _FIND_DUPLICATES: Final = """
 CREATE INDEX IF NOT EXISTS row_by_device ON row (device_id, fingerprint) WHERE item IS NOT NULL;
 CREATE INDEX IF NOT EXISTS row_by_key ON row (fingerprint, device_id) WHERE item IS NOT NULL;
 """
-_LINE: Final = "line"
+_LINE: Final = "'line ' || line"
 _FILE_AND_LINE: Final = "'line ' || line || ' of file ' || (file + 1)"
 _CONTRADICTING_KEYS: Final = """
 UPDATE row SET outcome = 'refused', reason = :reason,
-    detail = 'rows ' || (
+    detail = (
         SELECT group_concat(place, ', ') FROM (
-            SELECT {place} AS place FROM row AS other WHERE other.device_id = row.device_id AND other.item IS NOT NULL
+            SELECT {place} AS place FROM row AS other
+            WHERE other.device_id = row.device_id AND other.item IS NOT NULL
             ORDER BY ordinal LIMIT 5)) || ' give this device different keys'
 WHERE outcome IS NULL AND device_id IN (
     SELECT device_id FROM row WHERE item IS NOT NULL GROUP BY device_id
@@ -54,9 +53,10 @@ WHERE outcome IS NULL AND device_id IN (
 """
 _SHARED_KEYS: Final = """
 UPDATE row SET outcome = 'refused', reason = :reason,
-    detail = 'rows ' || (
+    detail = (
         SELECT group_concat(place, ', ') FROM (
-            SELECT {place} AS place FROM row AS other WHERE other.fingerprint = row.fingerprint AND other.item IS NOT NULL
+            SELECT {place} AS place FROM row AS other
+            WHERE other.fingerprint = row.fingerprint AND other.item IS NOT NULL
             ORDER BY ordinal LIMIT 5)) || ' give this key to different devices'
 WHERE outcome IS NULL AND fingerprint IN (
     SELECT fingerprint FROM row WHERE item IS NOT NULL AND fingerprint IS NOT NULL GROUP BY fingerprint
@@ -64,7 +64,7 @@ WHERE outcome IS NULL AND fingerprint IN (
 """
 _REPETITIONS: Final = """
 UPDATE row SET outcome = 'refused', reason = :reason,
-    detail = 'the same as row ' || (
+    detail = 'the same as ' || (
         SELECT {place} FROM row AS first WHERE first.device_id = row.device_id AND first.item IS NOT NULL
         ORDER BY ordinal LIMIT 1)
 WHERE outcome IS NULL AND EXISTS (
@@ -80,19 +80,15 @@ class StagedRow:
     `file` is the position of its manifest among those given; for `line` and `member` see `formats.manifest.Entry`.
     """
 
+    ordinal: int
+    file: int
+    line: int
+    member: str | None
     device_id: str | None
     fingerprint: str | None = None
     item: Item | None = None
     reason: str | None = None
     detail: str | None = None
-    ordinal: int = 0
-    file: int = 0
-    line: int = 0
-    member: str | None = None
-
-    def at(self, ordinal: int, file: int, entry: Entry) -> Self:
-        """Return the row with its place."""
-        return replace(self, ordinal=ordinal, file=file, line=entry.line, member=entry.member)
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,14 +127,14 @@ def _rows(
         for entry in manifest.entries():
             ordinal += 1
             if ordinal > skip:
-                yield _admitted(manifest, entry, gate, origin).at(ordinal, position, entry)
+                yield _staged((ordinal, position), manifest, entry, gate, origin)
             if ordinal % _STAGED_AT_ONCE == 0:
                 progress.reached(before + manifest.consumed)
         before += manifest.size
         progress.reached(before)
 
 
-def _admitted(manifest: Manifest, entry: Entry, gate: Gate, origin: Provenance) -> StagedRow:
+def _staged(place: tuple[int, int], manifest: Manifest, entry: Entry, gate: Gate, origin: Provenance) -> StagedRow:
     device_id = None
     try:
         if entry.broken is not None:
@@ -144,9 +144,9 @@ def _admitted(manifest: Manifest, entry: Entry, gate: Gate, origin: Provenance) 
         record = gate.admit(row)
     except RowRefused as refused:
         shown = None if device_id is None else device_id[:_SHOWN_ID]
-        return StagedRow(device_id=shown, reason=refused.reason, detail=refused.detail)
+        return StagedRow(*place, entry.line, entry.member, shown, reason=refused.reason, detail=refused.detail)
     fingerprint = None if record.public_key is None else record.public_key.fingerprint
-    return StagedRow(device_id=record.device_id, fingerprint=fingerprint, item=to_item(record, origin))
+    return StagedRow(*place, entry.line, entry.member, record.device_id, fingerprint, to_item(record, origin))
 
 
 def _holders(checkpoint: Checkpoint, table: RegistryTable, *, expected: int) -> Callable[[Sequence[Item]], KeyHolders]:

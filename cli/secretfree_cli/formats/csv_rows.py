@@ -90,8 +90,8 @@ def csv_records(stream: BinaryIO) -> Iterator[Entry]:
     delimiter = max(_DELIMITERS, key=header.count)
     csv.field_size_limit(_MAX_FIELD)
     width: int | None = None
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         lines.begin()
         try:
             fields = next(reader)
@@ -100,6 +100,7 @@ def csv_records(stream: BinaryIO) -> Iterator[Entry]:
         except csv.Error as error:
             yield Entry.unreadable(lines.began, f"not CSV: {error}")
             lines.back_to_second()
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)  # the other is still inside its quote
             continue
         if not fields:
             continue

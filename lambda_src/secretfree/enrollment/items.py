@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from secretfree.enrollment.record import EnrollmentRecord
@@ -72,6 +73,7 @@ def key_of(device_id: str) -> dict[str, AttributeValue]:
     return {"device-id": {"S": device_id}}
 
 
+@lru_cache(maxsize=8)  # a batch's rows all carry the same
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC, whole seconds: `2026-01-31T09:30:00Z`."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

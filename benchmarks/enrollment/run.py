@@ -1,0 +1,209 @@
+"""Measures `secretfree enroll` against a bare loop of BatchWriteItem with the same parallelism, side by side.
+
+python benchmarks/enrollment/run.py [--devices 100000] [--format csv] [--parallelism 8] [--rounds 1] [--json]
+
+A local cloud of its own is brought up for it and stopped afterwards. Each run writes the same devices into a new table
+with the registry's indexes, in a process of its own, whose peak memory is the operating system's figure. The bare loop
+has its items ready in memory and does nothing but put them; the command reads the file, checks every key, looks for
+conflicts, writes, and accounts for each row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from secretfree.enrollment.items import Provenance, to_item
+from secretfree.enrollment.record import admit
+from secretfree_cli.enroll.prepare import import_table_request
+from secretfree_cli.formats.generate import SAMPLES, SampleAuthority, SampleDevice, sample_devices
+from secretfree_cli.local.cloud import bring_down, bring_up
+from secretfree_cli.local.state import CloudRecord, StateFolder
+
+BATCH = 25
+
+
+@dataclass(frozen=True)
+class Run:
+    """One measured process. `peak_mb` is its resident memory at its highest, in 10**6 bytes."""
+
+    what: str
+    devices: int
+    seconds: float
+    peak_mb: float
+
+    @property
+    def rate(self) -> float:
+        """Devices a second."""
+        return self.devices / self.seconds
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; returns 1 if the command was slower than `--least` allows, or took more than 200 MB."""
+    options = parse(arguments)
+    if options.bare is not None:
+        print(bare_loop(options.bare, options.table, options.parallelism))
+        return 0
+    with tempfile.TemporaryDirectory(prefix="secretfree-benchmark-") as folder, local_cloud(Path(folder)) as record:
+        manifest, items, extra = prepare(Path(folder), options)
+        runs: list[Run] = []
+        for number in range(options.rounds):
+            bare = measure_bare(record, items, f"bare-{number}", options)
+            enroll = measure_enroll(record, manifest, extra, f"enroll-{number}", options)
+            runs += [bare, enroll]
+            if not options.json:
+                ratio = enroll.rate / bare.rate
+                print(f"bare loop {bare.rate:8,.0f}/s   enroll {enroll.rate:8,.0f}/s   ratio {ratio:.2f}", flush=True)
+        return report(runs, options)
+
+
+def report(runs: Sequence[Run], options: argparse.Namespace) -> int:
+    """Print the figures; the ratio is the median of the rounds'."""
+    bare = [run for run in runs if run.what == "bare"]
+    enroll = [run for run in runs if run.what == "enroll"]
+    ratio = median(one.rate / other.rate for one, other in zip(enroll, bare, strict=True))
+    peak = max(run.peak_mb for run in enroll)
+    if options.json:
+        print(json.dumps({"runs": [{**asdict(run), "rate": run.rate} for run in runs], "ratio": ratio, "peakMb": peak}))
+    else:
+        print(f"{options.devices:,} devices as {options.format}, parallelism {options.parallelism}")
+        print(f"  bare BatchWriteItem loop  {median(run.rate for run in bare):8,.0f} devices/s")
+        print(f"  secretfree enroll         {median(run.rate for run in enroll):8,.0f} devices/s, peak {peak:.0f} MB")
+        print(f"  ratio                     {ratio:8.2f}")
+    return int(ratio < options.least or peak > 200)
+
+
+def prepare(folder: Path, options: argparse.Namespace) -> tuple[Path, Path, Sequence[str]]:
+    """Make the manifest, the same devices' items for the bare loop, and the options that the format needs."""
+    sample, authority = SAMPLES[options.format], SampleAuthority.create()
+    manifest, items = folder / f"manifest.{options.format}", folder / "items.jsonl"
+    provenance = Provenance("benchmark", datetime.now(UTC), options.format)
+    with items.open("w") as file:
+
+        def recorded(devices: Iterator[SampleDevice]) -> Iterator[SampleDevice]:
+            for device in devices:
+                file.write(json.dumps(to_item(admit(device.device_id, device.public_key), provenance)) + "\n")
+                yield device
+
+        sample.write(manifest, recorded(sample_devices(options.devices, sample.device_id)), authority)
+    if sample.needs is None:
+        return manifest, items, ()
+    certificate = folder / "authority.pem"
+    certificate.write_bytes(authority.pem())
+    return manifest, items, (sample.needs, str(certificate))
+
+
+def measure_bare(record: CloudRecord, items: Path, table: str, options: argparse.Namespace) -> Run:
+    """Run the bare loop in a process of its own."""
+    make_table(record, table)
+    command = [sys.executable, __file__, "--bare", str(items), "--table", table]
+    output, peak = run(record, [*command, "--parallelism", str(options.parallelism)])
+    return Run("bare", options.devices, float(output), peak)
+
+
+def measure_enroll(
+    record: CloudRecord, manifest: Path, extra: Sequence[str], table: str, options: argparse.Namespace
+) -> Run:
+    """Run the command as an operator would, the table being named; seconds are those of the whole process."""
+    make_table(record, table)
+    command = [sys.executable, "-m", "secretfree_cli.main", "enroll", str(manifest), *extra, "--json"]
+    where = ["--table", table, "--endpoint-url", record.endpoint_url, "--parallelism", str(options.parallelism)]
+    began = time.perf_counter()
+    output, peak = run(record, [*command, *where])
+    seconds = time.perf_counter() - began
+    summary = json.loads(output)
+    if summary["enrolled"] != options.devices:
+        raise SystemExit(f"enrolled {summary['enrolled']} of {options.devices}: {summary['refusals']}")
+    return Run("enroll", options.devices, seconds, peak)
+
+
+def bare_loop(path: Path, table: str, parallelism: int) -> float:
+    """Put the items, 25 at a time, and return how many seconds that took."""
+    with path.open() as file:
+        items = [json.loads(line) for line in file]
+    client = boto3.client("dynamodb", config=Config(max_pool_connections=parallelism))
+
+    def put(start: int) -> None:
+        left: Any = {table: [{"PutRequest": {"Item": item}} for item in items[start : start + BATCH]]}
+        while left:
+            left = client.batch_write_item(RequestItems=left)["UnprocessedItems"]
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(parallelism) as pool:
+        for _ in pool.map(put, range(0, len(items), BATCH)):
+            pass
+    return time.perf_counter() - began
+
+
+def run(record: CloudRecord, command: Sequence[str]) -> tuple[str, float]:
+    """Run a command against the local cloud; return what it printed and its peak resident memory in MB."""
+    environment = {**os.environ, **record.environment()}
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.PIPE, cwd=folder, env=environment, text=True
+        )
+        errors = process.stderr.read() if process.stderr else ""
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit(f"{command[2]} ended with {process.returncode}:\n{errors}")
+        output.seek(0)
+        return output.read(), usage.ru_maxrss * 1024 / 1e6
+
+
+def make_table(record: CloudRecord, name: str) -> None:
+    """Make an empty table with the registry's key and indexes."""
+    client = boto3.client(
+        "dynamodb",
+        endpoint_url=record.endpoint_url,
+        region_name=record.region,
+        aws_access_key_id=record.access_key_id,
+        aws_secret_access_key=record.secret_access_key,
+    )
+    parameters: Mapping[str, Any] = import_table_request(name, "", "")["TableCreationParameters"]
+    client.create_table(**parameters)
+    client.get_waiter("table_exists").wait(TableName=name)
+
+
+@contextmanager
+def local_cloud(project: Path) -> Iterator[CloudRecord]:
+    """Bring up a local cloud of the benchmark's own, and stop it."""
+    folder = StateFolder(project)
+    record, _ = bring_up(folder, tell=lambda message: print(message, file=sys.stderr))
+    try:
+        yield record
+    finally:
+        bring_down(folder, forget_data=True)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--devices", type=int, default=100_000)
+    parser.add_argument("--format", choices=list(SAMPLES), default="csv")
+    parser.add_argument("--parallelism", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--least", type=float, default=0.8, help="ratio below which the exit code is 1")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--table", help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
