@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from secretfree_cli.local.state import CloudRecord, StateFolder
 from secretfree_cli.output import CliError, ExitCode
 
 CDK_LOG = "cdk"
+_GRACE_SECONDS = 5.0
 _QUALIFIER = "hnb659fds"  # aws-cdk-lib, DefaultStackSynthesizer.DEFAULT_QUALIFIER
 _CDK_ENVIRONMENT = {
     "CDK_DISABLE_VERSION_CHECK": "1",
@@ -147,7 +150,7 @@ def _environment(record: CloudRecord) -> dict[str, str]:
 
 
 def _run(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], log: Path, verbose: bool) -> None:
-    """Run the CDK CLI into its log; to stderr as well when verbose. Ends with the caller's Ctrl-C, as its child."""
+    """Run the CDK CLI into its log; to stderr as well when verbose. It ends with the caller, whatever ends that."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         process = subprocess.Popen(  # noqa: S603 -- the command is built by this package
@@ -159,16 +162,33 @@ def _run(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], l
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            start_new_session=True,
         )
         assert process.stdout is not None  # noqa: S101 -- it is piped
-        for line in process.stdout:
-            file.write(line)
-            file.flush()
-            if verbose:
-                sys.stderr.write(line)
-        code = process.wait()
+        try:
+            for line in process.stdout:
+                file.write(line)
+                file.flush()
+                if verbose:
+                    sys.stderr.write(line)
+            code = process.wait()
+        except BaseException:
+            _end_group(process)
+            raise
     if code != 0:
         raise CliError(
             f"`cdk deploy` failed with exit code {code}. The end of {log}:\n\n{log_end(log)}\n",
             hint="the emulator's side: `secretfree local logs aws`; to start afresh: `secretfree local down --forget`",
         )
+
+
+def _end_group(process: subprocess.Popen[str]) -> None:
+    """End the CDK CLI and the app that it runs: they lead a process group of their own."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(timeout=_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
