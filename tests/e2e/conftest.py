@@ -1,4 +1,4 @@
-"""One local cloud for the whole run, the sample deployed into it by the real CDK CLI; curl and openssl are the device."""
+"""One local cloud for the whole run, with the sample deployed by the real CDK CLI; curl and openssl are the device."""
 
 from __future__ import annotations
 
