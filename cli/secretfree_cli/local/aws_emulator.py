@@ -6,9 +6,11 @@ Run as `python -m secretfree_cli.local.aws_emulator`; ministack reads its settin
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 from secretfree_cli.local.aws_corrections import correct
+from secretfree_cli.local.aws_limits import Limits, impose
 
 LOOPBACK = "127.0.0.1"
 _EVERY_INTERFACE = frozenset({None, "", "0.0.0.0", "::"})  # noqa: S104 -- named here to be refused
@@ -34,8 +36,10 @@ def confine_to_loopback() -> None:
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
+    limits = Limits.from_environment(os.environ)  # a setting that does not parse ends the server here, with its name
     confine_to_loopback()
     correct()
+    impose(limits)
     from ministack.app import main as serve
 
     serve()

@@ -28,7 +28,14 @@ SECRET_ACCESS_KEY = "test"  # noqa: S105 -- opens nothing but the emulator on lo
 AWS_EMULATOR = "aws"
 PRIVATE_CA = "private-ca"
 # All that the servers see of the operator's environment.
-_PASSED_ON = ("SECRETFREE_PRIVATE_CA_", "LOG_LEVEL", "LANG", "LC_")
+_PASSED_ON = (
+    "SECRETFREE_PRIVATE_CA_",
+    "SECRETFREE_IOT_RATES",
+    "SECRETFREE_LAMBDA_CONCURRENCY",
+    "LOG_LEVEL",
+    "LANG",
+    "LC_",
+)
 _PASSED_ON_EXACTLY = frozenset({"PATH", "PYTHONPATH", "HOME", "TZ"})
 _READY_SECONDS = 60.0
 _POLL_SECONDS = 0.05
