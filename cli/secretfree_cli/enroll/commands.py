@@ -20,18 +20,20 @@ from secretfree_cli.formats.detect import open_manifest
 from secretfree_cli.formats.generate import SAMPLES, SampleAuthority, sample_devices, write_keys
 from secretfree_cli.formats.manifest import Gate, Manifest
 from secretfree_cli.formats.single import SingleDevice
+from secretfree_cli.line.options import LineOptions, line_options, run_line_session
 from secretfree_cli.output import CliError, ExitCode, emit_fields, emit_json, json_option, note
 from secretfree_cli.target import Target, target_options
 
 
 @click.command("enroll")
-@click.argument("what", nargs=-1, required=True, metavar="FILE... | DEVICE_ID")
+@click.argument("what", nargs=-1, metavar="FILE... | DEVICE_ID")
 @click.option(
     "--public-key",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
     help="Enrol the one device DEVICE_ID with the key in this file: PEM or DER of a public key, a certificate request "
     "(its signature must verify) or a certificate. '-' reads stdin.",
 )
+@line_options
 @format_options
 @click.option("--dry-run", is_flag=True, help="Check and compare everything, write nothing.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="JSON Lines of every refused row.")
@@ -47,6 +49,7 @@ def enroll(
     *,
     target: Target,
     what: tuple[str, ...],
+    line: LineOptions,
     public_key: Path | None,
     forced: str | None,
     device_profile: str | None,
@@ -61,13 +64,15 @@ def enroll(
     as_json: bool,
     **reading: Any,
 ) -> None:
-    """Allow devices to provision: one by its public key, or those of suppliers' manifests.
+    """Allow devices to provision: one by its public key, those of suppliers' manifests, or those on the bench.
 
     FILE is a manifest (CSV, JSON Lines, PEM bundle or folder, DynamoDB items, Microchip, Infineon, Espressif). Each row
     is checked as the runtime would check the device, then against the registry; a refused row stops no other.
 
     Exit code: 0 all rows taken, 3 some refused, 5 all refused. The batch that an import makes can be undone with
     `secretfree batch revert`.
+
+    With --serial, --scan or --image devices are enrolled as they are read, each answered with OK or FAIL.
     """
     if replace and not (reason or "").strip():
         raise click.UsageError("--replace needs --reason: it is kept with the batch and the device")
@@ -75,7 +80,15 @@ def enroll(
         raise click.UsageError(f"--batch {batch_id!a}; accepted: {BATCH_ID_FORM}")
     if resume and restart:
         raise click.UsageError("--resume and --restart contradict each other")
+    line.require_alone(**{"--dry-run": dry_run, "--report": report, "--replace": replace, "--resume": resume})
+    line.require_alone(**{"--restart": restart, "--public-key": public_key, "FILE": what})
     gate = gate_of(target, device_profile)
+    if line.chosen:
+        reading_options = format_options_of(gate.profile, **reading)
+        keys = [open_manifest(path, reading_options, forced=forced) for path in line.keys]
+        sys.exit(run_line_session(target, line, gate, batch_id=batch_id, keys=keys, as_json=as_json))
+    if not what:
+        raise click.UsageError("give manifests, a DEVICE_ID with --public-key, or one of --serial, --scan, --image")
     manifests = _manifests(what, public_key, gate, forced, reading)
     request = ImportRequest(
         manifests=manifests,

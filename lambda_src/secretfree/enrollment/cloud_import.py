@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from secretfree.enrollment.columns import read_columns
 from secretfree.enrollment.decision import Outcome, Verdict, decide
+from secretfree.enrollment.enroll import KeyHolders
 from secretfree.enrollment.items import Item, Provenance, to_item
 from secretfree.enrollment.record import EnrollmentRecord, Refusal, RowRefused, admit
 from secretfree.enrollment.table import ChangedMeanwhile, RegistryTable
@@ -104,7 +105,7 @@ def import_rows(
     refused += contradicting
     provenance = Provenance(batch, now, source)
     items = {number: to_item(record, provenance) for number, record in unambiguous}
-    verdicts = dict(zip(items, _enroll(list(items.values()), table), strict=True))
+    verdicts = dict(zip(items, enroll_beside_others(list(items.values()), table, holders=table), strict=True))
     counts: Counter[str] = Counter()
     for number, verdict in verdicts.items():
         if verdict.outcome is Outcome.REFUSED:
@@ -113,6 +114,24 @@ def import_rows(
         else:
             counts[verdict.outcome.value] += 1
     return RowsImported(counts, sorted(refused, key=lambda row: row.number))
+
+
+def enroll_beside_others(items: Sequence[Item], table: RegistryTable, *, holders: KeyHolders) -> Sequence[Verdict]:
+    """Enrol `items` (no id or key twice) while others may enrol too, and return a verdict for each, in their order.
+
+    An item is put only where none is, at one write a device, where `enroll.enroll_items` puts 25 in one call and leaves
+    a window between its reading and its writing. No enrolled key is replaced.
+
+    Raises: botocore's ClientError and TableBusy; repeat the call then.
+    """
+    verdicts = _decide(items, table, holders)
+    carried_out = list(_parallel(lambda verdict: _carry_out(verdict, table, holders), verdicts))
+    lost = [position for position, verdict in enumerate(carried_out) if verdict is None]
+    if lost:  # another call was faster: what it wrote decides, and a second loss is beyond two honest imports
+        again = _decide([items[position] for position in lost], table, holders)
+        for position, verdict in zip(lost, again, strict=True):
+            carried_out[position] = _carry_out(verdict, table, holders) or _changed_again(verdict)
+    return [verdict for verdict in carried_out if verdict is not None]
 
 
 def _admit(rows: Sequence[ImportRow], gate: CloudGate) -> tuple[list[tuple[int, EnrollmentRecord]], list[RefusedRow]]:
@@ -153,30 +172,20 @@ def _without_contradictions(
     return kept, refused
 
 
-def _enroll(items: Sequence[Item], table: RegistryTable) -> Sequence[Verdict]:
-    verdicts = _decide(items, table)
-    with ThreadPoolExecutor(PARALLEL_CALLS) as pool:
-        carried_out = list(pool.map(lambda verdict: _carry_out(verdict, table), verdicts))
-    lost = [position for position, verdict in enumerate(carried_out) if verdict is None]
-    if lost:  # another call was faster: what it wrote decides, and a second loss is beyond two honest imports
-        again = _decide([items[position] for position in lost], table)
-        for position, verdict in zip(lost, again, strict=True):
-            carried_out[position] = _carry_out(verdict, table) or _changed_again(verdict)
-    return [verdict for verdict in carried_out if verdict is not None]
-
-
-def _decide(items: Sequence[Item], table: RegistryTable) -> Sequence[Verdict]:
+def _decide(items: Sequence[Item], table: RegistryTable, holders: KeyHolders) -> Sequence[Verdict]:
     enrolled = table.read([item["device-id"]["S"] for item in items])
-    holders = _parallel(lambda item: _holders(item, table), items)
-    return [decide(item, enrolled.get(item["device-id"]["S"]), held) for item, held in zip(items, holders, strict=True)]
+    held = _parallel(lambda item: _holders(item, holders), items)
+    return [
+        decide(item, enrolled.get(item["device-id"]["S"]), others) for item, others in zip(items, held, strict=True)
+    ]
 
 
-def _carry_out(verdict: Verdict, table: RegistryTable) -> Verdict | None:
+def _carry_out(verdict: Verdict, table: RegistryTable, holders: KeyHolders) -> Verdict | None:
     """Write what the verdict says; None if the item is no longer what was decided upon."""
     try:
         if verdict.outcome is Outcome.ENROLLED and not verdict.already_written:
             table.put_new(verdict.item)
-            return _unless_key_was_taken(verdict, table)
+            return _unless_key_was_taken(verdict, table, holders)
         if verdict.outcome is Outcome.INDEXED and verdict.previous is not None:
             table.update(verdict.previous.item, {"key-fingerprint": verdict.item["key-fingerprint"]})
     except ChangedMeanwhile:
@@ -184,13 +193,13 @@ def _carry_out(verdict: Verdict, table: RegistryTable) -> Verdict | None:
     return verdict
 
 
-def _unless_key_was_taken(verdict: Verdict, table: RegistryTable) -> Verdict:
+def _unless_key_was_taken(verdict: Verdict, table: RegistryTable, holders: KeyHolders) -> Verdict:
     """Take the item back if another device came with the same key at the same moment; that one does likewise.
 
     The index is eventually consistent, so this narrows the window to its lag, usually well below a second. It does not
     close it: the runtime refuses a key that leads to two devices where it looks up by key.
     """
-    others = sorted(_holders(verdict.item, table) - {verdict.item["device-id"]["S"]})
+    others = sorted(_holders(verdict.item, holders) - {verdict.item["device-id"]["S"]})
     if not others:
         return verdict
     table.delete_exactly(verdict.item)
@@ -199,11 +208,11 @@ def _unless_key_was_taken(verdict: Verdict, table: RegistryTable) -> Verdict:
     )
 
 
-def _holders(item: Item, table: RegistryTable) -> set[str]:
+def _holders(item: Item, holders: KeyHolders) -> set[str]:
     if "key-fingerprint" not in item:
         return set()
     fingerprint = item["key-fingerprint"]["S"]
-    return set(table.holders_of([fingerprint]).get(fingerprint, ()))
+    return set(holders.holders_of([fingerprint]).get(fingerprint, ()))
 
 
 def _changed_again(verdict: Verdict) -> Verdict:
