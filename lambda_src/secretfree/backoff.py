@@ -75,35 +75,48 @@ class RetryAfterPolicy:
 class Congestion:
     """How much of the recent calls were throttled: 0 for none, 1 for all; forgets over `memory` seconds.
 
-    One per process. Safe to use from several threads.
+    Kept apart by kind of call, since each has a quota of its own: the ones that are never throttled say nothing about
+    the one that is. One per process; safe to use from several threads.
     """
 
     def __init__(self, *, memory: float = 30.0) -> None:
         self._memory = memory
         self._lock = Lock()
-        self._calls = 0.0
-        self._throttled = 0.0
-        self._at = 0.0
+        self._tallies: dict[str, _Tally] = {}
 
-    def observe(self, *, throttled: bool, now: float) -> None:
-        """Take one call's outcome into account; `now` in seconds of a monotonic clock."""
+    def observe(self, *, throttled: bool, now: float, call: str = "") -> None:
+        """Take the outcome of one call of the kind `call` into account; `now` in seconds of a monotonic clock."""
         with self._lock:
-            self._fade(now)
-            self._calls += 1.0
-            self._throttled += 1.0 if throttled else 0.0
+            self._tallies.setdefault(call, _Tally(at=now)).add(throttled=throttled, now=now, memory=self._memory)
 
-    def pressure(self, now: float) -> float:
-        """Share of throttled calls, from 0 to 1."""
+    def pressure(self, now: float, *, call: str | None = None) -> float:
+        """Share of throttled calls of the kind `call`, or of the kind throttled most; from 0 to 1."""
         with self._lock:
-            self._fade(now)
-            # One more good call is assumed, so that a single throttle in a quiet hour is not taken for a storm.
-            return self._throttled / (self._calls + 1.0)
+            tallies = self._tallies.values() if call is None else filter(None, [self._tallies.get(call)])
+            return max((tally.pressure(now, memory=self._memory) for tally in tallies), default=0.0)
 
-    def _fade(self, now: float) -> None:
-        kept = exp(-max(0.0, now - self._at) / self._memory)
-        self._calls *= kept
-        self._throttled *= kept
-        self._at = max(self._at, now)
+
+@dataclass
+class _Tally:
+    """Calls of one kind, the older counting the less."""
+
+    at: float
+    calls: float = 0.0
+    throttled: float = 0.0
+
+    def add(self, *, throttled: bool, now: float, memory: float) -> None:
+        kept = self._kept(now, memory)
+        self.calls = self.calls * kept + 1.0
+        self.throttled = self.throttled * kept + (1.0 if throttled else 0.0)
+        self.at = max(self.at, now)
+
+    def pressure(self, now: float, *, memory: float) -> float:
+        kept = self._kept(now, memory)
+        # One more good call is assumed, so that a single throttle in a quiet hour is not taken for a storm.
+        return self.throttled * kept / (self.calls * kept + 1.0)
+
+    def _kept(self, now: float, memory: float) -> float:
+        return exp(-max(0.0, now - self.at) / memory)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -139,6 +139,11 @@ def require_same_request(authorized: AuthorizedDevice, csr: VerifiedCsr) -> None
         )
 
 
+def clear_at(record: Issuance, now: datetime) -> datetime:
+    """When the certificates that `record` supersedes are due to go, if it becomes active at `now`."""
+    return now if record.replaces_key else now + RENEWAL_GRACE
+
+
 @dataclass
 class _Lease:
     """The record as last stored by this worker, which holds its lease.
@@ -240,7 +245,7 @@ class _Worker:
 
     def _refuse_to_renew_revoked(self, seen: Issuance) -> None:
         """A certificate that someone took out of use is not replaced for the asking."""
-        registered = self._persist(lambda: self._ports.things.describe(seen.certificate_id or ""))
+        registered = self._persist("describe", lambda: self._ports.things.describe(seen.certificate_id or ""))
         if registered is not None and registered.status is not CertificateStatus.ACTIVE:
             with suppress(StaleLedgerError):
                 self._write(seen.revoked(self._clock.now()), certificate=CertificateRecordState.REVOKED)
@@ -278,7 +283,7 @@ class _Worker:
             self._give_up(lease)
             return self._not_ready(lease.record, out_of_time.reason)
         except RequestFailedError:
-            self._close(lease.record.abandoned())
+            self._close(lease.record.abandoned(self._clock.now()))
             return self._not_ready(lease.record, Reason.UPSTREAM_REFUSED)
         except CertificateRevokedError:
             self._close(lease.record.revoked(self._clock.now()), certificate=CertificateRecordState.REVOKED)
@@ -291,27 +296,35 @@ class _Worker:
         if lease.record.state is IssuanceState.REQUESTING:
             answer = self._request(lease)
         else:
-            self._persist(self._ensure_thing)
+            self._ensure_thing(lease)
             answer = _recorded_answer(lease.record)
         certificate = self._collect(lease, answer) if isinstance(answer, str) else answer
         certificate_arn = self._install(lease, certificate)
-        attachments = self._ports.things.attachments(self._device, certificate_arn)
-        _results(self._side_by_side(*(partial(self._persist, attachment) for attachment in attachments)))
-        self._persist(lambda: self._ports.issuer.activate(certificate.certificate_id))
+        lease.record = lease.record.registered(certificate_arn)
+        self._attach(lease.record)
+        self._persist("activate", lambda: self._ports.issuer.activate(certificate.certificate_id))
         self._ports.executor.submit(self._confirm, lease.record)
         return _answer(lease.record, reused=False)
 
-    def _ensure_thing(self) -> None:
-        self._ports.things.ensure_thing(self._device)
+    def _ensure_thing(self, lease: _Lease) -> None:
+        if not lease.record.thing_ensured:
+            self._persist("thing", lambda: self._ports.things.ensure_thing(self._device))
+            lease.record = lease.record.with_thing()
+
+    def _attach(self, record: Issuance) -> None:
+        attachments = self._ports.things.attachments(self._device, record.certificate_arn or "")
+        calls = [partial(self._persist, f"attachment {number}", call) for number, call in enumerate(attachments)]
+        _results(self._side_by_side(*calls))
 
     def _request(self, lease: _Lease) -> str | DeviceCertificate:
         """Have a certificate asked for, and the thing made beside it: the reference, or the certificate itself."""
         if lease.unaccounted and not self._ports.issuer.repeatable_for:
             recovered = self._recover(lease)
             if recovered is not None:
-                self._persist(self._ensure_thing)
+                self._ensure_thing(lease)
                 return recovered
-        requested, thing = self._side_by_side(lambda: self._order(lease), lambda: self._persist(self._ensure_thing))
+        # The thing comes last: what is known of it goes into the lease's record in this thread.
+        requested, thing = self._side_by_side(lambda: self._order(lease), lambda: self._ensure_thing(lease))
         answer: str | DeviceCertificate = requested.result()
         if thing.exception() is not None:  # what was asked for is not forgotten over it
             self._store(lease, _with_answer(lease.record, answer))
@@ -322,7 +335,7 @@ class _Worker:
         issuer = self._ports.issuer
         order = CertificateOrder(device_id=self._device, csr_der=self._csr.der, token=lease.record.token)
         try:
-            return self._persist(lambda: issuer.request(order), repeatable=bool(issuer.repeatable_for))
+            return self._persist("request", lambda: issuer.request(order), repeatable=bool(issuer.repeatable_for))
         except (ThrottledError, SecretFreeError):  # refused, so without effect
             raise
         except BaseException:
@@ -335,7 +348,8 @@ class _Worker:
         since = record.requested_at or record.begun_at
         find = self._ports.issuer.find_unrecorded
         known = record.known_certificates
-        found = self._persist(lambda: find(record.fingerprint, since=since, until=since + LEASE, known=known))
+        until = since + LEASE
+        found = self._persist("find", lambda: find(record.fingerprint, since=since, until=until, known=known))
         if found:
             self._store(lease, _with_answer(record, found[0]))
             return found[0]
@@ -345,7 +359,7 @@ class _Worker:
 
     def _collect(self, lease: _Lease, reference: str) -> DeviceCertificate:
         """The certificate behind `reference`, which is recorded while the first look is taken."""
-        look = partial(self._persist, lambda: self._ports.issuer.collect(reference))
+        look = partial(self._persist, "collect", lambda: self._ports.issuer.collect(reference))
         if lease.record.reference == reference:
             certificate = look()
         else:
@@ -366,8 +380,9 @@ class _Worker:
 
         Recording it beside is safe: the reference is stored, and leads to this same certificate.
         """
-        install = partial(self._persist, lambda: self._ports.issuer.install(certificate))
-        if lease.record.state is IssuanceState.ISSUED:
+        resumed = lease.record.state is IssuanceState.ISSUED
+        install = partial(self._persist, "install", lambda: self._ports.issuer.install(certificate, resumed=resumed))
+        if resumed:
             return install()
         issued = _with_answer(lease.record, certificate)
         stored, installed = self._side_by_side(lambda: self._store(lease, issued), install)
@@ -385,12 +400,11 @@ class _Worker:
             return
         if current is None or certificate.certificate_id not in current.known_certificates:
             with suppress(ThrottledError, UnreachableError, SecretFreeError):
-                self._persist(lambda: self._ports.things.retire(self._device, certificate.certificate_id))
+                self._persist("retire", lambda: self._ports.things.retire(self._device, certificate.certificate_id))
 
     def _confirm(self, record: Issuance) -> None:
         """Record that all is in place. Not awaited: see the module's text."""
-        now = self._clock.now()
-        active = record.active(clear_at=now if record.replaces_key else now + RENEWAL_GRACE)
+        active = record.active(clear_at=clear_at(record, self._clock.now()))
         with suppress(ThrottledError, UnreachableError, StaleLedgerError, SecretFreeError):
             self._ports.ledger.write(active, certificate=CertificateRecordState.ACTIVE)
 
@@ -434,8 +448,10 @@ class _Worker:
 
     # How calls are made.
 
-    def _persist(self, call: Callable[[], T], *, repeatable: bool = True, even_late: bool = False) -> T:
+    def _persist(self, name: str, call: Callable[[], T], *, repeatable: bool = True, even_late: bool = False) -> T:
         """`call`, tried again while throttled or unanswered (if `repeatable`), within the deadline.
+
+        `name`: what it counts as where throttling is observed, each with a quota of its own.
 
         Ends in ThrottledError only if no try can have had an effect. `even_late`: one try is made in any case.
         """
@@ -447,18 +463,18 @@ class _Worker:
             try:
                 result = call()
             except ThrottledError as throttled:
-                self._observe(throttled=True)
+                self._observe(name, throttled=True)
                 failure: Exception = unanswered or throttled
             except UnreachableError as error:
                 if not repeatable:
                     raise
                 failure = unanswered = error
             else:
-                self._observe(throttled=False)
+                self._observe(name, throttled=False)
                 return result
             delay = self._policy.retry.delay(tries, self._ports.chance)
             tries += 1
-            pressure = self._ports.congestion.pressure(self._clock.monotonic())
+            pressure = self._ports.congestion.pressure(self._clock.monotonic(), call=name)
             if tries >= self._policy.retry.limit(pressure) or self._clock.monotonic() + delay >= self._deadline:
                 raise failure
             self._clock.sleep(delay)
@@ -466,7 +482,7 @@ class _Worker:
     def _through_ledger(self, call: Callable[[], T], *, even_late: bool = False) -> T:
         """`call`, or SecretFreeError (`unavailable`) when the ledger does not answer: nothing is done unrecorded."""
         try:
-            return self._persist(call, even_late=even_late)
+            return self._persist("ledger", call, even_late=even_late)
         except (ThrottledError, UnreachableError, _OutOfTimeError) as error:
             raise SecretFreeError(
                 ErrorCode.UNAVAILABLE,
@@ -499,8 +515,8 @@ class _Worker:
         wait(futures)
         return [*futures, own]
 
-    def _observe(self, *, throttled: bool) -> None:
-        self._ports.congestion.observe(throttled=throttled, now=self._clock.monotonic())
+    def _observe(self, name: str, *, throttled: bool) -> None:
+        self._ports.congestion.observe(throttled=throttled, now=self._clock.monotonic(), call=name)
 
 
 def _results(ended: list[Future[Any]]) -> list[Any]:
@@ -530,6 +546,7 @@ def _recorded_answer(record: Issuance) -> str | DeviceCertificate:
         certificate_pem=record.certificate_pem,
         chain_pem=record.chain_pem,
         not_after=record.not_after,
+        certificate_arn=record.certificate_arn,
     )
 
 

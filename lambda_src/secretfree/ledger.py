@@ -62,8 +62,9 @@ class Issuance:
 
     `version` is the fencing token: a write names the version it saw, so that a worker presumed dead cannot write
     after another has taken over. `lease_owner` is None when nobody works on it. `due` is when a held lease expires,
-    or when the sweeper should look; None when nothing is left to do. `replaces_key`: the superseded certificates
-    are of another key.
+    or when the sweeper should look; None when nothing is left to do. `certificate_arn` is known once
+    IoT Core has the certificate. `superseded` certificates go once this generation's is active, `obsolete`
+    ones at any time. `replaces_key`: the superseded certificates are of another key.
     """
 
     device_id: DeviceId
@@ -80,11 +81,14 @@ class Issuance:
     requested_at: datetime | None = None
     reference: str | None = None
     certificate_id: str | None = None
+    certificate_arn: str | None = None
     certificate_pem: str | None = None
     chain_pem: str | None = None
     not_after: datetime | None = None
+    thing_ensured: bool = False
     replaces_key: bool = False
     superseded: tuple[str, ...] = ()
+    obsolete: tuple[str, ...] = ()
     suspects: tuple[Suspect, ...] = ()
 
     @classmethod
@@ -117,7 +121,7 @@ class Issuance:
     @property
     def known_certificates(self) -> frozenset[str]:
         """Every certificate that this record accounts for."""
-        return frozenset(self.superseded) | ({self.certificate_id} if self.certificate_id else set())
+        return frozenset(self.superseded + self.obsolete) | ({self.certificate_id} if self.certificate_id else set())
 
     def standing(self, fingerprint: str, *, now: datetime, renewal_window: timedelta) -> Standing:
         """What a request of the device with the key `fingerprint` may do at `now`."""
@@ -161,9 +165,8 @@ class Issuance:
 
     def next_generation(self, fingerprint: str, owner: str, now: datetime) -> Self:
         """A new certificate begins; what the old generation left is remembered until it is cleared away."""
-        superseded = self.superseded
-        if self.certificate_id is not None and self.state is not IssuanceState.ABANDONED:
-            superseded = (*superseded, self.certificate_id)
+        certificate = () if self.certificate_id is None else (self.certificate_id,)
+        settled = self.state is IssuanceState.ACTIVE
         same_key = fingerprint == self.fingerprint
         starts_over = same_key and self.state in {IssuanceState.REQUESTING, IssuanceState.REQUESTED}
         return replace(
@@ -178,13 +181,23 @@ class Issuance:
             requested_at=now,
             reference=None,
             certificate_id=None,
+            certificate_arn=None,
             certificate_pem=None,
             chain_pem=None,
             not_after=None,
             replaces_key=not same_key or (self.replaces_key and not self.is_settled),
-            superseded=superseded,
+            superseded=certificate if settled else self.superseded + certificate,
+            obsolete=self.obsolete + self.superseded if settled else self.obsolete,
             suspects=(*self.suspects, *self._suspect()),
         )
+
+    def with_thing(self) -> Self:
+        """The thing exists and is ours: known from here on, so that coming back does not cost its quota."""
+        return replace(self, thing_ensured=True)
+
+    def registered(self, certificate_arn: str) -> Self:
+        """IoT Core has the certificate."""
+        return replace(self, certificate_arn=certificate_arn)
 
     def requested(self, reference: str) -> Self:
         """The authority answered with the certificate's reference."""
@@ -202,22 +215,23 @@ class Issuance:
 
     def active(self, *, clear_at: datetime | None) -> Self:
         """All is in place. `clear_at`: when what earlier generations left is due to be cleared away."""
-        due = clear_at if self.superseded or self.suspects else None
+        due = clear_at if self.superseded or self.has_leftovers else None
         return replace(self._to(IssuanceState.ACTIVE), lease_owner=None, due=due)
 
     def revoked(self, now: datetime) -> Self:
         """The certificate was taken out of use by someone else: so are the ones it was to replace."""
-        due = now if self.superseded or self.suspects else None
+        due = now if self.superseded or self.has_leftovers else None
         return replace(self._to(IssuanceState.REVOKED), lease_owner=None, due=due)
 
-    def abandoned(self) -> Self:
-        """Rolled back: nothing of this generation is left."""
+    def abandoned(self, now: datetime) -> Self:
+        """Rolled back: nothing of this generation is left; what it was to replace stays good."""
         return replace(
             self._to(IssuanceState.ABANDONED),
             lease_owner=None,
-            due=None,
+            due=now if self.has_leftovers else None,
             reference=None,
             certificate_id=None,
+            certificate_arn=None,
             certificate_pem=None,
             chain_pem=None,
             not_after=None,
@@ -231,13 +245,18 @@ class Issuance:
         """Nothing exists that would have to be cleared away: the next request takes it up, whenever that is."""
         return replace(self, lease_owner=None, due=None)
 
+    def without_leftovers(self) -> Self:
+        """What may go at any time is gone: obsolete certificates, and whatever an unrecorded request made."""
+        return replace(self, obsolete=(), suspects=(), requested_at=None)
+
     def cleared(self) -> Self:
         """Nothing is left of earlier generations."""
-        return replace(self, superseded=(), suspects=(), lease_owner=None, due=None)
+        return replace(self.without_leftovers(), superseded=(), lease_owner=None, due=None)
 
-    def without_suspects(self) -> Self:
-        """Whatever an unrecorded request made is cleared away."""
-        return replace(self, suspects=(), requested_at=None)
+    @property
+    def has_leftovers(self) -> bool:
+        """Whether something may have to go, whatever becomes of this generation."""
+        return bool(self.obsolete or self.suspects)
 
     @property
     def all_suspects(self) -> tuple[Suspect, ...]:

@@ -100,9 +100,11 @@ class CertificateIssuer(Protocol):
         """Unused certificates for this key that a `request` in that time made and nobody recorded, but for `known`."""
         ...
 
-    def install(self, certificate: DeviceCertificate) -> str:
-        """Make IoT Core know the certificate and return its ARN; safe to repeat. CertificateRevokedError if it is
-        known and out of use."""
+    def install(self, certificate: DeviceCertificate, *, resumed: bool) -> str:
+        """Make IoT Core know the certificate and return its ARN; safe to repeat.
+
+        `resumed`: an earlier invocation may have done it. Raises CertificateRevokedError if it is out of use.
+        """
         ...
 
     def activate(self, certificate_id: str) -> None:

@@ -5,6 +5,7 @@ request passes the authorizer again. A device that was blocked in between so get
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -12,7 +13,8 @@ from typing import Final
 
 from secretfree.clock import Clock
 from secretfree.errors import SecretFreeError
-from secretfree.issuance import RENEWAL_GRACE, IssuancePolicy, Ports
+from secretfree.identity import DeviceId
+from secretfree.issuance import IssuancePolicy, Ports, clear_at
 from secretfree.ledger import LEASE, Issuance, IssuanceState
 from secretfree.ports import (
     CertificateRecordState,
@@ -136,61 +138,70 @@ class _Sweep:
 
     def _roll_back_request(self, held: Issuance) -> Outcome:
         """No certificate is known. One may exist that nobody knows: it goes, and the next request begins anew."""
-        self._remove_orphans(held)
-        self._ports.ledger.write(held.without_suspects().abandoned())
-        return Outcome.ROLLED_BACK
+        return self._write(self._without_leftovers(held).abandoned(self._clock.now()), Outcome.ROLLED_BACK)
 
     def _park(self, held: Issuance) -> Outcome:
         """IoT Core knows nothing of it: the device's next request goes on from here, whenever that is."""
-        self._remove_orphans(held)
-        self._ports.ledger.write(held.without_suspects().parked())
-        return Outcome.PARKED
+        return self._write(self._without_leftovers(held).parked(), Outcome.PARKED)
 
     def _settle_issued(self, held: Issuance) -> Outcome:
-        certificate_id = held.certificate_id or ""
-        registered = self._ports.things.describe(certificate_id)
+        registered = self._ports.things.describe(held.certificate_id or "")
         if registered is None:
             return self._park(held)
         if registered.status is CertificateStatus.ACTIVE:
-            self._ports.things.ensure_thing(held.device_id)
-            for attachment in self._ports.things.attachments(held.device_id, registered.certificate_arn):
-                attachment()
-            clear_at = self._clock.now() + (timedelta() if held.replaces_key else RENEWAL_GRACE)
-            self._ports.ledger.write(held.active(clear_at=clear_at), certificate=CertificateRecordState.ACTIVE)
-            return Outcome.FINISHED
+            return self._finish(held, registered.certificate_arn)
         if registered.status is CertificateStatus.REVOKED or self._ports.issuer.installs_active:
             revoked = held.revoked(self._clock.now())
-            self._ports.ledger.write(revoked, certificate=CertificateRecordState.REVOKED)
-            return Outcome.REVOKED
-        self._ports.things.retire(held.device_id, certificate_id)
-        self._ports.ledger.write(held.abandoned())
-        return Outcome.ROLLED_BACK
+            return self._write(revoked, Outcome.REVOKED, certificate=CertificateRecordState.REVOKED)
+        self._ports.things.retire(held.device_id, held.certificate_id or "")
+        return self._roll_back_request(held)
+
+    def _finish(self, held: Issuance, certificate_arn: str) -> Outcome:
+        """The certificate is active: the device may have it, and be connected with it."""
+        self._ports.things.ensure_thing(held.device_id)
+        for attachment in self._ports.things.attachments(held.device_id, certificate_arn):
+            attachment()
+        active = held.with_thing().active(clear_at=clear_at(held, self._clock.now()))
+        return self._write(active, Outcome.FINISHED, certificate=CertificateRecordState.ACTIVE)
 
     def _clear(self, record: Issuance) -> Outcome:
-        """Retire what earlier generations left."""
+        """Retire what earlier generations left; what a rolled-back one was to replace stays good."""
         try:
-            for certificate_id in record.superseded:
-                self._ports.things.retire(record.device_id, certificate_id)
-                self._ports.ledger.close_certificate(
-                    record.device_id, certificate_id, forget_after=self._clock.now() + _HISTORY_KEPT_FOR
-                )
-                self._retired += 1
-            self._remove_orphans(record)
+            left = self._without_leftovers(record)
+            if record.state is IssuanceState.ABANDONED:
+                return self._write(left.parked(), Outcome.CLEARED)
+            self._retire(record.device_id, record.superseded)
+            return self._write(left.cleared(), Outcome.CLEARED)
         except SecretFreeError as error:
             return self._stuck(record, error)
-        self._ports.ledger.write(record.cleared())
-        return Outcome.CLEARED
 
-    def _remove_orphans(self, record: Issuance) -> None:
-        known = record.known_certificates
+    def _without_leftovers(self, record: Issuance) -> Issuance:
+        """`record`, what may go at any time being gone."""
+        self._retire(record.device_id, record.obsolete)
         for suspect in record.all_suspects:
-            since = suspect.requested_at
             orphans = self._ports.issuer.find_unrecorded(
-                suspect.fingerprint, since=since, until=since + LEASE, known=known
+                suspect.fingerprint,
+                since=suspect.requested_at,
+                until=suspect.requested_at + LEASE,
+                known=record.known_certificates,
             )
             for orphan in orphans:
                 self._ports.things.retire(record.device_id, orphan.certificate_id)
                 self._orphans += 1
+        return record.without_leftovers()
+
+    def _retire(self, device_id: DeviceId, certificates: Iterable[str]) -> None:
+        forget_after = self._clock.now() + _HISTORY_KEPT_FOR
+        for certificate_id in certificates:
+            self._ports.things.retire(device_id, certificate_id)
+            self._ports.ledger.close_certificate(device_id, certificate_id, forget_after=forget_after)
+            self._retired += 1
+
+    def _write(
+        self, record: Issuance, outcome: Outcome, *, certificate: CertificateRecordState | None = None
+    ) -> Outcome:
+        self._ports.ledger.write(record, certificate=certificate)
+        return outcome
 
     def _stuck(self, record: Issuance, error: SecretFreeError) -> Outcome:
         self._failures.append(error.detail)

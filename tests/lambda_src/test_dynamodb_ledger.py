@@ -67,7 +67,10 @@ def test_a_record_comes_back_as_it_was_written(ledger: DynamoDbLedger) -> None:
         issued(first()),
         admission=NOW,
         replaces_key=True,
+        thing_ensured=True,
+        certificate_arn="arn:cert",
         superseded=("d" * 64, "e" * 64),
+        obsolete=("b" * 64,),
         suspects=(Suspect(fingerprint="f" * 64, requested_at=NOW),),
     )
     stored = ledger.write(record)
@@ -153,8 +156,8 @@ class _Lagging:
         return getattr(self._client, name)
 
     def query(self, **_: Any) -> Any:
-        gone = {"device-id": {"S": "gone"}, "record": {"S": "issuance#private-ca"}}
-        return {"Items": [gone, {"device-id": {"S": DEVICE}, "record": {"S": "issuance#private-ca"}}]}
+        key = {"record": {"S": "issuance#private-ca"}, "lease-expires": {"N": "1"}}
+        return {"Items": [{"device-id": {"S": "gone"}, **key}, {"device-id": {"S": DEVICE}, **key}]}
 
 
 def test_the_first_key_is_bound_for_good(ledger: DynamoDbLedger, client: Any) -> None:
@@ -167,8 +170,8 @@ def test_the_first_key_is_bound_for_good(ledger: DynamoDbLedger, client: Any) ->
 
 def test_only_what_may_vanish_has_a_time_to_live(ledger: DynamoDbLedger, client: Any) -> None:
     ledger.write(issued(first("kept")).active(clear_at=None))
-    ledger.write(first("given-up").abandoned())
-    ledger.write(replace(first("owes"), superseded=("d" * 64,)).abandoned())
+    ledger.write(first("given-up").abandoned(NOW))
+    ledger.write(replace(first("owes"), superseded=("d" * 64,)).abandoned(NOW))
     ledger.close_certificate(DEVICE, "d" * 64, forget_after=NOW)
     ttl = {
         item["device-id"]["S"]: item["expires-at"]["N"]

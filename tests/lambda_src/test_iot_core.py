@@ -187,7 +187,7 @@ def test_amazon_s_ca_gets_the_verified_csr_and_makes_an_inactive_certificate(stu
     )
     made = stubbed.issuer.request(CertificateOrder(device_id=DEVICE, csr_der=der, token="0" * 36))
     assert (made.certificate_id, made.certificate_arn, made.certificate_pem) == (ID, ARN, PEM)
-    assert stubbed.issuer.install(made) == ARN
+    assert stubbed.issuer.install(made, resumed=False) == ARN
 
 
 def test_a_csr_that_iot_core_does_not_take_is_a_bad_request(stubbed: Stubbed, csr_der: Any) -> None:
@@ -203,13 +203,13 @@ def recorded() -> DeviceCertificate:
 
 def test_a_certificate_taken_up_again_is_looked_at_first(stubbed: Stubbed) -> None:
     stubbed.describes("INACTIVE")
-    assert stubbed.issuer.install(recorded()) == ARN
+    assert stubbed.issuer.install(recorded(), resumed=True) == ARN
     stubbed.describes("REVOKED")
     with pytest.raises(CertificateRevokedError):
-        stubbed.issuer.install(recorded())
+        stubbed.issuer.install(recorded(), resumed=True)
     stubbed.fails("describe_certificate", "ResourceNotFoundException", 404)
     with pytest.raises(RequestFailedError):
-        stubbed.issuer.install(recorded())
+        stubbed.issuer.install(recorded(), resumed=True)
 
 
 def test_activation_is_one_call(stubbed: Stubbed) -> None:

@@ -49,9 +49,9 @@ def test_the_token_is_the_generation_s_own_and_fits_private_ca() -> None:
         lambda: active().requested("arn"),
         lambda: first().active(clear_at=None),
         lambda: first().revoked(NOW),
-        lambda: active().abandoned(),
+        lambda: active().abandoned(NOW),
         lambda: active().revoked(NOW).active(clear_at=None),
-        lambda: first().abandoned().requested("arn"),
+        lambda: first().abandoned(NOW).requested("arn"),
     ],
 )
 def test_a_step_that_is_not_next_is_refused(transition: object) -> None:
@@ -74,7 +74,7 @@ def test_a_lease_holds_until_it_expires() -> None:
         (active(), "b", timedelta(), Standing.NEXT_GENERATION),
         (active().revoked(NOW), "a", timedelta(), Standing.REFUSE),
         (active().revoked(NOW), "b", timedelta(), Standing.NEXT_GENERATION),
-        (first().abandoned(), "a", timedelta(), Standing.NEXT_GENERATION),
+        (first().abandoned(NOW), "a", timedelta(), Standing.NEXT_GENERATION),
     ],
 )
 def test_standing_follows_from_state_key_and_time(
@@ -92,8 +92,16 @@ def test_a_new_generation_accounts_for_the_old_certificate_and_for_an_unanswered
     assert rekeyed.next_generation("b" * 64, "w", NOW).replaces_key
 
 
+def test_what_an_active_certificate_had_superseded_is_obsolete_when_it_is_itself_renewed() -> None:
+    second = active().next_generation("a" * 64, "w", NOW).requested("arn")
+    done = second.issued(certificate_id="c2", certificate_pem="pem", chain_pem=None, not_after=NOW)
+    third = done.active(clear_at=NOW).next_generation("a" * 64, "w", NOW)
+    assert (third.superseded, third.obsolete) == (("c2",), ("c1",))
+    assert third.abandoned(NOW).due == NOW
+
+
 def test_an_abandoned_generation_leaves_no_certificate_to_supersede() -> None:
-    record = issued().abandoned().next_generation("a" * 64, "w", NOW)
+    record = issued().abandoned(NOW).next_generation("a" * 64, "w", NOW)
     assert record.superseded == ()
     assert record.certificate_id is None
 
@@ -115,5 +123,5 @@ def test_dates_survive_the_ledger_s_form() -> None:
 
 def test_every_state_is_reachable() -> None:
     reached = {first().state, first().requested("r").state, issued().state, active().state}
-    reached |= {active().revoked(NOW).state, first().abandoned().state}
+    reached |= {active().revoked(NOW).state, first().abandoned(NOW).state}
     assert reached == set(IssuanceState)

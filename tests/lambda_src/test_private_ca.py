@@ -194,7 +194,7 @@ def test_a_certificate_is_registered_active_naming_the_ca_that_signed_it(stubbed
         {"certificateArn": "arn:cert", "certificateId": collected.certificate_id},
         {"certificatePem": LEAF, "caCertificatePem": ISSUING, "status": "ACTIVE"},
     )
-    assert stubbed.issuer().install(collected) == "arn:cert"
+    assert stubbed.issuer().install(collected, resumed=False) == "arn:cert"
 
 
 def test_without_a_registered_ca_the_certificate_is_registered_alone(stubbed: Stubbed) -> None:
@@ -202,7 +202,7 @@ def test_without_a_registered_ca_the_certificate_is_registered_alone(stubbed: St
     stubbed.iot_stub.add_response(
         "register_certificate_without_ca", {"certificateArn": "arn:cert"}, {"certificatePem": LEAF, "status": "ACTIVE"}
     )
-    assert stubbed.issuer(replace(CONFIG, registered=False)).install(collected) == "arn:cert"
+    assert stubbed.issuer(replace(CONFIG, registered=False)).install(collected, resumed=False) == "arn:cert"
 
 
 def described(status: str, certificate_id: str) -> dict[str, Any]:
@@ -226,10 +226,10 @@ def test_already_registered_is_success_if_active_and_never_reactivated(stubbed: 
         {"certificateId": collected.certificate_id},
     )
     if status == "ACTIVE":
-        assert stubbed.issuer().install(collected) == "arn:cert"
+        assert stubbed.issuer().install(collected, resumed=False) == "arn:cert"
     else:
         with pytest.raises(CertificateRevokedError):
-            stubbed.issuer().install(collected)
+            stubbed.issuer().install(collected, resumed=False)
 
 
 def test_already_registered_under_another_id_is_a_conflict(stubbed: Stubbed) -> None:
@@ -237,7 +237,7 @@ def test_already_registered_under_another_id_is_a_conflict(stubbed: Stubbed) -> 
     stubbed.iot_stub.add_client_error("register_certificate", "ResourceAlreadyExistsException", http_status_code=409)
     stubbed.iot_stub.add_client_error("describe_certificate", "ResourceNotFoundException", http_status_code=404)
     with pytest.raises(SecretFreeError) as raised:
-        stubbed.issuer().install(collected)
+        stubbed.issuer().install(collected, resumed=False)
     assert raised.value.code is ErrorCode.CONFLICT
 
 
@@ -245,7 +245,7 @@ def test_another_refusal_to_register_is_ours_to_mend(stubbed: Stubbed) -> None:
     collected = certificate(stubbed)
     stubbed.iot_stub.add_client_error("register_certificate", "CertificateValidationException")
     with pytest.raises(SecretFreeError) as raised:
-        stubbed.issuer().install(collected)
+        stubbed.issuer().install(collected, resumed=False)
     assert raised.value.code is ErrorCode.INTERNAL
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 from botocore.exceptions import ClientError
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 PENDING_INDEX: Final = "pending-index"
 # A record of a rolled-back issuance says nothing that is needed; it vanishes when nobody has come back for so long.
 ABANDONED_KEPT_FOR: Final = timedelta(days=90)
+
+# One value of an index's partition key takes 1,000 writes a second, and taking or giving back a lease costs two or
+# four of them: a fleet that is told to come back again and again would throttle the table through its index.
+_SHARDS: Final = 16
 
 _ISSUANCE: Final = "issuance#"
 _CERTIFICATE: Final = "certificate#"
@@ -92,18 +97,22 @@ class DynamoDbLedger:
         return True
 
     def unfinished(self, issuer: str, *, due: datetime, limit: int) -> Sequence[Issuance]:
-        """Query of the sparse index, which holds keys alone, then each record itself, read consistently."""
+        """Queries of the sparse index, which holds keys alone, then each record itself, read consistently."""
+        keys = [key for shard in range(_SHARDS) for key in self._due(_pending(issuer, shard), due, limit)]
+        keys.sort(key=lambda key: int(key["lease-expires"]["N"]))
+        records = (self._read(key["device-id"], key["record"]) for key in keys[:limit])
+        return [record for record in records if record is not None and record.due is not None and record.due <= due]
+
+    def _due(self, pending: str, due: datetime, limit: int) -> Sequence[Mapping[str, Any]]:
         with aws_call():
-            found = self._client.query(
+            return self._client.query(
                 TableName=self._table,
                 IndexName=PENDING_INDEX,
-                KeyConditionExpression="#pending = :issuer AND #due <= :due",
+                KeyConditionExpression="#pending = :pending AND #due <= :due",
                 ExpressionAttributeNames={"#pending": "pending", "#due": "lease-expires"},
-                ExpressionAttributeValues={":issuer": {"S": issuer}, ":due": {"N": str(epoch_milliseconds(due))}},
+                ExpressionAttributeValues={":pending": {"S": pending}, ":due": {"N": str(epoch_milliseconds(due))}},
                 Limit=limit,
-            )
-        records = (self._read(key["device-id"], key["record"]) for key in found["Items"])
-        return [record for record in records if record is not None and record.due is not None and record.due <= due]
+            )["Items"]
 
     def close_certificate(self, device_id: DeviceId, certificate_id: str, *, forget_after: datetime) -> None:
         """UpdateItem of the certificate's record; its time to live is `expires-at`, in epoch seconds."""
@@ -126,6 +135,10 @@ class DynamoDbLedger:
             )
         item = answer.get("Item")
         return _issuance(item) if item else None
+
+
+def _pending(issuer: str, shard: int) -> str:
+    return f"{issuer}#{shard}"
 
 
 def _condition(issuance: Issuance) -> dict[str, Any]:
@@ -168,9 +181,10 @@ def _item(issuance: Issuance) -> dict[str, Any]:
         "begun-at": _date(issuance.begun_at),
         "attempts": {"N": str(issuance.attempts)},
         "replaces-key": {"BOOL": issuance.replaces_key},
+        "thing-ensured": {"BOOL": issuance.thing_ensured},
     }
     if issuance.due is not None:
-        item["pending"] = {"S": issuance.issuer}
+        item["pending"] = {"S": _pending(issuance.issuer, crc32(issuance.device_id.encode()) % _SHARDS)}
         item["lease-expires"] = _date(issuance.due)
     for name, moment in (
         ("admission", issuance.admission),
@@ -183,16 +197,18 @@ def _item(issuance: Issuance) -> dict[str, Any]:
         ("lease-owner", issuance.lease_owner),
         ("reference", issuance.reference),
         ("certificate-id", issuance.certificate_id),
+        ("certificate-arn", issuance.certificate_arn),
         ("certificate", issuance.certificate_pem),
         ("certificate-chain", issuance.chain_pem),
     ):
         if text is not None:
             item[name] = {"S": text}
-    if issuance.superseded:
-        item["superseded"] = {"L": [{"S": certificate_id} for certificate_id in issuance.superseded]}
+    for name, certificates in (("superseded", issuance.superseded), ("obsolete", issuance.obsolete)):
+        if certificates:
+            item[name] = {"L": [{"S": certificate_id} for certificate_id in certificates]}
     if issuance.suspects:
         item["suspects"] = {"L": [_suspect_item(suspect) for suspect in issuance.suspects]}
-    if issuance.state is IssuanceState.ABANDONED and not issuance.superseded and not issuance.suspects:
+    if issuance.state is IssuanceState.ABANDONED and not issuance.superseded and not issuance.has_leftovers:
         item["expires-at"] = {"N": str(int((issuance.begun_at + ABANDONED_KEPT_FOR).timestamp()))}
     return item
 
@@ -213,11 +229,14 @@ def _issuance(item: Mapping[str, Any]) -> Issuance:
         requested_at=_moment(item, "requested-at"),
         reference=_text(item, "reference"),
         certificate_id=_text(item, "certificate-id"),
+        certificate_arn=_text(item, "certificate-arn"),
         certificate_pem=_text(item, "certificate"),
         chain_pem=_text(item, "certificate-chain"),
         not_after=_moment(item, "not-after"),
-        replaces_key=bool(item["replaces-key"]["BOOL"]),
-        superseded=tuple(entry["S"] for entry in item.get("superseded", {"L": []})["L"]),
+        thing_ensured=bool(item.get("thing-ensured", {}).get("BOOL")),
+        replaces_key=bool(item.get("replaces-key", {}).get("BOOL")),
+        superseded=_list(item, "superseded"),
+        obsolete=_list(item, "obsolete"),
         suspects=tuple(_suspect(entry["M"]) for entry in item.get("suspects", {"L": []})["L"]),
     )
 
@@ -258,3 +277,7 @@ def _moment(item: Mapping[str, Any], name: str) -> datetime | None:
 
 def _text(item: Mapping[str, Any], name: str) -> str | None:
     return str(item[name]["S"]) if name in item else None
+
+
+def _list(item: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    return tuple(entry["S"] for entry in item.get(name, {"L": []})["L"])

@@ -115,14 +115,31 @@ class IotCoreThings:
             self._client.attach_policy(policyName=self._policy_name, target=certificate_arn)
 
     def _attach_thing(self, device_id: DeviceId, certificate_arn: str) -> None:
-        with aws_call():
-            self._client.attach_thing_principal(
+        self._with_thing(
+            device_id,
+            lambda: self._client.attach_thing_principal(
                 thingName=device_id, principal=certificate_arn, thingPrincipalType="EXCLUSIVE_THING"
-            )
+            ),
+        )
 
     def _join(self, group: str, device_id: DeviceId) -> None:
+        self._with_thing(
+            device_id, lambda: self._client.add_thing_to_thing_group(thingGroupName=group, thingName=device_id)
+        )
+
+    def _with_thing(self, device_id: DeviceId, call: Callable[[], object]) -> None:
+        """`call`; where something is missing, once more with the thing made: someone may have deleted it since."""
         with aws_call():
-            self._client.add_thing_to_thing_group(thingGroupName=group, thingName=device_id)
+            try:
+                call()
+            except ClientError as error:
+                if error_code(error) != "ResourceNotFoundException":
+                    raise
+            else:
+                return
+        self.ensure_thing(device_id)
+        with aws_call():
+            call()
 
 
 class IotCoreIssuer:
@@ -181,9 +198,9 @@ class IotCoreIssuer:
                 found.append(device_certificate(pem, certificate_id=certificate_id, certificate_arn=arn))
         return found
 
-    def install(self, certificate: DeviceCertificate) -> str:
+    def install(self, certificate: DeviceCertificate, *, resumed: bool) -> str:
         """Nothing to register. One taken up again is looked at first: revoked it stays, deleted it is made anew."""
-        if certificate.certificate_arn is not None:
+        if certificate.certificate_arn is not None and not resumed:
             return certificate.certificate_arn
         registered = self._things.describe(certificate.certificate_id)
         if registered is None:

@@ -15,6 +15,7 @@ from secretfree.ports import (
     CertificateRevokedError,
     CertificateStatus,
     DeviceCertificate,
+    RegisteredCertificate,
     RequestFailedError,
     ThingRegistry,
 )
@@ -97,8 +98,15 @@ class PrivateCaIssuer:
         """None: what was issued and never collected is not registered, so it opens nothing at IoT Core."""
         return ()
 
-    def install(self, certificate: DeviceCertificate) -> str:
-        """RegisterCertificate (ACTIVE); "already exists" is success when it is this certificate, and it is active."""
+    def install(self, certificate: DeviceCertificate, *, resumed: bool) -> str:
+        """RegisterCertificate (ACTIVE); "already exists" is success when it is this certificate, and it is active.
+
+        One known to be registered is only looked at: registering has the scarcest quota of all.
+        """
+        if resumed and certificate.certificate_arn is not None:
+            registered = self._things.describe(certificate.certificate_id)
+            if registered is not None:
+                return _active(certificate, registered)
         with aws_call():
             try:
                 return self._register(certificate)
@@ -112,9 +120,7 @@ class PrivateCaIssuer:
                 f"another registration stands in the way of certificate {certificate.certificate_id}",
                 reason=Reason.UPSTREAM_REFUSED,
             )
-        if registered.status is not CertificateStatus.ACTIVE:
-            raise CertificateRevokedError(certificate.certificate_id)
-        return registered.certificate_arn
+        return _active(certificate, registered)
 
     def activate(self, certificate_id: str) -> None:
         """Nothing: it was registered active, and only then given its policy."""
@@ -129,6 +135,12 @@ class PrivateCaIssuer:
         issuer: Any = {"caCertificatePem": _first(certificate.chain_pem)} if certificate.chain_pem else {}
         answer = self._iot.register_certificate(certificatePem=certificate.certificate_pem, status="ACTIVE", **issuer)
         return str(answer["certificateArn"])
+
+
+def _active(certificate: DeviceCertificate, registered: RegisteredCertificate) -> str:
+    if registered.status is not CertificateStatus.ACTIVE:
+        raise CertificateRevokedError(certificate.certificate_id)
+    return registered.certificate_arn
 
 
 _END: Final = "-----END CERTIFICATE-----"

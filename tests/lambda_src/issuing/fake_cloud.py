@@ -332,15 +332,16 @@ class _DynamoDb:
         return {}
 
     def query(self, *, ExpressionAttributeValues: Any, Limit: int, **_: Any) -> Any:  # noqa: N803
-        issuer = ExpressionAttributeValues[":issuer"]
+        pending = ExpressionAttributeValues[":pending"]
         due = int(ExpressionAttributeValues[":due"]["N"])
         found = [
             item
             for item in self._items.values()
-            if item.get("pending") == issuer and "lease-expires" in item and int(item["lease-expires"]["N"]) <= due
+            if item.get("pending") == pending and "lease-expires" in item and int(item["lease-expires"]["N"]) <= due
         ]
         found.sort(key=lambda item: int(item["lease-expires"]["N"]))
-        return {"Items": [{"device-id": item["device-id"], "record": item["record"]} for item in found[:Limit]]}
+        keys = ("device-id", "record", "lease-expires")
+        return {"Items": [{key: item[key] for key in keys} for item in found[:Limit]]}
 
 
 def _key(item: Any) -> tuple[str, str]:

@@ -29,7 +29,7 @@ def test_nothing_is_due_while_a_worker_may_be_alive(kind: IssuerKind) -> None:
     world = stopped(kind, "AttachPolicy")
     report = world.sweep(after=timedelta(seconds=44))
     assert not report.outcomes
-    assert world.cloud.calls == ["Query"]
+    assert set(world.cloud.calls) == {"Query"}
 
 
 @BOTH
@@ -146,8 +146,8 @@ def test_what_cannot_be_cleared_away_is_tried_again_later(kind: IssuerKind, monk
 def test_the_sweeper_yields_to_a_device_that_comes_back_first(kind: IssuerKind) -> None:
     world = stopped(kind, "AttachPolicy")
     world.clock.sleep(60)
-    # The query and the read are the first two calls; the sweeper's own claim would be the third.
-    world.cloud.before_call[3] = world.ask
+    # Sixteen queries, one for each shard, and the read come first; then the sweeper's own claim.
+    world.cloud.before_call[len(world.cloud.calls) + 18] = world.ask
     report = world.sweep()
     assert report.outcomes[Outcome.OVERTAKEN] == 1
     assert world.record()["state"] == "active"
