@@ -4,6 +4,7 @@ from cdk_iot_secretfree.authority import AuthoritySubject, DeviceAuthority, Revo
 from cdk_iot_secretfree.bundling import Bundle, BundleTarget, BundlingError
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
 from cdk_iot_secretfree.issuer import Issuer
+from cdk_iot_secretfree.manifest_import import ManifestImport
 from cdk_iot_secretfree.options import (
     ApiDomain,
     ApiOptions,
@@ -40,6 +41,7 @@ __all__ = [
     "IssuanceLedger",
     "Issuer",
     "KeyAlgorithm",
+    "ManifestImport",
     "MatchPolicy",
     "Revocation",
     "RevocationList",

@@ -2,7 +2,7 @@
 
 import json
 from http import HTTPStatus
-from typing import Final
+from typing import Final, cast
 
 from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_apigateway as apigateway
@@ -79,8 +79,8 @@ class ProvisioningApi(Construct):
             identity_sources=[],
         )
         # CDK renders "no source" as an empty one.
-        if isinstance(resource := self._authorizer.node.default_child, apigateway.CfnAuthorizer):
-            resource.add_property_deletion_override("IdentitySource")
+        resource = cast("apigateway.CfnAuthorizer", self._authorizer.node.default_child)
+        resource.add_property_deletion_override("IdentitySource")
         self._add_gateway_responses()
 
     @property
@@ -107,9 +107,9 @@ class ProvisioningApi(Construct):
         )
 
     def _require_tls_1_2(self) -> None:
-        resource = self.rest_api.node.default_child
-        if isinstance(resource, apigateway.CfnRestApi):
-            resource.add_property_override("SecurityPolicy", "TLS_1_2")
+        # As an override it does not ask for the newest aws-cdk-lib.
+        resource = cast("apigateway.CfnRestApi", self.rest_api.node.default_child)
+        resource.add_property_override("SecurityPolicy", "TLS_1_2")
 
     def _add_gateway_responses(self) -> None:
         retry_after = str(int(self._options.retry_after.to_seconds()))
@@ -193,7 +193,7 @@ def _account_logging_role(scope: Construct) -> Construct:
     """The role through which API Gateway writes logs: one for the account and Region, so one for a stack, and kept."""
     stack = Stack.of(scope)
     if (existing := stack.node.try_find_child(_SINGLETON)) is not None:
-        return existing  # type: ignore[return-value]  # jsii types children as IConstruct
+        return cast("Construct", existing)
     singleton = Construct(stack, _SINGLETON)
     role = iam.Role(
         singleton,

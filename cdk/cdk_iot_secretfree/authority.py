@@ -300,7 +300,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
 
         The first deployment makes the key and outputs the certificate signing request; sign it as a CA with path
         length 0. The second deployment, with `signed_certificate` and `chain`, activates the CA and registers it.
-        Until then the API answers 503.
+        Until then nothing can be issued with it.
 
         Args:
             scope: the parent.

@@ -28,12 +28,14 @@ RUNTIME_LOCK: Final = Path(__file__).with_name("requirements") / "runtime.txt"
 RUNTIME_PACKAGE: Final = "secretfree"
 
 # Part of every hash, so that a change in how a bundle is laid out is a change of the asset.
-_LAYOUT: Final = "1"
+_LAYOUT: Final = "2"
 _SUPPORTED_RUNTIMES: Final = ("python3.12", "python3.13", "python3.14")
 _DOCKER_IS_NOT_USED: Final = "cdk-iot-secretfree-bundles-without-docker"
 # glibc 2.34 is that of Amazon Linux 2023, on which these runtimes are built. pip matches wheel tags literally, so
 # every older glibc for which wheels exist is named as well.
 _GLIBC_TAGS: Final = ("2_34", "2_28", "2_26", "2_24", "2_17")
+# botocore has a model of each of AWS's services, nine tenths of its files; the runtime calls these.
+_AWS_SERVICES: Final = frozenset({"acm-pca", "dynamodb", "iot", "s3", "sts"})
 _INSTALLER_TRACES: Final = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
 
 
@@ -129,6 +131,7 @@ class Bundle:
             installed = Path(scratch) / "wheels"
             self._install(installed)
             _remove_traces_of_the_installer(installed)
+            _remove_models_of_other_services(installed)
             _rename_unless_there(installed, cached)
         return cached
 
@@ -234,8 +237,13 @@ def _remove_traces_of_the_installer(directory: Path) -> None:
     for metadata in directory.glob("*.dist-info"):
         for name in _INSTALLER_TRACES:
             (metadata / name).unlink(missing_ok=True)
-    for lock in (directory / ".lock",):
-        lock.unlink(missing_ok=True)
+    (directory / ".lock").unlink(missing_ok=True)
+
+
+def _remove_models_of_other_services(directory: Path) -> None:
+    for model in (directory / "botocore" / "data").glob("*/"):
+        if model.is_dir() and model.name not in _AWS_SERVICES:
+            shutil.rmtree(model)
 
 
 def _rename_unless_there(made: Path, cached: Path) -> None:

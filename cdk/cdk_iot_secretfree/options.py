@@ -130,7 +130,10 @@ class ApiOptions:
     """The API's settings.
 
     Args:
-        rate_limit: requests a second over all devices; an IoT Core account takes about ten new devices a second.
+        rate_limit: requests a second over all callers. It stands before the authorizer, so it is no measure of the
+            devices: set low, a flood of forged requests would keep the good ones out. It bounds what a flood costs;
+            what is issued is bounded behind it, by `FunctionOptions.issuer_concurrency` and the ledger. Against
+            single sources, attach a web ACL with a rate-based rule to the stage (AWS WAF).
         burst_limit: requests at once above that rate.
         stage_name: the first segment of the default URL's path.
         retry_after: what the API's own 429 and 503 tell the device to wait, whole seconds.
@@ -139,8 +142,8 @@ class ApiOptions:
             True makes one (kept when the stack goes); False where your account has it.
     """
 
-    rate_limit: int = 20
-    burst_limit: int = 40
+    rate_limit: int = 500
+    burst_limit: int = 1_000
     stage_name: str = "v1"
     retry_after: Duration = field(default_factory=lambda: Duration.seconds(5))
     domain: ApiDomain | None = None

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cdk_iot_secretfree import Bundle, BundleTarget
+from cdk_iot_secretfree import Bundle, BundleTarget, bundling
 from cdk_iot_secretfree.bundling import runtime_source
 
 pytestmark = pytest.mark.packaging
@@ -81,6 +81,19 @@ def test_a_handler_imports_from_the_asset_alone(asset, name):
         and (not Path(file).is_relative_to(told["standard"]) or "site-packages" in file)
     ]
     assert elsewhere == []
+
+
+def test_every_client_can_be_made_from_the_asset_alone(asset):
+    source = "import sys; sys.path.insert(0, sys.argv[1]); from secretfree.adapters import clients\n"
+    source += "for service in sys.argv[2:]: clients.client(service)"
+    finished = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", source, str(asset), *sorted(bundling._AWS_SERVICES)],
+        env={**ENVIRONMENT, "PATH": os.defpath},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
 
 
 def test_for_lambda_the_native_code_is_of_its_architecture(tmp_path):

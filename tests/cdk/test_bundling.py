@@ -1,5 +1,6 @@
 """The bundle: what goes into it, what names it, how it is cached, and how it fails."""
 
+import re
 import shutil
 import stat
 import subprocess
@@ -37,6 +38,11 @@ def installs(tmp_path, monkeypatch):
         (target / "wheel" / "__init__.py").write_text("VERSION = 1\n")
         (target / "wheel" / "__pycache__").mkdir()
         (target / "wheel" / "__pycache__" / "x.pyc").write_bytes(b"\0")
+        (target / "botocore" / "data").mkdir(parents=True)
+        (target / "botocore" / "data" / "endpoints.json").write_text("{}")
+        for service in ("iot", "ec2"):
+            (target / "botocore" / "data" / service).mkdir()
+            (target / "botocore" / "data" / service / "service-2.json").write_text("{}")
         (target / "bin").mkdir()
         (target / "bin" / "tool").write_text(f"#!{sys.executable}\n")
         (target / "wheel-1.dist-info").mkdir()
@@ -56,12 +62,14 @@ def written(bundle, directory):
 
 
 class TestContent:
-    def test_the_package_and_the_wheels_and_nothing_of_the_installer(self, source, installs, tmp_path):
+    def test_the_package_and_the_wheels_without_installer_and_unused_services(self, source, installs, tmp_path):
         (source / "__pycache__").mkdir()
         (source / "__pycache__" / "x.pyc").write_bytes(b"\0")
         assert written(Bundle(), tmp_path / "out") == {
             "secretfree/__init__.py",
             "secretfree/handlers/issuer.py",
+            "botocore/data/endpoints.json",
+            "botocore/data/iot/service-2.json",
             "wheel/__init__.py",
             "wheel-1.dist-info/METADATA",
         }
@@ -217,6 +225,14 @@ class TestFailure:
         return lambda_.Function(
             stack, "Function", runtime=lambda_.Runtime.PYTHON_3_13, handler="h", code=Bundle().code()
         )
+
+
+class TestServices:
+    def test_models_are_there_for_every_client_that_the_runtime_makes(self):
+        sources = "".join(file.read_text() for file in bundling.runtime_source().rglob("*.py"))
+        asked_for = set(re.findall(r"client\(\"([a-z0-9-]+)\"", sources))
+        assert {"acm-pca", "dynamodb", "iot"} <= asked_for
+        assert asked_for <= bundling._AWS_SERVICES
 
 
 class TestAsset:
