@@ -86,7 +86,8 @@ class StagedRow:
     member: str | None
     device_id: str | None
     fingerprint: str | None = None
-    item: Item | None = None
+    item: str | None = None
+    """The item in DynamoDB's JSON."""
     reason: str | None = None
     detail: str | None = None
 
@@ -172,7 +173,7 @@ class Checkpoint:
                         row.member,
                         row.device_id,
                         row.fingerprint,
-                        None if row.item is None else json.dumps(row.item, separators=(",", ":")),
+                        row.item,
                         None if row.reason is None else Outcome.REFUSED.value,
                         row.reason,
                         row.detail,

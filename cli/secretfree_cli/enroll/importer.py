@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, dropwhile, islice
 from typing import Final, Protocol
 
 from secretfree.enrollment.decision import Verdict
 from secretfree.enrollment.enroll import KeyHolders, enroll_items
-from secretfree.enrollment.items import EnrolledDevice, Item, Provenance, is_device, to_item
-from secretfree.enrollment.record import RowRefused
+from secretfree.enrollment.items import EnrolledDevice, Item, Provenance, is_device
 from secretfree.enrollment.table import BATCH_GET_KEYS, KEY_INDEX, RegistryTable
 
+from secretfree_cli.enroll.checking import check
 from secretfree_cli.enroll.checkpoint import Checkpoint, StagedRow
 from secretfree_cli.formats.manifest import Entry, Gate, Manifest
 
 CHUNK: Final = BATCH_GET_KEYS
-_SHOWN_ID: Final = 200
 _STAGED_AT_ONCE: Final = 2_000
 _RECORDED_AT_ONCE: Final = 1_000
 _LOOKUPS_PER_SCANNED_ITEM: Final = 1 / 16
@@ -121,32 +120,21 @@ def _rows(
     skip: int,
     progress: Progress,
 ) -> Iterator[StagedRow]:
-    ordinal, before = 0, 0
+    ordinals, before = count(1), 0
     for position, manifest in enumerate(manifests):
-        origin = provenance(manifest)
-        for entry in manifest.entries():
-            ordinal += 1
-            if ordinal > skip:
-                yield _staged((ordinal, position), manifest, entry, gate, origin)
-            if ordinal % _STAGED_AT_ONCE == 0:
+        entries = (((ordinal, position), entry) for ordinal, entry in _numbered(manifest.entries(), ordinals))
+        unchecked = dropwhile(lambda placed: placed[0][0] <= skip, entries)
+        for row in check(unchecked, manifest, gate, provenance(manifest)):
+            yield row
+            if row.ordinal % _STAGED_AT_ONCE == 0:
                 progress.reached(before + manifest.consumed)
         before += manifest.size
         progress.reached(before)
 
 
-def _staged(place: tuple[int, int], manifest: Manifest, entry: Entry, gate: Gate, origin: Provenance) -> StagedRow:
-    device_id = None
-    try:
-        if entry.broken is not None:
-            raise entry.broken
-        row = manifest.interpret(entry)
-        device_id = row.device_id
-        record = gate.admit(row)
-    except RowRefused as refused:
-        shown = None if device_id is None else device_id[:_SHOWN_ID]
-        return StagedRow(*place, entry.line, entry.member, shown, reason=refused.reason, detail=refused.detail)
-    fingerprint = None if record.public_key is None else record.public_key.fingerprint
-    return StagedRow(*place, entry.line, entry.member, record.device_id, fingerprint, to_item(record, origin))
+def _numbered(entries: Iterator[Entry], ordinals: Iterator[int]) -> Iterator[tuple[int, Entry]]:
+    for entry in entries:  # not zip, which would take an ordinal for an entry that does not come
+        yield next(ordinals), entry
 
 
 def _holders(checkpoint: Checkpoint, table: RegistryTable, *, expected: int) -> Callable[[Sequence[Item]], KeyHolders]:

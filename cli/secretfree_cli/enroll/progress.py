@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from secretfree_cli.output import stderr
+
+_REFRESH_SECONDS: Final = 0.1
 
 
 class Silent:
@@ -32,7 +35,9 @@ class Bar:
             _RateColumn(),
             TimeRemainingColumn(),
             console=stderr(),
+            auto_refresh=False,  # by a thread, which would be one too many when processes are forked
         )
+        self._refreshed = 0.0
         self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
@@ -54,6 +59,10 @@ class Bar:
         """Move the bar."""
         if self._task is not None:
             self._progress.update(self._task, completed=done)
+        now = time.monotonic()
+        if now - self._refreshed >= _REFRESH_SECONDS:
+            self._refreshed = now
+            self._progress.refresh()
 
 
 class _RateColumn(ProgressColumn):

@@ -47,7 +47,7 @@ class InfineonManifest(FileManifest):
                 hint="give the issuing CA's certificate with --ca",
             )
         super().__init__(path)
-        self._authorities = {authority.subject: authority for authority in authorities}
+        self._authorities = {authority.subject.public_bytes(): authority for authority in authorities}
         self._slot = slot
 
     @property
@@ -77,7 +77,7 @@ class InfineonManifest(FileManifest):
         return Row(chip, material.public_key)
 
     def _verify_issuer(self, certificate: x509.Certificate) -> None:
-        authority = self._authorities.get(certificate.issuer)
+        authority = self._authorities.get(certificate.issuer.public_bytes())
         if authority is None:
             raise RowRefused(Refusal.UNTRUSTED_SIGNER, "issued by none of the given CAs")
         if not _may_issue(authority):

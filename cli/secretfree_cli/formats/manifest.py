@@ -108,7 +108,10 @@ class Manifest(Protocol):
         ...
 
     def interpret(self, entry: Entry) -> Row:
-        """Understand an entry that is not broken; raises RowRefused."""
+        """Understand an entry that is not broken; raises RowRefused.
+
+        Called in other processes as well, on a copy of the manifest made after the first entries were cut.
+        """
         ...
 
 
@@ -134,6 +137,10 @@ class FileManifest:
     def digest(self) -> str:
         """SHA-256 of the file, lower-case hex."""
         return file_digest(self.path)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the open file out: other processes interpret entries, and only this one reads them."""
+        return {**self.__dict__, "_stream": None}
 
     def _open(self) -> BinaryIO:
         self._stream = self.path.open("rb")

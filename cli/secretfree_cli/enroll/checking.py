@@ -1,0 +1,131 @@
+"""Entries through their format and the gate, on every core: reading keys is what an import's time goes into."""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import chain, islice
+from multiprocessing import connection
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+)
+from secretfree.enrollment.items import Provenance, to_item
+from secretfree.enrollment.record import RowRefused
+
+from secretfree_cli.enroll.checkpoint import StagedRow
+from secretfree_cli.formats.manifest import Entry, Gate, Manifest
+
+_WORTH_PROCESSES: Final = 1024 * 1024
+"""Bytes; a smaller manifest is through before a process has started."""
+_ENTRIES_AT_ONCE: Final = 250
+_SHOWN_ID: Final = 200
+
+Place = tuple[int, int]
+"""A row's ordinal and the position of its manifest."""
+
+
+def check(
+    entries: Iterator[tuple[Place, Entry]], manifest: Manifest, gate: Gate, origin: Provenance
+) -> Iterator[StagedRow]:
+    """Yield each entry as a row, admitted or refused, in their order.
+
+    A large manifest is shared out among processes, one a core. Not more than a few hundred entries for each are held.
+    """
+    checker = _Checker(manifest, gate, origin)
+    cores = os.cpu_count() or 1
+    if manifest.size < _WORTH_PROCESSES or cores < 2:
+        for place, entry in entries:
+            yield checker.staged(place, entry)
+        return
+    first = list(islice(entries, _ENTRIES_AT_ONCE))  # a format may learn from its first lines how to read the others
+    yield from checker.staged_all(first)
+    # Forked where that is safe, since a new interpreter takes as long as thousands of rows.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with ProcessPoolExecutor(cores, mp_context=context, initializer=_begin, initargs=(_pickled(checker),)) as pool:
+        running: deque[Future[Sequence[StagedRow]]] = deque()
+        while some := list(islice(entries, _ENTRIES_AT_ONCE)):
+            running.append(pool.submit(_staged_all, some))
+            if len(running) > 2 * cores:
+                yield from running.popleft().result()
+        yield from chain.from_iterable(future.result() for future in running)
+
+
+class _Checker:
+    def __init__(self, manifest: Manifest, gate: Gate, origin: Provenance) -> None:
+        self._manifest = manifest
+        self._gate = gate
+        self._origin = origin
+
+    def staged_all(self, entries: Sequence[tuple[Place, Entry]]) -> Sequence[StagedRow]:
+        return [self.staged(place, entry) for place, entry in entries]
+
+    def staged(self, place: Place, entry: Entry) -> StagedRow:
+        device_id = None
+        try:
+            if entry.broken is not None:
+                raise entry.broken
+            row = self._manifest.interpret(entry)
+            device_id = row.device_id
+            record = self._gate.admit(row)
+        except RowRefused as refused:
+            shown = None if device_id is None else device_id[:_SHOWN_ID]
+            return StagedRow(*place, entry.line, entry.member, shown, reason=refused.reason, detail=refused.detail)
+        fingerprint = None if record.public_key is None else record.public_key.fingerprint
+        item = json.dumps(to_item(record, self._origin), separators=(",", ":"))
+        return StagedRow(*place, entry.line, entry.member, record.device_id, fingerprint, item)
+
+
+_checker: _Checker | None = None
+
+
+def _begin(pickled: bytes) -> None:
+    """Begin a worker's life: Ctrl-C is its parent's to handle, and it does not outlive its parent's death."""
+    global _checker  # noqa: PLW0603 - a worker process has one job
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _checker = pickle.loads(pickled)  # noqa: S301 - from the parent process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _staged_all(entries: Sequence[tuple[Place, Entry]]) -> Sequence[StagedRow]:
+    if _checker is None:  # pragma: no cover - the pool calls `_begin` first
+        raise RuntimeError("the worker was not begun")
+    return _checker.staged_all(entries)
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles what manifests hold of the `cryptography` library as DER."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, x509.Certificate):
+            return x509.load_der_x509_certificate, (obj.public_bytes(Encoding.DER),)
+        if isinstance(obj, ec.EllipticCurvePublicKey):
+            return load_der_public_key, (obj.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),)
+        return NotImplemented
+
+
+def _pickled(checker: _Checker) -> bytes:
+    buffer = io.BytesIO()
+    _Pickler(buffer).dump(checker)
+    return buffer.getvalue()
