@@ -15,11 +15,11 @@ from secretfree_cli.device.provisioning import Patience
 class Worker(Protocol):
     """A Lambda execution environment, as far as it remembers anything. Times in seconds."""
 
-    def observe(self, now: float, *, throttled: bool) -> None:
-        """Take note of how a call ended."""
+    def observe(self, call: str, now: float, *, throttled: bool) -> None:
+        """Take note of how a call of the kind `call` ended."""
         ...
 
-    def retry_delay(self, tries: int, now: float, source: random.Random) -> float | None:
+    def retry_delay(self, call: str, tries: int, now: float, source: random.Random) -> float | None:
         """Wait this long before the call is tried again that was refused `tries` times; None gives the request up."""
         ...
 
@@ -54,11 +54,11 @@ class _RuntimeWorker:
     after: RetryAfterPolicy
     congestion: Congestion = field(default_factory=Congestion)
 
-    def observe(self, now: float, *, throttled: bool) -> None:
-        self.congestion.observe(throttled=throttled, now=now)
+    def observe(self, call: str, now: float, *, throttled: bool) -> None:
+        self.congestion.observe(throttled=throttled, now=now, call=call)
 
-    def retry_delay(self, tries: int, now: float, source: random.Random) -> float | None:
-        if tries >= self.retry.limit(self.congestion.pressure(now)):
+    def retry_delay(self, call: str, tries: int, now: float, source: random.Random) -> float | None:
+        if tries >= self.retry.limit(self.congestion.pressure(now, call=call)):
             return None
         return self.retry.delay(tries - 1, source.random)
 
@@ -104,10 +104,10 @@ class FixedRetry:
     def worker(self) -> Worker:
         return self
 
-    def observe(self, now: float, *, throttled: bool) -> None:
+    def observe(self, call: str, now: float, *, throttled: bool) -> None:
         """Nothing is learnt."""
 
-    def retry_delay(self, tries: int, now: float, source: random.Random) -> float | None:  # noqa: ARG002
+    def retry_delay(self, call: str, tries: int, now: float, source: random.Random) -> float | None:  # noqa: ARG002
         return None
 
     def retry_after(

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from enum import Enum, StrEnum
 
 from secretfree.config import IssuerKind
-from secretfree.ledger import IssuanceState
 
 
 class Priced(StrEnum):
@@ -33,33 +32,55 @@ class Call:
     priced: Priced = Priced.NOTHING
     priced_units: int = 1
 
+    @property
+    def kind(self) -> str:
+        """What the runtime counts it as where it observes throttling: each quota apart, the ledger's calls as one."""
+        service = self.operation.partition(":")[0]
+        return service if service == "dynamodb" else self.operation
+
+
+class Progress(Enum):
+    """What the ledger knows of a device that is not done: where its next request begins."""
+
+    NOTHING = "nothing"
+    OPENED = "opened"
+    THING_MADE = "thing made"
+    REQUESTED = "requested"
+    ISSUED = "issued"
+    REGISTERED = "registered"
+
 
 @dataclass(frozen=True)
 class Stage:
-    """Calls made side by side. Where one is given up, the ledger holds `resumed_from`, which chooses the next path.
+    """Calls made side by side. Where one is given up, the device's next request takes the path of `resumed_from`.
 
     The call that is scarcest comes last: the others are made whatever becomes of it, as the runtime does.
     """
 
     calls: tuple[Call, ...]
-    resumed_from: IssuanceState | None
-    """None: the ledger still knows nothing of the device."""
+    resumed_from: Progress
     leased: bool = True
     """Whether the worker holds the lease by now, and so knows the device's age, and has a lease to give back."""
+    beside_next: bool = False
+    """Whether the next stage's calls are made at the same time."""
 
     @property
     def seconds(self) -> float:
         """The slowest call's time."""
-        return max(call.seconds for call in self.calls)
+        return 0.0 if self.beside_next else max(call.seconds for call in self.calls)
 
 
 @dataclass(frozen=True)
 class CallSequence:
-    """What requests do: the stages of a device never seen, those of one that comes back, the call that gives up."""
+    """What requests do: the stages of a device by what the ledger knows of it, and the call that gives up."""
 
-    first: tuple[Stage, ...]
-    resumed: Mapping[IssuanceState, tuple[Stage, ...]]
+    paths: Mapping[Progress, tuple[Stage, ...]]
     giving_up: Call
+
+    @property
+    def first(self) -> tuple[Stage, ...]:
+        """The stages of a device never seen before."""
+        return self.paths[Progress.NOTHING]
 
     @property
     def units_per_device(self) -> Mapping[str, int]:
@@ -78,46 +99,43 @@ class CallSequence:
 
 def call_sequence(issuer: IssuerKind, *, thing_groups: int = 0) -> CallSequence:
     """Return the calls of the pipeline in `secretfree.issuance` through `issuer`."""
-    opened = IssuanceState.REQUESTING
-    tied = Stage((ATTACH_THING, *[JOIN_GROUP] * thing_groups, ATTACH_POLICY), IssuanceState.ISSUED)
-    confirmed = Stage((_ledger_write("TransactWriteItems", units=8, index_units=1),), IssuanceState.ISSUED)
-    authorized = Stage((REGISTRY_READ,), None, leased=False)
-    found = _ledger_write("PutItem", units=1)  # the condition fails: that costs the same and changes no index
-    taken_over = _ledger_write("PutItem", units=1, index_units=2)
-    looked_at = Stage((CREATE_THING,), IssuanceState.ISSUED)  # repeated: the thing must be there still, and ours
-    opening = (authorized, Stage((_ledger_write("PutItem", units=1, index_units=1),), None, leased=False))
-
-    def reopening(state: IssuanceState) -> tuple[Stage, ...]:
-        reading, finding, taking_over = (
-            Stage((call,), state, leased=False) for call in (REGISTRY_READ, found, taken_over)
-        )
-        return (reading, finding, taking_over)
-
+    tied = Stage((ATTACH_THING, *[JOIN_GROUP] * thing_groups, ATTACH_POLICY), Progress.REGISTERED)
+    confirmed = Stage((CONFIRMED,), Progress.REGISTERED)
+    thing = Stage((CREATE_THING,), Progress.OPENED, beside_next=True)
+    looked_at = Stage((DESCRIBE_CERTIFICATE,), Progress.REGISTERED)
+    finish: tuple[Stage, ...]
+    from_request: tuple[Stage, ...]
+    ahead: dict[Progress, tuple[Stage, ...]]
     if issuer is IssuerKind.PRIVATE_CA:
-        requested = Stage((CREATE_THING, ISSUE_CERTIFICATE), opened)
-        collected = Stage((GET_CERTIFICATE, GET_CERTIFICATE), IssuanceState.REQUESTED)  # usually ready at a second look
-        installed = Stage((REGISTER_CERTIFICATE,), IssuanceState.ISSUED)
-        finishing: tuple[Stage, ...] = (tied, confirmed)
-        after_request = (_beside(RECORDED, collected), _beside(RECORDED_WITH_CERTIFICATE, installed), *finishing)
+        requested = Stage((ISSUE_CERTIFICATE,), Progress.THING_MADE)
+        collected = Stage((GET_CERTIFICATE, GET_CERTIFICATE), Progress.REQUESTED)  # usually ready at a second look
+        registered = Stage((REGISTER_CERTIFICATE,), Progress.ISSUED)
+        finish = (tied, confirmed)
+        install = (_beside(RECORDED_WITH_CERTIFICATE, registered), *finish)
+        from_request = (requested, _beside(RECORDED, collected), *install)
+        ahead = {
+            Progress.REQUESTED: (collected, *install),
+            Progress.ISSUED: (registered, *finish),
+        }
     else:
-        requested = Stage((CREATE_THING, CREATE_CERTIFICATE), opened)
-        collected = Stage((), opened)
-        installed = Stage((DESCRIBE_CERTIFICATE,), IssuanceState.ISSUED)  # nothing to register: it is looked at again
-        finishing = (tied, Stage((UPDATE_CERTIFICATE,), IssuanceState.ISSUED), confirmed)
-        after_request = (Stage((RECORDED_WITH_CERTIFICATE,), IssuanceState.ISSUED), *finishing)
-    resumed = {
-        opened: (*reopening(opened), requested, *after_request),
-        IssuanceState.ISSUED: (*reopening(IssuanceState.ISSUED), looked_at, installed, *finishing),
+        requested = Stage((CREATE_CERTIFICATE,), Progress.THING_MADE)
+        finish = (tied, Stage((UPDATE_CERTIFICATE,), Progress.REGISTERED), confirmed)
+        from_request = (requested, Stage((RECORDED_WITH_CERTIFICATE,), Progress.REGISTERED), *finish)
+        ahead = {}
+    ahead |= {
+        Progress.OPENED: (thing, *from_request),
+        Progress.THING_MADE: from_request,
+        Progress.REGISTERED: (looked_at, *finish),
     }
-    if issuer is IssuerKind.PRIVATE_CA:
-        resumed[IssuanceState.REQUESTED] = (
-            *reopening(IssuanceState.REQUESTED),
-            replace(looked_at, resumed_from=IssuanceState.REQUESTED),
-            collected,
-            _beside(RECORDED_WITH_CERTIFICATE, installed),
-            *finishing,
-        )
-    return CallSequence(first=(*opening, requested, *after_request), resumed=resumed, giving_up=taken_over)
+    first = (*_opening(Progress.NOTHING, REGISTRY_READ, OPENED), thing, *from_request)
+    resumed = {
+        progress: (*_opening(progress, REGISTRY_READ, FOUND, TAKEN_OVER), *stages) for progress, stages in ahead.items()
+    }
+    return CallSequence(paths={Progress.NOTHING: first, **resumed}, giving_up=TAKEN_OVER)
+
+
+def _opening(progress: Progress, *calls: Call) -> tuple[Stage, ...]:
+    return tuple(Stage((call,), progress, leased=False) for call in calls)
 
 
 def _beside(call: Call, stage: Stage) -> Stage:
@@ -133,6 +151,11 @@ def _iot(operation: str, seconds: float, priced: Priced = Priced.NOTHING) -> Cal
     return Call(f"iot:{operation}", {operation: 1}, seconds, priced)
 
 
+OPENED = _ledger_write("PutItem", units=1, index_units=1)
+# The condition fails, which costs the same and changes no index; then the lease is taken, or given back.
+FOUND = _ledger_write("PutItem", units=1)
+TAKEN_OVER = _ledger_write("PutItem", units=1, index_units=2)
+CONFIRMED = _ledger_write("TransactWriteItems", units=8, index_units=1)
 REGISTRY_READ = Call("dynamodb:GetItem", {"RegistryReads": 1}, 0.006, Priced.READ_UNIT)
 # A record with its certificate and chain is some 3 KB, one without under 1 KB.
 RECORDED = _ledger_write("PutItem", units=1)

@@ -58,10 +58,10 @@ _SECONDS_AN_HOUR = 3_600
 @click.option("--seed", type=int, default=0, help="Of the simulation's chance: the same seed, the same plan.")
 @click.option(
     "--resolution",
-    type=click.IntRange(min=100),
-    default=4_000,
+    type=click.IntRange(min=2),
+    default=8,
     show_default=True,
-    help="Simulated cohorts: more is finer and slower; as many as devices is one by one.",
+    help="Cohorts of devices that ask in one simulated second: more is finer and slower.",
 )
 @json_option
 def plan(

@@ -22,10 +22,10 @@ _LOG_BYTES_A_REQUEST = 2_400
 _ANSWER_BYTES = 4_600
 """The certificate with its chain, as JSON, and what TLS adds on the way."""
 _REFUSAL_BYTES = 400
-_NAIVE_HORIZON = 3.0
+_NAIVE_HORIZON = 2.0
 """The naive fleet is given up after this many times the quota-bound time."""
-_NAIVE_REQUESTS = 3_000_000
-"""Cohort requests that the naive fleet's simulation may cost: what decides how coarse it is."""
+_NAIVE_RESOLUTION = 2
+"""It asks so often that it is simulated more coarsely."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Plan:
     quotas: QuotaTable
     bound: Bound
     outcome: Outcome
-    cohort: int
+    resolution: int
     advice: Sequence[Raise]
     bill: Sequence[CostLine]
 
@@ -64,11 +64,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class NaiveFleet:
-    """The same fleet, asking again at a fixed interval; simulated more coarsely, since it asks so often."""
+    """The same fleet, asking again at a fixed interval."""
 
     policy: FixedRetry
     outcome: Outcome
-    cohort: int
     given_up_at: float
     """Seconds."""
 
@@ -90,14 +89,13 @@ def make_plan(fleet: Fleet, quotas: QuotaTable, *, resolution: int, seed: int = 
     outcome = simulate(scenario)
     bill = price_list().bill(usage_of(outcome), fleet.authority)
     advice = advise(fleet.devices, fleet.window, calls, quotas)
-    return Plan(fleet, quotas, bound, outcome, scenario.cohort, advice, bill)
+    return Plan(fleet, quotas, bound, outcome, resolution, advice, bill)
 
 
 def naive_fleet(plan: Plan, *, interval: float, seed: int = 0) -> NaiveFleet:
     """Simulate the fleet of `plan` as one that asks again every `interval` seconds."""
     policy = FixedRetry(interval)
     horizon = _NAIVE_HORIZON * max(plan.bound.seconds, interval)
-    resolution = max(100, min(plan.fleet.devices, int(_NAIVE_REQUESTS / (1 + horizon / interval))))
     scenario = Scenario(
         devices=plan.fleet.devices,
         window=plan.fleet.window,
@@ -106,10 +104,10 @@ def naive_fleet(plan: Plan, *, interval: float, seed: int = 0) -> NaiveFleet:
         asking_again=policy,
         seed=seed,
         horizon=horizon,
-        resolution=resolution,
+        resolution=_NAIVE_RESOLUTION,
         sample_interval=horizon / 600,
     )
-    return NaiveFleet(policy, simulate(scenario), scenario.cohort, horizon)
+    return NaiveFleet(policy, simulate(scenario), horizon)
 
 
 def usage_of(outcome: Outcome) -> Usage:

@@ -76,7 +76,7 @@ def as_document(plan: Plan, naive: NaiveFleet | None) -> dict[str, Any]:
                 for line in plan.bill
             ],
         },
-        "devicesPerCohort": plan.cohort,
+        "cohortsASecond": plan.resolution,
     }
     if naive is not None:
         document["naive"] = {
@@ -85,7 +85,6 @@ def as_document(plan: Plan, naive: NaiveFleet | None) -> dict[str, Any]:
             "seconds": round(naive.outcome.finished_at, 1),
             "givenUpAtSeconds": round(naive.given_up_at, 1),
             "requests": naive.outcome.requests,
-            "devicesPerCohort": naive.cohort,
         }
     return document
 
@@ -172,10 +171,10 @@ def _bill(plan: Plan) -> RenderableType:
 
 def _method(plan: Plan) -> RenderableType:
     prices = price_list()
-    devices = "every device on its own" if plan.cohort == 1 else f"cohorts of up to {plan.cohort} devices"
     return Text(
-        f"Simulated {devices}. Quotas as of {plan.quotas.collected}, list prices of {prices.date} in {prices.region}, "
-        "no free tier. Bursts and answer times are assumed; other users of the account's quotas are not in it.",
+        f"Simulated with up to {plan.resolution} cohorts asking a second. Quotas as of {plan.quotas.collected}, list "
+        f"prices of {prices.date} in {prices.region}, no free tier. Bursts and answer times are assumed; other users "
+        "of the account's quotas are not in it.",
         style="dim",
     )
 

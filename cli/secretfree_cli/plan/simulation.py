@@ -1,9 +1,9 @@
 """A fleet that provisions against the account's quotas, as a discrete-event simulation (SimPy).
 
-Devices with the same history move as one cohort, which a quota that cannot serve all of it splits: every quota and
-every burst keeps its true size, and no call is left out. What is coarse is chance (a cohort shares one draw of a
-delay) and age (cohorts that come back in the same second with as much done become one, of their mean age). A fleet
-no larger than the resolution is simulated device by device.
+Devices that ask in the same second with as much done move as cohorts, of their mean age, which a quota that cannot
+serve all of one splits: every quota and every burst keeps its true size, and no call is left out. What is coarse is
+chance: a cohort has one delay before a call is tried again, and not more than `_DRAWS` different Retry-Afters. Where
+no more devices ask in a second than the resolution, each is simulated on its own.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import simpy
-from secretfree.ledger import IssuanceState
 
 from secretfree_cli.plan.asking_again import AskingAgain, Worker
-from secretfree_cli.plan.calls import Call, CallSequence, Priced, Stage
+from secretfree_cli.plan.calls import Call, CallSequence, Priced, Progress, Stage
 from secretfree_cli.plan.quotas import Quota, QuotaTable
 
 API_QUOTA = "ApiGatewayRequests"
 CONCURRENCY_QUOTA = "LambdaConcurrency"
 _MANY_ATTEMPTS = 16
 """Beyond these the policies make no difference, and neither does the simulation."""
+_DRAWS = 16
+_BOOT_SECONDS = 10.0
+"""Devices that are switched on all at once still differ by this much."""
 
 _Process = Generator[simpy.Event, Any, None]
 
@@ -43,15 +45,10 @@ class Scenario:
     seed: int = 0
     horizon: float = math.inf
     """Given up after this long."""
-    resolution: int = 10_000
-    """Cohorts that the devices still waiting are kept as: a cohort shrinks as the fleet does."""
+    resolution: int = 8
+    """Cohorts that ask in one second, at most (and again so many for each different history)."""
     sample_interval: float = 60.0
     """Time between two points of the recorded course."""
-
-    @property
-    def cohort(self) -> int:
-        """Devices that a cohort has at most, at the start."""
-        return math.ceil(self.devices / self.resolution)
 
 
 @dataclass
@@ -91,8 +88,7 @@ def simulate(scenario: Scenario) -> Outcome:
 class _Cohort:
     size: int
     begun: float
-    state: IssuanceState | None = None
-    """What the ledger says; None: it knows nothing of the device."""
+    progress: Progress = Progress.NOTHING
     attempts: int = 1
     """The request that is under way, or comes next, is the device's first, second, ..."""
 
@@ -104,7 +100,7 @@ class _Planned:
     call: Call
     buckets: tuple[tuple[_Bucket, int], ...]
     seconds: float
-    resumed_from: IssuanceState | None
+    resumed_from: Progress
     leased: bool
 
 
@@ -143,12 +139,11 @@ class _Run:
         self._buckets = {name: _Bucket(quota) for name, quota in scenario.quotas.quotas.items() if quota.rate}
         self._free = scenario.quotas[CONCURRENCY_QUOTA].concurrency or 0
         self._idle: list[Worker] = []
-        self._waiting: defaultdict[int, defaultdict[tuple[IssuanceState | None, int], _Waiting]]
+        self._waiting: defaultdict[int, defaultdict[tuple[Progress, int], _Waiting]]
         self._waiting = defaultdict(lambda: defaultdict(_Waiting))
         calls = scenario.calls
-        self._paths: dict[IssuanceState | None, list[_Planned]] = {None: self._planned(calls.first)}
-        self._paths |= {state: self._planned(stages) for state, stages in calls.resumed.items()}
-        self._giving_up = _Planned(calls.giving_up, self._drawn(calls.giving_up), 0.0, None, leased=True)
+        self._paths = {progress: self._planned(stages) for progress, stages in calls.paths.items()}
+        self._giving_up = _Planned(calls.giving_up, self._drawn(calls.giving_up), 0.0, Progress.NOTHING, leased=True)
         self._authorizer_seconds = calls.first[0].seconds
 
     def to_the_end(self) -> Outcome:
@@ -179,13 +174,13 @@ class _Run:
     # Devices: arriving, asking, waiting.
 
     def _arrivals(self) -> _Process:
-        devices, size = self.scenario.devices, self.scenario.cohort
+        window = self.scenario.window or _BOOT_SECONDS
+        devices = self.scenario.devices
+        size = math.ceil(devices / (window * self.scenario.resolution))
         cohorts = math.ceil(devices / size)
         for number in range(cohorts):
             self._ask(_Cohort(min(size, devices - number * size), begun=self._env.now))
-            if self.scenario.window:
-                yield self._env.timeout(self.scenario.window / cohorts)
-        yield self._env.timeout(0)
+            yield self._env.timeout(window / cohorts)
 
     def _ask(self, cohort: _Cohort) -> None:
         """Send the cohort's requests; those that a throttle turns away wait, the others run."""
@@ -197,7 +192,7 @@ class _Run:
         if turned_away := cohort.size - started:
             outcome.turned_away += turned_away
             outcome.turned_away_by_api += cohort.size - admitted
-            for part in self._parts(turned_away):
+            for part in _parts(turned_away, _DRAWS):
                 pause = self.scenario.asking_again.turned_away(cohort.attempts, self._source)
                 self._wait(replace(cohort, size=part), pause)
         if started:
@@ -207,42 +202,26 @@ class _Run:
 
     def _wait(self, cohort: _Cohort, delay: float) -> None:
         attempts = min(cohort.attempts + 1, _MANY_ATTEMPTS)
-        if self._cohort_size == 1 and cohort.size == 1:
-            self._env.process(self._come_back(replace(cohort, attempts=attempts), delay))
-            return
         second = math.ceil(self._env.now + delay)
         if second not in self._waiting:
             self._env.process(self._wake(second))
-        waiting = self._waiting[second][cohort.state, attempts]
+        waiting = self._waiting[second][cohort.progress, attempts]
         waiting.size += cohort.size
         waiting.begun += cohort.size * cohort.begun
 
-    def _come_back(self, cohort: _Cohort, delay: float) -> _Process:
-        yield self._env.timeout(delay)
-        self._ask(cohort)
-
     def _wake(self, second: int) -> _Process:
         yield self._env.timeout(second - self._env.now)
+        waking = self._waiting.pop(second)
+        asking = sum(waiting.size for waiting in waking.values())
         cohorts = [
-            _Cohort(part, waiting.begun / waiting.size, state, attempts)
-            for (state, attempts), waiting in self._waiting.pop(second).items()
-            for part in self._parts(waiting.size)
+            _Cohort(part, waiting.begun / waiting.size, progress, attempts)
+            for (progress, attempts), waiting in waking.items()
+            for part in _parts(waiting.size, max(1, round(self.scenario.resolution * waiting.size / asking)))
         ]
         self._source.shuffle(cohorts)
         for cohort in cohorts:
             self._ask(cohort)
             yield self._env.timeout(1 / len(cohorts))
-
-    @property
-    def _cohort_size(self) -> int:
-        return math.ceil((self.scenario.devices - self.outcome.provisioned) / self.scenario.resolution)
-
-    def _parts(self, size: int) -> Iterator[int]:
-        """Cut a crowd into cohorts, each with its own draw of chance."""
-        whole, rest = divmod(size, self._cohort_size)
-        yield from (self._cohort_size for _ in range(whole))
-        if rest:
-            yield rest
 
     # The cloud: an invocation of the authorizer and the issuer.
 
@@ -264,7 +243,7 @@ class _Run:
         if delay:
             yield self._env.timeout(delay)
         size, moment = cohort.size, self._env.now
-        path = self._paths[cohort.state]
+        path = self._paths[cohort.progress]
         for place in range(position, len(path)):
             planned = path[place]
             granted = self._granted(planned, moment, size)
@@ -274,7 +253,7 @@ class _Run:
                 self._throttled(rest, its_worker, started, place=place, tries=tries + 1)
             if not granted:
                 return
-            worker.observe(moment, throttled=False)
+            worker.observe(planned.call.kind, moment, throttled=False)
             size, tries = granted, 0
             moment += planned.seconds
         yield self._env.timeout(moment - self._env.now)
@@ -297,19 +276,19 @@ class _Run:
 
     def _throttled(self, cohort: _Cohort, worker: Worker, started: float, *, place: int, tries: int) -> None:
         now = self._env.now
-        worker.observe(now, throttled=True)
-        delay = worker.retry_delay(tries, now, self._source)
+        planned = self._paths[cohort.progress][place]
+        worker.observe(planned.call.kind, now, throttled=True)
+        delay = worker.retry_delay(planned.call.kind, tries, now, self._source)
         if delay is not None:
             again = self._invoke(cohort, worker, started, position=place, tries=tries, delay=delay)
             self._env.process(again)
             return
-        planned = self._paths[cohort.state][place]
         if planned.leased:
             self._granted(self._giving_up, now, cohort.size)
-        for part in self._parts(cohort.size):
+        for part in _parts(cohort.size, _DRAWS):
             age = now - cohort.begun if planned.leased else None
             pause = worker.retry_after(age, cohort.attempts, now, self._source)
-            self._wait(replace(cohort, size=part, state=planned.resumed_from), pause)
+            self._wait(replace(cohort, size=part, progress=planned.resumed_from), pause)
         self._end(cohort.size, worker, started)
 
     def _end(self, size: int, worker: Worker, started: float) -> None:
@@ -330,3 +309,11 @@ class _Run:
 
     def _sample(self) -> None:
         self.outcome.course.append((self._env.now, self.outcome.provisioned, self.outcome.requests))
+
+
+def _parts(size: int, number: int) -> Iterator[int]:
+    """Cut `size` into at most `number` parts of nearly the same size."""
+    number = min(size, number)
+    whole, larger = divmod(size, number)
+    yield from (whole + 1 for _ in range(larger))
+    yield from (whole for _ in range(number - larger))
