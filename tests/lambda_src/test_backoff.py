@@ -83,6 +83,16 @@ def test_good_calls_outweigh_a_single_throttle() -> None:
     assert congestion.pressure(1.0) < 0.02
 
 
+def test_each_kind_of_call_has_a_pressure_of_its_own_and_the_worst_counts() -> None:
+    congestion = Congestion()
+    for _ in range(50):
+        congestion.observe(throttled=False, now=1.0, call="ledger")
+        congestion.observe(throttled=True, now=1.0, call="install")
+    assert congestion.pressure(1.0, call="ledger") == 0.0
+    assert congestion.pressure(1.0, call="never made") == 0.0
+    assert congestion.pressure(1.0) == congestion.pressure(1.0, call="install") > 0.9
+
+
 def test_a_clock_that_goes_back_changes_nothing() -> None:
     congestion = Congestion()
     congestion.observe(throttled=True, now=100.0)

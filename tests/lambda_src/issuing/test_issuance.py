@@ -15,6 +15,7 @@ from secretfree.identity import DeviceId
 from secretfree.issuance import IssuedCertificate, NotReady, issue, require_same_request
 from world import RENEWAL_WINDOW, World, verified_csr
 
+CALLS_BEFORE_ATTACHING = {IssuerKind.PRIVATE_CA: 8, IssuerKind.IOT_CORE: 5}
 BOTH = pytest.mark.parametrize("kind", list(IssuerKind))
 
 
@@ -59,6 +60,38 @@ def test_a_lost_confirmation_is_repeated_by_the_next_request(kind: IssuerKind) -
     assert isinstance(again, IssuedCertificate)
     assert again.certificate_id == first.certificate_id
     assert world.record()["state"] == "active"
+
+
+@BOTH
+def test_coming_back_draws_only_on_the_quotas_of_what_is_left(kind: IssuerKind) -> None:
+    world = World(kind)
+    world.cloud.always["AttachPolicy"] = Fault.THROTTLED
+    assert isinstance(world.ask(), NotReady)
+    world.cloud.always.clear()
+    world.cloud.calls.clear()
+    assert isinstance(world.ask(), IssuedCertificate)
+    left = ["PutItem", "PutItem", "DescribeCertificate", "AttachPolicy", "AttachThingPrincipal"]
+    activation = ["UpdateCertificate"] if kind is IssuerKind.IOT_CORE else []
+    assert world.cloud.calls == [*left, *activation, "TransactWriteItems"]
+
+
+@BOTH
+def test_a_thing_deleted_meanwhile_is_made_again(kind: IssuerKind) -> None:
+    world = World(kind, groups=("all",))
+    world.cloud.before_call[CALLS_BEFORE_ATTACHING[kind]] = world.cloud.things.clear
+    assert isinstance(world.ask(), IssuedCertificate)
+    world.quiesce()
+    world.require_invariants_at_quiescence()
+
+
+@BOTH
+def test_a_renewal_makes_no_thing(kind: IssuerKind) -> None:
+    world = World(kind)
+    world.ask()
+    world.clock.sleep(timedelta(days=364).total_seconds())
+    world.cloud.calls.clear()
+    assert isinstance(world.ask(), IssuedCertificate)
+    assert "CreateThing" not in world.cloud.calls
 
 
 @BOTH

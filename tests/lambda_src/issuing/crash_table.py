@@ -1,0 +1,49 @@
+"""The proof as a table: every call of the issuers failing in every way. `python crash_table.py` prints Markdown."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fake_cloud import Fault
+from secretfree.config import IssuerKind
+from world import World
+
+
+class Row(NamedTuple):
+    """`requests`: until the device had its certificate; `orphans`: at quiescence, after the sweeper."""
+
+    issuer: str
+    call: str
+    fault: str
+    requests: int
+    seconds: int
+    issued: int
+    orphans: int
+
+
+def rows() -> Iterator[Row]:
+    """Fail each call once, let the device ask until it is served, let the sweeper run, and count."""
+    for kind in IssuerKind:
+        calm = World(kind)
+        calm.ask()
+        for number, operation in enumerate(calm.cloud.calls, start=1):
+            for fault in Fault:
+                world = World(kind)
+                world.cloud.faults[number] = fault
+                start = world.clock.monotonic()
+                answer, requests = world.ask_until_issued()
+                seconds = round(world.clock.monotonic() - start)
+                world.quiesce()
+                orphans = len(set(world.cloud.certificates) - {answer.certificate_id})
+                call = f"{number}. {operation}"
+                yield Row(kind.value, call, fault.value, requests, seconds, len(world.cloud.issued), orphans)
+
+
+if __name__ == "__main__":
+    print("| issuer | AWS call | failure | requests to converge | seconds | certificates issued | orphans |")
+    print("|---|---|---|---:|---:|---:|---:|")
+    for row in rows():
+        print("| " + " | ".join(str(cell) for cell in row) + " |")
