@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from aws_cdk import Annotations, Duration, Fn, RemovalPolicy, Stack
+from aws_cdk import Annotations, CfnOutput, Duration, Fn, RemovalPolicy, Stack
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
@@ -257,6 +257,30 @@ class SecretFreeProvisioning(Construct):
     def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal read who may have a certificate, and what was issued."""
         return self._registry.grant_read(grantee).combine(self._ledger.grant_read(grantee))
+
+    def add_outputs(self) -> None:
+        """Output, on the stack, what `secretfree --stack NAME` reads: addresses, tables, policy, product.
+
+        Raises:
+            InvalidArgumentError: where another product line of the same stack has them already.
+        """
+        stack = Stack.of(self)
+        if stack.node.try_find_child("ProvisioningUrl") is not None:
+            refuse("add_outputs", f"a second call in stack {stack.node.id}", "one product line with outputs a stack")
+        outputs = {
+            "ProvisioningUrl": self.url,
+            "RegistryTable": self.registry.table_name,
+            "LedgerTable": self.ledger.table_name,
+            "IotEndpoint": self.iot_endpoint,
+            "DevicePolicyName": self.device_policy.policy_name,
+            "Product": self.product,
+            "MatchPolicy": self.match.value,
+            "DeviceProfile": self.device_profile.value,
+        }
+        if self.authority is not None:
+            outputs["AuthorityArn"] = self.authority.arn
+        for key, value in outputs.items():
+            CfnOutput(stack, key, value=value)
 
     def metric_allowed(self, *, statistic: str = "Sum", period: Duration | None = None) -> cloudwatch.Metric:
         """Requests that the authorizer let through."""

@@ -110,7 +110,9 @@ class SecretFreeStack(Stack):
             removal_policy=chosen.removal,
         )
         self.manifest_import = self._manifest_import(chosen, functions) if chosen.manifest_import else None
-        self._add_outputs()
+        self.provisioning.add_outputs()
+        if self.manifest_import is not None:
+            CfnOutput(self, "ManifestBucket", value=self.manifest_import.bucket.bucket_name)
 
     def _manifest_import(self, options: SampleOptions, functions: FunctionOptions) -> ManifestImport:
         manifest_import = ManifestImport(
@@ -147,25 +149,6 @@ class SecretFreeStack(Stack):
                 functions=functions,
             )
         )
-
-    def _add_outputs(self) -> None:
-        made = self.provisioning
-        outputs = {
-            "ProvisioningUrl": made.url,
-            "RegistryTable": made.registry.table_name,
-            "LedgerTable": made.ledger.table_name,
-            "IotEndpoint": made.iot_endpoint,
-            "DevicePolicyName": made.device_policy.policy_name,
-            "Product": made.product,
-            "MatchPolicy": made.match.value,
-            "DeviceProfile": made.device_profile.value,
-        }
-        if made.authority is not None:
-            outputs["AuthorityArn"] = made.authority.arn
-        if self.manifest_import is not None:
-            outputs["ManifestBucket"] = self.manifest_import.bucket.bucket_name
-        for key, value in outputs.items():
-            CfnOutput(self, key, value=value)
 
 
 _Choice = TypeVar("_Choice")

@@ -6,8 +6,16 @@ import re
 from pathlib import Path
 
 import pytest
-from aws_cdk import App, RemovalPolicy
-from cdk_iot_secretfree import InvalidArgumentError, KeyAlgorithm, MatchPolicy, SampleOptions
+from aws_cdk import App, RemovalPolicy, Stack
+from aws_cdk.assertions import Template
+from cdk_iot_secretfree import (
+    InvalidArgumentError,
+    Issuer,
+    KeyAlgorithm,
+    MatchPolicy,
+    SampleOptions,
+    SecretFreeProvisioning,
+)
 from cdk_iot_secretfree.bundling import BundleTarget
 
 ARN = "arn:aws:acm-pca:eu-west-1:111122223333:certificate-authority/11111111-2222-3333-4444-555555555555"
@@ -33,6 +41,16 @@ def options_of(**context):
 def test_the_outputs_are_those_that_the_command_reads(sample):
     assert {name for name in sample.json["Outputs"] if name != "ManifestBucket"} == OUTPUTS
     assert not json.dumps(sample.json["Outputs"]["ProvisioningUrl"]).rstrip(']}"').endswith("/")
+
+
+def test_a_teams_own_stack_has_the_same_outputs_once():
+    stack = Stack(App(context={"aws:cdk:bundling-stacks": []}), "Team")
+    one = SecretFreeProvisioning(stack, "One", product="one", issuers=[Issuer.iot_core()])
+    two = SecretFreeProvisioning(stack, "Two", product="two", issuers=[Issuer.iot_core()])
+    one.add_outputs()
+    with pytest.raises(InvalidArgumentError, match="add_outputs"):
+        two.add_outputs()
+    assert set(Template.from_stack(stack).to_json()["Outputs"]) == OUTPUTS - {"AuthorityArn"}
 
 
 def test_with_a_ca_of_its_own_account_none_is_made(sample_with):
