@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from secretfree_cli.device.provisioning import Answer, IssuerPath, Patience, ProvisioningClient
 from secretfree_cli.device.simulator import SimulatedDevice
+from secretfree_cli.local.aws_limits import DEFAULT_CONCURRENCY
 
 CONCURRENT = 200
 GOOD_DEVICES = 20
@@ -35,6 +36,18 @@ def enrolled(cloud: Any, tmp_path: Path) -> Any:
         return devices
 
     return make
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm_functions(cloud: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let cold starts pass: several at once, on a busy machine, take longer than an authorizer has."""
+    for issuer in IssuerPath:
+        device = SimulatedDevice.create(tmp_path_factory.mktemp("warm") / "device", f"warm-{issuer.value}")
+        cloud.put_item(device.device_id, device.public_key_pem.encode())
+        requests = [device.signing_request() for _ in range(2 * DEFAULT_CONCURRENCY)]
+        with ThreadPoolExecutor(len(requests)) as pool:
+            # The client asks again after any 5xx.
+            list(pool.map(lambda request, issuer=issuer: client(cloud).provision(issuer, lambda: request), requests))
 
 
 def client(cloud: Any) -> ProvisioningClient:
@@ -63,6 +76,7 @@ def test_200_requests_of_one_device_at_once_make_one_certificate(cloud: Any, enr
     identity = client(cloud).provision(issuer, device.signing_request)
 
     assert set(Counter(answer.status for answer in answers)) <= {200, 202}
+    assert all((answer.retry_after or 0) >= 1 for answer in answers if answer.status == 202)
     assert {certificate_of(answer) for answer in answers if answer.status == 200} <= {identity.certificate_id}
     after = cloud.issued()
     assert after.certificates - before.certificates == {identity.certificate_id}
@@ -73,15 +87,6 @@ def test_200_requests_of_one_device_at_once_make_one_certificate(cloud: Any, enr
     }
     signed = after.signed_by_private_ca - before.signed_by_private_ca
     assert signed == (1 if issuer is IssuerPath.PRIVATE_CA else 0)
-
-
-def test_who_is_not_ready_is_told_when_to_come_back(cloud: Any, enrolled: Any) -> None:
-    (device,) = enrolled("crowd-waiting")
-
-    answers = at_once(cloud, device, IssuerPath.PRIVATE_CA)
-
-    waits = [answer.retry_after for answer in answers if answer.status == 202]
-    assert all(wait is not None and wait >= 1 for wait in waits)
 
 
 def test_forged_requests_at_full_rate_keep_no_good_device_from_its_certificate(cloud: Any, enrolled: Any) -> None:

@@ -1,0 +1,186 @@
+"""Takes the local cloud by storm, and counts what came of it.
+
+python benchmarks/storm/run.py fleet [--devices 10000] [--quota-factor 2] [--through-api 0.1] [--processes 32]
+python benchmarks/storm/run.py flood [--devices 100] [--forgers 4]
+
+fleet: devices arriving within a minute (divided by the quota factor, as is all of the time that the quotas fill), AWS
+throttling at its default quotas times that factor. Most requests take the functions' own code in processes of this
+benchmark to the local cloud's services; a share goes through the local cloud's API and Lambdas.
+
+flood: requests with a good id and key but a forged signature, as fast as the API answers, beside good devices.
+
+Exit code 0 if every device has its certificate, none two, and the cloud holds nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from statistics import median, quantiles
+from typing import Any
+
+import runtime
+from cloud import Device, StormCloud, forged_csr, make_devices, storm_cloud
+from fleet import Result, Storm, Way, over_http
+from secretfree_cli.local.private_ca.settings import TokenBucket
+
+ARRIVAL = 60.0
+API_PLACES = 8
+
+
+def main() -> None:
+    """Run the storm that is named and print its figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    storms = parser.add_subparsers(dest="storm", required=True)
+    fleet = storms.add_parser("fleet")
+    fleet.add_argument("--devices", type=int, default=10_000)
+    fleet.add_argument("--quota-factor", type=float, default=2.0)
+    fleet.add_argument("--through-api", type=float, default=0.1, help="share of the devices")
+    fleet.add_argument("--processes", type=int, default=32, help="invocations at once")
+    fleet.add_argument("--limit", type=float, default=720.0, help="seconds, at most")
+    flood = storms.add_parser("flood")
+    flood.add_argument("--devices", type=int, default=100)
+    flood.add_argument("--forgers", type=int, default=4)
+    given = parser.parse_args()
+    figures, failures = _fleet(given) if given.storm == "fleet" else _flood(given)
+    print(json.dumps(figures | {"failures": failures}, indent=2))
+    sys.exit(1 if failures else 0)
+
+
+def _fleet(given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    factor = given.quota_factor
+    with storm_cloud(quota_factor=factor) as cloud:
+        devices = make_devices("storm", given.devices)
+        cloud.enrol(devices)
+        rate, burst = cloud.stage_throttle()
+        _tell(f"{len(devices)} devices enrolled; the API lets {rate * factor:g} requests a second through")
+        with (
+            runtime.start(cloud.function_environment(), given.processes) as processes,
+            ThreadPoolExecutor(API_PLACES) as threads,
+        ):
+            functions = Way("functions", processes, given.processes, runtime.serve)
+            api = Way("API", threads, API_PLACES, over_http(cloud.url, "new"))
+            every = round(1 / given.through_api) if given.through_api else len(devices) + 1
+            ways = [(device, api if number % every == 0 else functions) for number, device in enumerate(devices)]
+            storm = Storm(ways, ARRIVAL / factor, given.limit, _StageBucket(rate * factor, burst * factor), _tell)
+            result = storm.run()
+        figures = _figures(ways, result) | {"quota factor": factor, "API requests a second": rate * factor}
+        return figures, result.mistakes + _differences(cloud, devices, result.certificates)
+
+
+class _StageBucket(TokenBucket):
+    """The stage's throttle: unlike a quota's, its burst is a setting."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        super().__init__(rate)
+        self._capacity = self._tokens = burst
+
+
+def _flood(given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    with storm_cloud(quota_factor=None) as cloud:
+        good, (victim,) = make_devices("good", given.devices), make_devices("victim", 1)
+        cloud.enrol([*good, victim])
+        forged, send = forged_csr(victim), over_http(cloud.url, "new")
+        refusals: Counter[int] = Counter()
+        over = threading.Event()
+
+        def forge() -> None:
+            while not over.is_set():
+                refusals[send(forged).status] += 1
+
+        with ThreadPoolExecutor(given.forgers) as forgers, ThreadPoolExecutor(given.devices) as threads:
+            send(forged)  # both functions' cold start, so that the flood is at its full rate from the start
+            flood = [forgers.submit(forge) for _ in range(given.forgers)]
+            try:
+                way = Way("API", threads, given.devices, send)
+                result = Storm([(device, way) for device in good], 1.0, 300.0, TokenBucket(0), _tell).run()
+            finally:
+                over.set()
+            for forger in flood:
+                forger.result()
+        figures = _figures([(device, way) for device in good], result) | {
+            "forged": dict(refusals),
+            "forged a second": round(sum(refusals.values()) / result.seconds, 1),
+        }
+        failures = result.mistakes + _differences(cloud, good, result.certificates)
+        if set(refusals) != {403}:
+            failures.append(f"forged requests were answered {dict(refusals)}")
+        return figures, failures
+
+
+def _differences(cloud: StormCloud, devices: Sequence[Device], given: dict[str, str]) -> list[str]:
+    """What is lost, doubled or too many: the devices' answers against the CA, IoT Core and the ledger."""
+    names = {device.device_id for device in devices}
+    deadline = time.monotonic() + 30  # the last confirmations are written after their answers
+    while True:
+        stock = cloud.stock()
+        active = {name for name, item in stock.ledger.items() if item["state"] == "active"}
+        failures = [
+            f"{what}: {found}"
+            for what, found in {
+                "devices without a certificate": len(names - set(given)),
+                "certificates that two devices share": len(given) - len(set(given.values())),
+                "certificates at IoT Core beyond the devices'": len(stock.active_certificates - set(given.values())),
+                "certificates lost at IoT Core": len(set(given.values()) - stock.active_certificates),
+                "certificates at IoT Core that are not active": stock.other_certificates,
+                "certificates of the Private CA beyond one a device": stock.signed - len(given),
+                "things beyond the devices'": len(stock.things - names),
+                "things lost": len(names - stock.things),
+                "ledger records that are not active": len(stock.ledger) - len(active),
+                "devices of whom the ledger knows another certificate": sum(
+                    stock.ledger.get(name, {}).get("certificate-id") != certificate
+                    for name, certificate in given.items()
+                ),
+            }.items()
+            if found
+        ]
+        if not failures or time.monotonic() > deadline:
+            return failures
+        time.sleep(2)
+
+
+def _figures(ways: Sequence[tuple[Device, Way]], result: Result) -> dict[str, Any]:
+    counted = [device.device_id for device, way in ways if way.name == "functions"]
+    waited = sorted(result.waited.values()) or [0.0]
+    return {
+        "devices": len(ways),
+        "provisioned": len(result.certificates),
+        "seconds": round(result.seconds, 1),
+        "devices a second": round(len(result.certificates) / max(result.seconds, 1e-9), 1),
+        "seconds to the certificate": {
+            "median": round(median(waited), 1),
+            "95 %": round(quantiles(waited, n=20)[-1], 1) if len(waited) > 1 else round(waited[0], 1),
+            "longest": round(waited[-1], 1),
+        },
+        "requests that reached the functions": sum(result.requests.values()),
+        "most of one device": max(result.requests.values(), default=0),
+        "answers": {name: dict(sorted(counter.items())) for name, counter in result.answers.items()},
+        "AWS calls a device": _calls_a_device(result, len(counted)),
+    }
+
+
+def _calls_a_device(result: Result, devices: int) -> dict[str, dict[str, float]]:
+    """By operation, throttled attempts apart; of the devices that did not go through the API."""
+    operations = sorted({operation for operation, _ in result.calls})
+    if not devices:
+        return {}
+    table = {
+        operation: {kind: round(result.calls[operation, kind] / devices, 2) for kind in ("done", "throttled")}
+        for operation in operations
+    }
+    total = {kind: round(sum(row[kind] for row in table.values()), 2) for kind in ("done", "throttled")}
+    return table | {"all": total}
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

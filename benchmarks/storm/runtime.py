@@ -1,0 +1,103 @@
+"""The deployed functions' own code in processes of this benchmark: what Lambda's execution environments are on AWS.
+
+Each process runs one invocation at a time, as one of Lambda's does, with the environment of the deployed functions and
+the clients that the runtime makes itself. Every attempt of a call to AWS is counted, and whether it was throttled.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing import get_context
+from threading import Lock
+from types import ModuleType
+from typing import Any
+
+METHOD_ARN = "arn:aws:execute-api:us-east-1:000000000000:storm/v1/POST/new"
+_THROTTLES = frozenset({"ThrottlingException", "ProvisionedThroughputExceededException"})
+# API Gateway's patience; the functions' own time-out is a little longer.
+_SECONDS = 30.0
+
+_authorizer: ModuleType
+_issuer: ModuleType
+_calls: Counter[tuple[str, str]] = Counter()
+_calls_lock = Lock()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the device gets, and what it cost: attempts of AWS calls, by operation and `done` or `throttled`."""
+
+    status: int
+    retry_after: float | None
+    certificate: str | None
+    calls: Mapping[tuple[str, str], int]
+
+
+@dataclass(frozen=True)
+class Context:
+    """Lambda's context object, as far as the handlers ask it."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """All of it: each invocation begins here."""
+        return int(_SECONDS * 1000)
+
+
+def start(environment: Mapping[str, str], processes: int) -> ProcessPoolExecutor:
+    """Load both handlers and fork `processes` that serve. Nothing has been sent by then: no connection is shared."""
+    global _authorizer, _issuer  # noqa: PLW0603 - what a forked process is to find
+    os.environ.update(environment)
+    _authorizer = import_module("secretfree.handlers.authorizer")
+    _issuer = import_module("secretfree.handlers.issuer")
+    _count_calls()
+    return ProcessPoolExecutor(processes, mp_context=get_context("fork"), initializer=_be_silent)
+
+
+def serve(device_csr: str) -> Outcome:
+    """One request, as API Gateway takes it to both functions."""
+    event: dict[str, Any] = {
+        "methodArn": METHOD_ARN,
+        "multiValueHeaders": {"device-csr": [device_csr]},
+        "requestContext": {"requestId": uuid.uuid4().hex},
+    }
+    decision = _authorizer.handler(event, None)
+    if decision["policyDocument"]["Statement"][0]["Effect"] != "Allow":
+        return Outcome(403, None, None, _taken_calls())
+    event["requestContext"]["authorizer"] = decision["context"]
+    answer = _issuer.handler(event, Context())
+    status = int(answer["statusCode"])
+    retry_after = next((float(v) for k, v in answer["headers"].items() if k.lower() == "retry-after"), None)
+    return Outcome(status, retry_after, answer["body"] if status == 200 else None, _taken_calls())
+
+
+def _be_silent() -> None:
+    # The log lines of 32 functions at once say nothing here; the answers and the ledger are what is judged.
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for as long as the process lives
+
+
+def _count_calls() -> None:
+    from secretfree.adapters import clients, single_try_clients
+
+    for client in (clients.dynamodb(), single_try_clients.iot(), single_try_clients.acm_pca()):
+        client.meta.events.register("needs-retry", _note, unique_id="storm")
+
+
+def _note(event_name: str, response: tuple[Any, Mapping[str, Any]] | None = None, **_: Any) -> None:
+    """Count one attempt; botocore emits this once for each, answered or not."""
+    code = "" if response is None else str(response[1].get("Error", {}).get("Code", ""))
+    with _calls_lock:
+        _calls[event_name.rpartition(".")[2], "throttled" if code in _THROTTLES else "done"] += 1
+
+
+def _taken_calls() -> dict[tuple[str, str], int]:
+    """The calls since the last answer: the confirmation that an answer does not wait for counts to the next one."""
+    with _calls_lock:
+        taken = dict(_calls)
+        _calls.clear()
+    return taken
