@@ -25,6 +25,8 @@ from secretfree_cli.formats.pem import PemBundle, PemFolder
 
 _SNIFFED: Final = 64 * 1024
 _SEVEN_ZIP: Final = b"7z\xbc\xaf\x27\x1c"
+_PEM_BLOCK: Final = re.compile(rb"^-----BEGIN ", re.MULTILINE)
+"""At a line's beginning: in a CSV, a PEM stands behind a quote."""
 _JWS: Final = re.compile(rb'"(?:protected|payload|signature)"\s*:\s*"')
 _ITEM: Final = re.compile(rb'"device-id"\s*:\s*\{\s*"S"|^\s*\{\s*"(?:Items|Item)"\s*:')
 
@@ -86,12 +88,11 @@ def detect_format(path: Path) -> str:
         raise ManifestError(f"{path.name} is empty")
     if text[:1] in b"[{":
         return _json_format(text)
-    # A PEM may stand in a CSV's field, so the header's line comes first.
+    if _PEM_BLOCK.search(text):
+        return "pem"
     named = _csv_format(text)
     if named is not None:
         return named
-    if b"-----BEGIN " in text:
-        return "pem"
     raise ManifestError(
         f"{path.name} is in no format that is recognised", hint=f"name it with --format: {', '.join(FORMATS)}"
     )
@@ -117,6 +118,4 @@ def _csv_format(text: bytes) -> str | None:
     fields = next(csv.reader([header], delimiter=delimiter), [])
     if fields == espressif.HEADER:
         return "espressif"
-    if "-----BEGIN" in header:
-        return None
     return "csv" if delimiter in header or fields[0].strip().lower() == DEVICE_ID else None

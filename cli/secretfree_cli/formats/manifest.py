@@ -125,14 +125,13 @@ class FileManifest:
         self.name = path.name
         self.size = path.stat().st_size
         self._stream: BinaryIO | None = None
-        self._consumed = 0
 
     @property
     def consumed(self) -> int:
         """Bytes read so far."""
-        if self._stream is not None and not self._stream.closed:
-            self._consumed = self._stream.tell()
-        return self._consumed
+        if self._stream is None:
+            return 0
+        return self.size if self._stream.closed else self._stream.tell()
 
     def digest(self) -> str:
         """SHA-256 of the file, lower-case hex."""
