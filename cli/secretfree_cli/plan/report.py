@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -19,7 +18,10 @@ def write_report(console: Console, plan: Plan, naive: NaiveFleet | None) -> None
     sections: list[RenderableType] = [_headline(plan), _quotas(plan), _advice(plan), _bill(plan), _method(plan)]
     if naive is not None:
         sections.insert(1, _comparison(plan, naive))
-    console.print(Group(*(Padding(section, (0, 0, 1, 0)) for section in sections)))
+    for number, section in enumerate(sections):
+        if number:
+            console.print()
+        console.print(section)
 
 
 def as_document(plan: Plan, naive: NaiveFleet | None) -> dict[str, Any]:
@@ -108,7 +110,7 @@ def _headline(plan: Plan) -> RenderableType:
 
 
 def _comparison(plan: Plan, naive: NaiveFleet) -> RenderableType:
-    table = _table("How devices ask again", "time", "provisioned", "requests a device", "turned away at the door")
+    table = _table("Asking again", "time", "served", "requests a device", "turned away")
     rows = ((plan.outcome, "Retry-After of this runtime"), (naive.outcome, naive.policy.name))
     for outcome, name in rows:
         unfinished = outcome.provisioned < plan.fleet.devices
@@ -124,7 +126,7 @@ def _comparison(plan: Plan, naive: NaiveFleet) -> RenderableType:
 
 
 def _quotas(plan: Plan) -> RenderableType:
-    table = _table("Quota", "limit", "a device draws", "takes at least", "refused a device")
+    table = _table("Quota (units and refusals: for each device)", "limit", "units", "at least", "refused")
     refused = {name.partition(":")[2]: count for name, count in plan.outcome.throttled.items()}
     for demand in plan.bound.demands:
         quota = demand.quota
@@ -145,7 +147,7 @@ def _advice(plan: Plan) -> RenderableType:
         return Text("The quotas suffice: the devices' arrival is what takes the time.", style="green")
     if not plan.advice:
         return Text(f"Raise {plan.bound.binding.name} first; say with --over how long it may take to see how far.")
-    table = _table("To be done within the window, raise", "from", "to", "which then takes", "then held back by")
+    table = _table("To keep the window, raise", "from", "to", "then takes", "held back by")
     for step in plan.advice:
         table.add_row(
             f"{step.quota.service} {step.quota.name}{_note(step)}",
@@ -181,7 +183,7 @@ def _method(plan: Plan) -> RenderableType:
 
 def _table(first: str, *others: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(first)
+    table.add_column(first, no_wrap=True)
     for name in others:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     return table
