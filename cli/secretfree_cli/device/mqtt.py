@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -120,13 +121,16 @@ class DeviceConnection:
 
     def subscribe(self, topic_filter: str) -> None:
         """Subscribe with QoS 1 and await the SUBACK. Raises MqttError, MqttRefusedError."""
-        sent, message_id = self._client.subscribe(topic_filter, qos=_AT_LEAST_ONCE)
-        self._await_acknowledgement(f"subscribe to {topic_filter}", sent, message_id)
+        self._ask(f"subscribe to {topic_filter}", lambda: self._client.subscribe(topic_filter, qos=_AT_LEAST_ONCE))
 
     def publish(self, topic: str, payload: bytes | str) -> None:
         """Publish with QoS 1 and await the PUBACK. Raises MqttError, MqttRefusedError."""
-        handed_over = self._client.publish(topic, payload, qos=_AT_LEAST_ONCE)
-        self._await_acknowledgement(f"publish on {topic}", handed_over.rc, handed_over.mid)
+
+        def send() -> tuple[MQTTErrorCode, int]:
+            handed_over = self._client.publish(topic, payload, qos=_AT_LEAST_ONCE)
+            return handed_over.rc, handed_over.mid
+
+        self._ask(f"publish on {topic}", send)
 
     def receive(self, timeout: float) -> Message | None:
         """Return the next message, or None where none came within `timeout` seconds."""
@@ -161,8 +165,13 @@ class DeviceConnection:
                 )
         raise MqttError(f"no CONNACK within {self._timeout:g} s")
 
-    def _await_acknowledgement(self, what: str, sent: MQTTErrorCode, message_id: int | None) -> None:
-        if sent != MQTTErrorCode.MQTT_ERR_SUCCESS or message_id is None:
+    def _ask(self, what: str, send: Callable[[], tuple[MQTTErrorCode, int | None]]) -> None:
+        if not self.is_connected:
+            raise MqttError(f"cannot {what}: the session has ended")
+        sent, message_id = send()
+        # No connection, although there was one: the network thread has sent the packet and seen the broker hang up
+        # already, before paho looked here.
+        if sent not in {MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN} or message_id is None:
             raise MqttError(f"cannot {what}: {sent.name}")
         with self._changed:
             self._changed.wait_for(

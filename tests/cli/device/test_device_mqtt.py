@@ -73,6 +73,8 @@ def test_a_publish_answered_by_hanging_up_is_a_refusal(device: SimulatedDevice, 
 
         assert refusal.value.disconnected
         assert not session.is_connected
+        with pytest.raises(MqttError, match="the session has ended"):
+            session.publish("widget/sensor-1/hello", "too late")
 
 
 def test_a_refused_subscription_tells_the_reason(device: SimulatedDevice, broker: Any, authority: Any) -> None:

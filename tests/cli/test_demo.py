@@ -1,0 +1,164 @@
+"""How the demo ends: its exit code when a step is not as told, and what it stops, whoever started it."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from rich.console import Console
+from secretfree_cli import demo
+from secretfree_cli.device.mqtt import MqttError
+from secretfree_cli.local.state import CloudRecord
+from secretfree_cli.output import ExitCode
+
+RECORD = CloudRecord(
+    endpoint_url="http://127.0.0.1:1",
+    private_ca_endpoint_url="http://127.0.0.1:2",
+    region="us-east-1",
+    account="000000000000",
+    access_key_id="test",
+    secret_access_key="test",
+    mqtt_host="127.0.0.1",
+    mqtt_port=3,
+    broker_ca="",
+    ca_certificate="",
+    authority_arn="",
+    processes=(),
+    stack_name=None,
+)
+
+
+@dataclass
+class Stage:
+    """A local cloud that is only pretended, and a story that does what a test wants of it."""
+
+    was_up: bool = False
+    happens: Callable[[], None] = lambda: None
+    log: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stage:
+    made = Stage()
+    monkeypatch.setenv("SECRETFREE_PROJECT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+    def bring_up(*_arguments: Any, **_options: Any) -> tuple[CloudRecord, bool]:
+        made.log.append("up")
+        return (replace(RECORD, stack_name="SecretFree") if made.was_up else RECORD), made.was_up
+
+    def deploy_into(*_arguments: Any, **_options: Any) -> CloudRecord:
+        made.log.append("deploy")
+        return replace(RECORD, stack_name="SecretFree")
+
+    class PretendedStory:
+        def __init__(self, *_arguments: Any) -> None:
+            pass
+
+        def tell(self) -> None:
+            made.log.append("story")
+            made.happens()
+
+    monkeypatch.setattr(demo, "bring_up", bring_up)
+    monkeypatch.setattr(demo, "deploy_into", deploy_into)
+    monkeypatch.setattr(demo, "bring_down", lambda *_arguments: made.log.append("down"))
+    monkeypatch.setattr(demo, "local_target", lambda _record: None)
+    monkeypatch.setattr(demo, "Story", PretendedStory)
+    return made
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(demo.demo, arguments)
+
+
+def _raise(error: BaseException) -> Callable[[], None]:
+    def happens() -> None:
+        raise error
+
+    return happens
+
+
+def test_it_stops_what_it_started(stage: Stage) -> None:
+    result = run()
+
+    assert result.exit_code == ExitCode.OK
+    assert stage.log == ["up", "deploy", "story", "down"]
+    assert "All of it went as told" in result.stdout
+
+
+def test_it_leaves_what_it_started_if_told_to(stage: Stage) -> None:
+    result = run("--keep")
+
+    assert result.exit_code == ExitCode.OK
+    assert stage.log == ["up", "deploy", "story"]
+    assert "secretfree local down" in result.stdout
+
+
+def test_it_uses_and_leaves_a_cloud_that_was_up(stage: Stage) -> None:
+    stage.was_up = True
+
+    assert run().exit_code == ExitCode.OK
+
+    assert stage.log == ["up", "story"]
+
+
+@pytest.mark.parametrize(
+    "error", [demo.StepFailedError("not so: a clone: 403 (200)"), MqttError("the broker is gone"), RuntimeError("bug")]
+)
+def test_a_step_that_does_not_go_as_told_fails_the_demo_and_stops_it(stage: Stage, error: Exception) -> None:
+    stage.happens = _raise(error)
+
+    result = run()
+
+    assert result.exit_code == ExitCode.FAILURE
+    assert stage.log[-1] == "down"
+    assert "All of it went as told" not in result.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_too(stage: Stage, number: signal.Signals) -> None:
+    def happens() -> None:
+        os.kill(os.getpid(), number)
+        threading.Event().wait(5)
+
+    stage.happens = happens
+
+    result = run()
+
+    assert result.exit_code != ExitCode.OK
+    assert stage.log[-1] == "down"
+
+
+def test_the_handlers_of_signals_are_given_back(stage: Stage) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    run()
+
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
+def test_the_narrator_writes_plain_text_where_nobody_watches() -> None:
+    page = io.StringIO()
+    narrator = demo.Narrator(Console(file=page, soft_wrap=True))
+
+    narrator.chapter("A title", "why [it] matters")
+    narrator.check(True, 'a body: {"code": ["x"]}')
+
+    assert "\x1b" not in page.getvalue()
+    assert "1/8  A title\n     why [it] matters\n" in page.getvalue()
+    assert 'a body: {"code": ["x"]}' in page.getvalue()
+
+
+def test_a_check_that_does_not_hold_says_what_was_seen_instead() -> None:
+    narrator = demo.Narrator(Console(file=io.StringIO()))
+
+    with pytest.raises(demo.StepFailedError, match=r"not so: a clone: 403 \(200\)"):
+        narrator.check(False, "a clone: 403", otherwise="200")
