@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import CfnParameter, Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from cdk_iot_secretfree import (
@@ -202,6 +202,16 @@ class TestOfflineParent:
     def test_what_is_no_certificate_and_chain_is_refused(self, stack, arguments, message):
         with pytest.raises(InvalidArgumentError, match=message):
             DeviceAuthority.pending_offline_parent(stack, "Devices", subject=SUBJECT, **arguments)
+
+    def test_a_certificate_known_at_deploy_time_only_is_taken_as_it_is(self, synthesise):
+        def fill(stack):
+            signed = CfnParameter(stack, "Signed").value_as_string
+            DeviceAuthority.pending_offline_parent(
+                stack, "Devices", subject=SUBJECT, signed_certificate=signed, chain=PEM
+            )
+
+        activation = synthesise(fill).only("AWS::ACMPCA::CertificateAuthorityActivation")
+        assert activation["Certificate"] == {"Ref": "Signed"}
 
     def test_a_private_key_never_enters_a_template_nor_a_message(self, stack):
         key = "-----BEGIN EC PRIVATE KEY-----\nMHcSECRET\n-----END EC PRIVATE KEY-----\n"
