@@ -101,6 +101,7 @@ def write_keys(folder: Path, devices: Iterable[SampleDevice]) -> Iterator[Sample
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         descriptor = os.open(folder / f"{device.device_id}.key.pem", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.fchmod(descriptor, 0o600)  # a file that was there keeps its mode otherwise
         with os.fdopen(descriptor, "wb") as file:
             file.write(pem)
         yield device

@@ -60,7 +60,7 @@ class InfineonManifest(FileManifest):
         with tempfile.TemporaryDirectory(prefix="secretfree-") as folder:
             position = 0
             for archive in self._inner_archives(Path(folder)):
-                for name, data in _members(archive, Path(folder, "certificates")):
+                for name, data in _members(archive, Path(folder, "certificates"), self.name):
                     chip = _CHIP.fullmatch(name)
                     if chip is not None and self._slot is not None and chip["slot"] != self._slot:
                         continue
@@ -89,7 +89,7 @@ class InfineonManifest(FileManifest):
 
     def _inner_archives(self, folder: Path) -> Iterator[Path]:
         with _open(self.path, self.name) as outer:
-            names = [member.filename for member in outer.list()]
+            names = outer.getnames()
             if any(_CHIP.fullmatch(name) for name in names):  # someone took the inner archive out
                 yield self.path
                 return
@@ -136,18 +136,19 @@ def _open(path: Path, name: str) -> py7zr.SevenZipFile:
     if archive.password_protected:
         archive.close()
         raise ManifestError(f"{name}: an encrypted archive; the one with the certificates is not encrypted")
-    if len(archive.files) > MAX_MEMBERS:
+    members = len(archive.getnames())
+    if members > MAX_MEMBERS:
         archive.close()
-        raise ManifestError(f"{name}: {len(archive.files)} members; accepted: at most {MAX_MEMBERS}")
+        raise ManifestError(f"{name}: {members} members; accepted: at most {MAX_MEMBERS}")
     return archive
 
 
-def _members(archive_path: Path, spool_path: Path) -> Iterator[tuple[str, bytes | None]]:
+def _members(archive_path: Path, spool_path: Path, manifest: str) -> Iterator[tuple[str, bytes | None]]:
     """Yield the inner archive's members, names and contents; None for one that is too long."""
     with spool_path.open("w+b") as spool:
         factory = _Files(lambda name: _Member(name, spool))
-        with _open(archive_path, archive_path.name) as archive:
-            _extract(archive, None, factory, archive_path.name)
+        with _open(archive_path, manifest) as archive:
+            _extract(archive, None, factory, manifest)
         spool.seek(0)
         while header := spool.read(_FRAME.size):
             name_length, length = _FRAME.unpack(header)
