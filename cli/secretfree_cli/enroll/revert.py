@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from secretfree.enrollment.batch import Batch, BatchState, members, save_batch
-from secretfree.enrollment.items import Item
+from secretfree.enrollment.items import EnrolledDevice, Item
 from secretfree.enrollment.table import BATCH_GET_KEYS, ChangedMeanwhile, RegistryTable, chunks
+from secretfree.registry import DeviceStatus
 
 from secretfree_cli.enroll.devices import active_certificates
 from secretfree_cli.enroll.importer import Progress
@@ -45,7 +46,8 @@ def revert(
     """Undo `batch` and return how many devices it was for each `Undone`. Safe to repeat, and to go on with.
 
     Only items that still are of the batch are touched. Blocking is no change of that: a device that the batch brought
-    goes even if it was blocked since. Devices with an active certificate stay, unless `force`.
+    goes even if it was blocked since, and one that gets its former key back stays blocked. Devices with an active
+    certificate stay, unless `force`.
 
     Raises: CliError where there is no ledger to ask and no `force`; TableBusy, botocore's ClientError
     """
@@ -87,7 +89,15 @@ def _undo(table: RegistryTable, ledger: LedgerView, item: Item, *, force: bool) 
         if former is None:
             table.delete_exactly(item)
             return Undone.REMOVED
-        table.put_over(former, item)
+        table.put_over({**former, **_block_since(item)}, item)
     except ChangedMeanwhile:
         return Undone.CHANGED
     return Undone.RESTORED
+
+
+def _block_since(item: Item) -> Item:
+    """What keeps a device blocked that was blocked under the batch's key: another key, the former too, is no pardon."""
+    if EnrolledDevice.from_item(item).status is DeviceStatus.ALLOWED:
+        return {}
+    kept = {name: item[name] for name in ("blocked-reason", "blocked-at") if name in item}
+    return {**kept, "status": {"S": DeviceStatus.BLOCKED.value}}
