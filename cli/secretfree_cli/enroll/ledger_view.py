@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from secretfree_cli.target import Target
+
+# Of an issuance that nobody confirmed yet: the device may have the certificate, and be connected with it.
+_USABLE: Final = frozenset({"active", "issued"})
+_CERTIFICATE: Final = "certificate#"
+_ISSUANCE: Final = "issuance#"
 
 
 @dataclass(frozen=True)
 class CertificateRecord:
-    """A certificate that a device was given. `not_after` is in epoch milliseconds."""
+    """A certificate that a device was, or is just being, given. `not_after` is in epoch milliseconds."""
 
     certificate_id: str
     state: str
@@ -21,7 +26,7 @@ class CertificateRecord:
 
     def is_active(self, now_ms: int) -> bool:
         """Whether the device can connect with it, as far as the ledger knows."""
-        return self.state == "active" and (self.not_after is None or self.not_after > now_ms)
+        return self.state in _USABLE and (self.not_after is None or self.not_after > now_ms)
 
 
 class LedgerView:
@@ -37,32 +42,50 @@ class LedgerView:
         return self._table is not None
 
     def certificates(self, device_id: str) -> Sequence[CertificateRecord]:
-        """Return the certificates of a device, read consistently."""
-        request: dict[str, Any] = {
-            "TableName": self._table,
-            "KeyConditionExpression": "#id = :id AND begins_with(#record, :certificate)",
-            "ExpressionAttributeNames": {"#id": "device-id", "#record": "record"},
-            "ExpressionAttributeValues": {":id": {"S": device_id}, ":certificate": {"S": "certificate#"}},
-            "ConsistentRead": True,
-        }
-        records: list[CertificateRecord] = []
-        while True:
-            page = self._client.query(**request)
-            records += [_record(item) for item in page["Items"]]
-            if "LastEvaluatedKey" not in page:
-                return records
-            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+        """Return the certificates of a device, read consistently.
+
+        A certificate's own record is written last, so one that an issuance knows and has no such record is told too.
+        """
+        items = list(self._items(device_id))
+        records = [_record(item) for item in items if item["record"]["S"].startswith(_CERTIFICATE)]
+        recorded = {record.certificate_id for record in records}
+        unconfirmed = (item for item in items if item["record"]["S"].startswith(_ISSUANCE) and "certificate-id" in item)
+        return [*records, *(_issued(item) for item in unconfirmed if item["certificate-id"]["S"] not in recorded)]
 
     def active_certificates(self, device_id: str) -> Sequence[CertificateRecord]:
         """Return those with which the device can connect."""
         now_ms = int(time.time() * 1000)
         return [record for record in self.certificates(device_id) if record.is_active(now_ms)]
 
+    def _items(self, device_id: str) -> Iterator[Any]:
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": "#id = :id",
+            "ExpressionAttributeNames": {"#id": "device-id"},
+            "ExpressionAttributeValues": {":id": {"S": device_id}},
+            "ConsistentRead": True,
+        }
+        while True:
+            page = self._client.query(**request)
+            yield from page["Items"]
+            if "LastEvaluatedKey" not in page:
+                return
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
 
 def _record(item: Any) -> CertificateRecord:
     return CertificateRecord(
-        certificate_id=item["record"]["S"].removeprefix("certificate#"),
+        certificate_id=item["record"]["S"].removeprefix(_CERTIFICATE),
         state=item.get("state", {}).get("S", "unknown"),
         issuer=item.get("issuer", {}).get("S"),
+        not_after=int(item["not-after"]["N"]) if "not-after" in item else None,
+    )
+
+
+def _issued(item: Any) -> CertificateRecord:
+    return CertificateRecord(
+        certificate_id=item["certificate-id"]["S"],
+        state=item.get("state", {}).get("S", "unknown"),
+        issuer=item["record"]["S"].removeprefix(_ISSUANCE),
         not_after=int(item["not-after"]["N"]) if "not-after" in item else None,
     )
