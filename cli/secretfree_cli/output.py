@@ -14,6 +14,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 class ExitCode(IntEnum):
@@ -41,9 +42,9 @@ class CliError(click.ClickException):
     def show(self, file: Any = None) -> None:
         """Print `error:` and the hint to stderr, wrapped nowhere, so that paths and ARNs can be copied."""
         stream = file or sys.stderr
-        click.echo(f"{click.style('error:', fg='red', bold=True)} {self.message}", file=stream)
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {printable(self.message)}", file=stream)
         if self.hint:
-            click.echo(f"{click.style('hint:', fg='yellow')} {self.hint}", file=stream)
+            click.echo(f"{click.style('hint:', fg='yellow')} {printable(self.hint)}", file=stream)
 
 
 def stderr() -> Console:
@@ -59,9 +60,19 @@ def stdout() -> Console:
     return Console(highlight=False, soft_wrap=True)
 
 
+def printable(text: str) -> str:
+    """Return `text` with every control character but line end and tabulator escaped.
+
+    A file's name, a table's attribute or a device's message must not be able to write to the operator's terminal.
+    """
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else ascii(character)[1:-1] for character in text
+    )
+
+
 def note(message: str) -> None:
     """Tell the person what is going on, on stderr."""
-    click.echo(message, err=True)
+    click.echo(printable(message), err=True)
 
 
 def emit(value: str) -> None:
@@ -88,7 +99,7 @@ def emit_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, titl
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(click.unstyle("" if cell is None else str(cell)).replace("[", r"\[") for cell in row))
+        table.add_row(*(Text(printable("" if cell is None else str(cell))) for cell in row))
     stdout().print(table)
 
 
@@ -97,7 +108,7 @@ def emit_fields(fields: Mapping[str, object]) -> None:
     shown = {name: value for name, value in fields.items() if value is not None}
     width = max((len(name) for name in shown), default=0)
     for name, value in shown.items():
-        click.echo(f"{name:<{width}}  {value}")
+        click.echo(f"{printable(name):<{width}}  {printable(str(value))}")
 
 
 def json_option(function: Any) -> Any:

@@ -67,6 +67,22 @@ def test_a_cell_is_text_and_never_markup(capsys):
     assert "[red]device[/red]" in capsys.readouterr().out
 
 
+ESCAPES = "a\x1b]0;title\x07b\x9b2Jc\rd"
+ESCAPED = r"a\x1b]0;title\x07b\x9b2Jc\rd"
+
+
+def test_what_is_shown_cannot_write_to_the_terminal(capsys):
+    emit_fields({"name": ESCAPES})
+    emit_table(["name"], [[ESCAPES], [r"\[bold]x"]])
+    note(ESCAPES)
+    CliError(ESCAPES, hint=ESCAPES).show()
+    captured = capsys.readouterr()
+    assert captured.out.count(ESCAPED) == 2
+    assert r"\[bold]x" in captured.out
+    assert captured.err.count(ESCAPED) == 3
+    assert not {"\x07", "\x9b", "\r"} & {*captured.out, *captured.err}
+
+
 def test_an_error_shows_its_hint_and_ends_with_its_code():
     @click.command()
     def fail() -> None:

@@ -21,7 +21,17 @@ from secretfree_cli.device.provisioning import (
     ProvisioningRefusedError,
 )
 from secretfree_cli.device.simulator import Firmware, SimulatedDevice
-from secretfree_cli.output import CliError, ExitCode, emit, emit_fields, emit_json, emit_json_line, json_option, note
+from secretfree_cli.output import (
+    CliError,
+    ExitCode,
+    emit,
+    emit_fields,
+    emit_json,
+    emit_json_line,
+    json_option,
+    note,
+    printable,
+)
 from secretfree_cli.target import Target, target_finder_options
 
 _ISSUERS = {"private-ca": IssuerPath.PRIVATE_CA, "iot-core": IssuerPath.IOT_CORE}
@@ -275,7 +285,7 @@ def _print_messages(session: DeviceConnection, *, listen: float, as_json: bool) 
         if as_json:
             emit_json_line({"topic": message.topic, "payload": text})
         else:
-            emit(f"{message.topic}  {text}")
+            emit(printable(f"{message.topic}  {text}"))
         message = session.receive(timeout=max(until - time.monotonic(), 0.0)) if listen else None
 
 
