@@ -1,6 +1,7 @@
 """`SecretFreeProvisioning`: everything that one product line needs to hand out certificates without a secret."""
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from cdk_iot_secretfree.api import ProvisioningApi
 from cdk_iot_secretfree.authority import DeviceAuthority
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
 from cdk_iot_secretfree.functions import IotAccount, RuntimeFunction
-from cdk_iot_secretfree.issuer import Issuer
+from cdk_iot_secretfree.issuer import IotCoreIssuer, Issuer
 from cdk_iot_secretfree.options import ApiOptions, CertificateSubject, DeviceProfile, FunctionOptions, MatchPolicy
 from cdk_iot_secretfree.tables import KEY_INDEX, DeviceRegistry, IDeviceRegistry, IssuanceLedger
 from cdk_iot_secretfree.validation import (
@@ -44,7 +45,10 @@ class ThingType(ABC):
 
     @staticmethod
     def named(name: str) -> "ThingType":
-        """One that exists."""
+        """One that exists.
+
+        A thing of this type counts as the product line's own: share it only with lines whose device ids differ.
+        """
         return _NamedThingType(require_match("name", name, _IOT_NAME, _IOT_NAME_FORM))
 
     @abstractmethod
@@ -137,6 +141,7 @@ class SecretFreeProvisioning(Construct):
         self._device_policy = (device_policy or DevicePolicy.least_privilege(product)).bind(
             self, "DevicePolicy", removal_policy=removal_policy
         )
+        _check_subject_variables(Stack.of(self).resolve(self._device_policy.document), issuers, match)
         bound_type = (thing_type or ThingType.created()).bind(
             self, "ThingType", product=product, removal_policy=removal_policy
         )
@@ -319,7 +324,7 @@ class SecretFreeProvisioning(Construct):
     def metric_throttled(
         self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
     ) -> cloudwatch.Metric:
-        """Calls to AWS that were throttled."""
+        """Requests of devices that ask too often, answered 429."""
         return self._metric("Throttled", self._issuer_dimension(issuer), statistic, period)
 
     def metric_stage_latency(
@@ -528,6 +533,24 @@ def _check_issuers(issuers: Sequence[Issuer]) -> None:
         require_instance("issuers", issuer, Issuer, accepted)
     if len({issuer.name for issuer in issuers}) < len(issuers):
         refuse("issuers", ", ".join(issuer.name for issuer in issuers), "each kind of issuer at most once")
+
+
+def _check_subject_variables(document: object, issuers: Sequence[Issuer], match: MatchPolicy) -> None:
+    """Refuse a device policy that goes by what a `/proto` certificate says of its device.
+
+    IoT Core's own CA takes no subject from us: it may copy the request's, of which only the common name is checked,
+    and that only where it must be the device id.
+    """
+    if not any(isinstance(issuer, IotCoreIssuer) for issuer in issuers):
+        return
+    for variable in re.findall(r"iot:Certificate\.Subject\.[A-Za-z0-9.]+", json.dumps(document)):
+        if variable == "iot:Certificate.Subject.CommonName" and match is not MatchPolicy.PUBLIC_KEY:
+            continue
+        refuse(
+            "device_policy",
+            f"${{{variable}}} beside Issuer.iot_core(), where the requester chooses it",
+            "${iot:Connection.Thing.ThingName} and its kin, or Issuer.private_ca(authority) alone",
+        )
 
 
 def _check_things(thing_groups: Sequence[ThingGroup], thing_attributes: Mapping[str, str]) -> None:

@@ -67,6 +67,11 @@ def iot_core_only(scope, **options):
     return SecretFreeProvisioning(scope, "Provisioning", product="widget", issuers=[Issuer.iot_core()], **options)
 
 
+def policy_by(variable):
+    resource = f"arn:aws:iot:eu-west-1:111122223333:topic/${{{variable}}}/*"
+    return DevicePolicy.from_statements([iam.PolicyStatement(actions=["iot:Publish"], resources=[resource])])
+
+
 @pytest.fixture(scope="module")
 def provisioning():
     return iot_core_only(Stack(App(context={"aws:cdk:bundling-stacks": []}), "Stack"))
@@ -464,6 +469,28 @@ class TestRefusals:
     def test_an_argument_that_cannot_work_is_named_with_what_is_accepted(self, stack, arguments, message):
         with pytest.raises(InvalidArgumentError, match=message):
             SecretFreeProvisioning(stack, "P", **{"product": "widget", "issuers": [Issuer.iot_core()], **arguments})
+
+    @pytest.mark.parametrize(
+        ("variable", "match"),
+        [
+            ("iot:Certificate.Subject.CommonName", MatchPolicy.PUBLIC_KEY),
+            ("iot:Certificate.Subject.Organization", MatchPolicy.UDID_AND_PUBLIC_KEY),
+            ("iot:Certificate.Subject.OrganizationalUnit.1", MatchPolicy.UDID),
+        ],
+    )
+    def test_no_policy_goes_by_a_subject_that_the_requester_chose(self, stack, variable, match):
+        with pytest.raises(InvalidArgumentError, match=rf"device_policy: .*{re.escape(variable)}.*requester chooses"):
+            iot_core_only(stack, match=match, device_policy=policy_by(variable))
+
+    def test_a_policy_may_go_by_a_subject_that_was_checked_or_given(self, stack):
+        by_name, by_organization = (
+            policy_by(f"iot:Certificate.Subject.{part}") for part in ("CommonName", "Organization")
+        )
+        iot_core_only(stack, device_policy=by_name)
+        authority = DeviceAuthority.root(stack, "Ca", subject=AuthoritySubject(common_name="ca"))
+        SecretFreeProvisioning(
+            stack, "P", product="gadget", issuers=[Issuer.private_ca(authority)], device_policy=by_organization
+        )
 
     def test_a_product_known_at_deploy_time_only_is_refused(self, stack):
         with pytest.raises(InvalidArgumentError, match=r"product: 'a token'"):
