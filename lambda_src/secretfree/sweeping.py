@@ -1,7 +1,8 @@
 """The sweeper's rules: what becomes of an issuance that no device came back for.
 
-It never asks for a certificate and never lets one connect: what needs either waits for the device, whose next
-request passes the authorizer again. A device that was blocked in between so gets nothing by the sweeper's doing.
+It never asks for a certificate, never activates one and hands none out: what needs that waits for the device, whose
+next request passes the authorizer again. A certificate that is active already gets its policy and thing, since its
+device may have it; one that was taken out of use gets nothing, and a device blocked before it had its own never will.
 """
 
 from collections import Counter
