@@ -1,8 +1,8 @@
 """A fleet that is switched on at once, and asks until each device has its certificate.
 
-What stands between a device and the functions on AWS stands here too: the API's own throttle as deployed (the emulator
-stores it and does not apply it) and a bounded number of invocations at once. A device obeys Retry-After as the
-simulated device does, and backs off by itself where none is given.
+What stands between a device and the functions on AWS stands here too, for the devices that do not go through the API:
+its throttle as deployed, and a bounded number of invocations at once. A device obeys Retry-After as the simulated
+device does, and backs off by itself where none is given.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ _PATIENCE = Patience()
 
 @dataclass(frozen=True)
 class Way:
-    """One way to the functions: `send` runs in `executor`, in at most `places` at once."""
+    """One way to the functions: `send` runs in `executor`, in at most `places` at once, admitted by `throttle`."""
 
     name: str
     executor: Executor
     places: int
     send: Callable[[str], Outcome]
+    throttle: TokenBucket
 
 
 @dataclass
@@ -64,7 +65,6 @@ class Storm:
     devices: Sequence[tuple[Device, Way]]
     arrival: float
     limit: float
-    admission: TokenBucket
     tell: Callable[[str], None]
 
     def run(self) -> Result:
@@ -89,7 +89,7 @@ class Storm:
             while due and due[0][0] <= time.monotonic() - began:
                 _, number = heapq.heappop(due)
                 device, way = self.devices[number]
-                if not self.admission.take():
+                if not way.throttle.take():
                     result.answers[way.name][API_THROTTLED] += 1
                     again(number, API_RETRY_AFTER)
                 elif busy[way.name] >= way.places:

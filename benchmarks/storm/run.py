@@ -32,6 +32,8 @@ from secretfree_cli.local.private_ca.settings import TokenBucket
 
 ARRIVAL = 60.0
 API_PLACES = 8
+# The emulated API has its own throttle, as deployed.
+_UNLIMITED = TokenBucket(0)
 
 
 def main() -> None:
@@ -64,12 +66,12 @@ def _fleet(given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
             runtime.start(cloud.function_environment(), given.processes) as processes,
             ThreadPoolExecutor(API_PLACES) as threads,
         ):
-            functions = Way("functions", processes, given.processes, runtime.serve)
-            api = Way("API", threads, API_PLACES, over_http(cloud.url, "new"))
+            throttle = _StageBucket(rate * factor, burst * factor)
+            functions = Way("functions", processes, given.processes, runtime.serve, throttle)
+            api = Way("API", threads, API_PLACES, over_http(cloud.url, "new"), _UNLIMITED)
             every = round(1 / given.through_api) if given.through_api else len(devices) + 1
             ways = [(device, api if number % every == 0 else functions) for number, device in enumerate(devices)]
-            storm = Storm(ways, ARRIVAL / factor, given.limit, _StageBucket(rate * factor, burst * factor), _tell)
-            result = storm.run()
+            result = Storm(ways, ARRIVAL / factor, given.limit, _tell).run()
         figures = _figures(ways, result) | {"quota factor": factor, "API requests a second": rate * factor}
         return figures, result.mistakes + _differences(cloud, devices, result.certificates)
 
@@ -98,8 +100,8 @@ def _flood(given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
             send(forged)  # both functions' cold start, so that the flood is at its full rate from the start
             flood = [forgers.submit(forge) for _ in range(given.forgers)]
             try:
-                way = Way("API", threads, given.devices, send)
-                result = Storm([(device, way) for device in good], 1.0, 300.0, TokenBucket(0), _tell).run()
+                way = Way("API", threads, given.devices, send, _UNLIMITED)
+                result = Storm([(device, way) for device in good], 1.0, 300.0, _tell).run()
             finally:
                 over.set()
             for forger in flood:
