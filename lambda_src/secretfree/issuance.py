@@ -7,10 +7,12 @@ The order, with the calls that a new device costs on the critical path (the auth
     4  collect      | ledger: reference     Private CA only
     5  install      | ledger: certificate   the certificate's id is its digest, known before it is registered
     6  policy | thing | groups              then, for the IoT Core CA, activation: its request has no `collect`
-    -  ledger: active                       begun before the answer, not awaited
+    -  ledger: active                       begun before the answer, not awaited but for the IoT Core CA
 
 The last write is not awaited because nothing depends on it: lost, the record says `issued`, and the next request or
-the sweeper repeats step 6, which changes nothing, and writes it again.
+the sweeper repeats step 6, which changes nothing, and writes it again. With the IoT Core CA step 6 activates, and an
+inactive certificate of an `issued` record is one that never was active, or one that an operator has deactivated since:
+there the write is awaited, since Lambda freezes what is not, so that a certificate handed out is not activated again.
 """
 
 from collections.abc import Callable
@@ -303,7 +305,10 @@ class _Worker:
         lease.record = lease.record.registered(certificate_arn)
         self._attach(lease.record)
         self._persist("activate", lambda: self._ports.issuer.activate(certificate.certificate_id))
-        self._ports.executor.submit(self._confirm, lease.record)
+        if self._ports.issuer.installs_active:
+            self._ports.executor.submit(self._confirm, lease.record)
+        else:
+            self._confirm(lease.record)
         return _answer(lease.record, reused=False)
 
     def _ensure_thing(self, lease: _Lease) -> None:
@@ -403,7 +408,7 @@ class _Worker:
                 self._persist("retire", lambda: self._ports.things.retire(self._device, certificate.certificate_id))
 
     def _confirm(self, record: Issuance) -> None:
-        """Record that all is in place. Not awaited: see the module's text."""
+        """Record that all is in place. Whether it is awaited: see the module's text."""
         active = record.active(clear_at=clear_at(record, self._clock.now()))
         with suppress(ThrottledError, UnreachableError, StaleLedgerError, SecretFreeError):
             self._ports.ledger.write(active, certificate=CertificateRecordState.ACTIVE)

@@ -2,17 +2,20 @@
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from fake_cloud import FakeCloud, Fault, client_error
+from fake_cloud import FakeCloud, Fault, InlineExecutor, client_error
 from secretfree.authorization import AuthorizedDevice
 from secretfree.config import IssuerKind
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.identity import DeviceId
 from secretfree.issuance import IssuedCertificate, NotReady, issue, require_same_request
+from secretfree.ledger import LEASE
 from world import RENEWAL_WINDOW, World, verified_csr
 
 CALLS_BEFORE_ATTACHING = {IssuerKind.PRIVATE_CA: 8, IssuerKind.IOT_CORE: 5}
@@ -212,6 +215,29 @@ def test_a_certificate_revoked_before_its_issuance_was_finished_is_not_brought_b
     assert certificate.status == "REVOKED"
     # The registry allows another key: that is an operator's word.
     assert isinstance(world.ask(key=1), IssuedCertificate)
+
+
+class FrozenAfterTheAnswer(InlineExecutor):
+    """Lambda, which freezes what an invocation leaves running."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        is_left_running = getattr(fn, "__name__", "") == "_confirm"
+        return Future() if is_left_running else super().submit(fn, *args, **kwargs)
+
+
+@BOTH
+def test_a_certificate_deactivated_after_it_was_handed_out_is_not_activated_again(kind: IssuerKind) -> None:
+    world = World(kind, executor=FrozenAfterTheAnswer())
+    assert isinstance(world.ask(), IssuedCertificate)
+    (certificate,) = world.cloud.certificates.values()
+    certificate.status = "INACTIVE"
+    world.clock.sleep(LEASE.total_seconds())
+    with suppress(SecretFreeError):
+        world.ask()
+    world.sweep(after=timedelta(hours=1))
+    with suppress(SecretFreeError):
+        world.ask()
+    assert [one.status for one in world.cloud.certificates.values()] == ["INACTIVE"]
 
 
 @BOTH
