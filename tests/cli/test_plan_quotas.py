@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from cdk_iot_secretfree.options import ApiOptions, FunctionOptions
 from secretfree.adapters import dynamodb_ledger
 from secretfree.config import IssuerKind
 from secretfree_cli.output import CliError
+from secretfree_cli.plan.asking_again import DOOR_RETRY_AFTER
 from secretfree_cli.plan.calls import call_sequence
 from secretfree_cli.plan.capacity import HEADROOM, advise, quota_bound
+from secretfree_cli.plan.plan import LAMBDA_GIGABYTES
 from secretfree_cli.plan.quotas import default_quotas
 
 PRIVATE_CA = call_sequence(IssuerKind.PRIVATE_CA)
@@ -29,6 +32,14 @@ def test_each_quota_is_a_rate_or_a_concurrency_and_says_its_source() -> None:
 
 def test_the_index_quota_counts_the_ledgers_shards() -> None:
     assert default_quotas()["LedgerIndexWrites"].limit == 1_000 * dynamodb_ledger._SHARDS
+
+
+def test_the_constructs_defaults_are_the_plans() -> None:
+    api, functions = ApiOptions(), FunctionOptions()
+    door = default_quotas()["ApiStageRequests"]
+    assert (door.limit, door.burst) == (api.rate_limit, api.burst_limit)
+    assert api.retry_after.to_seconds() == DOOR_RETRY_AFTER
+    assert functions.memory_size == 1024 * LAMBDA_GIGABYTES
 
 
 def test_an_override_finds_its_quota_in_any_letter_case_and_scales_the_burst() -> None:

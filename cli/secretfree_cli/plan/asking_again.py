@@ -44,8 +44,12 @@ class AskingAgain(Protocol):
         ...
 
     def turned_away(self, attempts: int, source: random.Random) -> float:
-        """Wait this long, as a device that got no Retry-After: a throttle in front of the functions said no."""
+        """Wait this long, as a device that a throttle in front of the functions turned away."""
         ...
+
+
+DOOR_RETRY_AFTER = 5.0
+"""Seconds that API Gateway's own 429 and 503 name, the same for all: `ApiOptions.retry_after` of the construct."""
 
 
 @dataclass
@@ -77,7 +81,7 @@ class _RuntimeWorker:
 
 @dataclass(frozen=True)
 class RuntimePolicy:
-    """What the product does: `secretfree.backoff` in the cloud, the simulated device's patience without an answer."""
+    """What the product does: `secretfree.backoff` in the cloud, the simulated device's patience at the door."""
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     after: RetryAfterPolicy = field(default_factory=RetryAfterPolicy)
@@ -88,7 +92,7 @@ class RuntimePolicy:
         return _RuntimeWorker(self.retry, self.after)
 
     def turned_away(self, attempts: int, source: random.Random) -> float:
-        return self.patience.pause(attempts, None, source.uniform)
+        return self.patience.pause(attempts, DOOR_RETRY_AFTER, source.uniform)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from secretfree_cli.plan.calls import CallSequence
 from secretfree_cli.plan.quotas import Quota, QuotaTable
-from secretfree_cli.plan.simulation import API_QUOTA, CONCURRENCY_QUOTA
+from secretfree_cli.plan.simulation import API_QUOTAS, CONCURRENCY_QUOTA
 
 HEADROOM = 1.2
 """A raise is advised to this many times what is needed: quotas are shared with everything else in the account."""
@@ -55,7 +55,7 @@ def quota_bound(devices: int, window: float, calls: CallSequence, quotas: QuotaT
     """Return the least time for `devices` that first ask evenly over `window` seconds, each served at once."""
     units: Mapping[str, float] = {
         **calls.units_per_device,
-        API_QUOTA: 1.0,
+        **dict.fromkeys(API_QUOTAS, 1.0),
         # What an execution occupies is time: a concurrency serves its number divided by the seconds of each.
         CONCURRENCY_QUOTA: calls.seconds,
     }

@@ -15,8 +15,8 @@ from secretfree_cli.plan.prices import Authority, CostLine, Usage, price_list
 from secretfree_cli.plan.quotas import QuotaTable
 from secretfree_cli.plan.simulation import Outcome, Scenario, simulate
 
-LAMBDA_GIGABYTES = 0.5
-"""Memory of the construct's functions."""
+LAMBDA_GIGABYTES = 1.0
+"""Memory of the construct's functions: `FunctionOptions.memory_size`."""
 _LOG_BYTES_A_REQUEST = 2_400
 """Two functions, each with its own line, an EMF line and Lambda's three."""
 _ANSWER_BYTES = 4_600

@@ -21,7 +21,7 @@ from secretfree_cli.plan.asking_again import AskingAgain, Worker
 from secretfree_cli.plan.calls import Call, CallSequence, Priced, Progress, Stage
 from secretfree_cli.plan.quotas import Quota, QuotaTable
 
-API_QUOTA = "ApiGatewayRequests"
+API_QUOTAS = ("ApiStageRequests", "ApiGatewayRequests")
 CONCURRENCY_QUOTA = "LambdaConcurrency"
 _MANY_ATTEMPTS = 16
 """Beyond these the policies make no difference, and neither does the simulation."""
@@ -184,10 +184,12 @@ class _Run:
 
     def _ask(self, cohort: _Cohort) -> None:
         """Send the cohort's requests; those that a throttle turns away wait, the others run."""
-        outcome, api = self.outcome, self._buckets[API_QUOTA]
+        outcome = self.outcome
         outcome.requests += cohort.size
-        admitted = min(cohort.size, api.available(self._env.now, 1))
-        api.tokens -= admitted
+        doors = [self._buckets[name] for name in API_QUOTAS]
+        admitted = min(cohort.size, *(door.available(self._env.now, 1) for door in doors))
+        for door in doors:
+            door.tokens -= admitted
         started = min(admitted, self._free)
         if turned_away := cohort.size - started:
             outcome.turned_away += turned_away
