@@ -374,7 +374,7 @@ def _local_cloud(narrator: Narrator, folder: StateFolder, *, keep: bool) -> Iter
                 record, was_up = bring_up(folder, tell=lambda _text: None)
             state = "was up already" if was_up else f"up after {time.monotonic() - began:.1f} s"
             narrator.done(f"{state}, at {record.endpoint_url}")
-            record = _deployed(narrator, folder, record)
+            record = _deployed(narrator, folder, record, was_up=was_up)
         yield record
     finally:
         if not (keep or was_up):
@@ -382,13 +382,14 @@ def _local_cloud(narrator: Narrator, folder: StateFolder, *, keep: bool) -> Iter
                 bring_down(folder)
 
 
-def _deployed(narrator: Narrator, folder: StateFolder, record: CloudRecord) -> CloudRecord:
+def _deployed(narrator: Narrator, folder: StateFolder, record: CloudRecord, *, was_up: bool) -> CloudRecord:
     narrator.chapter(
         "Deploy the sample app with the CDK CLI",
         """One construct: a REST API, the authorizer and the issuers under least-privilege roles, two tables,
         an IoT policy. The first time, the Lambdas' dependencies are fetched by their hashes.""",
     )
-    if record.stack_name is not None:
+    # A cloud that was only started again may hold the stack of older code: deploying anew costs seconds then.
+    if was_up and record.stack_name is not None:
         narrator.done(f"stack {record.stack_name} is there already")
         return record
     began = time.monotonic()

@@ -41,6 +41,7 @@ class Stage:
     """A local cloud that is only pretended, and a story that does what a test wants of it."""
 
     was_up: bool = False
+    remembers_a_stack: bool = False
     happens: Callable[[], None] = lambda: None
     log: list[str] = field(default_factory=list)
 
@@ -53,7 +54,8 @@ def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stage:
 
     def bring_up(*_arguments: Any, **_options: Any) -> tuple[CloudRecord, bool]:
         made.log.append("up")
-        return (replace(RECORD, stack_name="SecretFree") if made.was_up else RECORD), made.was_up
+        stack_name = "SecretFree" if made.was_up or made.remembers_a_stack else None
+        return replace(RECORD, stack_name=stack_name), made.was_up
 
     def deploy_into(*_arguments: Any, **_options: Any) -> CloudRecord:
         made.log.append("deploy")
@@ -108,6 +110,14 @@ def test_it_uses_and_leaves_a_cloud_that_was_up(stage: Stage) -> None:
     assert run().exit_code == ExitCode.OK
 
     assert stage.log == ["up", "story"]
+
+
+def test_it_deploys_todays_code_into_a_cloud_that_remembers_an_older_stack(stage: Stage) -> None:
+    stage.remembers_a_stack = True
+
+    assert run().exit_code == ExitCode.OK
+
+    assert stage.log == ["up", "deploy", "story", "down"]
 
 
 @pytest.mark.parametrize(
