@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -119,9 +120,9 @@ class _Pickler(pickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, x509.Certificate):
-            return x509.load_der_x509_certificate, (obj.public_bytes(Encoding.DER),)
+            return _certificate, (obj.public_bytes(Encoding.DER),)
         if isinstance(obj, ec.EllipticCurvePublicKey):
-            return load_der_public_key, (obj.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),)
+            return _public_key, (obj.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),)
         return NotImplemented
 
 
@@ -129,3 +130,12 @@ def _pickled(checker: _Checker) -> bytes:
     buffer = io.BytesIO()
     _Pickler(buffer).dump(checker)
     return buffer.getvalue()
+
+
+# The library's own loaders say that they live in a module that cannot be imported.
+def _certificate(der: bytes) -> x509.Certificate:
+    return x509.load_der_x509_certificate(der)
+
+
+def _public_key(der: bytes) -> PublicKeyTypes:
+    return load_der_public_key(der)

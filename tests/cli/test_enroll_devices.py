@@ -1,0 +1,267 @@
+"""The commands that look after enrolled devices and batches, against a registry and a ledger on moto."""
+
+import csv
+import io
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from click.testing import CliRunner, Result
+from moto import mock_aws
+from secretfree_cli.enroll import batch_commands, commands, registry_commands
+from secretfree_cli.enroll.prepare import import_table_request
+from secretfree_cli.formats.generate import sample_devices
+from secretfree_cli.output import ExitCode
+from secretfree_cli.target import Target
+
+DEVICES = list(sample_devices(4, "dev-{}".format))
+COMMANDS = {
+    "enroll": commands.enroll,
+    "list": registry_commands.list_devices,
+    "show": registry_commands.show,
+    "block": registry_commands.block,
+    "unblock": registry_commands.unblock,
+    "remove": registry_commands.remove,
+    "export": registry_commands.export,
+    "stats": registry_commands.stats,
+    "batch": batch_commands.batch,
+}
+
+
+class Stack:
+    """A registry and a ledger as one stack has them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.client = boto3.client("dynamodb")
+        self.client.create_table(**import_table_request("registry", "", "")["TableCreationParameters"])
+        self.client.create_table(
+            TableName="ledger",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("device-id", "record")],
+            KeySchema=[
+                {"AttributeName": "device-id", "KeyType": "HASH"},
+                {"AttributeName": "record", "KeyType": "RANGE"},
+            ],
+        )
+        self._patch = monkeypatch
+        self.has_ledger = True
+        monkeypatch.setattr("secretfree_cli.target.resolve_target", lambda **_: self.target())
+
+    def target(self) -> Target:
+        return Target(
+            session=boto3.Session(),
+            endpoint_url=None,
+            region="eu-central-1",
+            stack_name="SecretFree",
+            registry_table="registry",
+            ledger_table="ledger" if self.has_ledger else None,
+        )
+
+    def run(self, name: str, *arguments: object, code: int = 0) -> Result:
+        result = CliRunner().invoke(COMMANDS[name], [str(argument) for argument in arguments], catch_exceptions=False)
+        assert result.exit_code == code, result.output
+        return result
+
+    def json(self, *words: object, code: int = 0) -> Any:
+        return json.loads(self.run(str(words[0]), *words[1:], "--json", code=code).stdout)
+
+    def enroll(self, *pairs: tuple[int, int], batch: str, options: tuple[str, ...] = (), status: str = "") -> None:
+        """Enrol devices by their numbers, each with the key of the device of another number."""
+        path = Path(f"{batch}.csv")
+        with path.open("w") as file:
+            file.write("device-id,public-key,status,attributes.colour\n")
+            for device, key in pairs:
+                file.write(f"dev-{device},{DEVICES[key].public_key.registry_text()},{status},red\n")
+        self.run("enroll", path, "--batch", batch, *options)
+
+    def certify(self, device: int, *, state: str = "active", not_after: float | None = None) -> None:
+        item = {
+            "device-id": {"S": f"dev-{device}"},
+            "record": {"S": "certificate#c1"},
+            "state": {"S": state},
+            "issuer": {"S": "private-ca"},
+        }
+        if not_after is not None:
+            item["not-after"] = {"N": str(int(not_after * 1000))}
+        self.client.put_item(TableName="ledger", Item=item)
+
+    def items(self) -> dict[str, Mapping[str, Any]]:
+        found = self.client.scan(TableName="registry")["Items"]
+        return {item["device-id"]["S"]: item for item in found if "#" not in item["device-id"]["S"]}
+
+
+@pytest.fixture
+def stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stack]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SECRETFREE_PROJECT", str(tmp_path))
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    with mock_aws():
+        yield Stack(monkeypatch)
+
+
+def test_devices_are_listed_and_chosen_by_status_batch_and_prefix(stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    stack.enroll((2, 2), batch="two", status="blocked")
+
+    def listed(*options: str) -> set[str]:
+        return {device["deviceId"] for device in stack.json("list", *options)["devices"]}
+
+    assert listed() == {"dev-0", "dev-1", "dev-2"}
+    assert listed("--batch", "one") == {"dev-0", "dev-1"}
+    assert listed("--status", "blocked") == {"dev-2"}
+    assert listed("--prefix", "dev-1") == {"dev-1"}
+    assert stack.json("list", "--limit", "2")["more"] is True
+    shown = stack.run("list", "--limit", "1")
+    assert "dev-" in shown.stdout
+    assert "--limit" in shown.stderr
+
+
+def test_a_device_is_shown_with_its_certificates(stack: Stack) -> None:
+    stack.enroll((0, 0), batch="one")
+    stack.certify(0)
+    shown = stack.json("show", "dev-0")
+    assert shown["keyFingerprint"] == DEVICES[0].public_key.fingerprint
+    assert shown["attributes"] == {"colour": "red"}
+    assert [one["certificate_id"] for one in shown["certificates"]] == ["c1"]
+    assert "c1 active" in stack.run("show", "dev-0").stdout
+    stack.run("show", "dev-9", code=ExitCode.NOT_FOUND)
+    stack.run("show", "a/b", code=ExitCode.USAGE)
+
+
+def test_blocking_and_unblocking_change_the_status_and_say_why(stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    done = stack.json("block", "dev-0", "dev-9", "--reason", "stolen", code=ExitCode.PARTLY_REFUSED)
+    assert [one["outcome"] for one in done["devices"]] == ["blocked", "not-found"]
+    item = stack.items()["dev-0"]
+    assert (item["status"]["S"], item["blocked-reason"]["S"]) == ("blocked", "stolen")
+    assert stack.json("block", "dev-0", "--reason", "x")["devices"][0]["outcome"] == "already-blocked"
+    stack.run("unblock", "dev-0")
+    assert "blocked-reason" not in stack.items()["dev-0"]
+    assert stack.items()["dev-0"]["status"]["S"] == "allowed"
+    stack.run("block", "dev-0", code=ExitCode.USAGE)
+    stack.run("unblock", "dev-9", code=ExitCode.NOT_FOUND)
+
+
+def test_a_device_with_an_active_certificate_is_not_removed_unless_forced(stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), (2, 2), (3, 3), batch="one")
+    stack.certify(0)
+    stack.certify(1, state="superseded")
+    stack.certify(2, not_after=time.time() - 60)
+    done = stack.json("remove", "dev-0", "dev-1", "dev-2", "dev-9", code=ExitCode.PARTLY_REFUSED)
+    assert [one["outcome"] for one in done["devices"]] == [
+        "has-active-certificate",
+        "removed",
+        "removed",
+        "not-found",
+    ]
+    assert set(stack.items()) == {"dev-0", "dev-3"}
+    stack.run("remove", "dev-0", code=ExitCode.REFUSED)
+    stack.run("remove", "dev-9", code=ExitCode.NOT_FOUND)
+    stack.run("remove", "dev-0", "--force")
+    assert set(stack.items()) == {"dev-3"}
+
+
+def test_without_a_ledger_to_ask_removal_must_be_forced(stack: Stack) -> None:
+    stack.enroll((0, 0), batch="one")
+    stack.has_ledger = False
+    stack.run("remove", "dev-0", code=ExitCode.USAGE)
+    stack.run("batch", "revert", "one", code=ExitCode.USAGE)
+    assert set(stack.items()) == {"dev-0"}
+    assert "certificates" not in stack.json("show", "dev-0")
+
+
+@pytest.mark.parametrize("chosen", ["csv", "jsonl"])
+def test_an_export_is_read_again_into_the_same_registry(chosen: str, stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    stack.run("block", "dev-1", "--reason", "stolen, twice")
+    before = stack.items()
+    options = ("--attribute", "colour") if chosen == "csv" else ()
+    assert "2 devices" in stack.run("export", "--format", chosen, "--output", f"e.{chosen}", *options).stderr
+    stack.run("remove", "dev-0", "dev-1")
+    stack.run("enroll", f"e.{chosen}", "--batch", "again")
+    after = stack.items()
+    for name in ("pubkey", "key-fingerprint", "status", "attributes"):
+        assert {i: item[name] for i, item in after.items()} == {i: item[name] for i, item in before.items()}
+
+
+def test_an_export_goes_to_stdout_and_takes_a_selection(stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    output = stack.run("export", "--format", "csv", "--prefix", "dev-1").stdout
+    assert [row["device-id"] for row in csv.DictReader(io.StringIO(output))] == ["dev-1"]
+
+
+def test_the_registry_is_counted(stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    legacy = {"device-id": {"S": "old"}, "pubkey": {"S": "rubbish"}}
+    stack.client.put_item(TableName="registry", Item=legacy)
+    assert stack.json("stats") == {
+        "devices": 3,
+        "byStatus": {"allowed": 3},
+        "bySource": {"csv": 2, "unknown": 1},
+        "byBatch": {"one": 2, "none": 1},
+        "withoutFingerprint": 1,
+        "unreadableKeys": 1,
+    }
+    assert "unreadable keys" in stack.run("stats").stdout
+
+
+def test_a_batch_is_undone_and_nothing_else(stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    stack.enroll((2, 2), (3, 3), batch="two")
+    before = stack.items()
+    done = stack.json("batch", "revert", "two")
+    assert (done["removed"], done["restored"], done["kept"]) == (2, 0, 0)
+    assert stack.items() == {name: before[name] for name in ("dev-0", "dev-1")}
+    assert stack.json("batch", "show", "two")["state"] == "reverted"
+    assert stack.json("batch", "revert", "two")["removed"] == 0
+
+
+def test_undoing_a_replacement_brings_the_former_item_back_however_often(stack: Stack) -> None:
+    replace = ("--replace", "--reason", "swap")
+    stack.enroll((0, 0), batch="one")
+    first = stack.items()
+    stack.enroll((0, 1), batch="two", options=replace)
+    second = stack.items()
+    stack.enroll((0, 2), batch="three", options=replace)
+    assert stack.json("batch", "revert", "three")["restored"] == 1
+    assert stack.items() == second
+    assert stack.json("batch", "revert", "two")["restored"] == 1
+    assert stack.items() == first
+
+
+def test_a_row_that_a_later_batch_replaced_is_not_of_the_batch_any_more(stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    stack.enroll((0, 2), batch="two", options=("--replace", "--reason", "swap"))
+    assert stack.json("batch", "revert", "one")["removed"] == 1
+    assert set(stack.items()) == {"dev-0"}
+
+
+def test_a_blocked_device_of_the_batch_goes_as_well(stack: Stack) -> None:
+    stack.enroll((0, 0), batch="one")
+    stack.run("block", "dev-0", "--reason", "x")
+    assert stack.json("batch", "revert", "one")["removed"] == 1
+
+
+def test_a_device_that_has_a_certificate_stays_when_its_batch_is_undone_unless_forced(stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    stack.certify(0)
+    done = stack.json("batch", "revert", "one", code=ExitCode.PARTLY_REFUSED)
+    assert (done["removed"], done["kept"]) == (1, 1)
+    assert set(stack.items()) == {"dev-0"}
+    assert "removed" in stack.run("batch", "revert", "one", "--force").stdout
+    assert stack.items() == {}
+
+
+def test_batches_are_shown_to_people(stack: Stack) -> None:
+    stack.enroll((0, 0), batch="one")
+    assert "one" in stack.run("batch", "list").stdout
+    assert "sha256:" in stack.run("batch", "show", "one").stdout
+    stack.run("batch", "show", "nine", code=ExitCode.NOT_FOUND)
