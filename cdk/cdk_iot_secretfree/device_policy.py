@@ -28,7 +28,8 @@ class DevicePolicy(ABC):
         """Connect as itself only; its own topics, its own shadows, its own jobs; nothing of another device.
 
         A device reaches `<topic_prefix>/<thing name>/...`, and `$aws/things/<thing name>/shadow/...` and `/jobs/...`.
-        Its client id is the thing name, and the certificate has to be attached to that thing.
+        Its client id is the thing name, and the certificate has to be attached to that thing. No product line's prefix
+        may lie below another's: under `widget`, a device named `x` has all of `widget/x/...`.
 
         Args:
             topic_prefix: 1 to 5 topic levels of letters, digits, `_`, `-`, `.`, without wildcard or leading slash.

@@ -33,7 +33,8 @@ def enroll_items(
 
     Safe to repeat: what an interrupted call wrote is recognised by its batch and counted as before. Two enrolments
     that run at the same time and bring the same device are not told apart between the reading and the writing,
-    since BatchWriteItem takes no conditions; those few milliseconds are the only such window.
+    since BatchWriteItem takes no conditions. That window is a few milliseconds, and under throttling as long as the
+    write is retried; nobody should block a device while a batch that brings it is being written.
 
     Raises: TableBusy, botocore's ClientError; some items may have been written then.
     """
