@@ -379,11 +379,14 @@ def print_report(warm: Sequence[Warm], cold: Sequence[Cold], latency: float) -> 
         total = f"{line.total_cpu:7.0f} {line.total_cpu / base.import_cpu:5.2f}x"
         print(f"{line.name:26}{imported:>16}{total:>18}{line.import_wall:14.0f}{line.modules:9d}")
     found = {row.name: row for row in warm}
-    new, again = found["issuer private-ca, new"], found["issuer private-ca, again"]
+    issuers = ("private-ca", "iot-core")
+    new, again = (
+        max(found[f"issuer {issuer}, {which}"].on_critical_path for issuer in issuers) for which in ("new", "again")
+    )
     authorizer = next(line for line in cold if line.name == "authorizer")
     print("\nDemanded")
-    _demand("calls in a row, new device", 1 + new.on_critical_path, MOST_CALLS_NEW)
-    _demand("calls in a row, asking again", 1 + again.on_critical_path, MOST_CALLS_AGAIN)
+    _demand("calls in a row, new device", 1 + new, MOST_CALLS_NEW)
+    _demand("calls in a row, asking again", 1 + again, MOST_CALLS_AGAIN)
     _demand(
         "authorizer's cold import over the floor", round(authorizer.import_cpu / base.import_cpu, 2), COLD_START_LIMIT
     )
