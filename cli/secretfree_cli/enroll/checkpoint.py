@@ -16,6 +16,8 @@ from secretfree.enrollment.record import Refusal
 
 _CACHE_KIB: Final = 32 * 1024
 """SQLite's page cache: what bounds the memory of an import, whatever the number of rows."""
+_PAGE_BYTES: Final = 16 * 1024
+_READ_AT_ONCE: Final = 1_000
 _SCHEMA: Final = """
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE row (
@@ -25,52 +27,52 @@ CREATE TABLE row (
     member TEXT,
     device_id TEXT,
     fingerprint TEXT,
-    item TEXT,
-    outcome TEXT,
-    reason TEXT,
-    detail TEXT
+    admitted INTEGER NOT NULL
 );
+CREATE TABLE item (ordinal INTEGER PRIMARY KEY, item TEXT NOT NULL);
+CREATE TABLE result (ordinal INTEGER PRIMARY KEY, outcome TEXT NOT NULL, reason TEXT, detail TEXT);
 CREATE TABLE held (fingerprint TEXT NOT NULL, device_id TEXT NOT NULL);
 """
 # A device id or a key that several rows claim: one row that says the same as another is a mere repetition; rows that
 # contradict each other are all refused, since nothing tells which of them is the forged one.
 _FIND_DUPLICATES: Final = """
-CREATE INDEX IF NOT EXISTS row_by_device ON row (device_id, fingerprint) WHERE item IS NOT NULL;
-CREATE INDEX IF NOT EXISTS row_by_key ON row (fingerprint, device_id) WHERE item IS NOT NULL;
+CREATE INDEX IF NOT EXISTS row_by_device ON row (device_id, fingerprint) WHERE admitted;
+CREATE INDEX IF NOT EXISTS row_by_key ON row (fingerprint, device_id) WHERE admitted;
 """
 _LINE: Final = "'line ' || line"
 _FILE_AND_LINE: Final = "'line ' || line || ' of file ' || (file + 1)"
-_CONTRADICTING_KEYS: Final = """
-UPDATE row SET outcome = 'refused', reason = :reason,
-    detail = (
+_REFUSE: Final = """
+INSERT INTO result SELECT ordinal, 'refused', :reason, {detail} FROM row
+WHERE admitted AND {where} AND NOT EXISTS (SELECT 1 FROM result WHERE result.ordinal = row.ordinal)
+"""
+_CONTRADICTING_KEYS: Final = _REFUSE.format(
+    detail="""(
         SELECT group_concat(place, ', ') FROM (
             SELECT {place} AS place FROM row AS other
-            WHERE other.device_id = row.device_id AND other.item IS NOT NULL
-            ORDER BY ordinal LIMIT 5)) || ' give this device different keys'
-WHERE outcome IS NULL AND device_id IN (
-    SELECT device_id FROM row WHERE item IS NOT NULL GROUP BY device_id
-    HAVING min(ifnull(fingerprint, '')) <> max(ifnull(fingerprint, '')))
-"""
-_SHARED_KEYS: Final = """
-UPDATE row SET outcome = 'refused', reason = :reason,
-    detail = (
+            WHERE other.admitted AND other.device_id = row.device_id ORDER BY ordinal LIMIT 5
+        )) || ' give this device different keys'""",
+    where="""device_id IN (
+        SELECT device_id FROM row WHERE admitted GROUP BY device_id
+        HAVING min(ifnull(fingerprint, '')) <> max(ifnull(fingerprint, '')))""",
+)
+_SHARED_KEYS: Final = _REFUSE.format(
+    detail="""(
         SELECT group_concat(place, ', ') FROM (
             SELECT {place} AS place FROM row AS other
-            WHERE other.fingerprint = row.fingerprint AND other.item IS NOT NULL
-            ORDER BY ordinal LIMIT 5)) || ' give this key to different devices'
-WHERE outcome IS NULL AND fingerprint IN (
-    SELECT fingerprint FROM row WHERE item IS NOT NULL AND fingerprint IS NOT NULL GROUP BY fingerprint
-    HAVING min(device_id) <> max(device_id))
-"""
-_REPETITIONS: Final = """
-UPDATE row SET outcome = 'refused', reason = :reason,
-    detail = 'the same as ' || (
-        SELECT {place} FROM row AS first WHERE first.device_id = row.device_id AND first.item IS NOT NULL
-        ORDER BY ordinal LIMIT 1)
-WHERE outcome IS NULL AND EXISTS (
-    SELECT 1 FROM row AS first
-    WHERE first.device_id = row.device_id AND first.item IS NOT NULL AND first.ordinal < row.ordinal)
-"""
+            WHERE other.admitted AND other.fingerprint = row.fingerprint ORDER BY ordinal LIMIT 5
+        )) || ' give this key to different devices'""",
+    where="""fingerprint IN (
+        SELECT fingerprint FROM row WHERE admitted AND fingerprint IS NOT NULL GROUP BY fingerprint
+        HAVING min(device_id) <> max(device_id))""",
+)
+_REPETITIONS: Final = _REFUSE.format(
+    detail="""'the same as ' || (
+        SELECT {place} FROM row AS first
+        WHERE first.admitted AND first.device_id = row.device_id ORDER BY ordinal LIMIT 1)""",
+    where="""EXISTS (
+        SELECT 1 FROM row AS first
+        WHERE first.admitted AND first.device_id = row.device_id AND first.ordinal < row.ordinal)""",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class Checkpoint:
         self._connection = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=0)
         # Nobody else has business here: a second import of the same files must find the door shut.
         self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -159,12 +162,12 @@ class Checkpoint:
         last = self._connection.execute("SELECT max(ordinal) FROM row").fetchone()[0]
         return 0 if last is None else int(last)
 
-    def stage(self, rows: Iterable[StagedRow]) -> None:
+    def stage(self, rows: Sequence[StagedRow]) -> None:
         """Add rows, all or none of them."""
         with self._connection:
             self._connection.execute("BEGIN")
             self._connection.executemany(
-                "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     (
                         row.ordinal,
@@ -173,13 +176,17 @@ class Checkpoint:
                         row.member,
                         row.device_id,
                         row.fingerprint,
-                        row.item,
-                        None if row.reason is None else Outcome.REFUSED.value,
-                        row.reason,
-                        row.detail,
+                        row.item is not None,
                     )
                     for row in rows
                 ),
+            )
+            self._connection.executemany(
+                "INSERT INTO item VALUES (?, ?)", ((row.ordinal, row.item) for row in rows if row.item is not None)
+            )
+            self._connection.executemany(
+                "INSERT INTO result VALUES (?, 'refused', ?, ?)",
+                ((row.ordinal, row.reason, row.detail) for row in rows if row.item is None),
             )
 
     def refuse_duplicates(self) -> None:
@@ -201,37 +208,38 @@ class Checkpoint:
         """Yield the ordinals and items of rows without an outcome, `size` at a time, in their order."""
         last = 0
         while found := self._connection.execute(
-            "SELECT ordinal, item FROM row WHERE ordinal > ? AND outcome IS NULL ORDER BY ordinal LIMIT ?", (last, size)
+            "SELECT item.ordinal, item FROM item LEFT JOIN result USING (ordinal) "
+            "WHERE item.ordinal > ? AND result.ordinal IS NULL ORDER BY item.ordinal LIMIT ?",
+            (last, size),
         ).fetchall():
             last = found[-1][0]
             yield [ordinal for ordinal, _ in found], [json.loads(item) for _, item in found]
 
     def count_pending(self) -> int:
         """Return how many rows have no outcome yet."""
-        return int(self._connection.execute("SELECT count(*) FROM row WHERE outcome IS NULL").fetchone()[0])
+        counted = "SELECT (SELECT count(*) FROM row) - (SELECT count(*) FROM result)"
+        return int(self._connection.execute(counted).fetchone()[0])
 
     def record(self, results: Iterable[tuple[int, Verdict]]) -> None:
         """Record what became of rows, by their ordinals, all or none of them."""
         with self._connection:
             self._connection.execute("BEGIN")
             self._connection.executemany(
-                "UPDATE row SET outcome = ?, reason = ?, detail = ? WHERE ordinal = ?",
-                ((verdict.outcome.value, verdict.reason, verdict.detail, ordinal) for ordinal, verdict in results),
+                "INSERT INTO result VALUES (?, ?, ?, ?)",
+                ((ordinal, verdict.outcome.value, verdict.reason, verdict.detail) for ordinal, verdict in results),
             )
 
     def counts(self) -> dict[str, int]:
         """Return how many rows there are of each outcome, zeros included."""
         counts = {outcome.value: 0 for outcome in Outcome}
-        counts.update(
-            self._connection.execute("SELECT outcome, count(*) FROM row WHERE outcome NOT NULL GROUP BY outcome")
-        )
+        counts.update(self._connection.execute("SELECT outcome, count(*) FROM result GROUP BY outcome"))
         return counts
 
     def refusals_by_reason(self) -> dict[str, int]:
         """Return how many rows were refused for each reason, the most frequent first."""
         return dict(
             self._connection.execute(
-                "SELECT reason, count(*) AS rows FROM row WHERE outcome = 'refused' GROUP BY reason "
+                "SELECT reason, count(*) AS rows FROM result WHERE outcome = 'refused' GROUP BY reason "
                 "ORDER BY rows DESC, reason"
             )
         )
@@ -239,14 +247,15 @@ class Checkpoint:
     def refused(self) -> Iterator[RefusedRow]:
         """Yield the refused rows in their order."""
         for found in self._connection.execute(
-            "SELECT file, line, member, device_id, reason, detail FROM row WHERE outcome = 'refused' ORDER BY ordinal"
+            "SELECT file, line, member, device_id, reason, detail FROM row JOIN result USING (ordinal) "
+            "WHERE outcome = 'refused' ORDER BY row.ordinal"
         ):
             yield RefusedRow(*found)
 
     def items(self) -> Iterator[Item]:
         """Yield the items of the rows that nothing speaks against so far."""
-        for (item,) in self._connection.execute("SELECT item FROM row WHERE outcome IS NULL ORDER BY ordinal"):
-            yield json.loads(item)
+        for _, items in self.pending(_READ_AT_ONCE):
+            yield from items
 
     def start_holders(self) -> None:
         """Forget which devices hold which key."""
