@@ -10,7 +10,7 @@ export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export npm_config_loglevel := error
 
-.PHONY: help setup demo test lint typecheck test-fast test-packaging test-e2e coverage lock clean
+.PHONY: help setup demo test lint typecheck test-fast test-slow test-nightly test-packaging test-e2e coverage lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -20,7 +20,7 @@ setup: .venv/.ready .venv-checkov/.ready node_modules/.ready ## Install the lock
 demo: .venv/.ready node_modules/.ready ## Deploy to a local cloud, provision devices, see clones refused
 	@$(BIN)/secretfree demo $(DEMO_ARGS)
 
-test: setup lint typecheck test-fast coverage test-packaging test-e2e ## Everything that CI runs
+test: setup lint typecheck test-fast coverage test-slow test-nightly test-packaging test-e2e ## Everything that CI runs
 
 lint: .venv/.ready ## Style and format
 	$(BIN)/ruff check .
@@ -32,7 +32,13 @@ typecheck: .venv/.ready ## mypy --strict
 
 test-fast: setup ## Unit and construct tests, in seconds, with coverage recorded
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -m "not e2e and not packaging" tests/lambda_src tests/cdk tests/cli
+	$(BIN)/coverage run -m pytest -m "not e2e and not packaging and not slow and not nightly" tests/lambda_src tests/cdk tests/cli tests/fuzz
+
+test-slow: setup ## Long property runs, the fuzzer, kills and resumes
+	$(BIN)/python -m pytest -n 2 -m slow tests
+
+test-nightly: setup ## Runs of many minutes: the thorough model, a million simulated devices
+	$(BIN)/python -m pytest --timeout 3600 -m nightly tests
 
 coverage: .venv/.ready ## The gate: 95 % of lambda_src and cdk
 	$(BIN)/coverage combine -q --keep

@@ -107,7 +107,7 @@ def test_a_fixed_retry_learns_nothing() -> None:
     assert policy.retry_delay("any", 1, 0.0, random.Random(1)) is None
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(1_800)
 def test_a_million_devices_end_within_a_tenth_of_the_quota_bound_time() -> None:
     outcome = run(1_000_000, 3_600)

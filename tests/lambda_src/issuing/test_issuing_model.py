@@ -143,12 +143,12 @@ class TestIotCoreModel(IotCoreModel.TestCase):  # type: ignore[misc,name-defined
     settings = QUICK
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 class TestPrivateCaModelThoroughly(IssuingModel.TestCase):  # type: ignore[misc,name-defined]
     settings = THOROUGH
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 class TestIotCoreModelThoroughly(IotCoreModel.TestCase):  # type: ignore[misc,name-defined]
     settings = THOROUGH
 
