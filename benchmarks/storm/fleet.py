@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 from urllib.parse import urlsplit
 
@@ -85,6 +86,9 @@ class Storm:
             pause = _PATIENCE.pause(attempts[number], retry_after, chance.uniform)
             heapq.heappush(due, (time.monotonic() - began + pause, number))
 
+        def report(number: int, done: Future[Outcome]) -> None:
+            ended.put((number, done))
+
         while len(result.certificates) < len(self.devices) and time.monotonic() - began < self.limit:
             while due and due[0][0] <= time.monotonic() - began:
                 _, number = heapq.heappop(due)
@@ -99,7 +103,7 @@ class Storm:
                     busy[way.name] += 1
                     result.requests[device.device_id] += 1
                     future = way.executor.submit(way.send, device.device_csr)
-                    future.add_done_callback(lambda done, number=number: ended.put((number, done)))
+                    future.add_done_callback(partial(report, number))
             try:
                 number, done = ended.get(timeout=0.005)
             except Empty:
