@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -70,61 +71,77 @@ class Storm:
 
     def run(self) -> Result:
         """Run until every device has its certificate, or the time is up."""
-        result = Result(answers={way.name: Counter() for _, way in self.devices})
-        chance = random.Random(20)
-        ended: SimpleQueue[tuple[int, Future[Outcome]]] = SimpleQueue()
-        busy: Counter[str] = Counter()
-        attempts: Counter[int] = Counter()
-        began = time.monotonic()
-        first = {number: chance.uniform(0, self.arrival) for number in range(len(self.devices))}
-        due = [(at, number) for number, at in first.items()]
-        heapq.heapify(due)
-        told = began
+        return _Run(self).run()
 
-        def again(number: int, retry_after: float | None) -> None:
-            attempts[number] += 1
-            pause = _PATIENCE.pause(attempts[number], retry_after, chance.uniform)
-            heapq.heappush(due, (time.monotonic() - began + pause, number))
 
-        def report(number: int, done: Future[Outcome]) -> None:
-            ended.put((number, done))
+class _Run:
+    """One run of a storm: which device asks when, and who is being served."""
 
-        while len(result.certificates) < len(self.devices) and time.monotonic() - began < self.limit:
-            while due and due[0][0] <= time.monotonic() - began:
-                _, number = heapq.heappop(due)
-                device, way = self.devices[number]
-                if not way.throttle.take():
-                    result.answers[way.name][API_THROTTLED] += 1
-                    again(number, API_RETRY_AFTER)
-                elif busy[way.name] >= way.places:
-                    result.answers[way.name][BUSY] += 1
-                    again(number, None)
-                else:
-                    busy[way.name] += 1
-                    result.requests[device.device_id] += 1
-                    future = way.executor.submit(way.send, device.device_csr)
-                    future.add_done_callback(partial(report, number))
-            try:
-                number, done = ended.get(timeout=0.005)
-            except Empty:
-                continue
-            device, way = self.devices[number]
-            busy[way.name] -= 1
-            outcome = done.result()
-            result.calls.update(outcome.calls)
-            result.answers[way.name][str(outcome.status)] += 1
-            if outcome.certificate is not None:
-                result.waited[device.device_id] = time.monotonic() - began - first[number]
-                _keep(result, device, outcome.certificate)
-            elif outcome.status in {202, 429} or outcome.status >= 500:
-                again(number, outcome.retry_after)
-            else:
-                result.mistakes.append(f"{device.device_id} was answered {outcome.status}")
-            if time.monotonic() - told > 15:
-                told = time.monotonic()
-                self.tell(f"{told - began:6.0f} s  {len(result.certificates)} of {len(self.devices)}")
-        result.seconds = time.monotonic() - began
-        return result
+    def __init__(self, storm: Storm) -> None:
+        self._storm = storm
+        self._devices = storm.devices
+        self._chance = random.Random(20)
+        self._first = [self._chance.uniform(0, storm.arrival) for _ in storm.devices]
+        self._due = [(at, number) for number, at in enumerate(self._first)]
+        heapq.heapify(self._due)
+        self._attempts: Counter[int] = Counter()
+        self._busy: Counter[str] = Counter()
+        self._ended: SimpleQueue[tuple[int, Future[Outcome]]] = SimpleQueue()
+        self._result = Result(answers={way.name: Counter() for _, way in storm.devices})
+        self._began = time.monotonic()
+
+    def run(self) -> Result:
+        told = 0.0
+        while len(self._result.certificates) < len(self._devices) and self._now() < self._storm.limit:
+            while self._due and self._due[0][0] <= self._now():
+                self._ask(heapq.heappop(self._due)[1])
+            with suppress(Empty):
+                self._answered(*self._ended.get(timeout=0.005))
+            if self._now() - told > 15:
+                told = self._now()
+                self._storm.tell(f"{told:6.0f} s  {len(self._result.certificates)} of {len(self._devices)}")
+        self._result.seconds = self._now()
+        return self._result
+
+    def _ask(self, number: int) -> None:
+        device, way = self._devices[number]
+        if not way.throttle.take():
+            self._result.answers[way.name][API_THROTTLED] += 1
+            self._ask_again(number, API_RETRY_AFTER)
+        elif self._busy[way.name] >= way.places:
+            self._result.answers[way.name][BUSY] += 1
+            self._ask_again(number, None)
+        else:
+            self._busy[way.name] += 1
+            self._result.requests[device.device_id] += 1
+            future = way.executor.submit(way.send, device.device_csr)
+            future.add_done_callback(partial(self._report, number))
+
+    def _report(self, number: int, done: Future[Outcome]) -> None:
+        """Runs in whichever thread ended the request."""
+        self._ended.put((number, done))
+
+    def _answered(self, number: int, done: Future[Outcome]) -> None:
+        device, way = self._devices[number]
+        self._busy[way.name] -= 1
+        outcome = done.result()
+        self._result.calls.update(outcome.calls)
+        self._result.answers[way.name][str(outcome.status)] += 1
+        if outcome.certificate is not None:
+            self._result.waited[device.device_id] = self._now() - self._first[number]
+            _keep(self._result, device, outcome.certificate)
+        elif outcome.status in {202, 429} or outcome.status >= 500:
+            self._ask_again(number, outcome.retry_after)
+        else:
+            self._result.mistakes.append(f"{device.device_id} was answered {outcome.status}")
+
+    def _ask_again(self, number: int, retry_after: float | None) -> None:
+        self._attempts[number] += 1
+        pause = _PATIENCE.pause(self._attempts[number], retry_after, self._chance.uniform)
+        heapq.heappush(self._due, (self._now() + pause, number))
+
+    def _now(self) -> float:
+        return time.monotonic() - self._began
 
 
 def over_http(url: str, path: str) -> Callable[[str], Outcome]:
