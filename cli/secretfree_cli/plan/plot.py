@@ -19,14 +19,14 @@ def write_plot(plan: Plan, naive: NaiveFleet, path: Path) -> None:
     unit, name = (3_600.0, "hours") if plan.bound.seconds > 7_200 else (60.0, "minutes")
     figure = Figure(figsize=(9, 7), layout="constrained")
     provisioned, requests = figure.subplots(2, 1, sharex=True)
-    for label, course, colour in (
-        ("Retry-After of this runtime", plan.outcome.course, _OURS),
-        (naive.policy.name, naive.outcome.course, _NAIVE),
+    for label, course, colour, line in (
+        ("Retry-After of this runtime", plan.outcome.course, _OURS, "-"),
+        (naive.policy.name, naive.outcome.course, _NAIVE, "-."),  # the two may lie on each other
     ):
         times = [second / unit for second, _, _ in course]
-        provisioned.plot(times, [done for _, done, _ in course], color=colour, label=label)
+        provisioned.plot(times, [done for _, done, _ in course], color=colour, linestyle=line, label=label)
         rates, middles = _rates(course)
-        requests.plot([middle / unit for middle in middles], rates, color=colour, label=label)
+        requests.plot([middle / unit for middle in middles], rates, color=colour, linestyle=line, label=label)
     bound = [0, plan.bound.seconds / unit], [0, plan.fleet.devices]
     provisioned.plot(*bound, color=_BOUND, linestyle="--", label=f"quota-bound: {duration(plan.bound.seconds)}")
     provisioned.axvline(1.1 * plan.bound.seconds / unit, color=_BOUND, linestyle=":", label="1.1 times that")
