@@ -3,6 +3,7 @@
 from cdk_iot_secretfree.authority import AuthoritySubject, DeviceAuthority, Revocation, RevocationList
 from cdk_iot_secretfree.bundling import Bundle, BundleTarget, BundlingError
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
+from cdk_iot_secretfree.issuance_mode import IssuanceMode, IssuanceQueue
 from cdk_iot_secretfree.issuer import Issuer
 from cdk_iot_secretfree.manifest_import import ManifestImport
 from cdk_iot_secretfree.options import (
@@ -39,6 +40,8 @@ __all__ = [
     "InvalidArgumentError",
     "IotRegistration",
     "IssuanceLedger",
+    "IssuanceMode",
+    "IssuanceQueue",
     "Issuer",
     "KeyAlgorithm",
     "ManifestImport",

@@ -35,7 +35,7 @@ _DOCKER_IS_NOT_USED: Final = "cdk-iot-secretfree-bundles-without-docker"
 # every older glibc for which wheels exist is named as well.
 _GLIBC_TAGS: Final = ("2_34", "2_28", "2_26", "2_24", "2_17")
 # botocore has a model of each of AWS's services, nine tenths of its files; the runtime calls these.
-_AWS_SERVICES: Final = frozenset({"acm-pca", "dynamodb", "iot", "s3", "sts"})
+_AWS_SERVICES: Final = frozenset({"acm-pca", "dynamodb", "iot", "s3", "sqs", "sts"})
 _INSTALLER_TRACES: Final = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
 
 

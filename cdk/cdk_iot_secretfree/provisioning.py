@@ -21,6 +21,7 @@ from cdk_iot_secretfree.api import ProvisioningApi
 from cdk_iot_secretfree.authority import DeviceAuthority
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
 from cdk_iot_secretfree.functions import IotAccount, RuntimeFunction
+from cdk_iot_secretfree.issuance_mode import IssuanceMode, IssuanceQueue, IssuingFunctions, IssuingLine
 from cdk_iot_secretfree.issuer import IotCoreIssuer, Issuer
 from cdk_iot_secretfree.options import ApiOptions, CertificateSubject, DeviceProfile, FunctionOptions, MatchPolicy
 from cdk_iot_secretfree.tables import KEY_INDEX, DeviceRegistry, IDeviceRegistry, IssuanceLedger
@@ -82,6 +83,7 @@ class SecretFreeProvisioning(Construct):
         id: the construct's id.
         product: the product line, a metric dimension: 1 to 64 of `A-Z a-z 0-9 _ -`.
         issuers: who signs: `Issuer.private_ca(...)` (`POST /new`), `Issuer.iot_core()` (`POST /proto`), or both.
+        issuance: `IssuanceMode.direct()`, or `IssuanceMode.queued(...)` for launches; direct when absent.
         device_policy: what a provisioned device may do; `DevicePolicy.least_privilege(product)` when absent.
         match: how a device is found in the registry.
         device_profile: what the devices' family may do that others may not.
@@ -108,6 +110,7 @@ class SecretFreeProvisioning(Construct):
         *,
         product: str,
         issuers: Sequence[Issuer],
+        issuance: IssuanceMode | None = None,
         device_policy: DevicePolicy | None = None,
         match: MatchPolicy = MatchPolicy.UDID_AND_PUBLIC_KEY,
         device_profile: DeviceProfile = DeviceProfile.STANDARD,
@@ -124,6 +127,8 @@ class SecretFreeProvisioning(Construct):
         super().__init__(scope, id)
         _check_product_line(product, match, device_profile)
         _check_issuers(issuers)
+        mode = issuance or IssuanceMode.direct()
+        require_instance("issuance", mode, IssuanceMode, "IssuanceMode.direct() or IssuanceMode.queued()")
         _check_things(thing_groups, thing_attributes or {})
         if match is MatchPolicy.PUBLIC_KEY and registry is not None and registry.key_index is None:
             refuse("registry", "a table without key_index", "one with an index on key-fingerprint, for PUBLIC_KEY")
@@ -163,9 +168,7 @@ class SecretFreeProvisioning(Construct):
             "SECRETFREE_SUBJECT": _json((subject or CertificateSubject()).as_environment()),
             "SECRETFREE_RENEWAL_WINDOW_DAYS": str(_renewal_window_days(renewal_window, issuers)),
         }
-        self._issuer_functions = {
-            issuer.name: self._make_issuer(issuer, issuer_environment, groups) for issuer in issuers
-        }
+        self._issuing = {issuer.name: self._make_issuer(issuer, mode, issuer_environment, groups) for issuer in issuers}
         self._sweeper = self._make_sweeper(issuer_environment, groups)
 
         options = api or ApiOptions()
@@ -179,7 +182,7 @@ class SecretFreeProvisioning(Construct):
             removal_policy=removal_policy,
         )
         for issuer in issuers:
-            self._api.add_post(issuer.path, self._issuer_functions[issuer.name].function)
+            self._api.add_post(issuer.path, self._issuing[issuer.name].answering.function)
 
     @property
     def product(self) -> str:
@@ -233,8 +236,13 @@ class SecretFreeProvisioning(Construct):
 
     @property
     def issuer_functions(self) -> Mapping[str, lambda_.Function]:
-        """The functions that issue, by the issuer's name: `private-ca`, `iot-core`."""
-        return {name: function.function for name, function in self._issuer_functions.items()}
+        """The functions behind the API, by the issuer's name: `private-ca`, `iot-core`. They issue, or queue."""
+        return {name: made.answering.function for name, made in self._issuing.items()}
+
+    @property
+    def issuance_queues(self) -> Mapping[str, IssuanceQueue]:
+        """The queues of `IssuanceMode.queued()`, with their workers, by the issuer's name; else empty."""
+        return {name: made.queue for name, made in self._issuing.items() if made.queue is not None}
 
     @property
     def sweeper_function(self) -> lambda_.Function:
@@ -347,8 +355,8 @@ class SecretFreeProvisioning(Construct):
     def _issuer_dimension(self, issuer: str | None) -> Mapping[str, str]:
         if issuer is None:
             return {}
-        if issuer not in self._issuer_functions:
-            refuse("issuer", issuer, ", ".join(self._issuer_functions))
+        if issuer not in self._issuing:
+            refuse("issuer", issuer, ", ".join(self._issuing))
         return {"Issuer": issuer}
 
     def _warn(self) -> None:
@@ -385,26 +393,29 @@ class SecretFreeProvisioning(Construct):
             self._ledger.grant_read_bindings(function.role)
         return function
 
-    def _make_issuer(self, issuer: Issuer, environment: Mapping[str, str], groups: Sequence[str]) -> RuntimeFunction:
-        function = RuntimeFunction(
-            self,
-            issuer.construct_id,
-            handler="secretfree.handlers.issuer.handler",
-            description=f"Issues certificates to devices of {self._product}: {issuer.name}",
+    def _make_issuer(
+        self, issuer: Issuer, mode: IssuanceMode, environment: Mapping[str, str], groups: Sequence[str]
+    ) -> IssuingFunctions:
+        def grant(function: RuntimeFunction) -> None:
+            issuer.grant_issue(function)
+            self._ledger.grant_record(function.role)
+            self._grant_things(function, groups)
+
+        line = IssuingLine(
+            product=self._product,
+            issuer=issuer,
+            issuers=len(self._issuers),
             environment={
                 **environment,
                 "SECRETFREE_ISSUER": issuer.name,
                 **issuer.environment(Stack.of(self)),
             },
-            options=self._functions,
-            timeout=_ISSUER_TIMEOUT,
-            concurrency=self._functions.issuer_concurrency,
+            ledger=self._ledger,
+            grant=grant,
+            functions=self._functions,
             removal_policy=self._removal_policy,
         )
-        issuer.grant_issue(function)
-        self._ledger.grant_record(function.role)
-        self._grant_things(function, groups)
-        return function
+        return mode.bind(self, line)
 
     def _make_sweeper(self, environment: Mapping[str, str], groups: Sequence[str]) -> RuntimeFunction:
         of_issuers = {
@@ -510,8 +521,6 @@ _ATTRIBUTE_NAME: Final = r"[a-zA-Z0-9_.,@/:#-]{1,128}"
 _ATTRIBUTE_VALUE: Final = r"[a-zA-Z0-9_.,@/:#=\[\]-]{1,800}"
 # API Gateway waits 30 s for an authorizer at most; a device has given up on one that takes half of that.
 _AUTHORIZER_TIMEOUT: Final = Duration.seconds(10)
-# API Gateway waits as long for the integration; the function must not go on behind its back.
-_ISSUER_TIMEOUT: Final = Duration.seconds(29)
 _SWEEPER_TIMEOUT: Final = Duration.minutes(5)
 _LONGEST_DEFAULT_WINDOW_DAYS: Final = 30
 

@@ -10,6 +10,7 @@ from constructs import Construct, Node
 from cdk_iot_secretfree.authority import AuthoritySubject, DeviceAuthority
 from cdk_iot_secretfree.bundling import Bundle, BundleTarget
 from cdk_iot_secretfree.device_policy import DevicePolicy
+from cdk_iot_secretfree.issuance_mode import IssuanceMode
 from cdk_iot_secretfree.issuer import Issuer
 from cdk_iot_secretfree.manifest_import import ManifestImport
 from cdk_iot_secretfree.options import DeviceProfile, FunctionOptions, KeyAlgorithm, MatchPolicy
@@ -32,6 +33,7 @@ class SampleOptions:
         bundle: `lambda`, or `host` for an emulator on this machine.
         removal: `retain` or `destroy` for tables, logs, policy and CA.
         synthesizer: `default`, or `cli-credentials` to deploy with the caller's own credentials alone.
+        issuance: `direct`, or `queued` at the construct's defaults.
         manifest_import: `true` adds a bucket whose manifests are enrolled in the cloud, `false` none.
     """
 
@@ -45,6 +47,7 @@ class SampleOptions:
     bundle: BundleTarget = BundleTarget.LAMBDA
     removal: RemovalPolicy = RemovalPolicy.RETAIN
     synthesizer: str = "default"
+    issuance: str = "direct"
     manifest_import: bool = False
 
     @staticmethod
@@ -73,6 +76,7 @@ class SampleOptions:
             bundle=context.choice("bundle", {item.value: item for item in BundleTarget}, defaults.bundle),
             removal=context.choice("removal", _REMOVALS, defaults.removal),
             synthesizer=context.choice("synthesizer", {name: name for name in _SYNTHESIZERS}, defaults.synthesizer),
+            issuance=context.choice("issuance", {name: name for name in _ISSUANCE_MODES}, defaults.issuance),
             manifest_import=context.choice("manifest-import", _SWITCH, defaults.manifest_import),
         )
 
@@ -103,6 +107,7 @@ class SecretFreeStack(Stack):
             "Provisioning",
             product=chosen.product,
             issuers=[self._issuer(name, chosen, functions) for name in chosen.issuers],
+            issuance=_ISSUANCE_MODES[chosen.issuance](),
             device_policy=DevicePolicy.least_privilege(chosen.product),
             match=chosen.match_policy,
             device_profile=chosen.device_profile,
@@ -156,6 +161,7 @@ _Choice = TypeVar("_Choice")
 _PREFIX: Final = "secretfree:"
 _ISSUERS: Final = ("private-ca", "iot-core")
 _SYNTHESIZERS: Final = ("default", "cli-credentials")
+_ISSUANCE_MODES: Final = {"direct": IssuanceMode.direct, "queued": IssuanceMode.queued}
 _SWITCH: Final = {"true": True, "false": False}
 _REMOVALS: Final = {"retain": RemovalPolicy.RETAIN, "destroy": RemovalPolicy.DESTROY}
 

@@ -220,6 +220,10 @@ class IssuanceLedger(Construct):
         """Let an issuer record each step. It reads a record only through the condition that its write fails on."""
         return _grant(self._table, grantee, _STEP_ACTIONS, self._encryption_key, writes=True, indexes=False)
 
+    def grant_queue(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let the front of `IssuanceMode.queued()` read what was issued, and mark who waits."""
+        return _grant(self._table, grantee, _QUEUE_ACTIONS, self._encryption_key, writes=True, indexes=False)
+
     def grant_sweep(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the sweeper find the unfinished issuances, and finish or close them."""
         finding = iam.Grant.add_to_principal(
@@ -289,6 +293,7 @@ _ENROLL_ACTIONS: Final = (
     "dynamodb:UpdateItem",
 )
 _STEP_ACTIONS: Final = ("dynamodb:PutItem",)
+_QUEUE_ACTIONS: Final = ("dynamodb:GetItem", "dynamodb:PutItem")
 _SWEEP_ACTIONS: Final = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")
 
 

@@ -139,7 +139,59 @@ class IssuerConfig:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class QueueingConfig:
+    """The front's of an issuer in queue mode; `retention`: after which the queue forgets a message."""
+
+    product: str
+    device_profile: DeviceProfile
+    log_level: LogLevel
+    issuer: IssuerKind
+    ledger_table: str
+    iot_endpoint: str
+    renewal_window: timedelta
+    queue_url: str
+    retention: timedelta
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Raises ConfigurationError."""
+        return cls(
+            **_function_settings(environment),  # type: ignore[arg-type]
+            issuer=_choice(environment, "SECRETFREE_ISSUER", IssuerKind),
+            ledger_table=_text(environment, "SECRETFREE_LEDGER_TABLE"),
+            iot_endpoint=_text(environment, "SECRETFREE_IOT_ENDPOINT"),
+            renewal_window=_days(environment, "SECRETFREE_RENEWAL_WINDOW_DAYS", least=0),
+            queue_url=_text(environment, "SECRETFREE_QUEUE_URL"),
+            retention=timedelta(seconds=_number(environment, "SECRETFREE_QUEUE_RETENTION_SECONDS", least=60)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedIssuerConfig:
+    """The worker's of an issuer in queue mode.
+
+    `most_receives`: times that a message is tried; `interval`: least time between two issuances of one worker.
+    """
+
+    issuing: IssuerConfig
+    queue_url: str
+    most_receives: int
+    interval: timedelta
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Raises ConfigurationError."""
+        return cls(
+            issuing=IssuerConfig.from_environment(environment),
+            queue_url=_text(environment, "SECRETFREE_QUEUE_URL"),
+            most_receives=_number(environment, "SECRETFREE_QUEUE_MOST_RECEIVES", least=1),
+            interval=timedelta(milliseconds=_number(environment, "SECRETFREE_ISSUANCE_INTERVAL_MILLISECONDS", least=0)),
+        )
+
+
 _DAYS: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
+_NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 def _function_settings(environment: Mapping[str, str]) -> dict[str, object]:
@@ -212,6 +264,13 @@ def _days(environment: Mapping[str, str], name: str, *, least: int) -> timedelta
     if _DAYS.fullmatch(text) is None or int(text) < least:
         raise _refused(name, text, f"whole days, {least} or more")
     return timedelta(days=int(text))
+
+
+def _number(environment: Mapping[str, str], name: str, *, least: int) -> int:
+    text = _text(environment, name)
+    if _NUMBER.fullmatch(text) is None or int(text) < least:
+        raise _refused(name, text, f"a whole number, {least} or more")
+    return int(text)
 
 
 def _boolean(environment: Mapping[str, str], name: str) -> bool:

@@ -53,6 +53,7 @@ class Reason(StrEnum):
     REGISTRY_UNAVAILABLE = "registry-unavailable"
     LEDGER_UNAVAILABLE = "ledger-unavailable"
     LEASE_HELD = "lease-held"
+    QUEUED = "queued"
     CERTIFICATE_PENDING = "certificate-pending"
     DEADLINE = "deadline"
     THROTTLED = "throttled"

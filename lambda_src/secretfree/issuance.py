@@ -64,11 +64,15 @@ IDEMPOTENCY_MARGIN: Final = timedelta(seconds=60)
 
 @dataclass(frozen=True, kw_only=True)
 class IssuancePolicy:
-    """What deploy time decides about issuing through one issuer."""
+    """What deploy time decides about issuing through one issuer.
+
+    `awaits_confirmation`: nobody waits for the answer, so that even the last write is awaited.
+    """
 
     issuer: str
     renewal_window: timedelta
     binds_first_key: bool = False
+    awaits_confirmation: bool = False
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     poll: PollPolicy = field(default_factory=PollPolicy)
     retry_after: RetryAfterPolicy = field(default_factory=RetryAfterPolicy)
@@ -146,6 +150,26 @@ def clear_at(record: Issuance, now: datetime) -> datetime:
     return now if record.replaces_key else now + RENEWAL_GRACE
 
 
+def issued_certificate(record: Issuance, *, reused: bool) -> IssuedCertificate:
+    """The answer that `record` holds, once a certificate was issued."""
+    certificate = _recorded_answer(record)
+    if isinstance(certificate, str):
+        raise TypeError(certificate)
+    return IssuedCertificate(
+        certificate_pem=certificate.certificate_pem,
+        chain_pem=certificate.chain_pem,
+        certificate_id=certificate.certificate_id,
+        thing_name=record.device_id,
+        not_after=certificate.not_after,
+        reused=reused,
+    )
+
+
+def revoked_certificate() -> SecretFreeError:
+    """The refusal of a key whose certificate someone took out of use."""
+    return not_authorized("the certificate of this key was revoked", reason=Reason.BLOCKED_DEVICE)
+
+
 @dataclass
 class _Lease:
     """The record as last stored by this worker, which holds its lease.
@@ -212,11 +236,11 @@ class _Worker:
     def _take_over(self, seen: Issuance) -> _Lease | IssuedCertificate | NotReady:
         standing = seen.standing(self._fingerprint, now=self._clock.now(), renewal_window=self._policy.renewal_window)
         if standing is Standing.SERVE:
-            return _answer(seen, reused=True)
+            return issued_certificate(seen, reused=True)
         if standing is Standing.WAIT:
             return self._wait_for_holder(seen)
         if standing is Standing.REFUSE:
-            raise _revoked()
+            raise revoked_certificate()
         if standing is Standing.RENEW:
             try:
                 self._refuse_to_renew_revoked(seen)
@@ -251,7 +275,7 @@ class _Worker:
         if registered is not None and registered.status is not CertificateStatus.ACTIVE:
             with suppress(StaleLedgerError):
                 self._write(seen.revoked(self._clock.now()), certificate=CertificateRecordState.REVOKED)
-            raise _revoked()
+            raise revoked_certificate()
 
     def _admitted(self, record: Issuance) -> Issuance:
         """`record` with one more lease charged to the device; SecretFreeError (`too-many-requests`) if too many."""
@@ -289,7 +313,7 @@ class _Worker:
             return self._not_ready(lease.record, Reason.UPSTREAM_REFUSED)
         except CertificateRevokedError:
             self._close(lease.record.revoked(self._clock.now()), certificate=CertificateRecordState.REVOKED)
-            raise _revoked() from None
+            raise revoked_certificate() from None
         except Exception:
             self._give_up(lease)
             raise
@@ -305,11 +329,11 @@ class _Worker:
         lease.record = lease.record.registered(certificate_arn)
         self._attach(lease.record)
         self._persist("activate", lambda: self._ports.issuer.activate(certificate.certificate_id))
-        if self._ports.issuer.installs_active:
+        if self._ports.issuer.installs_active and not self._policy.awaits_confirmation:
             self._ports.executor.submit(self._confirm, lease.record)
         else:
             self._confirm(lease.record)
-        return _answer(lease.record, reused=False)
+        return issued_certificate(lease.record, reused=False)
 
     def _ensure_thing(self, lease: _Lease) -> None:
         if not lease.record.thing_ensured:
@@ -553,21 +577,3 @@ def _recorded_answer(record: Issuance) -> str | DeviceCertificate:
         not_after=record.not_after,
         certificate_arn=record.certificate_arn,
     )
-
-
-def _answer(record: Issuance, *, reused: bool) -> IssuedCertificate:
-    certificate = _recorded_answer(record)
-    if isinstance(certificate, str):
-        raise TypeError(certificate)
-    return IssuedCertificate(
-        certificate_pem=certificate.certificate_pem,
-        chain_pem=certificate.chain_pem,
-        certificate_id=certificate.certificate_id,
-        thing_name=record.device_id,
-        not_after=certificate.not_after,
-        reused=reused,
-    )
-
-
-def _revoked() -> SecretFreeError:
-    return not_authorized("the certificate of this key was revoked", reason=Reason.BLOCKED_DEVICE)

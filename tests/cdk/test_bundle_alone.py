@@ -39,6 +39,10 @@ ENVIRONMENT = {
     "SECRETFREE_CERTIFICATE_VALIDITY_DAYS": "365",
     "SECRETFREE_CA_REGISTERED": "true",
     "SECRETFREE_IMPORT_BUCKET": "bucket",
+    "SECRETFREE_QUEUE_URL": "https://queue",
+    "SECRETFREE_QUEUE_RETENTION_SECONDS": "345600",
+    "SECRETFREE_QUEUE_MOST_RECEIVES": "20",
+    "SECRETFREE_ISSUANCE_INTERVAL_MILLISECONDS": "1500",
 }
 # -I: no user site, no PYTHON* variables, no current folder; -S: no site-packages; the asset is all that is left.
 IMPORT = """

@@ -21,6 +21,8 @@ from cdk_iot_secretfree import (
     IDeviceRegistry,
     IotRegistration,
     IssuanceLedger,
+    IssuanceMode,
+    IssuanceQueue,
     Issuer,
     KeyAlgorithm,
     MatchPolicy,
@@ -97,3 +99,8 @@ SecretFreeProvisioning(stack, "B", product="widget", issuers=[Issuer.iot_core()]
 SecretFreeProvisioning(stack, "C", product="widget")  # type: ignore[call-arg]
 DevicePolicy.least_privilege()  # type: ignore[call-arg]
 DeviceAuthority.root(stack, "D", subject="CN=root")  # type: ignore[arg-type]
+
+launch: IssuanceMode = IssuanceMode.queued(rate=20, max_concurrency=30, retention=Duration.days(7))
+queues: Mapping[str, IssuanceQueue] = provisioning.issuance_queues
+oldest: cloudwatch.Metric = queues["private-ca"].metric_oldest_age(period=Duration.minutes(1))
+worker: lambda_.Function = queues["private-ca"].worker_function

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mypy_boto3_acm_pca import ACMPCAClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_iot import IoTClient
+    from mypy_boto3_sqs import SQSClient
 
 # Seconds. A table is read in milliseconds, or the read is better tried again; the two control planes take their time.
 # All the tries together stay below the 29 s that API Gateway waits.
@@ -35,6 +36,11 @@ def iot() -> "IoTClient":
 def acm_pca() -> "ACMPCAClient":
     """The client of AWS Private CA."""
     return client("acm-pca")  # type: ignore[no-any-return]
+
+
+def sqs() -> "SQSClient":
+    """The client of SQS."""
+    return client("sqs")  # type: ignore[no-any-return]
 
 
 @cache

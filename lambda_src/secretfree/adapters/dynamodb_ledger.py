@@ -75,6 +75,10 @@ class DynamoDbLedger:
             TransactItems=[{"Put": issuance_put}, {"Put": {"TableName": self._table, "Item": certificate}}]
         )
 
+    def read(self, device_id: DeviceId, issuer: str) -> Issuance | None:
+        """GetItem, consistent: the device's record at one issuer (port `IssuanceReader`)."""
+        return self._read({"S": device_id}, {"S": _ISSUANCE + issuer})
+
     def bind(self, device_id: DeviceId, fingerprint: str) -> bool:
         """PutItem on condition that no other key is there."""
         with aws_call():

@@ -9,11 +9,10 @@ from secretfree.authorization import AuthorizedDevice
 from secretfree.clock import SystemClock
 from secretfree.config import IssuerConfig
 from secretfree.csr import UnverifiedCsr, verify
-from secretfree.errors import SecretFreeError
-from secretfree.handlers import answers
+from secretfree.handlers import answers, reports
 from secretfree.handlers.request import device_csr, header_values, request_id
 from secretfree.issuance import IssuedCertificate, NotReady, issue
-from secretfree.telemetry import LogLevel, Metric, Telemetry
+from secretfree.telemetry import Telemetry
 
 _config: Final = IssuerConfig.from_environment(os.environ)
 _policy: Final = issuing.policy(_config, _config.issuer)
@@ -32,7 +31,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     try:
         with _telemetry.stage("issue"):
             outcome = _issue(event, remaining=context.get_remaining_time_in_millis() / 1000)
-        _report(event, outcome)
+        reports.outcome(_telemetry, outcome, request_id=request_id(event))
         return answers.for_outcome(
             outcome,
             endpoint=_config.iot_endpoint,
@@ -40,7 +39,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             request_id=request_id(event),
         )
     except Exception as error:  # noqa: BLE001 - whatever fails, the device gets a problem document and no traceback
-        _report_failure(event, error)
+        reports.failure(_telemetry, error, request_id=request_id(event))
         return answers.for_error(error, request_id=request_id(event))
     finally:
         _telemetry.flush()
@@ -52,34 +51,3 @@ def _issue(event: dict[str, Any], *, remaining: float) -> IssuedCertificate | No
     csr = verify(UnverifiedCsr.from_header_value(device_csr(event)), _config.device_profile)
     deadline = _clock.monotonic() + min(_BUDGET, remaining - _MARGIN)
     return issue(device, csr, ports=_ports, policy=_policy, clock=_clock, deadline=deadline)
-
-
-def _report(event: dict[str, Any], outcome: IssuedCertificate | NotReady) -> None:
-    if isinstance(outcome, NotReady):
-        _telemetry.count(Metric.PENDING)
-        _telemetry.log(
-            "not ready", request_id=request_id(event), reason=outcome.reason, retry_after=outcome.retry_after
-        )
-        return
-    _telemetry.count(Metric.REUSED if outcome.reused else Metric.ISSUED)
-    _telemetry.log(
-        "answered again" if outcome.reused else "issued",
-        request_id=request_id(event),
-        device_id=outcome.thing_name,
-        certificate_id=outcome.certificate_id,
-    )
-
-
-def _report_failure(event: dict[str, Any], error: Exception) -> None:
-    known = error if isinstance(error, SecretFreeError) else None
-    status = known.status if known else 500
-    _telemetry.count(Metric.THROTTLED if status == 429 else Metric.FAILED if status >= 500 else Metric.DENIED)
-    _telemetry.log(
-        "failed" if status >= 500 else "refused",
-        level=LogLevel.ERROR if status >= 500 else LogLevel.INFO,
-        request_id=request_id(event),
-        code=known.code if known else None,
-        reason=known.reason if known else None,
-        detail=known.detail if known else None,
-        error_type=type(error).__name__,
-    )

@@ -359,4 +359,14 @@ def _holds(put: Any, existing: Any) -> bool:
         return existing is not None and existing["version"] == values[":version"]
     if condition == "attribute_not_exists(#fingerprint) OR #fingerprint = :fingerprint":
         return existing is None or existing["key-fingerprint"] == values[":fingerprint"]
+    return _mark_condition_holds(condition, values, existing)
+
+
+def _mark_condition_holds(condition: str, values: Any, existing: Any) -> bool:
+    if condition == "attribute_not_exists(#record) OR #until <= :now":
+        return existing is None or int(existing["until"]["N"]) <= int(values[":now"]["N"])
+    if condition == "attribute_not_exists(#record) OR #token = :token":
+        return existing is None or existing["token"] == values[":token"]
+    if condition == "#token = :token AND #state = :claimed":
+        return existing is not None and (existing["token"], existing["state"]) == (values[":token"], values[":claimed"])
     raise AssertionError(condition)
