@@ -95,7 +95,7 @@ class Bundle:
         """
         source = runtime_source()
         digest = hashlib.sha256()
-        for part in (_LAYOUT, *self._platform(), _digest_of(RUNTIME_LOCK)):
+        for part in self._wheels_parts():
             digest.update(f"{part}\n".encode())
         for file in _source_files(source):
             content = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -121,8 +121,12 @@ class Bundle:
             return (self.target.value, sysconfig.get_platform(), platform.python_implementation(), _host_python())
         return (self.target.value, self.architecture.name, self.runtime.name)
 
+    def _wheels_parts(self) -> tuple[str, ...]:
+        """What the installed wheels depend on, the models that are left in them included."""
+        return (_LAYOUT, ",".join(sorted(_AWS_SERVICES)), *self._platform(), _digest_of(RUNTIME_LOCK))
+
     def _wheels(self) -> Path:
-        key = hashlib.sha256("\n".join((_LAYOUT, *self._platform(), _digest_of(RUNTIME_LOCK))).encode()).hexdigest()
+        key = hashlib.sha256("\n".join(self._wheels_parts()).encode()).hexdigest()
         cached = _cache_directory() / key
         if cached.is_dir():
             return cached

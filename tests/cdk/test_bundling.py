@@ -234,6 +234,11 @@ class TestServices:
         assert {"acm-pca", "dynamodb", "iot"} <= asked_for
         assert asked_for <= bundling._AWS_SERVICES
 
+    def test_another_choice_of_models_is_another_bundle(self, monkeypatch):
+        before = Bundle().digest()
+        monkeypatch.setattr(bundling, "_AWS_SERVICES", bundling._AWS_SERVICES | {"kms"})
+        assert Bundle().digest() != before
+
 
 class TestAsset:
     def test_functions_of_one_bundle_share_one_asset(self, source, installs, tmp_path):
