@@ -51,7 +51,7 @@ test-e2e: setup ## The local cloud end to end
 	$(BIN)/python -m pytest -m e2e tests/e2e
 
 lock: .venv/.ready ## Renew the hash-locked requirement files
-	@set -- $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate; \
+	@set -- $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate; \
 	  "$$@" --all-extras pyproject.toml -o requirements/dev.txt; \
 	  "$$@" requirements/bootstrap.in -o requirements/bootstrap.txt; \
 	  "$$@" requirements/checkov.in -o requirements/checkov.txt; \
