@@ -174,7 +174,8 @@ def revoked_certificate() -> SecretFreeError:
 class _Lease:
     """The record as last stored by this worker, which holds its lease.
 
-    `unaccounted`: a request may have been made whose outcome is not recorded.
+    `unaccounted`: a request may have been made whose outcome is not recorded. It counts while the record says
+    `requesting`; storing an answer takes the record beyond that.
     """
 
     record: Issuance
@@ -364,12 +365,14 @@ class _Worker:
         issuer = self._ports.issuer
         order = CertificateOrder(device_id=self._device, csr_der=self._csr.der, token=lease.record.token)
         try:
-            return self._persist("request", lambda: issuer.request(order), repeatable=bool(issuer.repeatable_for))
+            answer = self._persist("request", lambda: issuer.request(order), repeatable=bool(issuer.repeatable_for))
         except (ThrottledError, SecretFreeError):  # refused, so without effect
             raise
         except BaseException:
             lease.unaccounted = True
             raise
+        lease.unaccounted = True  # until the answer is recorded, which may fail
+        return answer
 
     def _recover(self, lease: _Lease) -> DeviceCertificate | None:
         """The certificate that a lost answer was about. Where there is none, a new generation begins."""

@@ -164,9 +164,18 @@ class Issuance:
         return replace(self, requested_at=None)
 
     def next_generation(self, fingerprint: str, owner: str, now: datetime) -> Self:
-        """A new certificate begins; what the old generation left is remembered until it is cleared away."""
+        """A new certificate begins; what the old generation left is remembered until it is cleared away.
+
+        Only a certificate recorded as active, or what it was to replace, stays good meanwhile. One that was merely
+        issued may lack its policy or thing, and another key has taken its place: it goes at any time.
+        """
         certificate = () if self.certificate_id is None else (self.certificate_id,)
-        settled = self.state is IssuanceState.ACTIVE
+        if self.state is IssuanceState.ACTIVE:
+            superseded, obsolete = certificate, self.superseded
+        elif self.state is IssuanceState.REVOKED:
+            superseded, obsolete = (), self.superseded + certificate
+        else:
+            superseded, obsolete = self.superseded, certificate
         same_key = fingerprint == self.fingerprint
         starts_over = same_key and self.state in {IssuanceState.REQUESTING, IssuanceState.REQUESTED}
         return replace(
@@ -186,8 +195,8 @@ class Issuance:
             chain_pem=None,
             not_after=None,
             replaces_key=not same_key or (self.replaces_key and not self.is_settled),
-            superseded=certificate if settled else self.superseded + certificate,
-            obsolete=self.obsolete + self.superseded if settled else self.obsolete,
+            superseded=superseded,
+            obsolete=self.obsolete + obsolete,
             suspects=(*self.suspects, *self._suspect()),
         )
 

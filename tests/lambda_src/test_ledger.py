@@ -100,6 +100,15 @@ def test_what_an_active_certificate_had_superseded_is_obsolete_when_it_is_itself
     assert third.abandoned(NOW).due == NOW
 
 
+def test_only_a_certificate_recorded_as_active_stays_good_while_another_key_takes_its_place() -> None:
+    second = active().next_generation("a" * 64, "w", NOW).requested("arn")
+    unfinished = second.issued(certificate_id="c2", certificate_pem="pem", chain_pem=None, not_after=NOW)
+    rekeyed = unfinished.next_generation("b" * 64, "w", NOW)
+    assert (rekeyed.superseded, rekeyed.obsolete) == (("c1",), ("c2",))
+    after_revocation = unfinished.revoked(NOW).next_generation("b" * 64, "w", NOW)
+    assert (after_revocation.superseded, after_revocation.obsolete) == ((), ("c1", "c2"))
+
+
 def test_an_abandoned_generation_leaves_no_certificate_to_supersede() -> None:
     record = issued().abandoned(NOW).next_generation("a" * 64, "w", NOW)
     assert record.superseded == ()

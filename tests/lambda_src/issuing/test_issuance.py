@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from fake_cloud import FakeCloud, Fault, InlineExecutor, client_error
+from fake_cloud import FakeCloud, Fault, InlineExecutor, Killed, client_error
 from secretfree.authorization import AuthorizedDevice
 from secretfree.config import IssuerKind
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
@@ -138,6 +138,22 @@ def test_another_key_begins_a_new_generation_and_the_old_certificate_is_deleted(
     closed = world.cloud.items["widget-1", f"certificate#{old.certificate_id}"]
     assert closed["state"]["S"] == "superseded"
     assert int(closed["expires-at"]["N"]) > world.clock.now().timestamp()
+
+
+@BOTH
+def test_a_certificate_that_never_got_its_policy_goes_when_another_key_is_enrolled(kind: IssuerKind) -> None:
+    """Also when the new key's own issuance is rolled back: what stays good until then was complete once."""
+    world = World(kind)
+    world.cloud.faults[CALLS_BEFORE_ATTACHING[kind]] = Fault.KILLED_BEFORE
+    with suppress(Killed):
+        world.ask(key=0)
+    world.clock.sleep(60)
+    world.cloud.faults[len(world.cloud.calls) + 3] = Fault.KILLED_BEFORE
+    with suppress(Killed):
+        world.ask(key=1)
+    world.quiesce()
+    assert world.record()["state"] == "abandoned"
+    assert world.cloud.certificates == {}
 
 
 @BOTH
@@ -351,6 +367,21 @@ def test_an_unanswered_request_that_must_not_be_repeated_keeps_its_lease() -> No
     assert isinstance(outcome, NotReady)
     assert outcome.reason is Reason.LEASE_HELD
     assert world.cloud.calls.count("CreateCertificateFromCsr") == 1
+
+
+@BOTH
+def test_an_answer_that_could_not_be_recorded_is_not_forgotten(kind: IssuerKind) -> None:
+    """The thing takes the whole budget, and the one late try to record the certificate is throttled."""
+    world = World(kind)
+    world.cloud.before_call[3] = lambda: world.clock.sleep(20)
+    world.cloud.faults[4] = Fault.THROTTLED
+    with suppress(SecretFreeError):
+        world.ask()
+    assert "requested-at" in world.record()
+    answer, _tries = world.ask_until_issued()
+    world.quiesce()
+    assert len(world.cloud.issued) == 1
+    assert list(world.cloud.certificates) == [answer.certificate_id]
 
 
 @BOTH
