@@ -20,7 +20,7 @@ setup: .venv/.ready .venv-checkov/.ready node_modules/.ready ## Install the lock
 demo: .venv/.ready node_modules/.ready ## Deploy to a local cloud, provision devices, see clones refused
 	@$(BIN)/secretfree demo $(DEMO_ARGS)
 
-test: setup lint typecheck test-fast coverage test-slow test-nightly test-packaging test-e2e ## Everything that CI runs
+test: setup lint typecheck test-fast coverage test-slow test-packaging test-e2e ## Everything that CI runs
 
 lint: .venv/.ready ## Style and format
 	$(BIN)/ruff check .
@@ -32,12 +32,12 @@ typecheck: .venv/.ready ## mypy --strict
 
 test-fast: setup ## Unit and construct tests, in seconds, with coverage recorded
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -m "not e2e and not packaging and not slow and not nightly" tests/lambda_src tests/cdk tests/cli tests/fuzz
+	$(BIN)/coverage run -m pytest -n auto --dist loadfile -m "not e2e and not packaging and not slow and not nightly" tests/lambda_src tests/cdk tests/cli tests/fuzz
 
 test-slow: setup ## Long property runs, the fuzzer, kills and resumes
-	$(BIN)/python -m pytest -n 2 -m slow tests
+	$(BIN)/python -m pytest -n auto -m slow tests
 
-test-nightly: setup ## Runs of many minutes: the thorough model, a million simulated devices
+test-nightly: setup ## Not in CI: runs of many minutes with new random choices, a million simulated devices
 	$(BIN)/python -m pytest --timeout 3600 -m nightly tests
 
 coverage: .venv/.ready ## The gate: 95 % of lambda_src and cdk

@@ -132,7 +132,8 @@ class IotCoreModel(IssuingModel):
 QUICK = settings(
     max_examples=100, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
-THOROUGH = settings(max_examples=1500, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
+LONG = settings(QUICK, max_examples=1_000, stateful_step_count=50)
+THOROUGH = settings(LONG, max_examples=5_000, derandomize=False)
 
 
 class TestPrivateCaModel(IssuingModel.TestCase):  # type: ignore[misc,name-defined]
@@ -141,6 +142,16 @@ class TestPrivateCaModel(IssuingModel.TestCase):  # type: ignore[misc,name-defin
 
 class TestIotCoreModel(IotCoreModel.TestCase):  # type: ignore[misc,name-defined]
     settings = QUICK
+
+
+@pytest.mark.slow
+class TestPrivateCaModelForLong(IssuingModel.TestCase):  # type: ignore[misc,name-defined]
+    settings = LONG
+
+
+@pytest.mark.slow
+class TestIotCoreModelForLong(IotCoreModel.TestCase):  # type: ignore[misc,name-defined]
+    settings = LONG
 
 
 @pytest.mark.nightly
