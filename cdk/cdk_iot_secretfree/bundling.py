@@ -20,6 +20,7 @@ import jsii
 from aws_cdk import BundlingOptions, DockerImage, ILocalBundling
 from aws_cdk import aws_lambda as lambda_
 
+from cdk_iot_secretfree.service_models import AWS_SERVICES, reduce_to_called_services
 from cdk_iot_secretfree.validation import refuse, require_instance
 
 RUNTIME_LOCK: Final = Path(__file__).with_name("requirements") / "runtime.txt"
@@ -28,14 +29,12 @@ RUNTIME_LOCK: Final = Path(__file__).with_name("requirements") / "runtime.txt"
 RUNTIME_PACKAGE: Final = "secretfree"
 
 # Part of every hash, so that a change in how a bundle is laid out is a change of the asset.
-_LAYOUT: Final = "2"
+_LAYOUT: Final = "3"
 _SUPPORTED_RUNTIMES: Final = ("python3.12", "python3.13", "python3.14")
 _DOCKER_IS_NOT_USED: Final = "cdk-iot-secretfree-bundles-without-docker"
 # glibc 2.34 is that of Amazon Linux 2023, on which these runtimes are built. pip matches wheel tags literally, so
 # every older glibc for which wheels exist is named as well.
 _GLIBC_TAGS: Final = ("2_34", "2_28", "2_26", "2_24", "2_17")
-# botocore has a model of each of AWS's services, nine tenths of its files; the runtime calls these.
-_AWS_SERVICES: Final = frozenset({"acm-pca", "dynamodb", "iot", "s3", "sqs", "sts"})
 _INSTALLER_TRACES: Final = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
 
 
@@ -123,7 +122,7 @@ class Bundle:
 
     def _wheels_parts(self) -> tuple[str, ...]:
         """What the installed wheels depend on, the models that are left in them included."""
-        return (_LAYOUT, ",".join(sorted(_AWS_SERVICES)), *self._platform(), _digest_of(RUNTIME_LOCK))
+        return (_LAYOUT, ",".join(sorted(AWS_SERVICES)), *self._platform(), _digest_of(RUNTIME_LOCK))
 
     def _wheels(self) -> Path:
         key = hashlib.sha256("\n".join(self._wheels_parts()).encode()).hexdigest()
@@ -135,7 +134,7 @@ class Bundle:
             installed = Path(scratch) / "wheels"
             self._install(installed)
             _remove_traces_of_the_installer(installed)
-            _remove_models_of_other_services(installed)
+            reduce_to_called_services(installed)
             _rename_unless_there(installed, cached)
         return cached
 
@@ -242,12 +241,6 @@ def _remove_traces_of_the_installer(directory: Path) -> None:
         for name in _INSTALLER_TRACES:
             (metadata / name).unlink(missing_ok=True)
     (directory / ".lock").unlink(missing_ok=True)
-
-
-def _remove_models_of_other_services(directory: Path) -> None:
-    for model in (directory / "botocore" / "data").glob("*/"):
-        if model.is_dir() and model.name not in _AWS_SERVICES:
-            shutil.rmtree(model)
 
 
 def _rename_unless_there(made: Path, cached: Path) -> None:

@@ -91,7 +91,7 @@ def test_every_client_can_be_made_from_the_asset_alone(asset):
     source = "import sys; sys.path.insert(0, sys.argv[1]); from secretfree.adapters import clients\n"
     source += "for service in sys.argv[2:]: clients.client(service)"
     finished = subprocess.run(
-        [sys.executable, "-I", "-S", "-B", "-c", source, str(asset), *sorted(bundling._AWS_SERVICES)],
+        [sys.executable, "-I", "-S", "-B", "-c", source, str(asset), *sorted(bundling.AWS_SERVICES)],
         env={**ENVIRONMENT, "PATH": os.defpath},
         capture_output=True,
         text=True,

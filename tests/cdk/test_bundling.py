@@ -39,7 +39,7 @@ def installs(tmp_path, monkeypatch):
         (target / "wheel" / "__pycache__").mkdir()
         (target / "wheel" / "__pycache__" / "x.pyc").write_bytes(b"\0")
         (target / "botocore" / "data").mkdir(parents=True)
-        (target / "botocore" / "data" / "endpoints.json").write_text("{}")
+        (target / "botocore" / "data" / "endpoints.json").write_text('{"partitions":[]}')
         for service in ("iot", "ec2"):
             (target / "botocore" / "data" / service).mkdir()
             (target / "botocore" / "data" / service / "service-2.json").write_text("{}")
@@ -232,11 +232,11 @@ class TestServices:
         sources = "".join(file.read_text() for file in bundling.runtime_source().rglob("*.py"))
         asked_for = set(re.findall(r"client\(\"([a-z0-9-]+)\"", sources))
         assert {"acm-pca", "dynamodb", "iot"} <= asked_for
-        assert asked_for <= bundling._AWS_SERVICES
+        assert asked_for <= bundling.AWS_SERVICES
 
     def test_another_choice_of_models_is_another_bundle(self, monkeypatch):
         before = Bundle().digest()
-        monkeypatch.setattr(bundling, "_AWS_SERVICES", bundling._AWS_SERVICES | {"kms"})
+        monkeypatch.setattr(bundling, "AWS_SERVICES", bundling.AWS_SERVICES | {"kms"})
         assert Bundle().digest() != before
 
 

@@ -1,0 +1,63 @@
+"""What stays of botocore's data in a Lambda's bundle: the models of the services that the runtime calls, and no prose.
+
+botocore reads it at each cold start: the list of endpoints alone, of all services, takes longer to parse than all else.
+"""
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+AWS_SERVICES: Final = frozenset({"acm-pca", "dynamodb", "iot", "s3", "sqs", "sts"})
+"""The services that the runtime calls, by botocore's names; for each of these the endpoint prefix is the same."""
+
+
+def reduce_to_called_services(directory: Path) -> None:
+    """Leave in the `botocore` package below `directory` what its clients for `AWS_SERVICES` read.
+
+    Removed are the other services' models and endpoints, and the documentation in the models. Nothing is removed that
+    changes a request or an answer.
+    """
+    data = directory / "botocore" / "data"
+    for model in data.glob("*/"):
+        if model.is_dir() and model.name not in AWS_SERVICES:
+            shutil.rmtree(model)
+    for pattern in ("*/*/service-2.json", "*/*/service-2.json.gz"):
+        for file in data.glob(pattern):
+            _rewrite(file, _without_documentation)
+    for name in ("endpoints.json", "endpoints.json.gz"):
+        if (data / name).is_file():
+            _rewrite(data / name, _endpoints_of_called_services)
+
+
+def _rewrite(file: Path, change: Callable[[Any], Any]) -> None:
+    compressed = file.suffix == ".gz"
+    content = gzip.decompress(file.read_bytes()) if compressed else file.read_bytes()
+    changed = json.dumps(change(json.loads(content)), separators=(",", ":")).encode()
+    # The time of compression is no part of the content: equal bundles have equal bytes.
+    file.write_bytes(gzip.compress(changed, mtime=0) if compressed else changed)
+
+
+def _without_documentation(model: Any) -> Any:
+    """The service model less its prose: `documentation` of the service, its operations, shapes and their members.
+
+    What is called so and is no text is a shape or a member of that name, and stays.
+    """
+    if isinstance(model, dict):
+        return {
+            name: _without_documentation(value)
+            for name, value in model.items()
+            if not (name == "documentation" and isinstance(value, str))
+        }
+    if isinstance(model, list):
+        return [_without_documentation(entry) for entry in model]
+    return model
+
+
+def _endpoints_of_called_services(endpoints: Any) -> Any:
+    for partition in endpoints["partitions"]:
+        services = partition["services"]
+        partition["services"] = {name: services[name] for name in services if name in AWS_SERVICES}
+    return endpoints
