@@ -133,6 +133,7 @@ _RETRIED: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 # An allow-list: no header, so no CSR, and nothing that API Gateway would add to a "common" format.
 _ACCESS_LOG_FIELDS: Final = {
     "requestId": "$context.requestId",
+    "extendedRequestId": "$context.extendedRequestId",
     "requestTime": "$context.requestTime",
     "sourceIp": "$context.identity.sourceIp",
     "httpMethod": "$context.httpMethod",

@@ -6,8 +6,8 @@ The order, with the calls that a new device costs on the critical path (the auth
     3  request      | ensure the thing      the token is the generation's, so a repeated request changes nothing
     4  collect      | ledger: reference     Private CA only
     5  install      | ledger: certificate   the certificate's id is its digest, known before it is registered
-    6  policy | thing | groups              then, for the IoT Core CA, activation: its request has no `collect`
-    -  ledger: active                       begun before the answer, not awaited but for the IoT Core CA
+    6  policy | thing | groups | activate   activation: the IoT Core CA only, and without its policy nothing may connect
+    -  ledger: active                       begun before the answer; for the IoT Core CA, which has no step 4, awaited
 
 The last write is not awaited because nothing depends on it: lost, the record says `issued`, and the next request or
 the sweeper repeats step 6, which changes nothing, and writes it again. With the IoT Core CA step 6 activates, and an
@@ -17,12 +17,12 @@ there the write is awaited, since Lambda freezes what is not, so that a certific
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, wait
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from math import ceil
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from secretfree.authorization import AuthorizedDevice
 from secretfree.backoff import (
@@ -47,6 +47,7 @@ from secretfree.ports import (
     DeviceCertificate,
     Ledger,
     RequestFailedError,
+    SearchTooWideError,
     StaleLedgerError,
     ThingRegistry,
     ThrottledError,
@@ -54,6 +55,7 @@ from secretfree.ports import (
 )
 
 T = TypeVar("T")
+StageTimer: TypeAlias = Callable[[str], AbstractContextManager[object]]
 
 # A superseded certificate of the same key lives on for a while: the device may not have got the answer yet, and is
 # perhaps connected with it.
@@ -84,7 +86,7 @@ class Ports:
     """The world, as the pipeline sees it.
 
     `executor` runs independent calls side by side; `chance` is uniform in [0, 1); `owner` names this worker anew at
-    each call.
+    each call; `stage` measures what runs inside, under the name of a step: request, collect, install or attach.
     """
 
     issuer: CertificateIssuer
@@ -94,6 +96,7 @@ class Ports:
     congestion: Congestion
     chance: Chance
     owner: Callable[[], str]
+    stage: StageTimer = nullcontext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,15 +127,18 @@ def issue(
     policy: IssuancePolicy,
     clock: Clock,
     deadline: float,
+    as_of: int | None = None,
 ) -> IssuedCertificate | NotReady:
     """Issue, resume or repeat the certificate of `authorized`, whose proof of possession is `csr`.
 
-    `deadline` is a time of `clock.monotonic()` after which no further call begins. Raises SecretFreeError: `conflict`
-    when the thing's name is taken, `too-many-requests`, `not-authorized` for another key than the bound one or a
-    revoked certificate, `unavailable` when the ledger cannot be reached.
+    `deadline` is a time of `clock.monotonic()` after which no further call begins. `as_of`: the generation that the
+    ledger had when the device was authorized, where that is a while ago; None: just now. Raises SecretFreeError:
+    `conflict` when the thing's name is taken, `too-many-requests`, `not-authorized` for another key than the bound one,
+    for one that another key has replaced since `as_of` and for a revoked certificate, `unavailable` when the ledger
+    cannot be reached.
     """
     require_same_request(authorized, csr)
-    return _Worker(authorized, csr, ports=ports, policy=policy, clock=clock, deadline=deadline).run()
+    return _Worker(authorized, csr, ports=ports, policy=policy, clock=clock, deadline=deadline, as_of=as_of).run()
 
 
 def require_same_request(authorized: AuthorizedDevice, csr: VerifiedCsr) -> None:
@@ -202,7 +208,9 @@ class _Worker:
         policy: IssuancePolicy,
         clock: Clock,
         deadline: float,
+        as_of: int | None,
     ) -> None:
+        self._as_of = as_of
         self._device = authorized.device_id
         self._fingerprint = authorized.fingerprint
         self._csr = csr
@@ -235,6 +243,8 @@ class _Worker:
             return self._take_over(stale.current)
 
     def _take_over(self, seen: Issuance) -> _Lease | IssuedCertificate | NotReady:
+        if self._as_of is not None and seen.generation > self._as_of and seen.fingerprint != self._fingerprint:
+            raise not_authorized("another key has come since this one was authorized", reason=Reason.KEY_MISMATCH)
         standing = seen.standing(self._fingerprint, now=self._clock.now(), renewal_window=self._policy.renewal_window)
         if standing is Standing.SERVE:
             return issued_certificate(seen, reused=True)
@@ -320,16 +330,23 @@ class _Worker:
             raise
 
     def _proceed(self, lease: _Lease) -> IssuedCertificate:
-        if lease.record.state is IssuanceState.REQUESTING:
-            answer = self._request(lease)
+        stage = self._ports.stage
+        with stage("request"):
+            if lease.record.state is IssuanceState.REQUESTING:
+                answer = self._request(lease)
+            else:
+                self._ensure_thing(lease)
+                answer = _recorded_answer(lease.record)
+        if isinstance(answer, str):
+            with stage("collect"):
+                certificate = self._collect(lease, answer)
         else:
-            self._ensure_thing(lease)
-            answer = _recorded_answer(lease.record)
-        certificate = self._collect(lease, answer) if isinstance(answer, str) else answer
-        certificate_arn = self._install(lease, certificate)
-        lease.record = lease.record.registered(certificate_arn)
-        self._attach(lease.record)
-        self._persist("activate", lambda: self._ports.issuer.activate(certificate.certificate_id))
+            certificate = answer
+        with stage("install"):
+            certificate_arn = self._install(lease, certificate)
+            lease.record = lease.record.registered(certificate_arn)
+        with stage("attach"):
+            self._attach_and_activate(lease.record, certificate.certificate_id)
         if self._ports.issuer.installs_active and not self._policy.awaits_confirmation:
             self._ports.executor.submit(self._confirm, lease.record)
         else:
@@ -341,9 +358,11 @@ class _Worker:
             self._persist("thing", lambda: self._ports.things.ensure_thing(self._device))
             lease.record = lease.record.with_thing()
 
-    def _attach(self, record: Issuance) -> None:
+    def _attach_and_activate(self, record: Issuance, certificate_id: str) -> None:
         attachments = self._ports.things.attachments(self._device, record.certificate_arn or "")
         calls = [partial(self._persist, f"attachment {number}", call) for number, call in enumerate(attachments)]
+        if not self._ports.issuer.installs_active:
+            calls.append(partial(self._persist, "activate", lambda: self._ports.issuer.activate(certificate_id)))
         _results(self._side_by_side(*calls))
 
     def _request(self, lease: _Lease) -> str | DeviceCertificate:
@@ -381,7 +400,10 @@ class _Worker:
         find = self._ports.issuer.find_unrecorded
         known = record.known_certificates
         until = since + LEASE
-        found = self._persist("find", lambda: find(record.fingerprint, since=since, until=until, known=known))
+        try:
+            found = self._persist("find", lambda: find(record.fingerprint, since=since, until=until, known=known))
+        except SearchTooWideError:  # the sweeper searches further; what it finds by then is an orphan, and goes
+            found = ()
         if found:
             self._store(lease, _with_answer(record, found[0]))
             return found[0]

@@ -169,13 +169,12 @@ class Issuance:
         Only a certificate recorded as active, or what it was to replace, stays good meanwhile. One that was merely
         issued may lack its policy or thing, and another key has taken its place: it goes at any time.
         """
-        certificate = () if self.certificate_id is None else (self.certificate_id,)
+        certificate: tuple[str, ...] = () if self.certificate_id is None else (self.certificate_id,)
+        superseded, obsolete = self.superseded, certificate
         if self.state is IssuanceState.ACTIVE:
             superseded, obsolete = certificate, self.superseded
         elif self.state is IssuanceState.REVOKED:
             superseded, obsolete = (), self.superseded + certificate
-        else:
-            superseded, obsolete = self.superseded, certificate
         same_key = fingerprint == self.fingerprint
         starts_over = same_key and self.state in {IssuanceState.REQUESTING, IssuanceState.REQUESTED}
         return replace(
@@ -194,6 +193,7 @@ class Issuance:
             certificate_pem=None,
             chain_pem=None,
             not_after=None,
+            thing_ensured=False,
             replaces_key=not same_key or (self.replaces_key and not self.is_settled),
             superseded=superseded,
             obsolete=self.obsolete + obsolete,
@@ -201,7 +201,7 @@ class Issuance:
         )
 
     def with_thing(self) -> Self:
-        """The thing exists and is ours: known from here on, so that coming back does not cost its quota."""
+        """The thing exists and is ours: known for this generation, so that coming back does not cost its quota."""
         return replace(self, thing_ensured=True)
 
     def registered(self, certificate_arn: str) -> Self:

@@ -26,6 +26,10 @@ class RequestFailedError(Exception):
     """The authority gave up on this certificate for good; another generation may succeed."""
 
 
+class SearchTooWideError(Exception):
+    """Too many certificates would have to be looked into to find a lost one: trying again at once will not help."""
+
+
 class StaleLedgerError(Exception):
     """The record changed since it was read: another worker holds the lease. `current` is the record as it is now."""
 
@@ -97,7 +101,10 @@ class CertificateIssuer(Protocol):
     def find_unrecorded(
         self, fingerprint: str, *, since: datetime, until: datetime, known: Collection[str]
     ) -> Sequence[DeviceCertificate]:
-        """Unused certificates for this key that a `request` in that time made and nobody recorded, but for `known`."""
+        """Unused certificates for this key that a `request` in that time made and nobody recorded, but for `known`.
+
+        Raises SearchTooWideError.
+        """
         ...
 
     def install(self, certificate: DeviceCertificate, *, resumed: bool) -> str:

@@ -94,14 +94,20 @@ class QueueMark:
 
 @dataclass(frozen=True, kw_only=True)
 class QueuedRequest:
-    """What waits in the queue: who was authorized, and the request that proves possession. Nothing of it is secret."""
+    """What waits in the queue: who was authorized, and the request that proves possession. Nothing of it is secret.
+
+    `as_of`: the generation of the device's record then, 0 where there was none. A message may come late, or twice: one
+    whose key another has replaced since is refused, so that it does not take the device's place from its present key.
+    """
 
     device: AuthorizedDevice
     csr_der: bytes
+    as_of: int
 
     def to_message(self) -> str:
-        """JSON: the authorizer's context and `csr`, base64 of the DER."""
-        return json.dumps({**self.device.to_context(), "csr": base64.b64encode(self.csr_der).decode("ascii")})
+        """JSON: the authorizer's context, `csr`, base64 of the DER, and `asOf`."""
+        csr = base64.b64encode(self.csr_der).decode("ascii")
+        return json.dumps({**self.device.to_context(), "csr": csr, "asOf": self.as_of})
 
     @classmethod
     def from_message(cls, text: str) -> Self:
@@ -110,11 +116,12 @@ class QueuedRequest:
             message = json.loads(text)
             device = AuthorizedDevice.from_context(message)
             csr_der = base64.b64decode(message["csr"], validate=True)
+            as_of = int(message["asOf"])
         except (ValueError, KeyError, TypeError, AttributeError, binascii.Error, SecretFreeError):
             raise SecretFreeError(
                 ErrorCode.INVALID_REQUEST, "the message is none of the queue's", reason=Reason.CONFIGURATION
             ) from None
-        return cls(device=device, csr_der=csr_der)
+        return cls(device=device, csr_der=csr_der, as_of=as_of)
 
 
 class IssuanceReader(Protocol):
@@ -203,7 +210,9 @@ def work_off(
     place = QueueMark.claimed(request.device, policy.issuer, clock.now())
     try:
         csr = verify(UnverifiedCsr.from_der(request.csr_der), profile)
-        outcome = issue(request.device, csr, ports=ports, policy=policy, clock=clock, deadline=deadline)
+        outcome = issue(
+            request.device, csr, ports=ports, policy=policy, clock=clock, deadline=deadline, as_of=request.as_of
+        )
     except SecretFreeError as refusal:
         if is_final(refusal):
             marks.settle(place.refused(refusal.code, clock.now()))
@@ -244,7 +253,8 @@ def _collect_or_queue(
             raise SecretFreeError(waiting.refusal, "the worker refused the request", reason=Reason.QUEUED)
         return _wait(policy, ports.chance, age=now - waiting.since)
     try:
-        ports.queue.send(QueuedRequest(device=authorized, csr_der=csr.der))
+        as_of = 0 if seen is None else seen.generation
+        ports.queue.send(QueuedRequest(device=authorized, csr_der=csr.der, as_of=as_of))
     except (ThrottledError, UnreachableError):
         ports.marks.settle(claimed.done(clock.now()))
         raise

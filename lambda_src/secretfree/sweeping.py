@@ -20,6 +20,7 @@ from secretfree.ledger import LEASE, Issuance, IssuanceState
 from secretfree.ports import (
     CertificateRecordState,
     CertificateStatus,
+    SearchTooWideError,
     StaleLedgerError,
     ThrottledError,
     UnreachableError,
@@ -122,7 +123,7 @@ class _Sweep:
             if held.state is IssuanceState.REQUESTED:
                 return self._park(held)
             return self._settle_issued(held)
-        except SecretFreeError as error:
+        except (SecretFreeError, SearchTooWideError) as error:
             return self._stuck(held, error)
         except (ThrottledError, UnreachableError):
             self._ports.ledger.write(held.released(self._clock.now()))
@@ -173,7 +174,7 @@ class _Sweep:
                 return self._write(left.parked(), Outcome.CLEARED)
             self._retire(record.device_id, record.superseded)
             return self._write(left.cleared(), Outcome.CLEARED)
-        except SecretFreeError as error:
+        except (SecretFreeError, SearchTooWideError) as error:
             return self._stuck(record, error)
 
     def _without_leftovers(self, record: Issuance) -> Issuance:
@@ -204,7 +205,7 @@ class _Sweep:
         self._ports.ledger.write(record, certificate=certificate)
         return outcome
 
-    def _stuck(self, record: Issuance, error: SecretFreeError) -> Outcome:
-        self._failures.append(error.detail)
+    def _stuck(self, record: Issuance, error: SecretFreeError | SearchTooWideError) -> Outcome:
+        self._failures.append(error.detail if isinstance(error, SecretFreeError) else str(error))
         self._ports.ledger.write(record.postponed(self._clock.now() + _STUCK_FOR))
         return Outcome.STUCK

@@ -23,6 +23,7 @@ LOG_FIELDS: Final[Mapping[str, str]] = {
     "detail": "detail",
     "device_id": "deviceId",
     "error_type": "errorType",
+    "extended_request_id": "extendedRequestId",
     "issuer": "issuer",
     "key_fingerprint": "keyFingerprint",
     "match": "match",

@@ -53,6 +53,7 @@ def _event(*values: str, name: str = "device-csr") -> dict[str, Any]:
             "resourcePath": "/new",
             "httpMethod": "POST",
             "requestId": "0a1b2c3d-request",
+            "extendedRequestId": "Jn0fYEZcFiAFj-A=",
             "accountId": "123456789012",
             "stage": "prod",
             "apiId": "a1b2c3d4e5",
@@ -262,6 +263,7 @@ def test_a_record_that_cannot_be_read_is_logged_as_our_own_error(
     load().handler(_event(csr()), None)
     (line,) = [line for line in _lines(capsys) if line.get("event") == "denied"]
     assert (line["level"], line["requestId"]) == ("ERROR", "0a1b2c3d-request")
+    assert line["extendedRequestId"] == "Jn0fYEZcFiAFj-A="  # a caller can set the other one
 
 
 def test_a_cn_that_is_no_device_id_a_noise_and_two_headers_are_malformed(

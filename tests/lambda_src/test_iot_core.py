@@ -22,8 +22,8 @@ from secretfree.ports import (
     CertificateStatus,
     DeviceCertificate,
     RequestFailedError,
+    SearchTooWideError,
     ThrottledError,
-    UnreachableError,
 )
 
 DEVICE = DeviceId.parse("widget-1")
@@ -274,5 +274,5 @@ def test_an_endless_list_is_given_up(stubbed: Stubbed) -> None:
         stubbed.stub.add_response(
             "list_certificates", {"certificates": [entry("d", status="ACTIVE")], "nextMarker": "2"}
         )
-    with pytest.raises(UnreachableError):
+    with pytest.raises(SearchTooWideError):
         search(stubbed)

@@ -130,7 +130,7 @@ def test_a_policy_without_organisation_leaves_the_common_name_alone(stubbed: Stu
     ("code", "status", "expected"),
     [
         ("ThrottlingException", 400, ThrottledError),
-        ("LimitExceededException", 400, ThrottledError),
+        ("LimitExceededException", 400, SecretFreeError),  # a quota is used up: waiting does not help
         ("TooManyRequests", 429, ThrottledError),
         ("InternalFailure", 500, UnreachableError),
     ],

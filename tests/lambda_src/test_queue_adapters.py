@@ -106,13 +106,13 @@ class TestMarks:
 
 class TestQueue:
     def test_a_request_arrives_as_it_was_sent(self) -> None:
-        request = QueuedRequest(device=DEVICE, csr_der=b"\x30\x00")
+        request = QueuedRequest(device=DEVICE, csr_der=b"\x30\x00", as_of=2)
         with mock_aws():
             client = boto3.client("sqs")
             url = client.create_queue(QueueName="queue")["QueueUrl"]
             SqsRequestQueue(client, url=url).send(request)
             (message,) = client.receive_message(QueueUrl=url)["Messages"]
-        assert set(json.loads(message["Body"])) == {"deviceId", "keyFingerprint", "csrDigest", "csr"}
+        assert set(json.loads(message["Body"])) == {"deviceId", "keyFingerprint", "csrDigest", "csr", "asOf"}
         assert QueuedRequest.from_message(message["Body"]) == request
 
     def test_a_postponed_message_comes_back_after_its_time(self) -> None:
@@ -127,7 +127,15 @@ class TestQueue:
             stub.assert_no_pending_responses()
 
     @pytest.mark.parametrize(
-        "text", ["", "[]", "{}", '{"csr": "AA=="}', json.dumps({**DEVICE.to_context(), "csr": "not base64"})]
+        "text",
+        [
+            "",
+            "[]",
+            "{}",
+            '{"csr": "AA=="}',
+            json.dumps({**DEVICE.to_context(), "csr": "not base64", "asOf": 0}),
+            json.dumps({**DEVICE.to_context(), "csr": "AA=="}),
+        ],
     )
     def test_any_other_message_is_refused(self, text: str) -> None:
         with pytest.raises(SecretFreeError) as refused:

@@ -10,6 +10,7 @@ from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.ports import ThrottledError, UnreachableError
 
 # Private CA throttles with ThrottlingException, which its service model does not have, so codes are compared.
+# LimitExceededException is none of these: a quota of what may exist is used up, and waiting does not help.
 _THROTTLES: Final = frozenset(
     {
         "Throttling",
@@ -20,7 +21,6 @@ _THROTTLES: Final = frozenset(
         "TooManyRequestsException",
         "RequestLimitExceeded",
         "ProvisionedThroughputExceededException",
-        "LimitExceededException",
         "SlowDown",
     }
 )

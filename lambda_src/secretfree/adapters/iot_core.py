@@ -1,6 +1,7 @@
 """IoT Core: the things, what ties them to certificates, and issuing by Amazon's own CA."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -18,19 +19,32 @@ from secretfree.ports import (
     DeviceCertificate,
     RegisteredCertificate,
     RequestFailedError,
+    SearchTooWideError,
     ThingRegistry,
-    UnreachableError,
 )
 
 if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient
 
-# A search for a lost certificate is bounded: at most this many pages of the list, and certificates looked into.
 _PAGE: Final = 250
-_MOST_PAGES: Final = 8
-_MOST_CANDIDATES: Final = 40
+# What an inactive certificate's key was looked up to be is remembered for so many of them.
+_MOST_REMEMBERED: Final = 10_000
 # AWS's clock against ours.
 _CLOCK_SKEW: Final = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchBounds:
+    """How far a search for a lost certificate goes: pages of the list, and certificates whose key is looked up.
+
+    The defaults fit into a device's request. The sweeper has minutes, and goes through what a brown-out has left.
+    """
+
+    pages: int = 8
+    lookups: int = 40
+
+
+SWEEPERS_BOUNDS: Final = SearchBounds(pages=200, lookups=1_000)
 
 
 class IotCoreThings:
@@ -146,13 +160,15 @@ class IotCoreIssuer:
     """Port `CertificateIssuer`, by Amazon's CA.
 
     CreateCertificateFromCsr makes another certificate at every call and takes no token. So certificates are made
-    INACTIVE, recorded, attached and only then activated: one whose answer was lost can connect nowhere. Such a one is
-    found again by its key, which no other device has, among the inactive certificates of that minute.
+    INACTIVE, recorded, and only then attached and activated: one whose answer was lost can connect nowhere. Such a one
+    is found again by its key, which no other device has, among the inactive certificates of that minute.
     """
 
-    def __init__(self, client: "IoTClient", things: ThingRegistry) -> None:
+    def __init__(self, client: "IoTClient", things: ThingRegistry, *, bounds: SearchBounds | None = None) -> None:
         self._client = client
         self._things = things
+        self._bounds = bounds or SearchBounds()
+        self._fingerprints: dict[str, str] = {}
 
     @property
     def repeatable_for(self) -> timedelta:
@@ -183,19 +199,19 @@ class IotCoreIssuer:
     ) -> Sequence[DeviceCertificate]:
         """ListCertificates, the newest first, and DescribeCertificate for those inactive, unknown and of that time.
 
-        UnreachableError when the bounds of the search are met before its end.
+        A certificate's key is looked up once in a process, so that a search given up for its bounds gets further the
+        next time.
         """
-        candidates = self._inactive_between(since - _CLOCK_SKEW, until + _CLOCK_SKEW)
-        found = []
-        for certificate_id in candidates:
-            if certificate_id in known:
-                continue
-            with aws_call():
-                described = self._client.describe_certificate(certificateId=certificate_id)["certificateDescription"]
-            pem = described["certificatePem"]
-            if described["status"] == CertificateStatus.INACTIVE.value and key_fingerprint(pem) == fingerprint:
-                arn = described["certificateArn"]
-                found.append(device_certificate(pem, certificate_id=certificate_id, certificate_arn=arn))
+        inactive = self._inactive_between(since - _CLOCK_SKEW, until + _CLOCK_SKEW)
+        candidates = [
+            certificate_id
+            for certificate_id in inactive
+            if certificate_id not in known and self._fingerprints.get(certificate_id, fingerprint) == fingerprint
+        ]
+        looked_up = map(self._look_up, candidates[: self._bounds.lookups])
+        found = [lost for lost in looked_up if lost and key_fingerprint(lost.certificate_pem) == fingerprint]
+        if not found and len(candidates) > self._bounds.lookups:
+            raise SearchTooWideError(f"{len(candidates)} inactive certificates may be the lost one")
         return found
 
     def install(self, certificate: DeviceCertificate, *, resumed: bool) -> str:
@@ -214,24 +230,39 @@ class IotCoreIssuer:
         with aws_call():
             self._client.update_certificate(certificateId=certificate_id, newStatus="ACTIVE")
 
+    def _look_up(self, certificate_id: str) -> DeviceCertificate | None:
+        """DescribeCertificate; None where it is gone, or inactive no more."""
+        with aws_call():
+            try:
+                described = self._client.describe_certificate(certificateId=certificate_id)["certificateDescription"]
+            except ClientError as error:
+                if error_code(error) == "ResourceNotFoundException":
+                    return None
+                raise
+        pem = described["certificatePem"]
+        if len(self._fingerprints) >= _MOST_REMEMBERED:
+            self._fingerprints.clear()
+        self._fingerprints[certificate_id] = key_fingerprint(pem)
+        if described["status"] != CertificateStatus.INACTIVE.value:
+            return None
+        return device_certificate(pem, certificate_id=certificate_id, certificate_arn=described["certificateArn"])
+
     def _inactive_between(self, since: datetime, until: datetime) -> list[str]:
-        candidates: list[str] = []
+        inactive: list[str] = []
         marker: Any = {}
-        for _page in range(_MOST_PAGES):
+        for _page in range(self._bounds.pages):
             with aws_call():
                 page = self._client.list_certificates(pageSize=_PAGE, ascendingOrder=False, **marker)
             created = [entry["creationDate"] for entry in page["certificates"]]
-            candidates += [
+            inactive += [
                 entry["certificateId"]
                 for entry in page["certificates"]
                 if entry["status"] == CertificateStatus.INACTIVE.value and since <= entry["creationDate"] <= until
             ]
-            if len(candidates) > _MOST_CANDIDATES:
-                break
             if "nextMarker" not in page or (created and min(created) < since):
-                return candidates
+                return inactive
             marker = {"marker": page["nextMarker"]}
-        raise UnreachableError("too many certificates were made since to find one among them")
+        raise SearchTooWideError("too many certificates were made since to find one among them")
 
 
 def _ignoring_absence(call: Callable[[], object]) -> None:

@@ -3,23 +3,33 @@
 import random
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Final
 
 from secretfree.adapters import clients, single_try_clients
 from secretfree.adapters.dynamodb_ledger import DynamoDbLedger
-from secretfree.adapters.iot_core import IotCoreIssuer, IotCoreThings
+from secretfree.adapters.iot_core import IotCoreIssuer, IotCoreThings, SearchBounds
 from secretfree.authorization import MatchPolicy
 from secretfree.backoff import Congestion
 from secretfree.config import IssuerConfig, IssuerKind
-from secretfree.issuance import IssuancePolicy, Ports
+from secretfree.issuance import IssuancePolicy, Ports, StageTimer
 from secretfree.ports import CertificateIssuer
 
 # Two or three calls at once in the widest step, and a confirmation of an earlier request beside them.
 _THREADS: Final = 6
 
 
-def ports(config: IssuerConfig, kind: IssuerKind) -> Ports:
-    """The ports of one issuer, on AWS clients that the process shares."""
+def ports(
+    config: IssuerConfig,
+    kind: IssuerKind,
+    *,
+    bounds: SearchBounds | None = None,
+    stage: StageTimer = nullcontext,
+) -> Ports:
+    """The ports of one issuer, on AWS clients that the process shares.
+
+    `bounds`: how far it searches for a lost certificate; None: as far as a request may. `stage`: as of `Ports`.
+    """
     iot = single_try_clients.iot()
     things = IotCoreThings(
         iot,
@@ -29,13 +39,14 @@ def ports(config: IssuerConfig, kind: IssuerKind) -> Ports:
         attributes=config.thing_attributes,
     )
     return Ports(
-        issuer=_issuer(config, kind, things),
+        issuer=_issuer(config, kind, things, bounds),
         things=things,
         ledger=DynamoDbLedger(clients.dynamodb(), table=config.ledger_table),
         executor=ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="issuing"),
         congestion=Congestion(),
         chance=random.SystemRandom().random,
         owner=lambda: uuid.uuid4().hex,
+        stage=stage,
     )
 
 
@@ -48,9 +59,11 @@ def policy(config: IssuerConfig, kind: IssuerKind) -> IssuancePolicy:
     )
 
 
-def _issuer(config: IssuerConfig, kind: IssuerKind, things: IotCoreThings) -> CertificateIssuer:
+def _issuer(
+    config: IssuerConfig, kind: IssuerKind, things: IotCoreThings, bounds: SearchBounds | None
+) -> CertificateIssuer:
     if kind is IssuerKind.IOT_CORE:
-        return IotCoreIssuer(single_try_clients.iot(), things)
+        return IotCoreIssuer(single_try_clients.iot(), things, bounds=bounds)
     # Where the private CA is not used, neither its client nor its module is loaded.
     from secretfree.adapters.private_ca import PrivateCaIssuer
     from secretfree.config import ConfigurationError

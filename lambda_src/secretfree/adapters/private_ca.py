@@ -151,13 +151,15 @@ def _first(chain_pem: str) -> str:
 
 
 def _as_configuration_error(error: ClientError) -> Exception:
-    """A validity that outlives the CA and a CA that is not active are for the operator to mend, not the device."""
+    """A validity that outlives the CA and a CA that is not active are for the operator to mend, not the device.
+
+    AWS's own message is left out: it may repeat the request's values, and a CSR is never logged.
+    """
     code = error_code(error)
-    message = str(error.response.get("Error", {}).get("Message", ""))
     if code == "InvalidStateException" or (code in {"InvalidArgsException", "ValidationException"}):
         return SecretFreeError(
             ErrorCode.INTERNAL,
-            f"the private CA refuses to issue ({code}: {message}); its state, its own end of validity, the signing "
+            f"the private CA refuses to issue ({code}); its state, its own end of validity, the signing "
             "algorithm and the template must fit SECRETFREE_CERTIFICATE_VALIDITY_DAYS, _CA_SIGNING_ALGORITHM and "
             "_CA_TEMPLATE_ARN",
             reason=Reason.CONFIGURATION,

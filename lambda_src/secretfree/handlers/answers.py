@@ -10,6 +10,7 @@ from secretfree.problem import json_response, problem_response, proxy_response
 
 PEM_TYPE: Final = "application/x-pem-file"
 _NO_STORE: Final = {"Cache-Control": "no-store"}
+_NO_WEIGHT: Final = frozenset({"q=0", "q=0.", "q=0.0", "q=0.00", "q=0.000"})
 
 
 def for_outcome(
@@ -42,9 +43,9 @@ def for_error(error: Exception, *, request_id: str) -> dict[str, Any]:
 
 
 def _wants_pem(accepted: Sequence[str]) -> bool:
-    """Whether the PEM is asked for by name (RFC 9110 section 12.5.1; a wildcard gets JSON)."""
-    ranges = (part for value in accepted for part in value.split(","))
-    return any(part.split(";")[0].strip().lower() == PEM_TYPE for part in ranges)
+    """Whether the PEM is asked for by name (RFC 9110 section 12.5.1; a wildcard gets JSON, weight 0 is a no)."""
+    ranges = (part.lower().replace(" ", "").split(";") for value in accepted for part in value.split(","))
+    return any(name == PEM_TYPE and not _NO_WEIGHT.intersection(parameters) for name, *parameters in ranges)
 
 
 def _rfc3339(moment: datetime) -> str:

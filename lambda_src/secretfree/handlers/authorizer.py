@@ -9,7 +9,7 @@ from secretfree.authorization import AuthorizedDevice, authorize
 from secretfree.config import AuthorizerConfig
 from secretfree.csr import UnverifiedCsr, verify
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
-from secretfree.handlers.request import device_csr, request_id
+from secretfree.handlers.request import device_csr, request_ids
 from secretfree.telemetry import LogLevel, Metric, Telemetry
 
 _config: Final = AuthorizerConfig.from_environment(os.environ)
@@ -49,7 +49,7 @@ def _allow(event: dict[str, Any], device: AuthorizedDevice) -> dict[str, Any]:
     _telemetry.count(Metric.ALLOWED)
     _telemetry.log(
         "allowed",
-        request_id=request_id(event),
+        **request_ids(event),
         device_id=device.device_id,
         key_fingerprint=device.fingerprint,
         csr_digest=device.csr_digest,
@@ -79,7 +79,7 @@ def _log_error(message: str, event: dict[str, Any], error: SecretFreeError, leve
     _telemetry.log(
         message,
         level=level,
-        request_id=request_id(event),
+        **request_ids(event),
         code=error.code,
         reason=error.reason,
         detail=error.detail,

@@ -10,16 +10,16 @@ from secretfree.clock import SystemClock
 from secretfree.config import IssuerConfig
 from secretfree.csr import UnverifiedCsr, verify
 from secretfree.handlers import answers, reports
-from secretfree.handlers.request import device_csr, header_values, request_id
+from secretfree.handlers.request import device_csr, header_values, request_id, request_ids
 from secretfree.issuance import IssuedCertificate, NotReady, issue
 from secretfree.telemetry import Telemetry
 
 _config: Final = IssuerConfig.from_environment(os.environ)
 _policy: Final = issuing.policy(_config, _config.issuer)
-_ports: Final = issuing.ports(_config, _config.issuer)
 _clock: Final = SystemClock()
 _askers: Final = RecentAskers()
 _telemetry: Final = Telemetry(_config.product, _config.issuer.value, level=_config.log_level)
+_ports: Final = issuing.ports(_config, _config.issuer, stage=_telemetry.stage)
 
 # Seconds. API Gateway gives up at 29; the last call begun may take its whole read time-out after the budget.
 _BUDGET: Final = 20.0
@@ -31,7 +31,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     try:
         with _telemetry.stage("issue"):
             outcome = _issue(event, remaining=context.get_remaining_time_in_millis() / 1000)
-        reports.outcome(_telemetry, outcome, request_id=request_id(event))
+        reports.outcome(_telemetry, outcome, ids=request_ids(event))
         return answers.for_outcome(
             outcome,
             endpoint=_config.iot_endpoint,
@@ -39,7 +39,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             request_id=request_id(event),
         )
     except Exception as error:  # noqa: BLE001 - whatever fails, the device gets a problem document and no traceback
-        reports.failure(_telemetry, error, request_id=request_id(event))
+        reports.failure(_telemetry, error, ids=request_ids(event))
         return answers.for_error(error, request_id=request_id(event))
     finally:
         _telemetry.flush()

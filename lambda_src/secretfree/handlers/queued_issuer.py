@@ -21,12 +21,12 @@ _config: Final = QueuedIssuerConfig.from_environment(os.environ)
 _kind: Final = _config.issuing.issuer
 # The front answers by what the ledger says, so the last write is not left to a process that may be frozen.
 _policy: Final = replace(issuing.policy(_config.issuing, _kind), awaits_confirmation=True)
-_ports: Final = issuing.ports(_config.issuing, _kind)
 _marks: Final = DynamoDbQueueMarks(clients.dynamodb(), table=_config.issuing.ledger_table)
 _queue: Final = SqsRequestQueue(clients.sqs(), url=_config.queue_url)
 _clock: Final = SystemClock()
 _pace: Final = Pace(_config.interval.total_seconds(), _clock)
 _telemetry: Final = Telemetry(_config.issuing.product, _kind.value, level=_config.issuing.log_level)
+_ports: Final = issuing.ports(_config.issuing, _kind, stage=_telemetry.stage)
 
 # Seconds, as in the issuer's handler: together less than a lease, so that nobody takes over from who still works.
 _BUDGET: Final = 20.0
@@ -60,12 +60,12 @@ def _is_done(record: dict[str, Any], context: Any) -> bool:
                 deadline=_clock.monotonic() + min(_BUDGET, remaining - _MARGIN),
             )
     except Exception as error:  # noqa: BLE001 - one message's failure is not the others'
-        reports.failure(_telemetry, error, request_id=record["messageId"])
+        reports.failure(_telemetry, error, ids={"request_id": record["messageId"]})
         if isinstance(error, SecretFreeError) and is_final(error):
             return True
         _come_back(record, request, error.retry_after if isinstance(error, SecretFreeError) else None)
         return False
-    reports.outcome(_telemetry, outcome, request_id=record["messageId"])
+    reports.outcome(_telemetry, outcome, ids={"request_id": record["messageId"]})
     if isinstance(outcome, IssuedCertificate):
         return True
     _come_back(record, request, outcome.retry_after)
@@ -80,4 +80,4 @@ def _come_back(record: dict[str, Any], request: QueuedRequest | None, after: int
         elif after is not None:
             _queue.postpone(record["receiptHandle"], after)
     except (ThrottledError, UnreachableError, SecretFreeError) as error:
-        reports.failure(_telemetry, error, request_id=record["messageId"])
+        reports.failure(_telemetry, error, ids={"request_id": record["messageId"]})

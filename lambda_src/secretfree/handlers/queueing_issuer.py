@@ -14,7 +14,7 @@ from secretfree.clock import SystemClock
 from secretfree.config import QueueingConfig
 from secretfree.csr import UnverifiedCsr, verify
 from secretfree.handlers import answers, reports
-from secretfree.handlers.request import device_csr, header_values, request_id
+from secretfree.handlers.request import device_csr, header_values, request_id, request_ids
 from secretfree.issuance import IssuancePolicy, IssuedCertificate, NotReady
 from secretfree.queueing import FrontPorts, collect_or_queue
 from secretfree.telemetry import Telemetry
@@ -38,7 +38,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     try:
         with _telemetry.stage("queue"):
             outcome = _answer(event)
-        reports.outcome(_telemetry, outcome, request_id=request_id(event))
+        reports.outcome(_telemetry, outcome, ids=request_ids(event))
         return answers.for_outcome(
             outcome,
             endpoint=_config.iot_endpoint,
@@ -46,7 +46,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             request_id=request_id(event),
         )
     except Exception as error:  # noqa: BLE001 - whatever fails, the device gets a problem document and no traceback
-        reports.failure(_telemetry, error, request_id=request_id(event))
+        reports.failure(_telemetry, error, ids=request_ids(event))
         return answers.for_error(error, request_id=request_id(event))
     finally:
         _telemetry.flush()

@@ -1,26 +1,27 @@
 """What the issuing Lambdas count and log of an outcome, or of a failure."""
 
 from secretfree.errors import SecretFreeError
+from secretfree.handlers.request import RequestIds
 from secretfree.issuance import IssuedCertificate, NotReady
 from secretfree.telemetry import LogLevel, Metric, Telemetry
 
 
-def outcome(telemetry: Telemetry, outcome: IssuedCertificate | NotReady, *, request_id: str) -> None:
-    """A certificate, new or told again, or none yet."""
+def outcome(telemetry: Telemetry, outcome: IssuedCertificate | NotReady, *, ids: RequestIds) -> None:
+    """A certificate, new or told again, or none yet. `ids`: the log fields by which the request is found."""
     if isinstance(outcome, NotReady):
         telemetry.count(Metric.PENDING)
-        telemetry.log("not ready", request_id=request_id, reason=outcome.reason, retry_after=outcome.retry_after)
+        telemetry.log("not ready", **ids, reason=outcome.reason, retry_after=outcome.retry_after)
         return
     telemetry.count(Metric.REUSED if outcome.reused else Metric.ISSUED)
     telemetry.log(
         "answered again" if outcome.reused else "issued",
-        request_id=request_id,
+        **ids,
         device_id=outcome.thing_name,
         certificate_id=outcome.certificate_id,
     )
 
 
-def failure(telemetry: Telemetry, error: Exception, *, request_id: str) -> None:
+def failure(telemetry: Telemetry, error: Exception, *, ids: RequestIds) -> None:
     """A refusal that is known, or what nobody foresaw."""
     known = error if isinstance(error, SecretFreeError) else None
     status = known.status if known else 500
@@ -28,7 +29,7 @@ def failure(telemetry: Telemetry, error: Exception, *, request_id: str) -> None:
     telemetry.log(
         "failed" if status >= 500 else "refused",
         level=LogLevel.ERROR if status >= 500 else LogLevel.INFO,
-        request_id=request_id,
+        **ids,
         code=known.code if known else None,
         reason=known.reason if known else None,
         detail=known.detail if known else None,

@@ -1,7 +1,7 @@
 """What the authorizer and the issuers both read from API Gateway's event (REST, REQUEST authorizer and proxy)."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NotRequired, TypedDict
 
 from secretfree.errors import ErrorCode, Reason, SecretFreeError, malformed
 
@@ -28,5 +28,22 @@ def device_csr(event: Mapping[str, Any]) -> str:
 
 
 def request_id(event: Mapping[str, Any]) -> str:
-    """API Gateway's id of the request (`$context.requestId`); empty if the event has none."""
+    """The id that the device is told (`$context.requestId`); empty if the event has none."""
     return str((event.get("requestContext") or {}).get("requestId") or "")
+
+
+class RequestIds(TypedDict):
+    """The log fields by which a request is found."""
+
+    request_id: str
+    extended_request_id: NotRequired[str | None]
+
+
+def request_ids(event: Mapping[str, Any]) -> RequestIds:
+    """The request's own, from API Gateway's event.
+
+    A caller can set the request id, API Gateway alone the extended one (REST API's `$context` variables): where two
+    requests have one id, the second tells them apart, and leads to the access log.
+    """
+    extended = (event.get("requestContext") or {}).get("extendedRequestId")
+    return {"request_id": request_id(event), "extended_request_id": None if extended is None else str(extended)}

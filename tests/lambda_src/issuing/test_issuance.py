@@ -1,15 +1,16 @@
 """The pipeline: who gets which certificate, at what cost, and what is refused."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from fake_cloud import FakeCloud, Fault, InlineExecutor, Killed, client_error
+from secretfree import issuance
 from secretfree.authorization import AuthorizedDevice
 from secretfree.config import IssuerKind
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
@@ -88,13 +89,74 @@ def test_a_thing_deleted_meanwhile_is_made_again(kind: IssuerKind) -> None:
 
 
 @BOTH
-def test_a_renewal_makes_no_thing(kind: IssuerKind) -> None:
+@pytest.mark.parametrize("key", [0, 1], ids=["renewed", "another-key"])
+def test_a_thing_that_another_product_has_taken_since_is_not_taken_over(kind: IssuerKind, key: int) -> None:
     world = World(kind)
     world.ask()
+    world.cloud.things["widget-1"] = {"type": "another-product", "attributes": {}}
     world.clock.sleep(timedelta(days=364).total_seconds())
-    world.cloud.calls.clear()
+    assert refused(lambda: world.ask(key=key)).code is ErrorCode.CONFLICT
+    assert len(world.cloud.certificates) == 1 + (kind is IssuerKind.IOT_CORE)
+    world.quiesce()
+    assert len(world.cloud.certificates) == 1
+
+
+class DepthOfCalls(InlineExecutor):
+    """How many calls the answer has to wait for one after another, whatever each of them takes.
+
+    Work begun beside counts from where it began; whoever waits for it goes on from its end.
+    """
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self._ends: dict[int, int] = {}
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        began = self.depth
+        future = super().submit(fn, *args, **kwargs)
+        self._ends[id(future)], self.depth = self.depth, began
+        return future
+
+    def wait(self, futures: Iterable[Future[Any]]) -> None:
+        self.depth = max([self.depth, *(self._ends[id(future)] for future in futures)])
+
+
+@BOTH
+@pytest.mark.parametrize("groups", [(), ("a", "b")], ids=["no-group", "groups"])
+def test_the_answer_waits_for_five_calls_in_a_row_and_the_same_again_for_one(
+    kind: IssuerKind, groups: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the authorizer's read: six, and two."""
+    calls = DepthOfCalls()
+
+    class CountingCloud(FakeCloud):
+        def call(self, operation: str, act: Callable[[], Any]) -> Any:
+            calls.depth += 1
+            return super().call(operation, act)
+
+    monkeypatch.setattr(issuance, "wait", calls.wait)
+    world = World(kind, cloud=CountingCloud(), executor=calls, groups=groups)
     assert isinstance(world.ask(), IssuedCertificate)
-    assert "CreateThing" not in world.cloud.calls
+    assert calls.depth == 5
+    calls.depth = 0
+    assert isinstance(world.ask(), IssuedCertificate)
+    assert calls.depth == 1
+
+
+@BOTH
+def test_each_step_is_measured_by_its_name(kind: IssuerKind) -> None:
+    world = World(kind)
+    measured: list[str] = []
+
+    @contextmanager
+    def stage(name: str) -> Iterator[None]:
+        measured.append(name)
+        yield
+
+    world.ports = replace(world.ports, stage=stage)
+    world.ask()
+    collected = ["collect"] if kind is IssuerKind.PRIVATE_CA else []
+    assert measured == ["request", *collected, "install", "attach"]
 
 
 @BOTH

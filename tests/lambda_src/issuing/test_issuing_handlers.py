@@ -113,6 +113,8 @@ def test_a_device_gets_its_certificate_and_where_to_connect(load: Any, cloud: Fa
         (["text/html, Application/X-PEM-File;q=0.9"], True),
         (["*/*"], False),
         (["application/json"], False),
+        (["application/x-pem-file;q=0, */*"], False),
+        (["application/x-pem-file; Q=0.0"], False),
     ],
 )
 def test_the_pem_alone_is_given_to_who_asks_for_it_by_name(

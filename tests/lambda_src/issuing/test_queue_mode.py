@@ -126,6 +126,20 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
         sys.modules.pop(name, None)
 
 
+def test_a_message_that_comes_again_does_not_take_the_place_of_the_key_that_came_after_it(line: Line) -> None:
+    line.ask(key=0)
+    late = line.queue.bodies[0]
+    line.work(late)
+    line.ask(key=1)
+    line.work(line.queue.bodies[1])
+    status, _, body = line.ask(key=1)
+    assert status == 200
+    assert line.work(late) == []  # refused for good
+    line.cloud.clock.sleep(7200)
+    assert line.ask(key=1)[2] == body
+    assert line.cloud.items["widget-1", "issuance#private-ca"]["generation"]["N"] == "2"
+
+
 def test_a_device_is_told_to_wait_and_then_collects(line: Line) -> None:
     status, headers, body = line.ask()
     assert (status, body["code"]) == (202, "not-ready")

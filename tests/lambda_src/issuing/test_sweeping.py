@@ -2,11 +2,13 @@
 
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from fake_cloud import Fault, Killed
+from fake_cloud import FakeCertificate, Fault, Killed
+from secretfree.adapters.iot_core import SearchBounds
 from secretfree.config import IssuerKind
-from secretfree.issuance import IssuedCertificate
+from secretfree.issuance import IssuedCertificate, NotReady
 from secretfree.sweeping import Outcome, sweep
 from world import World
 
@@ -162,12 +164,53 @@ def test_a_run_is_bounded_by_its_deadline(kind: IssuerKind) -> None:
     assert world.cloud.calls == []
 
 
-def test_a_search_too_wide_is_given_up_and_reported() -> None:
-    world = stopped(IssuerKind.IOT_CORE, "CreateCertificateFromCsr", Fault.KILLED_AFTER)
-    (lost,) = world.cloud.certificates.values()
-    for number in range(50):
-        copy = type(lost)(f"{number:064x}", lost.arn, lost.pem, "INACTIVE", lost.created)
-        world.cloud.certificates[copy.certificate_id] = copy
+def brown_out(devices: int, **settings: Any) -> World:
+    """Every device's request is carried out and none is answered."""
+    world = World(IssuerKind.IOT_CORE, **settings)
+    world.cloud.always["CreateCertificateFromCsr"] = Fault.TIMED_OUT_AFTER
+    for number in range(devices):
+        assert isinstance(world.ask(f"widget-{number}"), NotReady)
+        world.clock.sleep(0.5)
+    world.cloud.always.clear()
+    return world
+
+
+def test_a_brown_out_that_left_more_certificates_than_a_request_looks_into_passes() -> None:
+    world = brown_out(SearchBounds().lookups + 5)
+    devices = [f"widget-{number}" for number in range(len(world.cloud.certificates))]
+    world.clock.sleep(60)
+    answers = {device: world.ask_until_issued(device)[0].certificate_id for device in devices}
+    world.quiesce()
+    assert set(world.cloud.certificates) == set(answers.values())
+    world.require_invariants_at_quiescence()
+
+
+def test_the_sweeper_clears_away_what_a_brown_out_left_when_nobody_comes_back() -> None:
+    world = brown_out(SearchBounds().lookups + 5)
+    world.quiesce()
+    assert world.cloud.certificates == {}
+
+
+def test_a_search_too_wide_for_the_sweeper_is_reported_goes_on_next_time_and_holds_up_nobody_else() -> None:
+    world = brown_out(25, sweepers_bounds=SearchBounds(pages=1, lookups=10))
     report = world.sweep(after=timedelta(minutes=5))
-    assert not report.complete
-    assert "too many certificates" in report.failures[0]
+    assert report.complete
+    assert report.outcomes[Outcome.STUCK] + report.outcomes[Outcome.ROLLED_BACK] == 25
+    assert report.outcomes[Outcome.ROLLED_BACK] >= 1
+    assert "may be the lost one" in report.failures[0]
+    world.quiesce()
+    assert world.cloud.certificates == {}
+
+
+def test_a_list_too_long_for_a_request_leaves_the_lost_certificate_to_the_sweeper() -> None:
+    world = brown_out(1)
+    (lost,) = world.cloud.certificates.values()
+    for number in range(250 * SearchBounds().pages):
+        newer = FakeCertificate(f"{number:064x}", f"arn/{number:064x}", lost.pem, "ACTIVE", world.clock.now())
+        world.cloud.certificates[newer.certificate_id] = newer
+    world.clock.sleep(60)
+    answer, tries = world.ask_until_issued("widget-0")
+    assert tries == 1
+    world.quiesce()
+    assert lost.certificate_id not in world.cloud.certificates
+    assert world.cloud.certificates[answer.certificate_id].status == "ACTIVE"

@@ -3,7 +3,7 @@
 import itertools
 import random
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from cryptography import x509
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from fake_cloud import CA_ARN, POLICY, TEMPLATE, THING_TYPE, FakeCloud, InlineExecutor, Killed
 from secretfree.adapters.dynamodb_ledger import DynamoDbLedger
-from secretfree.adapters.iot_core import IotCoreIssuer, IotCoreThings
+from secretfree.adapters.iot_core import SWEEPERS_BOUNDS, IotCoreIssuer, IotCoreThings, SearchBounds
 from secretfree.adapters.private_ca import PrivateCaIssuer
 from secretfree.authorization import AuthorizedDevice
 from secretfree.backoff import Congestion
@@ -48,6 +48,7 @@ class World:
     groups: tuple[str, ...] = ()
     budget: float = 20.0
     seed: int = 1
+    sweepers_bounds: SearchBounds = SWEEPERS_BOUNDS
 
     def __post_init__(self) -> None:
         self.clock = self.cloud.clock
@@ -74,6 +75,10 @@ class World:
             chance=random.Random(self.seed).random,
             owner=lambda: f"worker-{next(numbers)}",
         )
+        self.sweepers_ports = self.ports
+        if self.kind is IssuerKind.IOT_CORE:
+            searching = IotCoreIssuer(iot, self.things, bounds=self.sweepers_bounds)
+            self.sweepers_ports = replace(self.ports, issuer=searching)
         self.policy = IssuancePolicy(
             issuer=self.kind.value, renewal_window=RENEWAL_WINDOW, binds_first_key=self.binds_first_key
         )
@@ -104,7 +109,9 @@ class World:
 
     def sweep(self, *, after: timedelta = timedelta()) -> SweepReport:
         self.clock.sleep(after.total_seconds())
-        return sweep(ports=self.ports, policy=self.policy, clock=self.clock, deadline=self.clock.monotonic() + 60)
+        return sweep(
+            ports=self.sweepers_ports, policy=self.policy, clock=self.clock, deadline=self.clock.monotonic() + 60
+        )
 
     def quiesce(self) -> None:
         """Let time pass and the sweeper run until nothing is left to do."""
