@@ -1,73 +1,12 @@
-"""Fixtures of the command line's tests: Private CA emulators in processes of their own."""
+"""Fixtures of the command line's tests."""
 
 from __future__ import annotations
 
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
-from secretfree_cli.local import servers
-from secretfree_cli.local.processes import ServerProcess, start_server
-from secretfree_cli.local.servers import Ports
-
-
-@dataclass(frozen=True)
-class RunningPrivateCa:
-    """A Private CA emulator in a process of its own."""
-
-    process: ServerProcess
-    endpoint_url: str
-    store: Path
-
-    @property
-    def client(self) -> Any:
-        """A boto3 client of it that does not retry, so that each answer is seen."""
-        return boto3.client(
-            "acm-pca",
-            endpoint_url=self.endpoint_url,
-            region_name="eu-west-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-            config=Config(retries={"total_max_attempts": 1}),
-        )
-
-
-StartPrivateCa = Callable[..., RunningPrivateCa]
-
-
-@pytest.fixture(scope="session")
-def start_private_ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartPrivateCa]:
-    """Start Private CA emulators, on a store given or a new one, with settings from the environment given."""
-    with ExitStack() as stopped:
-
-        def start(*, store: Path | None = None, environment: Mapping[str, str] | None = None) -> RunningPrivateCa:
-            folder = tmp_path_factory.mktemp("private-ca")
-            path = store or folder / "store.sqlite3"
-            with ExitStack() as held:
-                port = servers._free_port(0, held)
-            process = start_server(
-                "private-ca",
-                [
-                    *(sys.executable, "-m", "secretfree_cli.local.private_ca.server"),
-                    *("--port", str(port), "--store", str(path)),
-                ],
-                environment={**_inherited(), "SECRETFREE_PRIVATE_CA_ISSUANCE_SECONDS": "0", **(environment or {})},
-                log=folder / "log",
-            )
-            stopped.callback(process.stop)
-            ports = Ports(gateway=0, mqtt=0, private_ca=port)
-            servers.await_ready(process, lambda: servers.private_ca_ready(ports))
-            return RunningPrivateCa(process, servers.endpoint_url(port), path)
-
-        yield start
 
 
 @pytest.fixture
@@ -83,7 +22,3 @@ def eventually() -> Callable[[Callable[[], Any]], Any]:
             time.sleep(0.02)
 
     return wait
-
-
-def _inherited() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SECRETFREE_"))}

@@ -187,6 +187,11 @@ def test_a_certificate_in_the_making_is_none_and_one_that_failed_an_error(stubbe
         stubbed.issuer().collect(CERTIFICATE_ARN)
 
 
+def test_what_another_ca_was_asked_for_is_not_collected_from_this_one(stubbed: Stubbed) -> None:
+    with pytest.raises(RequestFailedError):
+        stubbed.issuer().collect(CERTIFICATE_ARN.replace("11111111-2222", "99999999-2222"))
+
+
 def test_a_certificate_is_registered_active_naming_the_ca_that_signed_it(stubbed: Stubbed) -> None:
     collected = certificate(stubbed)
     stubbed.iot_stub.add_response(

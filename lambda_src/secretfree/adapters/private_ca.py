@@ -73,7 +73,13 @@ class PrivateCaIssuer:
         return answer["CertificateArn"]
 
     def collect(self, reference: str) -> DeviceCertificate | None:
-        """GetCertificate; RequestInProgressException is the answer that it is not there yet."""
+        """GetCertificate; RequestInProgressException is the answer that it is not there yet.
+
+        What another CA was asked for, before the deployment was given this one, is not collected any more: no role may,
+        and the device is to have a certificate of this CA.
+        """
+        if not reference.startswith(f"{self._config.authority_arn}/certificate/"):
+            raise RequestFailedError("asked of another CA")
         with aws_call():
             try:
                 answer = self._authority.get_certificate(

@@ -44,8 +44,8 @@ class Fault(Enum):
 class FakeClock:
     """Moves when told, or when slept through."""
 
-    def __init__(self) -> None:
-        self._now = datetime(2026, 1, 1, tzinfo=UTC)
+    def __init__(self, now: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
+        self._now = now
         self._monotonic = 1000.0
 
     def now(self) -> datetime:
@@ -95,6 +95,8 @@ class FakeCertificate:
 class FakeCloud:
     """One account: Private CA, IoT Core and the ledger's table."""
 
+    authority_arn = CA_ARN
+
     clock: FakeClock = field(default_factory=FakeClock)
     calls: list[str] = field(default_factory=list)
     faults: dict[int, Fault] = field(default_factory=dict)
@@ -112,7 +114,7 @@ class FakeCloud:
     lock: RLock = field(default_factory=RLock)
 
     def client(self, service: str) -> Any:
-        return _Client(self, {"iot": _Iot, "acm-pca": _PrivateCa, "dynamodb": _DynamoDb}[service](self))
+        return Client(self, {"iot": _Iot, "acm-pca": _PrivateCa, "dynamodb": _DynamoDb}[service](self))
 
     def call(self, operation: str, act: Callable[[], Any]) -> Any:
         with self.lock:
@@ -159,8 +161,16 @@ class FakeCloud:
             self.ever_active.append(certificate_id)
         return certificate
 
+    def revoke(self, certificate_id: str) -> None:
+        """As an operator does."""
+        self.certificates[certificate_id].status = "REVOKED"
 
-class _Client:
+    def remove(self, certificate_id: str) -> None:
+        """As an operator does, by force."""
+        self.certificates.pop(certificate_id, None)
+
+
+class Client:
     """Turns each method call into one counted AWS call that may fail."""
 
     def __init__(self, cloud: FakeCloud, service: Any) -> None:

@@ -23,10 +23,14 @@ class IssuingModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(self.kind)
+        self.world = self.make_world()
         self.blocked: set[str] = set()
         self.revoked: set[str] = set()
         self.keys = {"widget-1": 0, "widget-2": 0}
+
+    def make_world(self) -> World:
+        """The account that the model runs on."""
+        return World(self.kind)
 
     @rule(device=DEVICES)
     def the_device_asks(self, device: str) -> None:
@@ -79,7 +83,7 @@ class IssuingModel(RuleBasedStateMachine):
     def someone_revokes(self, number: int) -> None:
         certificates = list(self.world.cloud.certificates)
         certificate = certificates[number % len(certificates)]
-        self.world.cloud.certificates[certificate].status = "REVOKED"
+        self.world.cloud.revoke(certificate)
         self.revoked.add(certificate)
 
     @rule(jump=st.sampled_from([1, 10, 60, 300, 3600, 86400 * 200, 86400 * 400]))
@@ -113,7 +117,7 @@ class IssuingModel(RuleBasedStateMachine):
         self.world.cloud.before_call.clear()
         self.world.quiesce()
         for certificate_id in self.revoked:
-            self.world.cloud.certificates.pop(certificate_id, None)
+            self.world.cloud.remove(certificate_id)
         self.world.require_invariants_at_quiescence()
         self.world.cloud.looks_until_ready = 0
         for device, key in self.keys.items():
@@ -121,7 +125,7 @@ class IssuingModel(RuleBasedStateMachine):
                 assert self.world.ask_until_issued(device, key)
         self.world.quiesce()
         for certificate_id in self.revoked:
-            self.world.cloud.certificates.pop(certificate_id, None)
+            self.world.cloud.remove(certificate_id)
         self.world.require_invariants_at_quiescence()
 
 

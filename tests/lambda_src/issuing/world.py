@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from fake_cloud import CA_ARN, POLICY, TEMPLATE, THING_TYPE, FakeCloud, InlineExecutor, Killed
+from fake_cloud import POLICY, TEMPLATE, THING_TYPE, FakeCloud, InlineExecutor, Killed
 from secretfree.adapters.dynamodb_ledger import DynamoDbLedger
 from secretfree.adapters.iot_core import SWEEPERS_BOUNDS, IotCoreIssuer, IotCoreThings, SearchBounds
 from secretfree.adapters.private_ca import PrivateCaIssuer
@@ -49,6 +49,7 @@ class World:
     budget: float = 20.0
     seed: int = 1
     sweepers_bounds: SearchBounds = SWEEPERS_BOUNDS
+    registered: bool = True
 
     def __post_init__(self) -> None:
         self.clock = self.cloud.clock
@@ -56,11 +57,11 @@ class World:
         self.things = IotCoreThings(iot, thing_type=THING_TYPE, policy_name=POLICY, groups=self.groups)
         numbers = itertools.count()
         private_ca = PrivateCaConfig(
-            authority_arn=CA_ARN,
+            authority_arn=self.cloud.authority_arn,
             signing_algorithm="SHA256WITHECDSA",
             template_arn=TEMPLATE,
             validity=timedelta(days=365),
-            registered=True,
+            registered=self.registered,
         )
         self.ports = Ports(
             issuer=IotCoreIssuer(iot, self.things)
