@@ -2,7 +2,9 @@
 
 import io
 import json
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from secretfree.enrollment.record import Refusal, RowRefused
 from secretfree.errors import Reason
 from secretfree.keys import DevicePublicKey
+from secretfree.profile import DeviceProfile
 from secretfree_cli.formats.csv_rows import CsvManifest, csv_records
 from secretfree_cli.formats.dynamodb_items import DynamoDbManifest
 from secretfree_cli.formats.espressif import EspressifManifest
@@ -25,6 +28,7 @@ from secretfree_cli.formats.json_objects import json_objects, parse_object
 from secretfree_cli.formats.keys import read_key_material
 from secretfree_cli.formats.manifest import MAX_ENTRY_BYTES, Gate, Manifest, ManifestError, bounded_lines
 from secretfree_cli.formats.pem import PemBundle, PemFolder
+from secretfree_cli.formats.single import SingleDevice
 
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
 KEY = DevicePublicKey.from_key(PRIVATE.public_key())
@@ -34,6 +38,8 @@ K1 = ec.generate_private_key(ec.SECP256K1()).public_key()
 K1_HEX = K1.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo).hex()
 WEAK = rsa.generate_private_key(65537, 1024).public_key()  # noqa: S505 - to be refused
 WEAK_HEX = WEAK.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo).hex()
+
+ANY_NAME = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a file's name is text")
 
 Outcome = tuple[int, str]
 """A row's line, and its device id if it was admitted or else the reason."""
@@ -327,10 +333,90 @@ def test_a_bundle_takes_keys_requests_and_certificates_and_refuses_the_rest_by_l
         expected.append((line + offset, said))
         line += block.count(b"\n")
     path = written(tmp_path / "m.pem", b"".join(block for block, _, _ in blocks))
-    found = list(outcomes(PemBundle(path)))
-    # The comment inside the block that never ends belongs to it, so the key behind has no name.
-    expected[10] = (expected[10][0], Refusal.MISSING_DEVICE_ID)
-    assert found == expected
+    assert list(outcomes(PemBundle(path))) == expected
+
+
+def key_block() -> list[str]:
+    return KEY.pem().strip().splitlines()
+
+
+BEGIN, BODY, END = key_block()[0], key_block()[1:-1], key_block()[-1]
+TORN_BUNDLES = {
+    "a block without its end": (["# dev-1", BEGIN, BODY[0], "# dev-2", BEGIN, *BODY, END], [(2, None), (5, "dev-2")]),
+    "and the next without a name": (["# dev-1", BEGIN, BODY[0], BEGIN, *BODY, END], [(2, None), (4, "")]),
+    "two in a row without their ends": (
+        ["# dev-1", BEGIN, "# dev-2", BEGIN, "# dev-3", BEGIN, *BODY, END],
+        [(2, None), (4, None), (6, "dev-3")],
+    ),
+    "two blocks run together": (["# dev-1", BEGIN, "# dev-2", *BODY, END], [(2, None)]),
+    "a block without its beginning": (["# dev-1", *BODY, END, BEGIN, *BODY, END], [(4, None), (5, "")]),
+    "a name over another": (["# dev-1", "# dev-2", BEGIN, *BODY, END], [(3, "dev-2")]),
+}
+
+
+@pytest.mark.parametrize("kind", list(TORN_BUNDLES))
+def test_a_torn_bundle_gives_no_device_the_key_of_another(kind: str, tmp_path: Path) -> None:
+    lines, expected = TORN_BUNDLES[kind]
+    reasons = {None: Refusal.MALFORMED_ROW, "": Refusal.MISSING_DEVICE_ID}
+    found = list(outcomes(PemBundle(written(tmp_path / "m.pem", "\n".join(lines) + "\n"))))
+    assert found == [(line, reasons.get(said, said)) for line, said in expected]
+
+
+@pytest.mark.parametrize(
+    ("name_line", "expected"),
+    [
+        ("# dev-2", "dev-2"),
+        ("subject=C = DE, CN = dev-2", "dev-2"),
+        ("# dev-1", Refusal.IDENTITY_MISMATCH),
+        ("device-id: dev-1", Refusal.IDENTITY_MISMATCH),
+        ("subject=CN = dev-1", Refusal.IDENTITY_MISMATCH),
+        ("# the first of the lot", "dev-2"),
+        ("# lot/1", "dev-2"),
+    ],
+)
+def test_a_bundles_request_is_not_taken_under_the_name_of_another_device(
+    name_line: str, expected: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "m.pem", f"{name_line}\n".encode() + request("dev-2"))
+    assert list(outcomes(PemBundle(path))) == [(2, expected)]
+
+
+def certificate_of(device_id: str) -> bytes:
+    return SampleAuthority.create().issue(device_id, PRIVATE.public_key()).public_bytes(Encoding.PEM)
+
+
+@pytest.mark.parametrize("material", [request, certificate_of], ids=["request", "certificate"])
+@pytest.mark.parametrize(
+    ("common_name", "profile", "expected"),
+    [
+        ("dev-1", DeviceProfile.STANDARD, "dev-1"),
+        ("dev-2", DeviceProfile.STANDARD, Refusal.IDENTITY_MISMATCH),
+        ("DEV-1", DeviceProfile.STANDARD, Refusal.IDENTITY_MISMATCH),
+        ("no device id", DeviceProfile.STANDARD, "dev-1"),
+        ("dev", DeviceProfile.TI_CC32XX, "dev-1"),  # its firmware may cut the name short
+    ],
+)
+def test_a_device_is_not_enrolled_with_what_says_that_it_is_another_devices(
+    material: Callable[[str], bytes], common_name: str, profile: DeviceProfile, expected: str
+) -> None:
+    manifest = SingleDevice("dev-1", material(common_name), "file.pem", profile)
+    assert [said for _, said in outcomes(manifest, Gate(profile))] == [expected]
+
+
+def test_a_device_that_has_a_bare_public_key_is_whatever_it_is_called() -> None:
+    assert list(outcomes(SingleDevice("dev-1", KEY.pem().encode(), "file.pem"))) == [(1, "dev-1")]
+
+
+def test_certificates_of_several_devices_in_one_file_are_not_taken_for_one(tmp_path: Path) -> None:
+    authority = SampleAuthority.create()
+    leaf, other = (
+        authority.issue(name, PRIVATE.public_key()).public_bytes(Encoding.PEM) for name in ("dev-1", "dev-2")
+    )
+    written(tmp_path / "a-chain.pem", leaf + authority.pem())
+    written(tmp_path / "b-upside-down.pem", authority.pem() + leaf)
+    written(tmp_path / "c-two-devices.pem", leaf + other)
+    found = [said for _, said in outcomes(PemFolder(tmp_path))]
+    assert found == ["dev-1", Refusal.MALFORMED_ROW, Refusal.MALFORMED_ROW]
 
 
 def test_a_block_too_long_is_refused_and_what_follows_is_read(tmp_path: Path) -> None:
@@ -348,6 +434,24 @@ def test_a_folders_files_are_refused_by_name(tmp_path: Path) -> None:
     manifest = PemFolder(tmp_path)
     assert [entry.member for entry in manifest.entries()] == ["a.pem", "b.pem", "c.csr", "d.der", "e.pem"]
     assert [said for _, said in outcomes(manifest)] == [Reason.NOT_BASE64, "b", "dev-2", "d", Refusal.MALFORMED_ROW]
+
+
+@ANY_NAME
+def test_a_folders_file_whose_name_is_no_utf_8_is_refused_by_a_name_that_can_be_shown(tmp_path: Path) -> None:
+    written(tmp_path / os.fsdecode(b"ger\xe4t.pem"), KEY.pem())
+    written(tmp_path / "good.pem", KEY.pem())
+    manifest = PemFolder(tmp_path)
+    assert [entry.member for entry in manifest.entries()] == ["ger\\xe4t.pem", "good.pem"]
+    assert [said for _, said in outcomes(manifest)] == [Refusal.DEVICE_ID, "good"]
+    assert len(manifest.digest()) == 64
+
+
+@ANY_NAME
+def test_a_manifest_whose_name_is_no_utf_8_has_a_name_that_can_be_shown(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"\xe4")
+    folder.mkdir()
+    path = written(folder / os.fsdecode(b"m\xfcnchen.pem"), KEY.pem())
+    assert (PemFolder(folder).name, PemBundle(path).name) == ("\\xe4", "m\\xfcnchen.pem")
 
 
 def test_key_material_is_read_in_der_as_well() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from dataclasses import dataclass
+from itertools import pairwise
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from secretfree.csr import UnverifiedCsr, verify
 from secretfree.enrollment.record import Refusal, RowRefused, accept_public_key
 from secretfree.errors import SecretFreeError
+from secretfree.identity import DeviceId
 from secretfree.keys import DevicePublicKey
 from secretfree.profile import DeviceProfile
 
@@ -49,12 +51,34 @@ def read_key_material(data: bytes, profile: DeviceProfile = DeviceProfile.STANDA
 
 
 def read_certificate(data: bytes) -> KeyMaterial:
-    """Read one certificate in PEM; raises RowRefused."""
+    """Read one certificate in PEM, behind which the chain of its issuers may follow; raises RowRefused."""
     try:
-        certificate = x509.load_pem_x509_certificate(data)
-        return _from_certificate(certificate)
+        certificate, *issuers = x509.load_pem_x509_certificates(data)
+        material = _from_certificate(certificate)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise RowRefused(Refusal.MALFORMED_ROW, "not a certificate that can be read") from error
+    for issued, issuer in pairwise([certificate, *issuers]):
+        if issued.issuer != issuer.subject:
+            raise RowRefused(Refusal.MALFORMED_ROW, "several certificates that are not a device's and its issuers'")
+    return material
+
+
+def require_same_device(device_id: str, material: KeyMaterial, profile: DeviceProfile) -> None:
+    """Refuse key material of which somebody says that it is `device_id`'s, and it says itself that it is another's.
+
+    A common name that is no device id says nothing, nor does one that a device of `profile` may have cut short.
+
+    Raises: RowRefused
+    """
+    if profile.truncates_common_names or material.common_name is None:
+        return
+    theirs = profile.device_id(material.common_name)
+    if theirs is not None and DeviceId.is_valid(device_id) and theirs != device_id:
+        raise RowRefused(
+            Refusal.IDENTITY_MISMATCH,
+            f"given as the device {device_id!a}, but the common name is {theirs!a}; "
+            "where that is not to count, give the bare public key",
+        )
 
 
 def accepted_key(key: object) -> DevicePublicKey:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,7 +123,7 @@ class FileManifest:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.name = path.name
+        self.name = shown_name(path)
         self.size = path.stat().st_size
         self._stream: BinaryIO | None = None
 
@@ -144,6 +145,23 @@ class FileManifest:
     def _open(self) -> BinaryIO:
         self._stream = self.path.open("rb")
         return self._stream
+
+
+def shown_name(path: Path) -> str:
+    """Return a file's name as text that every table and report takes; bytes of it that are no UTF-8 are escaped."""
+    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
+
+
+def at_least_one(entries: Iterator[Entry], otherwise: str) -> Iterator[Entry]:
+    """Pass `entries` on; raises ManifestError saying `otherwise` where there are none.
+
+    Whoever hands over a manifest means some devices: an import of nothing that ends well would hide the wrong file.
+    """
+    first = next(entries, None)
+    if first is None:
+        raise ManifestError(otherwise)
+    yield first
+    yield from entries
 
 
 def file_digest(path: Path) -> str:

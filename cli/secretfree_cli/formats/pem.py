@@ -12,8 +12,17 @@ from typing import BinaryIO, Final
 from secretfree.enrollment.record import Refusal, RowRefused
 from secretfree.profile import DeviceProfile
 
-from secretfree_cli.formats.keys import MAX_KEY_FILE, read_key_material
-from secretfree_cli.formats.manifest import Entry, FileManifest, Row, bounded_lines, file_digest
+from secretfree_cli.formats.keys import MAX_KEY_FILE, read_key_material, require_same_device
+from secretfree_cli.formats.manifest import (
+    Entry,
+    FileManifest,
+    ManifestError,
+    Row,
+    at_least_one,
+    bounded_lines,
+    file_digest,
+    shown_name,
+)
 
 SUFFIXES: Final = frozenset({".pem", ".crt", ".cer", ".csr", ".pub", ".key", ".der"})
 """Files of a folder that are read; others are passed over."""
@@ -25,7 +34,8 @@ _END: Final = b"-----END "
 class PemBundle(FileManifest):
     """Blocks one after another. The device id is the common name, or for a bare public key the comment line before it.
 
-    Such a line is `# dev-0001`, `device-id: dev-0001`, or the `subject=` that `openssl` prints.
+    Such a line is `# dev-0001`, `device-id: dev-0001`, or the `subject=` that `openssl` prints. Before a request or a
+    certificate it may stand as well, but must name the same device.
     """
 
     format = "pem"
@@ -37,12 +47,14 @@ class PemBundle(FileManifest):
     def entries(self) -> Iterator[Entry]:
         """Yield each block with the name before it."""
         with self._open() as stream:
-            yield from _blocks(stream)
+            yield from at_least_one(_blocks(stream), f"{self.name}: no PEM block (-----BEGIN ...) in it")
 
     def interpret(self, entry: Entry) -> Row:
         """Return the row; raises RowRefused."""
         named, block = entry.payload
         material = read_key_material(block, self._profile)
+        if named is not None:
+            require_same_device(named, material, self._profile)
         device_id = material.common_name or named
         if device_id is None:
             raise RowRefused(
@@ -54,15 +66,21 @@ class PemBundle(FileManifest):
 class PemFolder:
     """A folder of files with one key, request or certificate each, read in the order of their names.
 
-    The device id is the common name, or for a bare public key the file's name without its suffix.
+    The device id is the common name, or for a bare public key the file's name without its suffix. A file may be called
+    anything where there is a common name.
     """
 
     format = "pem"
 
     def __init__(self, path: Path, *, profile: DeviceProfile = DeviceProfile.STANDARD) -> None:
         self.path = path
-        self.name = path.name or str(path.resolve())
+        self.name = shown_name(path) or str(path.resolve())
         self._profile = profile
+        if not any(self._files()):
+            raise ManifestError(
+                f"{self.name}: no file in this folder ends in {', '.join(sorted(SUFFIXES))}",
+                hint="files of other names, and folders in the folder, are passed over",
+            )
         self.size = sum(entry.stat().st_size for entry in self._files())
         self.consumed = 0
 
@@ -70,7 +88,7 @@ class PemFolder:
         """SHA-256 over `<SHA-256 of the file>  <name>` lines, as sha256sum would write them, in the names' order."""
         whole = hashlib.sha256()
         for name in self._names():
-            whole.update(f"{file_digest(self.path / name)}  {name}\n".encode())
+            whole.update(f"{file_digest(self.path / name)}  ".encode() + os.fsencode(name) + b"\n")
         return whole.hexdigest()
 
     def entries(self) -> Iterator[Entry]:
@@ -78,11 +96,12 @@ class PemFolder:
         self.consumed = 0
         for position, name in enumerate(self._names(), start=1):
             file = self.path / name
+            member = shown_name(file)
             size = file.stat().st_size
             if size > MAX_KEY_FILE:
-                yield Entry.unreadable(position, f"{size} bytes; accepted: at most {MAX_KEY_FILE}", member=name)
+                yield Entry.unreadable(position, f"{size} bytes; accepted: at most {MAX_KEY_FILE}", member=member)
             else:
-                yield Entry(position, file.read_bytes(), member=name)
+                yield Entry(position, file.read_bytes(), member=member)
             self.consumed += size
 
     def interpret(self, entry: Entry) -> Row:
@@ -101,29 +120,58 @@ class PemFolder:
 
 
 def _blocks(stream: BinaryIO) -> Iterator[Entry]:
-    """Cut PEM blocks out of the lines around them."""
+    """Cut PEM blocks out of the lines around them.
+
+    A name counts for the block that follows it and for no other: one of a block that lost its end or its beginning is
+    dropped with it, and one seen inside such a block is that of the next.
+    """
     named: str | None = None
-    block: list[bytes] | None = None
-    began = size = 0
+    block: _Block | None = None
     for number, line, _ in bounded_lines(stream, MAX_KEY_FILE):
+        ends = line.lstrip().startswith(_END)
         if line.lstrip().startswith(_BEGIN):
             if block is not None:
-                yield Entry.unreadable(began, "a block that does not end before the next begins")
-            block, began, size = [], number, 0
+                yield Entry.unreadable(block.began, "a block that does not end before the next begins")
+                named = block.named_inside
+            block = _Block(number, named)
         if block is None:
             named = _name(line) or named
+            if ends:
+                yield Entry.unreadable(number, "the end of a block without its beginning")
+                named = None
             continue
-        size += len(line)
-        if size <= MAX_KEY_FILE:
-            block.append(line)
-        if line.lstrip().startswith(_END):
-            if size > MAX_KEY_FILE:
-                yield Entry.unreadable(began, f"a block of {size} bytes; accepted: at most {MAX_KEY_FILE}")
-            else:
-                yield Entry(began, (named, b"".join(block)))
+        block.take(line)
+        if ends:
+            yield block.entry()
             named = block = None
     if block is not None:
-        yield Entry.unreadable(began, "the file ends inside this block")
+        yield Entry.unreadable(block.began, "the file ends inside this block")
+
+
+class _Block:
+    """One block as its lines come, and the name before it."""
+
+    def __init__(self, began: int, named: str | None) -> None:
+        self.began = began
+        self.named_inside: str | None = None
+        self._named = named
+        self._lines: list[bytes] = []
+        self._size = 0
+
+    def take(self, line: bytes) -> None:
+        """Take a line, unless the block is too long already."""
+        self.named_inside = _name(line) or self.named_inside
+        self._size += len(line)
+        if self._size <= MAX_KEY_FILE:
+            self._lines.append(line)
+
+    def entry(self) -> Entry:
+        """Return the block, complete now."""
+        if self.named_inside is not None:
+            return Entry.unreadable(self.began, "a line inside the block names a device: two blocks run together")
+        if self._size > MAX_KEY_FILE:
+            return Entry.unreadable(self.began, f"a block of {self._size} bytes; accepted: at most {MAX_KEY_FILE}")
+        return Entry(self.began, (self._named, b"".join(self._lines)))
 
 
 def _name(line: bytes) -> str | None:

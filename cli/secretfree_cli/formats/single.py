@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from secretfree.profile import DeviceProfile
 
-from secretfree_cli.formats.keys import read_key_material
+from secretfree_cli.formats.keys import read_key_material, require_same_device
 from secretfree_cli.formats.manifest import Entry, Row
 
 
@@ -41,7 +41,9 @@ class SingleDevice:
         yield Entry(1)
 
     def interpret(self, entry: Entry) -> Row:  # noqa: ARG002 - the protocol's; there is one entry only
-        """Return the row; raises RowRefused for a key that cannot be read."""
+        """Return the row; raises RowRefused for a key that cannot be read, or that says it is another device's."""
         if self.key_material is None:
             return Row(self.device_id, None)
-        return Row(self.device_id, read_key_material(self.key_material, self.profile).public_key)
+        material = read_key_material(self.key_material, self.profile)
+        require_same_device(self.device_id, material, self.profile)
+        return Row(self.device_id, material.public_key)
