@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 from secretfree.enrollment.columns import DEVICE_ID, read_columns
 from secretfree.enrollment.record import Refusal, RowRefused
 
-from secretfree_cli.formats.manifest import Entry, FileManifest, ManifestError, Row, bounded_lines
+from secretfree_cli.formats.manifest import Entry, FileManifest, ManifestError, Row, at_least_one, bounded_lines
 
 _MAX_FIELD: Final = 16 * 1024
 """Characters; a PEM certificate has some 2,500 at most."""
@@ -38,14 +38,14 @@ class CsvManifest(FileManifest):
         self._header: Sequence[str] = ()
 
     def entries(self) -> Iterator[Entry]:
-        """Yield each row's fields; raises ManifestError for a header without the columns."""
+        """Yield each row's fields; raises ManifestError for a header without the columns, or without a row."""
         with self._open() as stream:
             rows = csv_records(stream)
             first = next(rows, None)
             if first is None or first.broken is not None:
                 raise ManifestError(f"{self.name}: no CSV header in the first line")
             self._header = self._understood(first.payload)
-            yield from rows
+            yield from at_least_one(rows, f"{self.name}: no row below the CSV header")
 
     def interpret(self, entry: Entry) -> Row:
         """Return the row; raises RowRefused."""

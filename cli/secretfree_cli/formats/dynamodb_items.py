@@ -8,7 +8,7 @@ from typing import Any
 from secretfree.enrollment.record import Refusal, RowRefused
 
 from secretfree_cli.formats.json_objects import json_objects, parse_object
-from secretfree_cli.formats.manifest import Entry, FileManifest, Row
+from secretfree_cli.formats.manifest import Entry, FileManifest, Row, at_least_one
 
 
 class DynamoDbManifest(FileManifest):
@@ -23,7 +23,7 @@ class DynamoDbManifest(FileManifest):
     def entries(self) -> Iterator[Entry]:
         """Yield each item's bytes."""
         with self._open() as stream:
-            yield from json_objects(stream)
+            yield from at_least_one(json_objects(stream), f"{self.name}: no item of a table in it")
 
     def interpret(self, entry: Entry) -> Row:
         """Return the row; raises RowRefused."""

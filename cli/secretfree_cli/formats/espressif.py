@@ -10,7 +10,7 @@ from secretfree.enrollment.record import Refusal, RowRefused
 
 from secretfree_cli.formats.csv_rows import csv_records
 from secretfree_cli.formats.keys import read_certificate
-from secretfree_cli.formats.manifest import Entry, FileManifest, ManifestError, Row
+from secretfree_cli.formats.manifest import Entry, FileManifest, ManifestError, Row, at_least_one
 
 HEADER: Final = ["MAC", "cn", "cert"]
 _MAC: Final = re.compile(r"[0-9A-F]{12}", re.ASCII)
@@ -22,13 +22,13 @@ class EspressifManifest(FileManifest):
     format = "espressif"
 
     def entries(self) -> Iterator[Entry]:
-        """Yield each row's fields; raises ManifestError for another header."""
+        """Yield each row's fields; raises ManifestError for another header, or one without a row."""
         with self._open() as stream:
             rows = csv_records(stream)
             first = next(rows, None)
             if first is None or first.payload != HEADER:
                 raise ManifestError(f"{self.name}: not an Espressif manifest: the header must be {','.join(HEADER)}")
-            yield from rows
+            yield from at_least_one(rows, f"{self.name}: no row below the header")
 
     def interpret(self, entry: Entry) -> Row:
         """Return the row; raises RowRefused."""

@@ -20,7 +20,7 @@ from secretfree.errors import Reason
 
 from secretfree_cli.formats.json_objects import json_objects, parse_object, text_field
 from secretfree_cli.formats.keys import accepted_key
-from secretfree_cli.formats.manifest import Entry, FileManifest, ManifestError, Row
+from secretfree_cli.formats.manifest import Entry, FileManifest, ManifestError, Row, at_least_one
 
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
 _PAYLOAD_VERSION: Final = 1
@@ -73,7 +73,7 @@ class MicrochipManifest(FileManifest):
     def entries(self) -> Iterator[Entry]:
         """Yield each object's bytes."""
         with self._open() as stream:
-            yield from json_objects(stream)
+            yield from at_least_one(json_objects(stream), f"{self.name}: no signed object in it")
 
     def interpret(self, entry: Entry) -> Row:
         """Return the row; raises RowRefused."""
