@@ -48,6 +48,28 @@ def test_a_device_enrolled_with_this_key_is_left_as_it_is() -> None:
     assert decide(item(), enrolled(), {"dev-1"}).outcome is Outcome.UNCHANGED
 
 
+@pytest.mark.parametrize(
+    ("given", "kept", "named"),
+    [
+        ({"colour": "red", "lot": "7"}, {"colour": "blue", "lot": "7"}, "colour"),
+        ({"colour": "red", "lot": "7"}, {}, "colour, lot"),
+        ({f"a{number}": "x" for number in range(9)}, {}, "a0, a1, a2, a3, a4, ..."),
+    ],
+)
+def test_attributes_that_the_registry_has_otherwise_are_named(
+    given: dict[str, str], kept: dict[str, str], named: str
+) -> None:
+    verdict = decide(item(attributes=given), enrolled(attributes=kept), ())
+    assert verdict.outcome is Outcome.UNCHANGED
+    assert (verdict.detail or "").endswith(f": {named}")
+
+
+def test_attributes_that_the_row_does_not_have_are_no_difference() -> None:
+    assert decide(item(), enrolled(attributes={"colour": "red"}), ()).detail is None
+    both = {"colour": "red", "lot": "7"}
+    assert decide(item(attributes={"lot": "7"}), enrolled(attributes=both), ()).detail is None
+
+
 def test_what_this_batch_wrote_before_it_was_cut_off_counts_as_enrolled_and_is_not_written_again() -> None:
     verdict = decide(item(), EnrolledDevice.from_item(item()), {"dev-1"})
     assert (verdict.outcome, verdict.already_written) == (Outcome.ENROLLED, True)

@@ -203,6 +203,39 @@ def test_pages_are_followed_to_the_end(table: RegistryTable, indexed: bool) -> N
     assert ("batch-index" in table.indexes()) is indexed
 
 
+def test_a_consistent_scan_asks_for_it_on_each_page_and_another_does_not(stubbed: Stubbed) -> None:
+    page = {"Items": [plain_item(1)], "LastEvaluatedKey": {"device-id": {"S": "dev-1"}}}
+    first = {"TableName": TABLE, "ConsistentRead": True}
+    stubbed.stubber.add_response("scan", page, first)
+    stubbed.stubber.add_response("scan", {"Items": []}, {**first, "ExclusiveStartKey": page["LastEvaluatedKey"]})
+    stubbed.stubber.add_response("scan", {"Items": []}, {"TableName": TABLE})
+    assert len(list(stubbed.table.scan(consistent=True))) == 2
+    assert len(list(stubbed.table.scan())) == 1
+
+
+def test_an_index_that_is_still_being_built_is_none_to_ask(stubbed: Stubbed) -> None:
+    for status, expected in (("CREATING", False), ("ACTIVE", True)):
+        index = {"IndexName": "key-fingerprint-index", "IndexStatus": status}
+        described = {"Table": {"TableName": TABLE, "GlobalSecondaryIndexes": [index]}}
+        stubbed.stubber.add_response("describe_table", described, {"TableName": TABLE})
+        assert stubbed.table.has_key_index() is expected
+
+
+def test_the_index_by_key_may_have_another_name() -> None:
+    client = boto3.client("dynamodb", region_name="eu-central-1")
+    table = RegistryTable(client, TABLE, key_index="by-key")
+    with Stubber(client) as stubber:
+        request = {
+            "TableName": TABLE,
+            "IndexName": "by-key",
+            "KeyConditionExpression": "#fingerprint = :fingerprint",
+            "ExpressionAttributeNames": {"#fingerprint": "key-fingerprint"},
+            "ExpressionAttributeValues": {":fingerprint": {"S": "f" * 64}},
+        }
+        stubber.add_response("query", {"Items": [{"device-id": {"S": "dev-1"}}]}, request)
+        assert table.holders_of(["f" * 64]) == {"f" * 64: {"dev-1"}}
+
+
 class NoHolders:
     def holders_of(self, fingerprints: object) -> dict[str, set[str]]:
         return {}

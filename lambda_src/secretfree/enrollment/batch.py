@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final, Self
 
 from secretfree.enrollment.items import AttributeValue, Item, timestamp
+from secretfree.enrollment.registry_state import RegistryState, close_import, open_import
 from secretfree.enrollment.table import BATCH_INDEX, RegistryTable
 
 BATCHES: Final = "#batches"
@@ -27,6 +28,16 @@ class BatchState(StrEnum):
     COMPLETE = "complete"
     REVERTING = "reverting"
     REVERTED = "reverted"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether devices may still be written, or given their former keys, in its name."""
+        return self in {BatchState.IMPORTING, BatchState.REVERTING}
+
+    @property
+    def is_undone(self) -> bool:
+        """Whether somebody wants its devices away: nothing is brought back that it brought."""
+        return self in {BatchState.REVERTING, BatchState.REVERTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +56,7 @@ class Batch:
     id: str
     state: BatchState
     enrolled_by: str
-    """ARN of the caller (STS GetCallerIdentity)."""
+    """ARN of the caller (STS GetCallerIdentity), of the cloud's execution, or who `prepare-import` was told."""
     started_at: str
     files: Sequence[ManifestFile] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -106,15 +117,25 @@ def is_batch_id(text: str) -> bool:
     return _BATCH_ID.fullmatch(text) is not None
 
 
-def save_batch(table: RegistryTable, batch: Batch) -> None:
-    """Write a batch's record over what there was of it."""
+def save_batch(table: RegistryTable, batch: Batch) -> RegistryState:
+    """Write a batch's record over what there was of it, and tell other imports that it is open, or no longer is.
+
+    Returns the registry's state as it is then: of an open batch, before anything is read or written in its name.
+    """
+    # The record first: were one cut off between the two, an open batch without a record could not even be reverted.
     table.write([batch.to_item()])
+    return open_import(table, batch.id) if batch.state.is_open else close_import(table, batch.id)
 
 
 def find_batch(table: RegistryTable, batch_id: str) -> Batch | None:
-    """Return a batch's record, or None."""
-    item = table.read_items([_PREFIX + batch_id]).get(_PREFIX + batch_id)
-    return None if item is None else Batch.from_item(item)
+    """Return a batch's record, read consistently, or None."""
+    return find_batches(table, [batch_id]).get(batch_id)
+
+
+def find_batches(table: RegistryTable, batch_ids: Collection[str]) -> Mapping[str, Batch]:
+    """Return the records of batches, read consistently; those that have none are left out."""
+    batches = map(Batch.from_item, table.read_items([_PREFIX + batch_id for batch_id in batch_ids]).values())
+    return {batch.id: batch for batch in batches}
 
 
 def list_batches(table: RegistryTable) -> Sequence[Batch]:

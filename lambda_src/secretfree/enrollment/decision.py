@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from secretfree.enrollment.items import AttributeValue, EnrolledDevice, Item
 from secretfree.enrollment.record import Refusal
 from secretfree.registry import DeviceStatus
+
+_NAMED_ATTRIBUTES: Final = 5
 
 
 class Outcome(StrEnum):
@@ -26,7 +29,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is to be done with an item. `already_written`: by this very batch, before it was cut off."""
+    """What is to be done with an item. `already_written`: by this very batch, before it was cut off.
+
+    `reason` and `detail` are of a refusal; a `detail` of another outcome says what of the row was passed over.
+    """
 
     outcome: Outcome
     item: Item
@@ -67,8 +73,18 @@ def _same_device(item: Item, enrolled: EnrolledDevice) -> Verdict:
             "the row says blocked, the registry does not: use the block command",
         )
     if "key-fingerprint" in item and not enrolled.has_fingerprint_attribute:
-        return Verdict(Outcome.INDEXED, item, enrolled)
-    return Verdict(Outcome.UNCHANGED, item, enrolled)
+        return Verdict(Outcome.INDEXED, item, enrolled, detail=_other_attributes(item, enrolled.item))
+    return Verdict(Outcome.UNCHANGED, item, enrolled, detail=_other_attributes(item, enrolled.item))
+
+
+def _other_attributes(item: Item, enrolled: Item) -> str | None:
+    """Say which attributes the row has otherwise; one that the row does not have is no difference."""
+    given, kept = (one.get("attributes", {}).get("M", {}) for one in (item, enrolled))
+    names = sorted(name for name, value in given.items() if kept.get(name) != value)
+    if not names:
+        return None
+    shown = ", ".join(names[:_NAMED_ATTRIBUTES]) + (", ..." if len(names) > _NAMED_ATTRIBUTES else "")
+    return f"the registry's attributes differ, and stay: {shown}"
 
 
 def _other_key(item: Item, enrolled: EnrolledDevice, replace_reason: str | None) -> Verdict:

@@ -31,10 +31,13 @@ def enroll_items(
 ) -> Sequence[Verdict]:
     """Enrol `items` (of one batch, no id or key twice) and return a verdict for each, in their order.
 
-    Safe to repeat: what an interrupted call wrote is recognised by its batch and counted as before. Two enrolments
-    that run at the same time and bring the same device are not told apart between the reading and the writing,
-    since BatchWriteItem takes no conditions. That window is a few milliseconds, and under throttling as long as the
-    write is retried; nobody should block a device while a batch that brings it is being written.
+    Safe to repeat: what an interrupted call wrote is recognised by its batch and counted as before.
+
+    What others write at the same time is not noticed here. `holders` are as old as whoever found them: which of two
+    enrolments that bring one key for two devices must give way is settled when they end (`registry_state`). Between
+    the reading of a device and its writing, which takes no conditions (BatchWriteItem), lie a few milliseconds, and
+    under throttling as long as the write is retried: nobody should block a device while a batch that brings it is
+    being written, and of two enrolments that bring one device with two keys the later one stays.
 
     Raises: TableBusy, botocore's ClientError; some items may have been written then.
     """

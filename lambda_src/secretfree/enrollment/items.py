@@ -68,6 +68,12 @@ def to_item(record: EnrollmentRecord, provenance: Provenance) -> dict[str, Attri
     return item
 
 
+def with_fingerprint(item: Item) -> Item:
+    """Return an item with the `key-fingerprint` of its key, if it has a key that can be read."""
+    fingerprint = EnrolledDevice.from_item(item).fingerprint
+    return item if fingerprint is None else {**item, "key-fingerprint": {"S": fingerprint}}
+
+
 def key_of(device_id: str) -> dict[str, AttributeValue]:
     """Return the table's primary key of a device or of a batch's record."""
     return {"device-id": {"S": device_id}}

@@ -45,7 +45,7 @@ class ChangedMeanwhile(Exception):  # noqa: N818 - an answer, on which the calle
 class RegistryTable:
     """A registry table behind a DynamoDB client (`boto3.client("dynamodb")`; safe to share between threads).
 
-    `sleep` takes seconds; `chance` draws the jitter.
+    `key_index` is the name of its index on `key-fingerprint`; `sleep` takes seconds; `chance` draws the jitter.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class RegistryTable:
         client: Any,
         name: str,
         *,
+        key_index: str = KEY_INDEX,
         sleep: Callable[[float], None] = time.sleep,
         chance: Chance = random.random,
     ) -> None:
@@ -60,6 +61,7 @@ class RegistryTable:
         self._sleep = sleep
         self._chance = chance
         self.name = name
+        self.key_index = key_index
 
     def read(self, device_ids: Collection[str]) -> dict[str, EnrolledDevice]:
         """Return what is enrolled under `device_ids`, read consistently; ids that are not there are left out.
@@ -94,7 +96,7 @@ class RegistryTable:
         for fingerprint in fingerprints:
             response = self._client.query(
                 TableName=self.name,
-                IndexName=KEY_INDEX,
+                IndexName=self.key_index,
                 KeyConditionExpression="#fingerprint = :fingerprint",
                 ExpressionAttributeNames={"#fingerprint": "key-fingerprint"},
                 ExpressionAttributeValues={":fingerprint": {"S": fingerprint}},
@@ -153,9 +155,40 @@ class RegistryTable:
             **{**condition, "ExpressionAttributeValues": values},
         )
 
-    def scan(self, *, attributes: Sequence[str] = (), page_size: int | None = None) -> Iterator[Sequence[Item]]:
-        """Yield the table's pages, each at most 1 MB, with `attributes` alone if any are named."""
+    def change_freely(
+        self, device_id: str, expression: str, names: Mapping[str, str], values: Mapping[str, AttributeValue]
+    ) -> Item:
+        """Carry out an update expression, whatever the item is and if there is none, and return what it is then.
+
+        It may be carried out twice, where an answer is lost.
+        """
+        changed: list[Item] = []
+
+        def change(_: Sequence[str]) -> Sequence[str]:
+            response = self._client.update_item(
+                TableName=self.name,
+                Key=key_of(device_id),
+                UpdateExpression=expression,
+                ExpressionAttributeNames=names,
+                **({"ExpressionAttributeValues": values} if values else {}),
+                ReturnValues="ALL_NEW",
+            )
+            changed.append(response["Attributes"])
+            return []
+
+        self._until_done(change, [device_id])
+        return changed[0]
+
+    def scan(
+        self, *, attributes: Sequence[str] = (), page_size: int | None = None, consistent: bool = False
+    ) -> Iterator[Sequence[Item]]:
+        """Yield the table's pages, each at most 1 MB, with `attributes` alone if any are named.
+
+        A `consistent` one has every write that was answered before its page was asked for, at twice the price.
+        """
         request: dict[str, Any] = {"TableName": self.name}
+        if consistent:
+            request["ConsistentRead"] = True
         if attributes:
             request["ProjectionExpression"] = ", ".join(f"#a{position}" for position in range(len(attributes)))
             request["ExpressionAttributeNames"] = {f"#a{position}": name for position, name in enumerate(attributes)}
@@ -176,13 +209,28 @@ class RegistryTable:
             yield [item["device-id"]["S"] for item in page]
 
     def indexes(self) -> frozenset[str]:
-        """Return the names of the table's indexes; tables of existing deployments may have none."""
-        described = self._client.describe_table(TableName=self.name)["Table"]
-        return frozenset(index["IndexName"] for index in described.get("GlobalSecondaryIndexes", []))
+        """Return the names of the table's indexes that can be asked; tables of existing deployments may have none.
+
+        One that is just being built has but some of the rows, and answers no Query.
+        """
+        found = self._described().get("GlobalSecondaryIndexes", [])
+        return frozenset(index["IndexName"] for index in found if index.get("IndexStatus", "ACTIVE") == "ACTIVE")
+
+    def has_key_index(self) -> bool:
+        """Whether there is an index on `key-fingerprint` to ask. It need not have all rows: see `RegistryState`."""
+        return self.key_index in self.indexes()
+
+    def arn(self) -> str:
+        """Return the table's ARN, which tells tables of one name in different accounts apart."""
+        return str(self._described()["TableArn"])
 
     def item_count(self) -> int:
         """Return roughly how many items there are (DescribeTable; DynamoDB renews it every six hours)."""
-        return int(self._client.describe_table(TableName=self.name)["Table"].get("ItemCount", 0))
+        return int(self._described().get("ItemCount", 0))
+
+    def _described(self) -> Mapping[str, Any]:
+        described: Mapping[str, Any] = self._client.describe_table(TableName=self.name)["Table"]
+        return described
 
     def _pages(self, operation: Callable[..., Any], request: dict[str, Any]) -> Iterator[Sequence[Item]]:
         while True:
