@@ -12,7 +12,8 @@ The order, with the calls that a new device costs on the critical path (the auth
 The last write is not awaited because nothing depends on it: lost, the record says `issued`, and the next request or
 the sweeper repeats step 6, which changes nothing, and writes it again. With the IoT Core CA step 6 activates, and an
 inactive certificate of an `issued` record is one that never was active, or one that an operator has deactivated since:
-there the write is awaited, since Lambda freezes what is not, so that a certificate handed out is not activated again.
+there the write is awaited, since Lambda freezes what is not, and the device gets 202 where it fails, so that a
+certificate handed out is not activated again.
 """
 
 from collections.abc import Callable
@@ -49,6 +50,7 @@ from secretfree.ports import (
     RequestFailedError,
     SearchTooWideError,
     StaleLedgerError,
+    StillAttachedError,
     ThingRegistry,
     ThrottledError,
     UnreachableError,
@@ -342,6 +344,8 @@ class _Worker:
                 certificate = self._collect(lease, answer)
         else:
             certificate = answer
+        if certificate.not_after <= self._clock.now():  # taken up again when its time was over
+            raise RequestFailedError(certificate.certificate_id)
         with stage("install"):
             certificate_arn = self._install(lease, certificate)
             lease.record = lease.record.registered(certificate_arn)
@@ -349,8 +353,8 @@ class _Worker:
             self._attach_and_activate(lease.record, certificate.certificate_id)
         if self._ports.issuer.installs_active and not self._policy.awaits_confirmation:
             self._ports.executor.submit(self._confirm, lease.record)
-        else:
-            self._confirm(lease.record)
+        elif not self._confirm(lease.record):
+            raise _OutOfTimeError(Reason.LEDGER_UNAVAILABLE)
         return issued_certificate(lease.record, reused=False)
 
     def _ensure_thing(self, lease: _Lease) -> None:
@@ -385,7 +389,7 @@ class _Worker:
         order = CertificateOrder(device_id=self._device, csr_der=self._csr.der, token=lease.record.token)
         try:
             answer = self._persist("request", lambda: issuer.request(order), repeatable=bool(issuer.repeatable_for))
-        except (ThrottledError, SecretFreeError):  # refused, so without effect
+        except (ThrottledError, SecretFreeError):  # refused each time, so without effect
             raise
         except BaseException:
             lease.unaccounted = True
@@ -450,17 +454,22 @@ class _Worker:
 
     def _undo(self, certificate: DeviceCertificate, mine: Issuance, current: Issuance | None) -> None:
         """Take back what another worker, that went on with another generation, knows nothing of."""
-        if current is not None and current.generation == mine.generation:
-            return
-        if current is None or certificate.certificate_id not in current.known_certificates:
-            with suppress(ThrottledError, UnreachableError, SecretFreeError):
-                self._persist("retire", lambda: self._ports.things.retire(self._device, certificate.certificate_id))
+        if current is not None:
+            same = current.generation == mine.generation and current.state is not IssuanceState.ABANDONED
+            if same or certificate.certificate_id in current.known_certificates:
+                return
+        with suppress(ThrottledError, UnreachableError, SecretFreeError, StillAttachedError):
+            self._persist("retire", lambda: self._ports.things.retire(self._device, certificate.certificate_id))
 
-    def _confirm(self, record: Issuance) -> None:
-        """Record that all is in place. Whether it is awaited: see the module's text."""
+    def _confirm(self, record: Issuance) -> bool:
+        """Record that all is in place; whether it is recorded. Whether it is awaited: see the module's text."""
         active = record.active(clear_at=clear_at(record, self._clock.now()))
-        with suppress(ThrottledError, UnreachableError, StaleLedgerError, SecretFreeError):
-            self._ports.ledger.write(active, certificate=CertificateRecordState.ACTIVE)
+        write = partial(self._ports.ledger.write, active, certificate=CertificateRecordState.ACTIVE)
+        try:
+            self._persist("ledger", write, even_late=True)
+        except (ThrottledError, UnreachableError, StaleLedgerError, SecretFreeError, _OutOfTimeError):
+            return False
+        return True
 
     # What stops it.
 
@@ -507,7 +516,8 @@ class _Worker:
 
         `name`: what it counts as where throttling is observed, each with a quota of its own.
 
-        Ends in ThrottledError only if no try can have had an effect. `even_late`: one try is made in any case.
+        Ends in ThrottledError or SecretFreeError only if no try can have had an effect. `even_late`: one try is made in
+        any case.
         """
         unanswered: UnreachableError | None = None
         tries = 0
@@ -523,6 +533,10 @@ class _Worker:
                 if not repeatable:
                     raise
                 failure = unanswered = error
+            except SecretFreeError as refused:
+                if unanswered is None:
+                    raise
+                raise unanswered from refused  # that try may have had its effect, whatever this one was told
             else:
                 self._observe(name, throttled=False)
                 return result

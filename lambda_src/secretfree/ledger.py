@@ -50,10 +50,14 @@ class Standing(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Suspect:
-    """A request for a certificate whose outcome nobody recorded: one may exist that nobody knows."""
+    """A certificate that may exist without a record: its request had no answer, or it was given up before it was known.
+
+    `reference`: the authority's, where there was an answer.
+    """
 
     fingerprint: str
     requested_at: datetime
+    reference: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +136,8 @@ class Issuance:
         if self.state is IssuanceState.REVOKED:
             return Standing.REFUSE
         if self.state is not IssuanceState.ACTIVE:
-            return Standing.RESUME
+            expired = self.not_after is not None and now >= self.not_after
+            return Standing.NEXT_GENERATION if expired else Standing.RESUME
         if self.not_after is not None and now >= self.not_after - renewal_window:
             return Standing.RENEW
         return Standing.SERVE
@@ -197,7 +202,7 @@ class Issuance:
             replaces_key=not same_key or (self.replaces_key and not self.is_settled),
             superseded=superseded,
             obsolete=self.obsolete + obsolete,
-            suspects=(*self.suspects, *self._suspect()),
+            suspects=(*self.suspects, *self._suspect(), *self._given_up()),
         )
 
     def with_thing(self) -> Self:
@@ -275,6 +280,13 @@ class Issuance:
     def _suspect(self) -> tuple[Suspect, ...]:
         if self.state is IssuanceState.REQUESTING and self.requested_at is not None:
             return (Suspect(fingerprint=self.fingerprint, requested_at=self.requested_at),)
+        return ()
+
+    def _given_up(self) -> tuple[Suspect, ...]:
+        """This generation's certificate where its reference alone is recorded: it may be registered all the same."""
+        if self.state is IssuanceState.REQUESTED and self.reference is not None:
+            requested_at = self.requested_at or self.begun_at
+            return (Suspect(fingerprint=self.fingerprint, requested_at=requested_at, reference=self.reference),)
         return ()
 
     def _to(self, state: IssuanceState) -> Self:

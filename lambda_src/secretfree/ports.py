@@ -30,6 +30,10 @@ class SearchTooWideError(Exception):
     """Too many certificates would have to be looked into to find a lost one: trying again at once will not help."""
 
 
+class StillAttachedError(Exception):
+    """IoT Core detaches in its own time: the certificate is closed, and can be deleted in a while."""
+
+
 class StaleLedgerError(Exception):
     """The record changed since it was read: another worker holds the lease. `current` is the record as it is now."""
 
@@ -135,7 +139,10 @@ class ThingRegistry(Protocol):
         ...
 
     def retire(self, device_id: DeviceId, certificate_id: str) -> None:
-        """Deactivate, detach and delete a certificate; one that is gone is success."""
+        """Deactivate, detach and delete a certificate; one that is gone is success.
+
+        Raises StillAttachedError when all but the deletion is done.
+        """
         ...
 
 

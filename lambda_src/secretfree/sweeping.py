@@ -6,7 +6,7 @@ device may have it; one that was taken out of use gets nothing, and a device blo
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -14,14 +14,16 @@ from typing import Final
 
 from secretfree.clock import Clock
 from secretfree.errors import SecretFreeError
-from secretfree.identity import DeviceId
 from secretfree.issuance import IssuancePolicy, Ports, clear_at
-from secretfree.ledger import LEASE, Issuance, IssuanceState
+from secretfree.ledger import LEASE, Issuance, IssuanceState, Suspect
 from secretfree.ports import (
     CertificateRecordState,
     CertificateStatus,
+    DeviceCertificate,
+    RequestFailedError,
     SearchTooWideError,
     StaleLedgerError,
+    StillAttachedError,
     ThrottledError,
     UnreachableError,
 )
@@ -33,6 +35,7 @@ _HISTORY_KEPT_FOR: Final = timedelta(days=90)
 _STUCK_FOR: Final = timedelta(hours=1)
 # The list of certificates may lag behind, and AWS's clock differ: a lost one is looked for only after this.
 _SETTLING: Final = timedelta(seconds=90)
+_DETACHING: Final = timedelta(minutes=1)
 _BATCH: Final = 50
 
 
@@ -75,11 +78,12 @@ class _Sweep:
         self._failures: list[str] = []
         self._retired = 0
         self._orphans = 0
+        self._held: Issuance
 
     def run(self, most: int) -> SweepReport:
         complete = False
         seen: set[tuple[str, int]] = set()
-        # A throttled service has devices waiting: the sweep goes on another time.
+        # A throttled service has devices waiting, and without the ledger nothing can be done: it goes on another time.
         try:
             while not complete and len(seen) < most and self._has_time():
                 due = self._ports.ledger.unfinished(self._policy.issuer, due=self._clock.now(), limit=_BATCH)
@@ -90,8 +94,8 @@ class _Sweep:
                     if not self._has_time():
                         break
                     self._outcomes[self._swept(record)] += 1
-        except (ThrottledError, UnreachableError) as error:
-            self._failures.append(str(error))
+        except (ThrottledError, UnreachableError, SecretFreeError) as error:
+            self._failures.append(_told(error))
         return SweepReport(
             outcomes=self._outcomes,
             retired=self._retired,
@@ -104,30 +108,45 @@ class _Sweep:
         return self._clock.monotonic() < self._deadline
 
     def _swept(self, record: Issuance) -> Outcome:
-        """Deal with one record under its lease, as a request would."""
+        """Deal with one record, under its lease as a request would."""
         too_early = self._too_early(record)
         try:
             if too_early is not None:
                 self._ports.ledger.write(record.postponed(too_early))
                 return Outcome.POSTPONED
-            if record.is_settled:  # nobody works on what is superseded, so the device is not kept waiting for it
-                return self._clear(record)
-            return self._settle(self._ports.ledger.write(record.held(self._ports.owner(), self._clock.now())))
+            # Nobody works on what is superseded, so the device is not kept waiting for it.
+            self._held = record if record.is_settled else self._ports.ledger.write(self._leased(record))
+            return self._guarded(self._clear if record.is_settled else self._settle)
         except StaleLedgerError:
             return Outcome.OVERTAKEN
+        except SecretFreeError as error:
+            self._failures.append(_told(error))
+            return Outcome.STUCK
 
-    def _settle(self, held: Issuance) -> Outcome:
+    def _guarded(self, deal: Callable[[], Outcome]) -> Outcome:
+        """`deal` with the record in hand; whatever stops it, the record is not the first again at the next run."""
         try:
-            if held.state is IssuanceState.REQUESTING:
-                return self._roll_back_request(held)
-            if held.state is IssuanceState.REQUESTED:
-                return self._park(held)
-            return self._settle_issued(held)
+            return deal()
+        except StillAttachedError:
+            self._ports.ledger.write(self._held.postponed(self._clock.now() + _DETACHING))
+            return Outcome.POSTPONED
         except (SecretFreeError, SearchTooWideError) as error:
-            return self._stuck(held, error)
+            self._failures.append(_told(error))
+            self._ports.ledger.write(self._held.postponed(self._clock.now() + _STUCK_FOR))
+            return Outcome.STUCK
         except (ThrottledError, UnreachableError):
-            self._ports.ledger.write(held.released(self._clock.now()))
+            self._ports.ledger.write(self._held.released(self._clock.now()))
             raise
+
+    def _settle(self) -> Outcome:
+        if self._held.state is IssuanceState.REQUESTING:
+            return self._roll_back_request()
+        if self._held.state is IssuanceState.REQUESTED:
+            return self._settle_requested()
+        return self._settle_issued()
+
+    def _leased(self, record: Issuance) -> Issuance:
+        return record.held(self._ports.owner(), self._clock.now())
 
     def _too_early(self, record: Issuance) -> datetime | None:
         """When this may be dealt with; None: now."""
@@ -138,66 +157,110 @@ class _Sweep:
         """While the token still holds, the device's next request continues this very generation."""
         return max(LEASE + _SETTLING, self._ports.issuer.repeatable_for)
 
-    def _roll_back_request(self, held: Issuance) -> Outcome:
+    def _roll_back_request(self) -> Outcome:
         """No certificate is known. One may exist that nobody knows: it goes, and the next request begins anew."""
-        return self._write(self._without_leftovers(held).abandoned(self._clock.now()), Outcome.ROLLED_BACK)
+        self._remove_leftovers()
+        return self._write(self._held.without_leftovers().abandoned(self._clock.now()), Outcome.ROLLED_BACK)
 
-    def _park(self, held: Issuance) -> Outcome:
+    def _settle_requested(self) -> Outcome:
+        """IoT Core is told of the certificate while it is recorded: it may know it though the record does not."""
+        certificate = self._collected(self._held.reference)
+        if certificate is None or self._ports.things.describe(certificate.certificate_id) is None:
+            return self._park()
+        issued = self._held.issued(
+            certificate_id=certificate.certificate_id,
+            certificate_pem=certificate.certificate_pem,
+            chain_pem=certificate.chain_pem,
+            not_after=certificate.not_after,
+        )
+        self._held = self._ports.ledger.write(issued)
+        return self._settle_issued()
+
+    def _park(self) -> Outcome:
         """IoT Core knows nothing of it: the device's next request goes on from here, whenever that is."""
-        return self._write(self._without_leftovers(held).parked(), Outcome.PARKED)
+        self._remove_leftovers()
+        return self._write(self._held.without_leftovers().parked(), Outcome.PARKED)
 
-    def _settle_issued(self, held: Issuance) -> Outcome:
-        registered = self._ports.things.describe(held.certificate_id or "")
+    def _settle_issued(self) -> Outcome:
+        certificate_id = self._held.certificate_id or ""
+        registered = self._ports.things.describe(certificate_id)
         if registered is None:
-            return self._park(held)
+            return self._park()
         if registered.status is CertificateStatus.ACTIVE:
-            return self._finish(held, registered.certificate_arn)
+            return self._finish(registered.certificate_arn)
         if registered.status is CertificateStatus.REVOKED or self._ports.issuer.installs_active:
-            revoked = held.revoked(self._clock.now())
+            revoked = self._held.revoked(self._clock.now())
             return self._write(revoked, Outcome.REVOKED, certificate=CertificateRecordState.REVOKED)
-        self._ports.things.retire(held.device_id, held.certificate_id or "")
-        return self._roll_back_request(held)
+        self._ports.things.retire(self._held.device_id, certificate_id)
+        return self._roll_back_request()
 
-    def _finish(self, held: Issuance, certificate_arn: str) -> Outcome:
+    def _finish(self, certificate_arn: str) -> Outcome:
         """The certificate is active: the device may have it, and be connected with it."""
-        self._ports.things.ensure_thing(held.device_id)
-        for attachment in self._ports.things.attachments(held.device_id, certificate_arn):
+        device_id = self._held.device_id
+        self._ports.things.ensure_thing(device_id)
+        for attachment in self._ports.things.attachments(device_id, certificate_arn):
             attachment()
-        active = held.with_thing().active(clear_at=clear_at(held, self._clock.now()))
+        active = self._held.with_thing().active(clear_at=clear_at(self._held, self._clock.now()))
         return self._write(active, Outcome.FINISHED, certificate=CertificateRecordState.ACTIVE)
 
-    def _clear(self, record: Issuance) -> Outcome:
+    def _clear(self) -> Outcome:
         """Retire what earlier generations left; what a rolled-back one was to replace stays good."""
+        if self._held.state is IssuanceState.ABANDONED:
+            self._remove_leftovers()
+            return self._write(self._held.without_leftovers().parked(), Outcome.CLEARED)
+        self._remove_leftovers(self._held.superseded)
+        return self._write(self._held.cleared(), Outcome.CLEARED)
+
+    def _remove_leftovers(self, superseded: Sequence[str] = ()) -> None:
+        """Remove what may go at any time, and `superseded`.
+
+        A search may outlast the lease, and a device that came back meanwhile may have been given what was found: so
+        the lease is taken again, which fails then, before anything found is touched.
+        """
+        self._retire((*self._held.obsolete, *superseded))
+        orphans = [orphan for suspect in self._held.all_suspects for orphan in self._made_by(suspect)]
+        if orphans and not self._held.is_settled:
+            self._held = self._ports.ledger.write(self._leased(self._held))
+        for orphan in orphans:
+            self._ports.things.retire(self._held.device_id, orphan)
+            self._orphans += 1
+
+    def _made_by(self, suspect: Suspect) -> Sequence[str]:
+        """The ids of the certificates at IoT Core that a request made and no record accounts for."""
+        known = self._held.known_certificates
+        if suspect.reference is not None:
+            certificate = self._collected(suspect.reference)
+            if certificate is None or certificate.certificate_id in known:
+                return []
+            registered = self._ports.things.describe(certificate.certificate_id)
+            return [] if registered is None else [certificate.certificate_id]
+        since, until = suspect.requested_at, suspect.requested_at + LEASE
+        found = self._ports.issuer.find_unrecorded(suspect.fingerprint, since=since, until=until, known=known)
+        return [certificate.certificate_id for certificate in found]
+
+    def _collected(self, reference: str | None) -> DeviceCertificate | None:
+        """The certificate behind `reference`; None while, or where, there is none."""
+        if reference is None:
+            return None
         try:
-            left = self._without_leftovers(record)
-            if record.state is IssuanceState.ABANDONED:
-                return self._write(left.parked(), Outcome.CLEARED)
-            self._retire(record.device_id, record.superseded)
-            return self._write(left.cleared(), Outcome.CLEARED)
-        except (SecretFreeError, SearchTooWideError) as error:
-            return self._stuck(record, error)
+            return self._ports.issuer.collect(reference)
+        except RequestFailedError:
+            return None
 
-    def _without_leftovers(self, record: Issuance) -> Issuance:
-        """`record`, what may go at any time being gone."""
-        self._retire(record.device_id, record.obsolete)
-        for suspect in record.all_suspects:
-            orphans = self._ports.issuer.find_unrecorded(
-                suspect.fingerprint,
-                since=suspect.requested_at,
-                until=suspect.requested_at + LEASE,
-                known=record.known_certificates,
-            )
-            for orphan in orphans:
-                self._ports.things.retire(record.device_id, orphan.certificate_id)
-                self._orphans += 1
-        return record.without_leftovers()
-
-    def _retire(self, device_id: DeviceId, certificates: Iterable[str]) -> None:
+    def _retire(self, certificates: Iterable[str]) -> None:
+        """All of them, before any that is still being detached is told of."""
         forget_after = self._clock.now() + _HISTORY_KEPT_FOR
+        attached: StillAttachedError | None = None
         for certificate_id in certificates:
-            self._ports.things.retire(device_id, certificate_id)
-            self._ports.ledger.close_certificate(device_id, certificate_id, forget_after=forget_after)
+            try:
+                self._ports.things.retire(self._held.device_id, certificate_id)
+            except StillAttachedError as error:
+                attached = error
+                continue
+            self._ports.ledger.close_certificate(self._held.device_id, certificate_id, forget_after=forget_after)
             self._retired += 1
+        if attached is not None:
+            raise attached
 
     def _write(
         self, record: Issuance, outcome: Outcome, *, certificate: CertificateRecordState | None = None
@@ -205,7 +268,6 @@ class _Sweep:
         self._ports.ledger.write(record, certificate=certificate)
         return outcome
 
-    def _stuck(self, record: Issuance, error: SecretFreeError | SearchTooWideError) -> Outcome:
-        self._failures.append(error.detail if isinstance(error, SecretFreeError) else str(error))
-        self._ports.ledger.write(record.postponed(self._clock.now() + _STUCK_FOR))
-        return Outcome.STUCK
+
+def _told(error: Exception) -> str:
+    return error.detail if isinstance(error, SecretFreeError) else str(error)

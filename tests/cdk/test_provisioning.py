@@ -94,7 +94,7 @@ class TestLeastPrivilege:
 
     def test_the_sweeper_can_finish_but_not_issue(self, sample):
         ledger = {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:Query"}
-        assert sample.actions("sweeper") == THINGS | ledger | {"iot:ListCertificates"}
+        assert sample.actions("sweeper") == THINGS | ledger | {"iot:ListCertificates", "acm-pca:GetCertificate"}
 
     def test_issuing_is_pinned_to_one_template_of_one_authority(self, sample):
         (statement,) = [

@@ -23,6 +23,7 @@ from secretfree.ports import (
     DeviceCertificate,
     RequestFailedError,
     SearchTooWideError,
+    StillAttachedError,
     ThrottledError,
 )
 
@@ -168,10 +169,19 @@ def test_retiring_what_is_half_or_wholly_gone_is_success(stubbed: Stubbed) -> No
     stubbed.things.retire(DEVICE, ID)
 
 
-def test_retiring_reports_what_stands_in_the_way(stubbed: Stubbed) -> None:
+def test_what_was_just_detached_may_be_deleted_in_a_while(stubbed: Stubbed) -> None:
     stubbed.describes("INACTIVE")
     stubbed.stub.add_response("detach_policy", {})
     stubbed.stub.add_response("detach_thing_principal", {})
+    stubbed.fails("delete_certificate", "DeleteConflictException", 409)
+    with pytest.raises(StillAttachedError):
+        stubbed.things.retire(DEVICE, ID)
+
+
+def test_retiring_reports_what_else_stands_in_the_way(stubbed: Stubbed) -> None:
+    stubbed.describes("INACTIVE")
+    stubbed.stub.add_response("detach_policy", {})
+    stubbed.fails("detach_thing_principal", "ResourceNotFoundException", 404)
     stubbed.fails("delete_certificate", "DeleteConflictException", 409)
     with pytest.raises(SecretFreeError, match="DeleteConflictException"):
         stubbed.things.retire(DEVICE, ID)

@@ -132,6 +132,7 @@ def test_a_policy_without_organisation_leaves_the_common_name_alone(stubbed: Stu
         ("ThrottlingException", 400, ThrottledError),
         ("LimitExceededException", 400, SecretFreeError),  # a quota is used up: waiting does not help
         ("TooManyRequests", 429, ThrottledError),
+        ("TransactionConflictException", 400, ThrottledError),
         ("InternalFailure", 500, UnreachableError),
     ],
 )

@@ -99,7 +99,8 @@ class CallSequence:
 
 def call_sequence(issuer: IssuerKind, *, thing_groups: int = 0) -> CallSequence:
     """Return the calls of the pipeline in `secretfree.issuance` through `issuer`."""
-    tied = Stage((ATTACH_THING, *[JOIN_GROUP] * thing_groups, ATTACH_POLICY), Progress.REGISTERED)
+    ties = (ATTACH_THING, *[JOIN_GROUP] * thing_groups, ATTACH_POLICY)
+    tied = Stage(ties, Progress.REGISTERED)
     confirmed = Stage((CONFIRMED,), Progress.REGISTERED)
     thing = Stage((CREATE_THING,), Progress.OPENED, beside_next=True)
     looked_at = Stage((DESCRIBE_CERTIFICATE,), Progress.REGISTERED)
@@ -119,7 +120,7 @@ def call_sequence(issuer: IssuerKind, *, thing_groups: int = 0) -> CallSequence:
         }
     else:
         requested = Stage((CREATE_CERTIFICATE,), Progress.THING_MADE)
-        finish = (tied, Stage((UPDATE_CERTIFICATE,), Progress.REGISTERED), confirmed)
+        finish = (Stage((*ties, UPDATE_CERTIFICATE), Progress.REGISTERED), confirmed)
         from_request = (requested, Stage((RECORDED_WITH_CERTIFICATE,), Progress.REGISTERED), *finish)
         ahead = {}
     ahead |= {

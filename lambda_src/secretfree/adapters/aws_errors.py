@@ -4,11 +4,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
 
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.ports import ThrottledError, UnreachableError
 
+# DynamoDB's conflicts are with another request's write, which is over in milliseconds: like a throttle, the call had
+# no effect, and goes through in a moment.
 # Private CA throttles with ThrottlingException, which its service model does not have, so codes are compared.
 # LimitExceededException is none of these: a quota of what may exist is used up, and waiting does not help.
 _THROTTLES: Final = frozenset(
@@ -22,8 +31,12 @@ _THROTTLES: Final = frozenset(
         "RequestLimitExceeded",
         "ProvisionedThroughputExceededException",
         "SlowDown",
+        "TransactionConflictException",
+        "TransactionInProgressException",
+        "ReplicatedWriteConflictException",
     }
 )
+_NEVER_SENT: Final = (NoCredentialsError, NoRegionError, ParamValidationError, PartialCredentialsError)
 _CALLERS_FAULTS: Final = frozenset({"InvalidRequestException", "InvalidArgsException", "MalformedCSRException"})
 
 
@@ -34,6 +47,9 @@ def aws_call() -> Iterator[None]:
         yield
     except ClientError as error:
         raise _translated(error) from error
+    except _NEVER_SENT as error:
+        told = f"a call was not sent: {type(error).__name__}"
+        raise SecretFreeError(ErrorCode.INTERNAL, told, reason=Reason.CONFIGURATION) from error
     except BotoCoreError as error:
         raise UnreachableError(type(error).__name__) from error
 

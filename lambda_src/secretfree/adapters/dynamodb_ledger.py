@@ -263,12 +263,15 @@ def _certificate_item(issuance: Issuance, state: CertificateRecordState) -> dict
 
 
 def _suspect_item(suspect: Suspect) -> dict[str, Any]:
-    return {"M": {"key-fingerprint": {"S": suspect.fingerprint}, "requested-at": _date(suspect.requested_at)}}
+    entry = {"key-fingerprint": {"S": suspect.fingerprint}, "requested-at": _date(suspect.requested_at)}
+    return {"M": entry if suspect.reference is None else {**entry, "reference": {"S": suspect.reference}}}
 
 
 def _suspect(entry: Mapping[str, Any]) -> Suspect:
     requested_at = from_epoch_milliseconds(int(entry["requested-at"]["N"]))
-    return Suspect(fingerprint=entry["key-fingerprint"]["S"], requested_at=requested_at)
+    return Suspect(
+        fingerprint=entry["key-fingerprint"]["S"], requested_at=requested_at, reference=_text(entry, "reference")
+    )
 
 
 def _date(moment: datetime) -> dict[str, str]:

@@ -20,6 +20,7 @@ from secretfree.ports import (
     RegisteredCertificate,
     RequestFailedError,
     SearchTooWideError,
+    StillAttachedError,
     ThingRegistry,
 )
 
@@ -110,8 +111,16 @@ class IotCoreThings:
                 lambda: self._client.update_certificate(certificateId=certificate_id, newStatus="INACTIVE")
             )
         _ignoring_absence(lambda: self._client.detach_policy(policyName=self._policy_name, target=arn))
-        _ignoring_absence(lambda: self._client.detach_thing_principal(thingName=device_id, principal=arn))
-        _ignoring_absence(lambda: self._client.delete_certificate(certificateId=certificate_id, forceDelete=True))
+        detached = _ignoring_absence(lambda: self._client.detach_thing_principal(thingName=device_id, principal=arn))
+        with aws_call():
+            try:
+                self._client.delete_certificate(certificateId=certificate_id, forceDelete=True)
+            except ClientError as error:
+                # Detaching takes effect in a while; where nothing was detached, somebody else has attached something.
+                if error_code(error) == "DeleteConflictException" and detached:
+                    raise StillAttachedError(certificate_id) from error
+                if error_code(error) != "ResourceNotFoundException":
+                    raise
 
     def _require_ours(self, device_id: DeviceId) -> None:
         with aws_call():
@@ -265,11 +274,13 @@ class IotCoreIssuer:
         raise SearchTooWideError("too many certificates were made since to find one among them")
 
 
-def _ignoring_absence(call: Callable[[], object]) -> None:
-    """What is to go may be gone already."""
+def _ignoring_absence(call: Callable[[], object]) -> bool:
+    """What is to go may be gone already; whether it was there."""
     with aws_call():
         try:
             call()
         except ClientError as error:
             if error_code(error) != "ResourceNotFoundException":
                 raise
+            return False
+    return True

@@ -39,6 +39,7 @@ class Fault(Enum):
     THROTTLED = "throttled"
     TIMED_OUT_BEFORE = "timed out, no effect"
     TIMED_OUT_AFTER = "timed out after its effect"
+    REFUSED = "refused"
 
 
 class FakeClock:
@@ -126,6 +127,8 @@ class FakeCloud:
                 raise Killed(operation)
             if fault is Fault.THROTTLED:
                 raise client_error(operation, "ThrottlingException", "Rate exceeded", 400)
+            if fault is Fault.REFUSED:
+                raise client_error(operation, "AccessDeniedException", "", 403)
             if fault is Fault.TIMED_OUT_BEFORE:
                 raise ReadTimeoutError(endpoint_url=operation)
             answer = act()
@@ -197,7 +200,7 @@ class _PrivateCa:
         arn = f"{CA_ARN}/certificate/{len(cloud.orders):032d}"
         common_name = order["ApiPassthrough"]["Subject"]["CommonName"]
         pem = cloud.sign(order["Csr"].decode(), common_name, order["Validity"]["Value"])
-        cloud.orders[arn] = {**order, "pem": pem, "at": cloud.clock.now(), "looks": 0}
+        cloud.orders[arn] = {**order, "pem": pem, "at": cloud.clock.now(), "looks": 0, "ready": False}
         return {"CertificateArn": arn}
 
     def get_certificate(self, *, CertificateAuthorityArn: str, CertificateArn: str) -> Any:  # noqa: N803
@@ -205,8 +208,9 @@ class _PrivateCa:
         if CertificateArn in self._cloud.failed_orders:
             raise client_error("GetCertificate", "RequestFailedException")
         order["looks"] += 1
-        if order["looks"] <= self._cloud.looks_until_ready:
+        if not order["ready"] and order["looks"] <= self._cloud.looks_until_ready:
             raise client_error("GetCertificate", "RequestInProgressException")
+        order["ready"] = True
         return {"Certificate": order["pem"], "CertificateChain": order["pem"]}
 
 

@@ -60,10 +60,35 @@ def test_a_lost_confirmation_is_repeated_by_the_next_request(kind: IssuerKind) -
     world.cloud.always.clear()
     world.clock.sleep(46)
     again = world.ask()
-    assert isinstance(first, IssuedCertificate)
+    assert isinstance(first, IssuedCertificate if kind is IssuerKind.PRIVATE_CA else NotReady)
     assert isinstance(again, IssuedCertificate)
-    assert again.certificate_id == first.certificate_id
+    assert list(world.cloud.certificates) == [again.certificate_id]
+    assert len(world.cloud.issued) == 1
     assert world.record()["state"] == "active"
+
+
+def test_a_request_unanswered_and_then_refused_may_have_been_carried_out() -> None:
+    world = World(IssuerKind.PRIVATE_CA)
+    world.cloud.faults = {2: Fault.TIMED_OUT_AFTER, 3: Fault.REFUSED}
+    assert isinstance(world.ask(), NotReady)
+    world.clock.sleep(3600)
+    assert isinstance(world.ask(), IssuedCertificate)
+    assert world.record()["generation"] == "2"
+    assert len(world.cloud.issued) == 2
+
+
+def test_what_is_taken_up_when_its_time_is_over_is_begun_anew() -> None:
+    for number in (6, 7):  # its reference alone is recorded, or the certificate itself
+        world = World(IssuerKind.PRIVATE_CA)
+        world.cloud.faults[number] = Fault.KILLED_BEFORE
+        with suppress(Killed):
+            world.ask()
+        world.quiesce()
+        world.clock.sleep(timedelta(days=366).total_seconds())
+        answer, _tries = world.ask_until_issued()
+        assert answer.not_after > world.clock.now()
+        world.quiesce()
+        world.require_invariants_at_quiescence()
 
 
 @BOTH

@@ -247,6 +247,7 @@ def test_the_sweeper_reports_what_was_removed_and_what_failed(
     cloud.always["DescribeCertificate"] = Fault.THROTTLED
     assert sweeper({}, LONG_CONTEXT)["private-ca"]["complete"] is False
     cloud.always.clear()
+    cloud.clock.sleep(600)
     assert sweeper({}, LONG_CONTEXT)["private-ca"] == {"cleared": 1, "retired": 1, "orphans": 0, "complete": True}
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert any(line.get("event") == "failed" and "Throttling" in line["detail"] for line in lines)

@@ -43,7 +43,7 @@ class IssuingModel(RuleBasedStateMachine):
         except SecretFreeError as error:
             if error.code is ErrorCode.NOT_AUTHORIZED and self.revoked:
                 return
-            if error.code not in {ErrorCode.TOO_MANY_REQUESTS, ErrorCode.UNAVAILABLE}:
+            if error.code not in {ErrorCode.TOO_MANY_REQUESTS, ErrorCode.UNAVAILABLE, ErrorCode.INTERNAL}:
                 raise
             return
         if isinstance(outcome, IssuedCertificate):
@@ -63,12 +63,24 @@ class IssuingModel(RuleBasedStateMachine):
     def a_call_will_fail(self, number: int, fault: Fault) -> None:
         self.world.cloud.faults[len(self.world.cloud.calls) + number] = fault
 
+    @rule(number=st.integers(1, 12))
+    def the_ledger_will_be_throttled_from_there_on(self, number: int) -> None:
+        """What runs beside a write to it is done all the same."""
+        throttled = self.world.cloud.always
+        self.world.cloud.before_call[len(self.world.cloud.calls) + number] = lambda: throttled.update(
+            PutItem=Fault.THROTTLED
+        )
+
+    @rule()
+    def the_ledger_recovers(self) -> None:
+        self.world.cloud.always.clear()
+
     @rule(looks=st.sampled_from([0, 2, 40]))
     def the_authority_slows_down(self, looks: int) -> None:
         self.world.cloud.looks_until_ready = looks
 
     @precondition(lambda self: not self.world.cloud.before_call)
-    @rule(number=st.integers(1, 10), seconds=st.sampled_from([20, 50, 90]))
+    @rule(number=st.integers(1, 40), seconds=st.sampled_from([20, 50, 90]))
     def a_worker_will_stall_while_the_device_asks_again(self, number: int, seconds: int) -> None:
         """For longer than a lease, though no invocation lives as long."""
 

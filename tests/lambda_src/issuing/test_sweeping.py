@@ -8,7 +8,10 @@ import pytest
 from fake_cloud import FakeCertificate, Fault, Killed
 from secretfree.adapters.iot_core import SearchBounds
 from secretfree.config import IssuerKind
+from secretfree.errors import SecretFreeError
+from secretfree.identity import DeviceId
 from secretfree.issuance import IssuedCertificate, NotReady
+from secretfree.ports import StillAttachedError
 from secretfree.sweeping import Outcome, sweep
 from world import World
 
@@ -134,7 +137,8 @@ def test_what_cannot_be_cleared_away_is_tried_again_later(kind: IssuerKind, monk
     assert isinstance(old, IssuedCertificate)
     assert isinstance(new, IssuedCertificate)
     world.cloud.certificates[old.certificate_id].things["someone-else-s"] = "NON_EXCLUSIVE_THING"
-    report = world.sweep()
+    assert world.sweep().outcomes == {Outcome.POSTPONED: 1}  # it may just not be detached yet
+    report = world.sweep(after=timedelta(minutes=2))
     assert report.outcomes == {Outcome.STUCK: 1}
     assert world.cloud.certificates[old.certificate_id].status == "INACTIVE"
     again = world.ask(key=1)
@@ -162,6 +166,102 @@ def test_a_run_is_bounded_by_its_deadline(kind: IssuerKind) -> None:
     report = sweep(ports=world.ports, policy=world.policy, clock=world.clock, deadline=world.clock.monotonic())
     assert not report.complete
     assert world.cloud.calls == []
+
+
+@BOTH
+def test_a_certificate_still_being_detached_is_deleted_a_minute_later_and_no_other_waits_for_it(
+    kind: IssuerKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(kind)
+    for key in (0, 1):
+        world.ask(key=key)
+    world.clock.sleep(timedelta(days=364).total_seconds())
+    world.ask(key=1)
+    first, second, present = world.cloud.certificates
+    retire = world.things.retire
+
+    def slowly(device_id: DeviceId, certificate_id: str) -> None:
+        if certificate_id == first and world.cloud.certificates[first].status == "ACTIVE":
+            world.cloud.certificates[first].status = "INACTIVE"
+            raise StillAttachedError(first)
+        retire(device_id, certificate_id)
+
+    monkeypatch.setattr(world.things, "retire", slowly)
+    assert world.sweep(after=timedelta(hours=2)).failures == ()
+    assert second not in world.cloud.certificates
+    assert world.sweep(after=timedelta(minutes=1)).failures == ()
+    assert set(world.cloud.certificates) == {present}
+
+
+def test_a_certificate_found_too_late_is_the_device_s_that_came_back_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The search outlasts the lease; the device finds its certificate itself, and is given it."""
+    world = stopped(IssuerKind.IOT_CORE, "CreateCertificateFromCsr", Fault.KILLED_AFTER)
+    find = world.sweepers_ports.issuer.find_unrecorded
+    answers: list[IssuedCertificate | NotReady] = []
+
+    def slowly(*arguments: Any, **named: Any) -> Any:
+        found = find(*arguments, **named)
+        world.clock.sleep(50)
+        answers.append(world.ask())
+        return found
+
+    monkeypatch.setattr(world.sweepers_ports.issuer, "find_unrecorded", slowly)
+    report = world.sweep(after=timedelta(minutes=5))
+    (answer,) = answers
+    assert isinstance(answer, IssuedCertificate)
+    assert report.outcomes == {Outcome.OVERTAKEN: 1}
+    assert list(world.cloud.certificates) == [answer.certificate_id]
+    monkeypatch.undo()
+    world.quiesce()
+    world.require_invariants_at_quiescence()
+
+
+@pytest.mark.parametrize("comes_back_with", [None, 0, 1], ids=["never", "the-same-key", "another-key"])
+def test_a_certificate_registered_while_its_record_failed_is_accounted_for(comes_back_with: int | None) -> None:
+    world = World(IssuerKind.PRIVATE_CA)
+    throttled = world.cloud.always
+    world.cloud.before_call[6] = lambda: throttled.update(PutItem=Fault.THROTTLED)
+    with suppress(SecretFreeError):
+        world.ask()
+    world.cloud.always.clear()
+    assert world.record()["state"] == "requested"
+    assert len(world.cloud.certificates) == 1
+    if comes_back_with is not None:
+        world.clock.sleep(60)
+        world.ask_until_issued(key=comes_back_with)
+    world.quiesce()
+    assert len(world.cloud.certificates) == 1
+    world.require_invariants_at_quiescence()
+
+
+@BOTH
+def test_a_record_that_cannot_be_cleared_for_throttling_is_not_the_first_again(kind: IssuerKind) -> None:
+    world = World(kind)
+    for device in ("widget-1", "widget-2"):
+        world.ask(device, key=0)
+        world.ask(device, key=1)
+        world.clock.sleep(1)
+    world.cloud.always["DescribeCertificate"] = Fault.THROTTLED
+    assert not world.sweep().complete
+    world.cloud.always.clear()
+    assert world.sweep().retired == 1  # the other one's
+    assert world.sweep(after=timedelta(minutes=6)).retired == 1
+
+
+def test_what_aws_refuses_for_one_record_ends_no_run() -> None:
+    world = World(IssuerKind.PRIVATE_CA)
+    for device in ("widget-1", "widget-2"):
+        world.cloud.faults[len(world.cloud.calls) + 8] = Fault.KILLED_BEFORE
+        with suppress(Killed):
+            world.ask(device)
+        world.clock.sleep(1)
+    world.clock.sleep(60)
+    world.cloud.faults[len(world.cloud.calls) + 16 + 2 + 1] = Fault.REFUSED  # the lease of the first
+    report = world.sweep()
+    assert report.outcomes == {Outcome.STUCK: 1, Outcome.FINISHED: 1}
+    assert report.failures == ("PutItem: AccessDeniedException",)
 
 
 def brown_out(devices: int, **settings: Any) -> World:
