@@ -406,11 +406,13 @@ class _Worker:
         until = since + LEASE
         try:
             found = self._persist("find", lambda: find(record.fingerprint, since=since, until=until, known=known))
-        except SearchTooWideError:  # the sweeper searches further; what it finds by then is an orphan, and goes
+        except SearchTooWideError:
             found = ()
-        if found:
-            self._store(lease, _with_answer(record, found[0]))
-            return found[0]
+        good = [certificate for certificate in found if certificate.not_after > self._clock.now()]
+        if good:
+            self._store(lease, _with_answer(record, good[0]))
+            return good[0]
+        # The request stays suspect: the sweeper searches further, and what it finds is an orphan by then, and goes.
         self._store(lease, self._next(record))
         lease.unaccounted = False
         return None

@@ -238,11 +238,13 @@ class Issuance:
         return replace(self._to(IssuanceState.REVOKED), lease_owner=None, due=due)
 
     def abandoned(self, now: datetime) -> Self:
-        """Rolled back: nothing of this generation is left; what it was to replace stays good."""
+        """Rolled back: nothing is left of this generation but what is to go; what it was to replace stays good."""
+        suspects = (*self.suspects, *self._given_up())
         return replace(
             self._to(IssuanceState.ABANDONED),
             lease_owner=None,
-            due=now if self.has_leftovers else None,
+            due=now if self.obsolete or suspects else None,
+            suspects=suspects,
             reference=None,
             certificate_id=None,
             certificate_arn=None,

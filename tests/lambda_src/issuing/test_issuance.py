@@ -92,6 +92,24 @@ def test_what_is_taken_up_when_its_time_is_over_is_begun_anew() -> None:
 
 
 @BOTH
+@pytest.mark.parametrize("key", [0, 1], ids=["same-key", "other-key"])
+def test_a_certificate_that_exists_without_its_record_is_removed_even_years_later(kind: IssuerKind, key: int) -> None:
+    world = World(kind)
+    last_write = CALLS_BEFORE_ATTACHING[kind] - 2 if kind is IssuerKind.PRIVATE_CA else 4
+    throttled = world.cloud.always
+    world.cloud.before_call[last_write] = lambda: throttled.update(PutItem=Fault.THROTTLED)
+    with suppress(SecretFreeError):
+        world.ask()
+    world.cloud.always.clear()
+    assert len(world.cloud.certificates) == 1
+    world.clock.sleep(timedelta(days=400).total_seconds())
+    answer, _tries = world.ask_until_issued(key=key)
+    world.quiesce()
+    assert list(world.cloud.certificates) == [answer.certificate_id]
+    world.require_invariants_at_quiescence()
+
+
+@BOTH
 def test_coming_back_draws_only_on_the_quotas_of_what_is_left(kind: IssuerKind) -> None:
     world = World(kind)
     world.cloud.always["AttachPolicy"] = Fault.THROTTLED
