@@ -131,9 +131,11 @@ class FakeCloud:
                 raise client_error(operation, "AccessDeniedException", "", 403)
             if fault is Fault.TIMED_OUT_BEFORE:
                 raise ReadTimeoutError(endpoint_url=operation)
-            answer = act()
-            if fault is Fault.KILLED_AFTER:
-                raise Killed(operation)
+            try:
+                answer = act()
+            finally:
+                if fault is Fault.KILLED_AFTER:  # whatever was answered
+                    raise Killed(operation)
             if fault is Fault.TIMED_OUT_AFTER:
                 raise ReadTimeoutError(endpoint_url=operation)
             return answer

@@ -1,0 +1,102 @@
+"""An issuer that dies at each of its calls, before and after the call's effect; then its devices come back.
+
+The dying is done here: the runtime's own pipeline, on the deployed stack's configuration and the local cloud's
+services, with the process "killed" at one call. The devices come back through the API and the deployed Lambdas.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from secretfree.adapters import clients, issuing, single_try_clients
+from secretfree.authorization import AuthorizedDevice
+from secretfree.clock import SystemClock
+from secretfree.config import IssuerConfig, IssuerKind
+from secretfree.csr import UnverifiedCsr, verify
+from secretfree.identity import DeviceId
+from secretfree.issuance import issue
+from secretfree.ledger import LEASE
+from secretfree.profile import DeviceProfile
+from secretfree_cli.device.provisioning import IssuerPath, Patience, ProvisioningClient
+from secretfree_cli.device.simulator import Identity, SimulatedDevice
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lambda_src" / "issuing"))
+
+from fake_cloud import Client, FakeCloud, Fault, InlineExecutor, Killed
+from test_crash_injection import CALLS
+
+PATHS = {IssuerKind.PRIVATE_CA: IssuerPath.PRIVATE_CA, IssuerKind.IOT_CORE: IssuerPath.IOT_CORE}
+PATIENCE = 120.0
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def test_whatever_call_an_issuer_dies_at_its_device_gets_one_certificate_and_no_other_is_left(
+    cloud: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = cloud.issued()
+    left_by: dict[str, tuple[IssuerKind, SimulatedDevice]] = {}
+    for kind, operations in CALLS.items():
+        for number, operation in enumerate(operations, start=1):
+            for fault in (Fault.KILLED_BEFORE, Fault.KILLED_AFTER):
+                name = f"dies-{kind.value}-{number}-{operation}-{fault.name.removeprefix('KILLED_').lower()}"
+                device = SimulatedDevice.create(tmp_path / name, name)
+                cloud.put_item(name, device.public_key_pem.encode())
+                die(cloud, kind, device, {number: fault}, monkeypatch)
+                left_by[name] = (kind, device)
+
+    time.sleep(LEASE.total_seconds() + 1)
+    with ThreadPoolExecutor(4) as pool:
+        identities = dict(zip(left_by, pool.map(lambda left: come_back(cloud, *left), left_by.values()), strict=True))
+
+    after = cloud.issued()
+    assert {name: identity.thing_name for name, identity in identities.items()} == {name: name for name in left_by}
+    assert after.certificates - before.certificates == {found.certificate_id for found in identities.values()}
+    assert after.signed_by_private_ca - before.signed_by_private_ca == 2 * len(CALLS[IssuerKind.PRIVATE_CA])
+    iot = cloud.target.client("iot")
+    for name, identity in identities.items():
+        described = iot.describe_certificate(certificateId=identity.certificate_id)["certificateDescription"]
+        assert described["status"] == "ACTIVE", name
+        assert iot.list_principal_things(principal=described["certificateArn"])["things"] == [name]
+        assert len(iot.list_attached_policies(target=described["certificateArn"])["policies"]) == 1, name
+
+
+def die(
+    cloud: Any, kind: IssuerKind, device: SimulatedDevice, faults: dict[int, Fault], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issue for `device` in this process, until it is killed at one of its calls."""
+    account = FakeCloud(faults=faults)
+
+    def at(service: str) -> Any:
+        return lambda: Client(account, cloud.target.client(service))
+
+    monkeypatch.setattr(clients, "dynamodb", at("dynamodb"))
+    monkeypatch.setattr(single_try_clients, "iot", at("iot"))
+    monkeypatch.setattr(single_try_clients, "acm_pca", at("acm-pca"))
+    function = cloud.function_of_issuer(kind.value)
+    config = IssuerConfig.from_environment(function["Environment"]["Variables"])
+    clock = SystemClock()
+    der = x509.load_pem_x509_csr(device.signing_request()).public_bytes(Encoding.DER)
+    csr = verify(UnverifiedCsr.from_der(der), DeviceProfile.STANDARD)
+    with pytest.raises(Killed):
+        issue(
+            AuthorizedDevice(DeviceId.parse(device.device_id), csr.public_key.fingerprint, csr.digest),
+            csr,
+            ports=replace(issuing.ports(config, kind), executor=InlineExecutor()),
+            policy=issuing.policy(config, kind),
+            clock=clock,
+            deadline=clock.monotonic() + 20,
+        )
+
+
+def come_back(cloud: Any, kind: IssuerKind, device: SimulatedDevice) -> Identity:
+    client = ProvisioningClient(cloud.url, timeout=PATIENCE, patience=Patience(total=PATIENCE))
+    return device.provision(client, PATHS[kind])
