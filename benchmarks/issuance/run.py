@@ -1,6 +1,6 @@
 """Measures the authorizer and the issuers, warm and cold, against floors measured in the same run.
 
-python benchmarks/issuance/run.py [--devices 40] [--latency-ms 20] [--cold-runs 7] [--bundle FOLDER] [--json]
+python benchmarks/issuance/run.py [--devices 40] [--latency-ms 20] [--cold-runs 7] [--code FOLDER] [--json]
 
 Warm floor: one signature check and one bare SDK call. Cold floor: importing boto3 alone. Connections are plain HTTP on
 loopback: TLS handshakes, which a cold start on AWS pays once for each service, are not in the figures.
@@ -77,13 +77,17 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=40)
     parser.add_argument("--latency-ms", type=float, default=20.0, help="of each AWS call, where it is injected")
     parser.add_argument("--cold-runs", type=int, default=7)
-    parser.add_argument("--bundle", type=Path, help="a bundled asset folder: the handlers start cold from it")
+    parser.add_argument(
+        "--code",
+        type=Path,
+        help="where the handlers are imported from: a bundled asset, or another version's lambda_src",
+    )
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     with aws_endpoint() as endpoint:
-        bench = Benchmark(endpoint, devices=given.devices + WARM_UP, latency=given.latency_ms / 1e3)
+        bench = Benchmark(endpoint, devices=given.devices + WARM_UP, latency=given.latency_ms / 1e3, code=given.code)
         warm = bench.warm()
-        cold = bench.cold(given.cold_runs, given.bundle)
+        cold = bench.cold(given.cold_runs)
     if given.json:
         print(json.dumps({"warm": [vars(row) for row in warm], "cold": [vars(row) for row in cold]}, indent=2))
     else:
@@ -112,9 +116,10 @@ def aws_endpoint() -> Iterator[str]:
 class Benchmark:
     """A product line on the emulator: its tables, its authority, its devices."""
 
-    def __init__(self, endpoint: str, *, devices: int, latency: float) -> None:
+    def __init__(self, endpoint: str, *, devices: int, latency: float, code: Path | None) -> None:
         self.endpoint = endpoint
         self.latency = latency
+        self._code = {"PYTHONPATH": str(code.resolve())} if code else {}
         self._environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
             "AWS_ENDPOINT_URL": endpoint,
@@ -145,16 +150,15 @@ class Benchmark:
         rows.append(self._row("issuer iot-core, again", "warm", fast, slow, self._issuer("iot-core")))
         return rows
 
-    def cold(self, runs: int, bundle: Path | None) -> list[Cold]:
+    def cold(self, runs: int) -> list[Cold]:
         """Measure fresh interpreters; floors first. The runs are interleaved, so that a busy moment hits all alike."""
         event = self._enrolled("cold")
-        imports = {"PYTHONPATH": str(bundle.resolve())} if bundle else {}
         jobs = {
             "floor: import boto3": ({"module": "boto3", "events": []}, {}),
             "boto3 and one client": ({"module": "boto3", "events": [], "client": True}, {}),
-            "authorizer": ({"module": AUTHORIZER, "events": [event]}, self._authorizer() | imports),
-            "issuer private-ca": ({"module": ISSUER, "events": [event]}, self._issuer("private-ca") | imports),
-            "issuer iot-core": ({"module": ISSUER, "events": [event]}, self._issuer("iot-core") | imports),
+            "authorizer": ({"module": AUTHORIZER, "events": [event]}, self._authorizer()),
+            "issuer private-ca": ({"module": ISSUER, "events": [event]}, self._issuer("private-ca")),
+            "issuer iot-core": ({"module": ISSUER, "events": [event]}, self._issuer("iot-core")),
         }
         self._set_latency(0)
         figures: dict[str, list[dict[str, float]]] = {name: [] for name in jobs}
@@ -298,9 +302,9 @@ class Benchmark:
             },
         }
 
-    @staticmethod
-    def _authorizer() -> dict[str, str]:
+    def _authorizer(self) -> dict[str, str]:
         return {
+            **self._code,
             "SECRETFREE_PRODUCT": "widget",
             "SECRETFREE_DEVICE_PROFILE": "STANDARD",
             "SECRETFREE_REGISTRY_TABLE": REGISTRY,
@@ -310,6 +314,7 @@ class Benchmark:
 
     def _issuer(self, issuer: str) -> dict[str, str]:
         return {
+            **self._code,
             "SECRETFREE_PRODUCT": "widget",
             "SECRETFREE_DEVICE_PROFILE": "STANDARD",
             "SECRETFREE_ISSUER": issuer,
