@@ -31,6 +31,7 @@ HEADER = "device-id,public-key\n"
 def _account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SECRETFREE_PROJECT", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -334,7 +335,7 @@ def test_an_import_that_fails_midway_is_gone_on_with(registry: Registry, monkeyp
     assert (summary["resumed"], summary["rows"], summary["enrolled"], summary["refused"]) == (True, 6, 5, 1)
     assert registry.keys() == fingerprints(*DEVICES)
     assert registry.json("batch", "show", "lot")["counts"]["enrolled"] == 5
-    assert list(Path(".local/enrollment").iterdir()) == []
+    assert list(Path("state/secretfree/enrollment").iterdir()) == []
 
 
 def test_a_cut_off_import_can_be_forgotten(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,7 +364,7 @@ def test_objects_for_import_table_hold_the_good_rows_and_the_batch(registry: Reg
     assert (summary["enrolled"], summary["refused"], summary["objects"]) == (2, 1, ["part-00000.json.gz"])
     with gzip.open("out/part-00000.json.gz", "rt") as lines:
         items = [json.loads(line)["Item"] for line in lines]
-    assert [item["device-id"]["S"] for item in items] == ["batch#lot", "dev-0", "dev-1"]
+    assert [item["device-id"]["S"] for item in items] == ["batch#lot", "registry#state", "dev-0", "dev-1"]
     for item in items:  # as ImportTable would
         registry.client.put_item(TableName=TABLE, Item=item)
     assert registry.keys() == fingerprints(*DEVICES[:2])

@@ -6,7 +6,9 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from secretfree_cli.enroll.prepare import import_table_request
 from secretfree_cli.formats.generate import sample_devices
+from secretfree_cli.output import ExitCode
 
 ROWS = 3_000
 KILLS = 10
@@ -41,73 +44,178 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def table(endpoint: str, name: str) -> Any:
-    client = boto3.client(
-        "dynamodb",
-        endpoint_url=endpoint,
-        region_name=ENVIRONMENT["AWS_DEFAULT_REGION"],
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
-    )
-    client.create_table(**import_table_request(name, "", "")["TableCreationParameters"])
-    return client
+@dataclass
+class Registry:
+    """A table on the server, and the command pointed at it, in processes that may be killed."""
 
+    endpoint: str
+    name: str
+    folder: Path
 
-def start(endpoint: str, name: str, manifest: Path, project: Path) -> subprocess.Popen[str]:
-    command = [*(sys.executable, "-m", "secretfree_cli.main", "enroll", str(manifest), "--table", name)]
-    options = ["--endpoint-url", endpoint, "--batch", "lot", "--resume", "--json", "--report", "report.jsonl"]
-    environment = {**os.environ, **ENVIRONMENT, "SECRETFREE_PROJECT": str(project)}
-    return subprocess.Popen(
-        [*command, *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=project,
-        env=environment,
-        text=True,
-        start_new_session=True,
-    )
+    def __post_init__(self) -> None:
+        self.client = boto3.client(
+            "dynamodb",
+            endpoint_url=self.endpoint,
+            region_name=ENVIRONMENT["AWS_DEFAULT_REGION"],
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+        )
+        self.make_anew()
 
+    def make_anew(self) -> None:
+        if self.name in self.client.list_tables()["TableNames"]:
+            self.client.delete_table(TableName=self.name)
+        self.client.create_table(**import_table_request(self.name, "", "")["TableCreationParameters"])
 
-def devices(client: Any, name: str) -> dict[str, Mapping[str, Any]]:
-    found = {}
-    for page in client.get_paginator("scan").paginate(TableName=name):
-        for item in page["Items"]:
-            if "pubkey" in item:
-                del item["enrolled-at"]  # when the batch began: it is another one
-                found[item["device-id"]["S"]] = item
-    return found
+    def start(self, *arguments: object, elsewhere: str = "project") -> subprocess.Popen[str]:
+        """Start the command in the folder `elsewhere`, which is also its project."""
+        project = self.folder / elsewhere
+        project.mkdir(exist_ok=True)
+        words = [*map(str, arguments), "--table", self.name, "--endpoint-url", self.endpoint, "--json"]
+        state = str(self.folder / "state")
+        return subprocess.Popen(
+            [sys.executable, "-m", "secretfree_cli.main", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=project,
+            env={**os.environ, **ENVIRONMENT, "SECRETFREE_PROJECT": str(project), "XDG_STATE_HOME": state},
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: object, elsewhere: str = "project", code: int = 0) -> tuple[str, str]:
+        process = self.start(*arguments, elsewhere=elsewhere)
+        output, errors = process.communicate()
+        assert process.returncode == code, errors
+        return output, errors
+
+    def kill_while_it_writes(self, *arguments: object) -> int:
+        """Kill the command once the table has some of its devices; return how many."""
+        process = self.start(*arguments)
+        while process.poll() is None and len(self.devices()) < 500:
+            time.sleep(0.05)
+        process.kill()
+        process.communicate()
+        written = len(self.devices())
+        assert 0 < written < ROWS, "it was killed too late"
+        return written
+
+    def devices(self) -> dict[str, Mapping[str, Any]]:
+        found = {}
+        for page in self.client.get_paginator("scan").paginate(TableName=self.name):
+            for item in page["Items"]:
+                if "pubkey" in item:
+                    del item["enrolled-at"]  # when the batch began: it is another one
+                    found[item["device-id"]["S"]] = item
+        return found
+
+    def batches(self) -> list[Any]:
+        found: list[Any] = json.loads(self.run("batch", "list")[0])["batches"]
+        return found
 
 
 @pytest.mark.slow
-def test_ten_kills_at_random_points_lose_and_double_nothing(endpoint: str, manifest: Path, tmp_path: Path) -> None:
-    client = table(endpoint, "undisturbed")
-    table(endpoint, "disturbed")
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
+def test_ten_kills_at_random_points_and_resuming_anywhere_lose_and_double_nothing(
+    endpoint: str, manifest: Path, tmp_path: Path
+) -> None:
+    registries = []
+    for name in ("undisturbed", "disturbed"):
+        (tmp_path / name).mkdir()
+        registries.append(Registry(endpoint, name, tmp_path / name))
+    undisturbed, disturbed = registries
+
+    def command(registry: Registry) -> list[object]:
+        return ["enroll", manifest, "--batch", "lot", "--resume", "--report", registry.folder / "report.jsonl"]
+
     began = time.monotonic()
-    output, errors = start(endpoint, "undisturbed", manifest, tmp_path / "a").communicate()
+    output, _ = undisturbed.run(*command(undisturbed), code=ExitCode.PARTLY_REFUSED)
     duration = time.monotonic() - began
-    undisturbed = json.loads(output or errors)
+    first = json.loads(output)
 
     chance = random.Random(20260131)
     killed = 0
     while killed < KILLS:
-        process = start(endpoint, "disturbed", manifest, tmp_path / "b")
+        process = disturbed.start(*command(disturbed), elsewhere=f"project-{killed % 3}")
         try:
             process.wait(timeout=chance.uniform(0.2, 0.6) * duration)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
             killed += 1
         else:  # it came to its end between the kills: begin again, with an empty table
-            client.delete_table(TableName="disturbed")
-            table(endpoint, "disturbed")
-    output, errors = start(endpoint, "disturbed", manifest, tmp_path / "b").communicate()
-    assert output, errors
-    disturbed = json.loads(output)
+            disturbed.make_anew()
+        process.communicate()
+    output, _ = disturbed.run(*command(disturbed), elsewhere="somewhere-else", code=ExitCode.PARTLY_REFUSED)
+    last = json.loads(output)
 
-    assert devices(client, "disturbed") == devices(client, "undisturbed")
-    assert {**disturbed, "resumed": None, "seconds": None} == {**undisturbed, "resumed": None, "seconds": None}
-    assert (tmp_path / "b/report.jsonl").read_text() == (tmp_path / "a/report.jsonl").read_text()
-    record = client.get_item(TableName="disturbed", Key={"device-id": {"S": "batch#lot"}})["Item"]
-    assert record["counts"]["M"]["enrolled"] == {"N": str(disturbed["enrolled"])}
+    assert disturbed.devices() == undisturbed.devices()
+    assert {**last, "resumed": None, "seconds": None} == {**first, "resumed": None, "seconds": None}
+    reports = [(registry.folder / "report.jsonl").read_text() for registry in registries]
+    assert reports[0] == reports[1]
+    assert [(one["batch"], one["state"], one["counts"]["enrolled"]) for one in disturbed.batches()] == [
+        ("lot", "complete", last["enrolled"])
+    ]
+
+
+@pytest.mark.slow
+def test_a_killed_import_is_gone_on_with_from_another_folder_and_leaves_one_batch(
+    endpoint: str, manifest: Path, tmp_path: Path
+) -> None:
+    registry = Registry(endpoint, "moved", tmp_path)
+    registry.kill_while_it_writes("enroll", manifest)
+    output, _ = registry.run("enroll", manifest, "--resume", elsewhere="another", code=ExitCode.PARTLY_REFUSED)
+    summary = json.loads(output)
+    assert (summary["resumed"], summary["enrolled"]) == (True, len(registry.devices()))
+    assert [one["state"] for one in registry.batches()] == ["complete"]
+
+
+@pytest.mark.slow
+def test_a_killed_import_that_was_reverted_is_not_gone_on_with(endpoint: str, manifest: Path, tmp_path: Path) -> None:
+    registry = Registry(endpoint, "reverted", tmp_path)
+    registry.kill_while_it_writes("enroll", manifest, "--batch", "lot")
+    registry.run("batch", "revert", "lot", "--force")
+    assert registry.devices() == {}
+    _, errors = registry.run("enroll", manifest, "--batch", "lot", "--resume", code=1)
+    assert "reverted" in errors
+    assert registry.devices() == {}
+    assert [one["state"] for one in registry.batches()] == ["reverted"]
+
+
+@pytest.mark.slow
+def test_a_killed_import_is_not_gone_on_with_by_another_column(endpoint: str, tmp_path: Path) -> None:
+    registry = Registry(endpoint, "columns", tmp_path)
+    path, keys = tmp_path / "two.csv", {}
+    with path.open("w") as file:
+        file.write("device-id,keyA,keyB\n")
+        for device, other in zip(
+            sample_devices(ROWS, "dev-{}".format), sample_devices(ROWS, "x-{}".format), strict=True
+        ):
+            keys[device.device_id] = device.public_key.fingerprint
+            file.write(f"{device.device_id},{device.public_key.registry_text()},{other.public_key.registry_text()}\n")
+    options = ("--column", "public-key=keyA", "--ignore-column", "keyB")
+    written = registry.kill_while_it_writes("enroll", path, *options)
+    others = ("--column", "public-key=keyB", "--ignore-column", "keyA")
+    _, errors = registry.run("enroll", path, *others, "--resume", code=1)
+    assert "--column" in errors
+    assert len(registry.devices()) == written
+    registry.run("enroll", path, *options, "--resume")
+    assert {one: item["key-fingerprint"]["S"] for one, item in registry.devices().items()} == keys
+
+
+@pytest.mark.slow
+def test_two_imports_at_the_same_time_leave_no_key_under_two_devices(endpoint: str, tmp_path: Path) -> None:
+    registry = Registry(endpoint, "contested", tmp_path)
+    devices = list(sample_devices(ROWS, "{}".format))
+    running = []
+    for line in ("one", "two"):
+        path = tmp_path / f"{line}.csv"
+        rows = [f"{line}-{device.device_id},{device.public_key.registry_text()}\n" for device in devices]
+        path.write_text("device-id,public-key\n" + "".join(rows))
+        running.append(registry.start("enroll", path, "--batch", line, elsewhere=line))
+    summaries = [json.loads(process.communicate()[0]) for process in running]
+    found = registry.devices()
+    assert max(Counter(item["key-fingerprint"]["S"] for item in found.values()).values()) == 1
+    of_batches = Counter(item["batch"]["S"] for item in found.values())
+    for summary in summaries:
+        assert summary["enrolled"] == of_batches[summary["batch"]]
+        assert summary["enrolled"] + summary["refused"] == ROWS
+        assert set(summary["refusals"]) <= {"key-of-other-device"}

@@ -77,6 +77,7 @@ class _Checker:
 
     def staged(self, place: Place, entry: Entry) -> StagedRow:
         device_id = None
+        member = None if entry.member is None else encodable(entry.member)
         try:
             if entry.broken is not None:
                 raise entry.broken
@@ -84,11 +85,16 @@ class _Checker:
             device_id = row.device_id
             record = self._gate.admit(row)
         except RowRefused as refused:
-            shown = None if device_id is None else device_id[:_SHOWN_ID]
-            return StagedRow(*place, entry.line, entry.member, shown, reason=refused.reason, detail=refused.detail)
+            shown = None if device_id is None else device_id.encode("ascii", "backslashreplace").decode()[:_SHOWN_ID]
+            return StagedRow(*place, entry.line, member, shown, reason=refused.reason, detail=encodable(refused.detail))
         fingerprint = None if record.public_key is None else record.public_key.fingerprint
         item = json.dumps(to_item(record, self._origin), separators=(",", ":"))
-        return StagedRow(*place, entry.line, entry.member, record.device_id, fingerprint, item)
+        return StagedRow(*place, entry.line, member, record.device_id, fingerprint, item)
+
+
+def encodable(text: str) -> str:
+    """Return `text` with what UTF-8 cannot encode escaped: bytes of a file or of its name that are none, too."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 _checker: _Checker | None = None

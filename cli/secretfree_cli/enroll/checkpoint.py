@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from secretfree.enrollment.decision import Outcome, Verdict
+from secretfree.enrollment.enroll import CHANGED_MEANWHILE
 from secretfree.enrollment.items import Item
 from secretfree.enrollment.record import Refusal
 
@@ -32,6 +33,7 @@ CREATE TABLE row (
 CREATE TABLE item (ordinal INTEGER PRIMARY KEY, item TEXT NOT NULL);
 CREATE TABLE result (ordinal INTEGER PRIMARY KEY, outcome TEXT NOT NULL, reason TEXT, detail TEXT);
 CREATE TABLE held (fingerprint TEXT NOT NULL, device_id TEXT NOT NULL);
+CREATE TABLE taken_back (ordinal INTEGER PRIMARY KEY);
 """
 # A device id or a key that several rows claim: one row that says the same as another is a mere repetition; rows that
 # contradict each other are all refused, since nothing tells which of them is the forged one.
@@ -73,6 +75,28 @@ _REPETITIONS: Final = _REFUSE.format(
         SELECT 1 FROM row AS first
         WHERE first.admitted AND first.device_id = row.device_id AND first.ordinal < row.ordinal)""",
 )
+_PASSED_OVER: Final = "outcome <> 'refused' AND detail IS NOT NULL"
+# What a second look at the table finds, once this import's rows are written. What is to be taken back is put down, with
+# its outcome, before it is: were the import cut off in between, the other device might be gone by then.
+_WRITTEN: Final = "outcome IN ('enrolled', 'replaced')"
+_FIND_SHARED: Final = f"""
+INSERT OR IGNORE INTO taken_back SELECT row.ordinal FROM row JOIN result USING (ordinal)
+WHERE {_WRITTEN} AND EXISTS (
+    SELECT 1 FROM held WHERE held.fingerprint = row.fingerprint AND held.device_id <> row.device_id)
+"""  # noqa: S608 - constants alone
+_REFUSE_SHARED: Final = f"""
+UPDATE result SET outcome = 'refused', reason = :reason, detail = (
+    SELECT min(held.device_id) || ' was given the same key at the same time' FROM row
+    JOIN held ON held.fingerprint = row.fingerprint AND held.device_id <> row.device_id
+    WHERE row.ordinal = result.ordinal)
+WHERE {_WRITTEN} AND ordinal IN (SELECT ordinal FROM taken_back)
+"""  # noqa: S608 - constants alone
+_REFUSE_OVERWRITTEN: Final = f"""
+UPDATE result SET outcome = 'refused', reason = :reason, detail = 'another import gave it another key at the same time'
+WHERE {_WRITTEN} AND EXISTS (
+    SELECT 1 FROM row JOIN held ON held.device_id = row.device_id
+    WHERE row.ordinal = result.ordinal AND held.fingerprint <> row.fingerprint)
+"""  # noqa: S608 - constants alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,34 +119,42 @@ class StagedRow:
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedRow:
-    """A refused row, for the report. `file` is the position of its manifest among those given."""
+class ReportedRow:
+    """A row that there is something to say about. `file` is the position of its manifest among those given."""
 
     file: int
     line: int
     member: str | None
     device_id: str | None
-    reason: str
+    reason: str | None
+    """Of a refused row."""
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenRow:
+    """A row that was written: the device, and the key that it was given."""
+
+    ordinal: int
+    device_id: str
+    fingerprint: str
 
 
 class Checkpoint:
     """One import's rows and how far it came. Used by one thread; a process that dies leaves it consistent."""
 
     def __init__(self, path: Path | None) -> None:
-        """Open or make the checkpoint at `path`; None keeps it in memory, for a few rows."""
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        """Open or make the checkpoint at `path`; None keeps it in memory, for a few rows.
+
+        Raises: sqlite3.OperationalError if somebody else has it open
+        """
         self.path = path
         self._connection = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=0)
-        # Nobody else has business here: a second import of the same files must find the door shut.
-        self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-        self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
-        if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'row'").fetchone():
-            self._connection.executescript("BEGIN;" + _SCHEMA + "COMMIT;")
+        try:
+            self._begin()
+        except sqlite3.OperationalError:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -140,13 +172,8 @@ class Checkpoint:
         """Close the file and remove it, with what SQLite keeps beside it."""
         self.close()
         if self.path is not None:
-            self.remove(self.path)
-
-    @staticmethod
-    def remove(path: Path) -> None:
-        """Remove a checkpoint that nobody has open, if there is one."""
-        for suffix in ("", "-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
+            for suffix in ("", "-wal", "-shm"):
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
     def setting(self, name: str) -> Any:
         """Return what was kept under `name`, or None."""
@@ -244,13 +271,18 @@ class Checkpoint:
             )
         )
 
-    def refused(self) -> Iterator[RefusedRow]:
+    def refused(self) -> Iterator[ReportedRow]:
         """Yield the refused rows in their order."""
-        for found in self._connection.execute(
-            "SELECT file, line, member, device_id, reason, detail FROM row JOIN result USING (ordinal) "
-            "WHERE outcome = 'refused' ORDER BY row.ordinal"
-        ):
-            yield RefusedRow(*found)
+        return self._reported("outcome = 'refused'")
+
+    def passed_over(self) -> Iterator[ReportedRow]:
+        """Yield, in their order, the rows of which something was not taken, although their devices are enrolled."""
+        return self._reported(_PASSED_OVER)
+
+    def count_passed_over(self) -> int:
+        """Return how many those are."""
+        counted = f"SELECT count(*) FROM result WHERE {_PASSED_OVER}"  # noqa: S608 - a constant
+        return int(self._connection.execute(counted).fetchone()[0])
 
     def items(self) -> Iterator[Item]:
         """Yield the items of the rows that nothing speaks against so far."""
@@ -260,6 +292,7 @@ class Checkpoint:
     def start_holders(self) -> None:
         """Forget which devices hold which key."""
         self._connection.execute("DROP INDEX IF EXISTS held_by_key")
+        self._connection.execute("DROP INDEX IF EXISTS held_by_device")
         self._connection.execute("DELETE FROM held")
 
     def add_holders(self, held: Iterable[tuple[str, str]]) -> None:
@@ -272,7 +305,7 @@ class Checkpoint:
         """Make what was remembered quick to find."""
         self._connection.execute("CREATE INDEX held_by_key ON held (fingerprint)")
 
-    def holders_of(self, fingerprints: Sequence[str]) -> Mapping[str, set[str]]:
+    def holders_of(self, fingerprints: Collection[str]) -> Mapping[str, set[str]]:
         """Return the remembered holders of each key that has any."""
         holders: dict[str, set[str]] = {}
         marks = ",".join("?" * len(fingerprints))
@@ -282,3 +315,44 @@ class Checkpoint:
         ):
             holders.setdefault(fingerprint, set()).add(device_id)
         return holders
+
+    def refuse_contested(self) -> None:
+        """Refuse the written rows whose key is remembered of another device too, or whose device has another key.
+
+        The former are to be taken back from the table: see `to_take_back`.
+        """
+        with self._connection:
+            self._connection.execute("BEGIN")
+            self._connection.execute("CREATE INDEX IF NOT EXISTS held_by_device ON held (device_id)")
+            self._connection.execute(_FIND_SHARED)
+            self._connection.execute(_REFUSE_SHARED, {"reason": Refusal.KEY_OF_OTHER_DEVICE.value})
+            self._connection.execute(_REFUSE_OVERWRITTEN, {"reason": CHANGED_MEANWHILE})
+
+    def to_take_back(self, size: int) -> Sequence[WrittenRow]:
+        """Return some of the rows that are to be taken back from the table, `size` at most."""
+        found = self._connection.execute(
+            "SELECT ordinal, device_id, fingerprint FROM taken_back JOIN row USING (ordinal) LIMIT ?", (size,)
+        )
+        return [WrittenRow(*row) for row in found]
+
+    def taken_back(self, rows: Iterable[WrittenRow]) -> None:
+        """Put down that rows were taken back, all or none of them."""
+        with self._connection:
+            self._connection.execute("BEGIN")
+            self._connection.executemany("DELETE FROM taken_back WHERE ordinal = ?", ((row.ordinal,) for row in rows))
+
+    def _reported(self, condition: str) -> Iterator[ReportedRow]:
+        columns = "file, line, member, device_id, reason, detail"
+        select = f"SELECT {columns} FROM row JOIN result USING (ordinal) WHERE {condition}"  # noqa: S608 - constants
+        for found in self._connection.execute(f"{select} ORDER BY row.ordinal"):
+            yield ReportedRow(*found)
+
+    def _begin(self) -> None:
+        # Nobody else has business here: a second import of the same files must find the door shut.
+        self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+        self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'row'").fetchone():
+            self._connection.executescript("BEGIN;" + _SCHEMA + "COMMIT;")

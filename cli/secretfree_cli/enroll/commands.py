@@ -13,10 +13,11 @@ import click
 from secretfree.enrollment.batch import BATCH_ID_FORM, is_batch_id
 from secretfree.profile import PROFILES, DeviceProfile
 
-from secretfree_cli.enroll.options import format_options, format_options_of, gate_of, progress_shown
-from secretfree_cli.enroll.prepare import import_table_request
+from secretfree_cli.enroll.options import format_options, format_options_of, gate_of, progress_shown, reading_of
+from secretfree_cli.enroll.prepare import import_table_request, recovery_request
+from secretfree_cli.enroll.report import require_apart
 from secretfree_cli.enroll.run import ImportRequest, ImportSummary, PrepareRequest, run_import, run_prepare
-from secretfree_cli.formats.detect import open_manifest
+from secretfree_cli.formats.detect import FormatOptions, open_manifest
 from secretfree_cli.formats.generate import SAMPLES, SampleAuthority, sample_devices, write_keys
 from secretfree_cli.formats.manifest import Gate, Manifest
 from secretfree_cli.formats.single import SingleDevice
@@ -76,6 +77,8 @@ def enroll(
     """
     if replace and not (reason or "").strip():
         raise click.UsageError("--replace needs --reason: it is kept with the batch and the device")
+    if reason is not None and not replace:
+        raise click.UsageError("--reason goes with --replace: alone it would be kept nowhere")
     if batch_id is not None and not is_batch_id(batch_id):
         raise click.UsageError(f"--batch {batch_id!a}; accepted: {BATCH_ID_FORM}")
     if resume and restart:
@@ -89,10 +92,14 @@ def enroll(
         sys.exit(run_line_session(target, line, gate, batch_id=batch_id, keys=keys, as_json=as_json))
     if not what:
         raise click.UsageError("give manifests, a DEVICE_ID with --public-key, or one of --serial, --scan, --image")
-    manifests = _manifests(what, public_key, gate, forced, reading)
+    read = [*map(Path, what), *reading["signers"], *reading["authorities"]]
+    require_apart(report, read if public_key is None else [public_key])
+    options = format_options_of(gate.profile, **reading)
+    manifests = _manifests(what, public_key, options, forced)
     request = ImportRequest(
         manifests=manifests,
         gate=gate,
+        reading=reading_of(options),
         batch_id=batch_id,
         replace_reason=reason if replace else None,
         dry_run=dry_run,
@@ -137,19 +144,26 @@ def prepare_import(
     if batch_id is not None and not is_batch_id(batch_id):
         raise click.UsageError(f"--batch {batch_id!a}; accepted: {BATCH_ID_FORM}")
     gate = Gate(PROFILES[device_profile or DeviceProfile.STANDARD.value], key_optional=key_optional)
+    require_apart(report, [*files, *reading["signers"], *reading["authorities"]])
     options = format_options_of(gate.profile, **reading)
     manifests = [open_manifest(path, options, forced=forced) for path in files]
     request = PrepareRequest(manifests, gate, folder, batch_id, by or getpass.getuser(), report)
     with progress_shown(shown=not as_json) as progress:
         summary, objects = run_prepare(request, progress)
-    parameters = folder / "import-table.json"
-    parameters.write_text(json.dumps(import_table_request("REGISTRY-TABLE", "BUCKET", "PREFIX/part-"), indent=2) + "\n")
+    parameters, recovery = folder / "import-table.json", folder / "point-in-time-recovery.json"
+    for path, document in (
+        (parameters, import_table_request("REGISTRY-TABLE", "BUCKET", "PREFIX/part-")),
+        (recovery, recovery_request("REGISTRY-TABLE")),
+    ):
+        path.write_text(json.dumps(document, indent=2) + "\n")
     if as_json:
         emit_json({**summary.document(), "objects": [path.name for path in objects], "parameters": parameters.name})
     else:
         _show(summary, as_json=False)
-        note(f"upload {folder}/part-* to a bucket, fill in {parameters}, then:")
+        note(f"upload {folder}/part-* to a bucket, fill in {parameters} and {recovery}, then:")
         note(f"  aws dynamodb import-table --cli-input-json file://{parameters}")
+        note("and, when the table is ACTIVE, since ImportTable leaves point-in-time recovery off:")
+        note(f"  aws dynamodb update-continuous-backups --cli-input-json file://{recovery}")
     sys.exit(summary.exit_code)
 
 
@@ -175,14 +189,13 @@ def sample_manifest(*, chosen: str, path: Path, count: int, keys: Path | None) -
 
 
 def _manifests(
-    what: Sequence[str], public_key: Path | None, gate: Gate, forced: str | None, reading: Mapping[str, Any]
+    what: Sequence[str], public_key: Path | None, options: FormatOptions, forced: str | None
 ) -> Sequence[Manifest]:
     if public_key is not None:
         if len(what) != 1:
             raise click.UsageError("--public-key goes with one DEVICE_ID")
         data = sys.stdin.buffer.read() if str(public_key) == "-" else public_key.read_bytes()
-        return [SingleDevice(what[0], data, public_key.name, gate.profile)]
-    options = format_options_of(gate.profile, **reading)
+        return [SingleDevice(what[0], data, public_key.name, options.profile)]
     for name in what:
         if not Path(name).exists():
             hint = f"to enrol the device {name!a}, give its key with --public-key" if "/" not in name else None
@@ -194,13 +207,24 @@ def _show(summary: ImportSummary, *, as_json: bool) -> None:
     if as_json:
         emit_json(summary.document())
         return
-    for refused in summary.first_refused:
-        place = f"{refused['file']}:{refused.get('member', refused['line'])}"
-        line = f"refused  {place}  {refused['deviceId'] or '-'}  {refused['reason']}: {refused['detail']}"
-        note(line.encode("ascii", "backslashreplace").decode("ascii"))  # a manifest must not write to the terminal
+    for row in summary.first_passed_over:
+        _show_row("enrolled", row, str(row["detail"]))
+    unshown = summary.passed_over - len(summary.first_passed_over)
+    if unshown > 0:
+        note(f"enrolled  {unshown} more with other attributes than their rows say")
+    for row in summary.first_refused:
+        _show_row("refused", row, f"{row['reason']}: {row['detail']}")
     unshown = summary.counts["refused"] - len(summary.first_refused)
     if unshown > 0:
         note(f"refused  {unshown} more; --report FILE has them all")
+    if summary.unindexed:
+        note(f"{summary.unindexed} devices of the registry lack key-fingerprint, and no lookup by key finds them:")
+        note("`secretfree index-keys` adds it")
     if summary.dry_run:
         note("dry run: nothing was written; these are the counts that an import would end with")
     emit_fields({"batch": summary.batch, **{name: count for name, count in summary.counts.items() if count}})
+
+
+def _show_row(what: str, row: Mapping[str, object], said: str) -> None:
+    line = f"{what}  {row['file']}:{row.get('member', row['line'])}  {row['deviceId'] or '-'}  {said}"
+    note(line.encode("ascii", "backslashreplace").decode("ascii"))  # a manifest must not write to the terminal

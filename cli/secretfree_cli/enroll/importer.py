@@ -10,19 +10,24 @@ from typing import Final, Protocol
 
 from secretfree.enrollment.decision import Verdict
 from secretfree.enrollment.enroll import KeyHolders, enroll_items
-from secretfree.enrollment.items import EnrolledDevice, Item, Provenance, is_device
-from secretfree.enrollment.table import BATCH_GET_KEYS, KEY_INDEX, RegistryTable
+from secretfree.enrollment.items import EnrolledDevice, Item, Provenance
+from secretfree.enrollment.table import BATCH_GET_KEYS, ChangedMeanwhile, RegistryTable
 
 from secretfree_cli.enroll.checking import check
-from secretfree_cli.enroll.checkpoint import Checkpoint, StagedRow
+from secretfree_cli.enroll.checkpoint import Checkpoint, StagedRow, WrittenRow
+from secretfree_cli.enroll.former import Former, FormerItems
+from secretfree_cli.enroll.holders import index_is_complete, put_down, read_holders
 from secretfree_cli.formats.manifest import Entry, Gate, Manifest
 
 CHUNK: Final = BATCH_GET_KEYS
+UNINDEXED: Final = "unindexed"
+"""Setting of a checkpoint: how many devices of the registry the index by key does not lead to."""
 _STAGED_AT_ONCE: Final = 2_000
 _RECORDED_AT_ONCE: Final = 1_000
-_LOOKUPS_PER_SCANNED_ITEM: Final = 1 / 16
-"""A lookup by key costs half a read unit (4 KB, eventually consistent), a scanned item of some 250 bytes a 32nd: up to
-a sixteenth of the table's size in lookups is cheaper than reading the whole table."""
+_LOOKUPS_PER_SCANNED_ITEM: Final = 1 / 8
+"""A lookup by key costs half a read unit (4 KB, eventually consistent), an item of some 250 bytes that is scanned
+consistently a 16th: up to an eighth of the table's size in lookups is cheaper than reading the whole table."""
+_TAKE_BACK_ATTEMPTS: Final = 5
 
 
 class Progress(Protocol):
@@ -72,7 +77,9 @@ def write(
     Raises: TableBusy, botocore's ClientError; the checkpoint has what was done, a resumed import does the rest.
     """
     total = checkpoint.count_pending()
-    holders = _holders(checkpoint, table, expected=total)
+    if not total:
+        return
+    holders = _holders(checkpoint, table, progress, expected=total, dry_run=dry_run)
     progress.phase("comparing" if dry_run else "writing", total)
 
     def enroll(items: Sequence[Item], known: KeyHolders) -> Sequence[Verdict]:
@@ -100,6 +107,37 @@ def write(
                     finished += zip(ordinals, future.result(), strict=True)
             done += _record(checkpoint, finished)
             progress.reached(done)
+
+
+def settle(
+    checkpoint: Checkpoint, table: RegistryTable, progress: Progress, *, batch_id: str, parallelism: int
+) -> None:
+    """Look at the whole table once more, and take back what this import wrote of keys that another device holds too.
+
+    For an import beside which others were open (`registry_state`): its first look is as old as its beginning. Of two
+    devices with one key both may be taken back, each by its own import; rows that contradict each other in one file
+    are all refused as well.
+
+    Raises: TableBusy, ChangedMeanwhile, botocore's ClientError; a resumed import does the rest.
+    """
+    progress.phase("rechecking", max(table.item_count(), 1))
+    put_down(table, read_holders(checkpoint, table, progress.reached))
+    checkpoint.refuse_contested()
+    formers = FormerItems(table, checkpoint)
+    with ThreadPoolExecutor(parallelism, thread_name_prefix="take-back") as pool:
+        while rows := checkpoint.to_take_back(CHUNK):
+            items = table.read_items([row.device_id for row in rows])
+            ours = [
+                (row, items[row.device_id]) for row in rows if _is_as_written(items.get(row.device_id), row, batch_id)
+            ]
+            given = formers.of([item for _, item in ours])
+            taking = [
+                pool.submit(_take_back, table, row, item, former, batch_id)
+                for (row, item), former in zip(ours, given, strict=True)
+            ]
+            for one in taking:
+                one.result()
+            checkpoint.taken_back(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,25 +175,52 @@ def _numbered(entries: Iterator[Entry], ordinals: Iterator[int]) -> Iterator[tup
         yield next(ordinals), entry
 
 
-def _holders(checkpoint: Checkpoint, table: RegistryTable, *, expected: int) -> Callable[[Sequence[Item]], KeyHolders]:
+def _holders(
+    checkpoint: Checkpoint, table: RegistryTable, progress: Progress, *, expected: int, dry_run: bool
+) -> Callable[[Sequence[Item]], KeyHolders]:
     """Return how to find the holders of a chunk's keys: each by the index, or all from one reading of the table.
 
-    A table without the index (existing deployments have none) leaves but the second.
+    The index serves only where it is known to have every key. A table of an existing deployment may have no index, or
+    items without `key-fingerprint`, which the index passes over: there the whole table is read, however few the rows,
+    so that the answer does not depend on their number.
     """
-    if KEY_INDEX in table.indexes() and expected < table.item_count() * _LOOKUPS_PER_SCANNED_ITEM:
+    size = table.item_count()
+    if expected < size * _LOOKUPS_PER_SCANNED_ITEM and index_is_complete(table):
         return lambda _items: table
-    checkpoint.start_holders()
-    for page in table.scan(attributes=("device-id", "key-fingerprint", "pubkey")):
-        enrolled = (EnrolledDevice.from_item(item) for item in page if is_device(item))
-        checkpoint.add_holders(
-            (device.fingerprint, device.device_id) for device in enrolled if device.fingerprint is not None
-        )
-    checkpoint.finish_holders()
+    progress.phase("reading", max(size, 1))
+    read = read_holders(checkpoint, table, progress.reached)
+    checkpoint.keep(UNINDEXED, read.unindexed)
+    if not dry_run:
+        put_down(table, read)
 
     def known(items: Sequence[Item]) -> KeyHolders:
         return _Known(checkpoint.holders_of([i["key-fingerprint"]["S"] for i in items if "key-fingerprint" in i]))
 
     return known
+
+
+def _is_as_written(item: Item | None, row: WrittenRow, batch_id: str) -> bool:
+    if item is None or item.get("batch", {}).get("S") != batch_id:
+        return False
+    return EnrolledDevice.from_item(item).fingerprint == row.fingerprint
+
+
+def _take_back(table: RegistryTable, row: WrittenRow, item: Item, former: Former, batch_id: str) -> None:
+    """Take an item back. Somebody may change it just then, by blocking its device: as long as it is ours, it goes."""
+    for _ in range(_TAKE_BACK_ATTEMPTS):
+        try:
+            if former.item is None or former.taken_by is not None:
+                table.delete_exactly(item)
+            else:
+                table.put_over(former.item, item)
+        except ChangedMeanwhile:
+            found = table.read_items([row.device_id]).get(row.device_id)
+            if found is None or not _is_as_written(found, row, batch_id):
+                return
+            item, former = found, former.under(found)
+        else:
+            return
+    raise ChangedMeanwhile(f"device {row.device_id!a} is changed over and over by somebody else")
 
 
 def _collect(running: dict[Future[Sequence[Verdict]], Sequence[int]]) -> list[tuple[int, Verdict]]:

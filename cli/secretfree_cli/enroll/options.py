@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from secretfree.errors import SecretFreeError
 from secretfree.profile import PROFILES, DeviceProfile
 
@@ -63,6 +64,17 @@ def format_options_of(
         ignored_columns=ignored_columns,
         profile=profile,
     )
+
+
+def reading_of(options: FormatOptions) -> Mapping[str, object]:
+    """Return what formats are told, by options' names, as JSON: what makes two readings of one file differ."""
+    return {
+        "--column": dict(options.columns),
+        "--ignore-column": sorted(options.ignored_columns),
+        "--slot": options.slot,
+        "--signer": sorted(one.fingerprint(SHA256()).hex() for one in options.signers),
+        "--ca": sorted(one.fingerprint(SHA256()).hex() for one in options.authorities),
+    }
 
 
 def gate_of(target: Target, profile: str | None = None) -> Gate:

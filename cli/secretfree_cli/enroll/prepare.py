@@ -51,6 +51,11 @@ def import_table_request(table: str, bucket: str, prefix: str) -> Mapping[str, A
     }
 
 
+def recovery_request(table: str) -> Mapping[str, Any]:
+    """Return the parameters of UpdateContinuousBackups, since ImportTable makes a table that cannot be restored."""
+    return {"TableName": table, "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True}}
+
+
 def _index(name: str, *keys: tuple[str, str]) -> Mapping[str, Any]:
     return {
         "IndexName": name,

@@ -2,45 +2,57 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import sqlite3
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from botocore.config import Config
-from secretfree.enrollment.batch import Batch, BatchState, ManifestFile, find_batch, new_batch_id, save_batch
+from secretfree.enrollment.batch import (
+    Batch,
+    BatchState,
+    ManifestFile,
+    find_batch,
+    find_batches,
+    new_batch_id,
+    save_batch,
+)
 from secretfree.enrollment.decision import Outcome
 from secretfree.enrollment.items import Provenance, timestamp
-from secretfree.enrollment.table import RegistryTable, TableBusy
+from secretfree.enrollment.registry_state import indexed_item, read_state
+from secretfree.enrollment.table import ChangedMeanwhile, RegistryTable, TableBusy
 from secretfree.enrollment.wire import send_items_as_they_are
 
 from secretfree_cli.enroll import importer
-from secretfree_cli.enroll.checkpoint import Checkpoint, RefusedRow
+from secretfree_cli.enroll.checking import encodable
+from secretfree_cli.enroll.checkpoint import Checkpoint
 from secretfree_cli.enroll.prepare import write_objects
+from secretfree_cli.enroll.report import Report, report_at, row_document
+from secretfree_cli.enroll.resuming import BATCH, BEGUN, Resumption, resumable_checkpoint, scratch_checkpoint
 from secretfree_cli.formats.manifest import Gate, Manifest
-from secretfree_cli.local.state import StateFolder, find_project
-from secretfree_cli.output import CliError, ExitCode
+from secretfree_cli.output import CliError, ExitCode, note
 from secretfree_cli.target import Target
 
-_SHOWN_REFUSALS: Final = 10
-_IN_MEMORY: Final = 1024 * 1024
-"""Bytes of manifests up to which a run that is not to be resumed keeps its rows in memory."""
+_SHOWN_ROWS: Final = 10
+_OPENING: Final = "opening"
+"""Setting of a checkpoint: see `_Opening`."""
 
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """What an operator asked for. `replace_reason` None means that no enrolled key may be replaced."""
+    """What an operator asked for. `replace_reason` None means that no enrolled key may be replaced.
+
+    `reading` is what the formats were told, by options' names, as JSON: `options.reading_of`.
+    """
 
     manifests: Sequence[Manifest]
     gate: Gate
+    reading: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     batch_id: str | None = None
     replace_reason: str | None = None
     dry_run: bool = False
@@ -63,6 +75,11 @@ class ImportSummary:
     first_refused: Sequence[Mapping[str, object]]
     files: Sequence[ManifestFile]
     seconds: float
+    passed_over: int = 0
+    """Devices that are enrolled, but have other attributes there than their rows say."""
+    first_passed_over: Sequence[Mapping[str, object]] = ()
+    unindexed: int = 0
+    """Devices of the registry whose key the index does not know; 0 also where nobody looked."""
 
     @property
     def rows(self) -> int:
@@ -87,6 +104,9 @@ class ImportSummary:
             **self.counts,
             "refusals": dict(self.refusals),
             "firstRefused": list(self.first_refused),
+            "otherAttributes": self.passed_over,
+            "firstOtherAttributes": list(self.first_passed_over),
+            "withoutFingerprint": self.unindexed,
             "files": [asdict(file) for file in self.files],
             "seconds": round(self.seconds, 3),
         }
@@ -113,25 +133,22 @@ def caller_arn(target: Target) -> str:
 def run_import(target: Target, request: ImportRequest, progress: importer.Progress) -> ImportSummary:
     """Do what `request` says and account for every row.
 
-    Raises: ManifestError, CliError (a checkpoint in the way, a table without capacity), botocore's errors. Whatever was
-        written before stays; the checkpoint stays too, for `resume`.
+    Raises: ManifestError; CliError for a checkpoint in the way, a report that cannot be written, a table without
+        capacity; botocore's errors. Whatever was written before stays; the checkpoint stays too, for `resume`.
     """
     began = time.monotonic()
-    files = tuple(ManifestFile(m.name, m.digest(), m.format) for m in request.manifests)
+    files = _files(request.manifests)
     table = registry_of(target, parallelism=request.parallelism)
-    with _checkpoint(target, request, files) as checkpoint:
-        resumed = checkpoint.setting("batch") is not None
+    with report_at(request.report) as report, _checkpoint(target, table, request, files) as checkpoint:
+        resumed = checkpoint.setting(BATCH) is not None
+        if request.resume and not resumed:
+            _tell_of_another_begin(table, files)
         batch = _batch(checkpoint, target, request, files)
+        if resumed:
+            _require_resumable(table, batch, checkpoint)
         _enrol(table, batch, request, checkpoint, progress)
-        if request.report is not None:
-            write_report(request.report, checkpoint.refused(), files)
-        summary = _summary(
-            batch,
-            checkpoint,
-            checkpoint.counts(),
-            time.monotonic() - began,
-            dry_run=request.dry_run,
-            resumed=resumed,
+        summary = _account(
+            batch, checkpoint, report, time.monotonic() - began, dry_run=request.dry_run, resumed=resumed
         )
         checkpoint.discard()
     return summary
@@ -158,7 +175,7 @@ def run_prepare(request: PrepareRequest, progress: importer.Progress) -> tuple[I
     request.folder.mkdir(parents=True, exist_ok=True)
     if any(request.folder.glob("part-*")):
         raise CliError(f"{request.folder} holds objects already", hint="name an empty folder")
-    files = tuple(ManifestFile(m.name, m.digest(), m.format) for m in request.manifests)
+    files = _files(request.manifests)
     batch = Batch(
         id=request.batch_id or new_batch_id(now),
         state=BatchState.IMPORTING,
@@ -166,7 +183,7 @@ def run_prepare(request: PrepareRequest, progress: importer.Progress) -> tuple[I
         started_at=timestamp(now),
         files=files,
     )
-    with _scratch_checkpoint(request.manifests) as checkpoint:
+    with report_at(request.report) as report, scratch_checkpoint(_size(request.manifests)) as checkpoint:
         importer.stage(
             request.manifests,
             request.gate,
@@ -175,26 +192,20 @@ def run_prepare(request: PrepareRequest, progress: importer.Progress) -> tuple[I
             progress,
         )
         counts = {**checkpoint.counts(), Outcome.ENROLLED.value: checkpoint.count_pending()}
-        record = batch.finished(BatchState.COMPLETE, now, counts).to_item()
-        objects = write_objects(chain([record], checkpoint.items()), request.folder)
-        if request.report is not None:
-            write_report(request.report, checkpoint.refused(), files)
-        return _summary(batch, checkpoint, counts, time.monotonic() - began), objects
+        own = [batch.finished(BatchState.COMPLETE, now, counts).to_item(), indexed_item(now)]
+        objects = write_objects(chain(own, checkpoint.items()), request.folder)
+        return _account(batch, checkpoint, report, time.monotonic() - began, counts=counts), objects
 
 
-def refusal_document(row: RefusedRow, files: Sequence[ManifestFile]) -> dict[str, object]:
-    """Return a refused row as the report has it."""
-    document: dict[str, object] = {"file": files[row.file].name, "line": row.line}
-    if row.member is not None:
-        document["member"] = row.member
-    return {**document, "deviceId": row.device_id, "reason": row.reason, "detail": row.detail}
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """How the registry stood when this import was opened in it; see `registry_state`.
 
+    `beside_others`: others were open. `opened`: how many imports there had been, this one included.
+    """
 
-def write_report(path: Path, refused: Iterator[RefusedRow], files: Sequence[ManifestFile]) -> None:
-    """Write every refused row, one JSON document a line; an empty file means that none was."""
-    with path.open("w", encoding="utf-8") as report:
-        for row in refused:
-            report.write(json.dumps(refusal_document(row, files)) + "\n")
+    beside_others: bool
+    opened: int
 
 
 def _enrol(
@@ -208,8 +219,7 @@ def _enrol(
         checkpoint,
         progress,
     )
-    if not request.dry_run:
-        save_batch(table, batch)
+    opening = None if request.dry_run else _open(table, batch, checkpoint)
     try:
         importer.write(
             checkpoint,
@@ -219,35 +229,79 @@ def _enrol(
             parallelism=request.parallelism,
             dry_run=request.dry_run,
         )
+        if opening is not None:
+            _close(table, batch, opening, checkpoint, progress, parallelism=request.parallelism)
     except TableBusy as error:
         raise CliError(str(error), hint="raise the table's capacity, then run it again with --resume") from error
-    if not request.dry_run:
-        save_batch(table, batch.finished(BatchState.COMPLETE, datetime.now(UTC), checkpoint.counts()))
+    except ChangedMeanwhile as error:
+        raise CliError(str(error), hint="run it again with --resume") from error
 
 
-def _summary(
+def _open(table: RegistryTable, batch: Batch, checkpoint: Checkpoint) -> _Opening:
+    """Open the batch before the first look at the table, or go on with it as it was opened."""
+    kept = checkpoint.setting(_OPENING)
+    if kept is not None and batch.id in read_state(table).open:
+        return _Opening(**kept)
+    checkpoint.keep(BEGUN, value=True)
+    state = save_batch(table, batch)
+    others = find_batches(table, state.open - {batch.id})
+    # One that somebody closed while it was cut off: nobody looked for its rows since, so it has to.
+    beside = kept is not None or any(other.state.is_open for other in others.values())
+    opening = _Opening(beside_others=beside, opened=state.opened)
+    checkpoint.keep(_OPENING, asdict(opening))
+    return opening
+
+
+def _close(
+    table: RegistryTable,
+    batch: Batch,
+    opening: _Opening,
+    checkpoint: Checkpoint,
+    progress: importer.Progress,
+    *,
+    parallelism: int,
+) -> None:
+    """Close the batch after the last look at the table, which only an import beside others has to take."""
+    if opening.beside_others or read_state(table).opened != opening.opened:
+        importer.settle(checkpoint, table, progress, batch_id=batch.id, parallelism=parallelism)
+    found = find_batch(table, batch.id)
+    if found is not None and found.state.is_undone:
+        raise CliError(
+            f"batch {batch.id} was reverted while it was imported",
+            hint=f"`secretfree batch revert {batch.id}` once more undoes what was written since",
+        )
+    save_batch(table, batch.finished(BatchState.COMPLETE, datetime.now(UTC), checkpoint.counts()))
+
+
+def _account(
     batch: Batch,
     checkpoint: Checkpoint,
-    counts: Mapping[str, int],
+    report: Report | None,
     seconds: float,
     *,
+    counts: Mapping[str, int] | None = None,
     dry_run: bool = False,
     resumed: bool = False,
 ) -> ImportSummary:
+    if report is not None:
+        report.write(checkpoint.refused(), batch.files)
     return ImportSummary(
         batch=batch.id,
         dry_run=dry_run,
         resumed=resumed,
-        counts=counts,
+        counts=checkpoint.counts() if counts is None else counts,
         refusals=checkpoint.refusals_by_reason(),
-        first_refused=[refusal_document(row, batch.files) for row in islice(checkpoint.refused(), _SHOWN_REFUSALS)],
+        first_refused=[row_document(row, batch.files) for row in islice(checkpoint.refused(), _SHOWN_ROWS)],
         files=batch.files,
         seconds=seconds,
+        passed_over=checkpoint.count_passed_over(),
+        first_passed_over=[row_document(row, batch.files) for row in islice(checkpoint.passed_over(), _SHOWN_ROWS)],
+        unindexed=checkpoint.setting(importer.UNINDEXED) or 0,
     )
 
 
 def _batch(checkpoint: Checkpoint, target: Target, request: ImportRequest, files: Sequence[ManifestFile]) -> Batch:
-    kept = checkpoint.setting("batch")
+    kept = checkpoint.setting(BATCH)
     if kept is not None:
         return Batch(
             **{**kept, "state": BatchState(kept["state"]), "files": [ManifestFile(**f) for f in kept["files"]]}
@@ -263,53 +317,55 @@ def _batch(checkpoint: Checkpoint, target: Target, request: ImportRequest, files
     )
     if request.batch_id and find_batch(registry_of(target), request.batch_id) is not None:
         raise CliError(f"there is a batch {request.batch_id!r} already", hint="leave --batch out, or name another")
-    checkpoint.keep("batch", asdict(batch))
+    checkpoint.keep(BATCH, asdict(batch))
     return batch
 
 
-@contextmanager
-def _checkpoint(target: Target, request: ImportRequest, files: Sequence[ManifestFile]) -> Iterator[Checkpoint]:
+def _require_resumable(table: RegistryTable, batch: Batch, checkpoint: Checkpoint) -> None:
+    """Raise CliError where what the checkpoint says was written is no longer there, or is to go."""
+    if checkpoint.setting(_OPENING) is None:  # nothing was written yet
+        return
+    found = find_batch(table, batch.id)
+    anew = "--restart forgets it and begins another batch"
+    if found is None:
+        raise CliError(f"this table has no batch {batch.id}: it is not the table that was written to", hint=anew)
+    if found.state.is_undone:
+        raise CliError(f"batch {batch.id}, which was cut off, has been reverted since", hint=anew)
+
+
+def _tell_of_another_begin(table: RegistryTable, files: Sequence[ManifestFile]) -> None:
+    """Tell of batches of these very files that are open in the registry: begun by another user, or another machine."""
+    digests = [file.sha256 for file in files]
+    for batch in find_batches(table, read_state(table).open).values():
+        if batch.state is BatchState.IMPORTING and [file.sha256 for file in batch.files] == digests:
+            note(f"batch {batch.id} of these files, begun {batch.started_at} by {batch.enrolled_by}, is not finished")
+            note(f"unless it still runs there: `secretfree batch revert {batch.id}` undoes it")
+
+
+def _files(manifests: Sequence[Manifest]) -> tuple[ManifestFile, ...]:
+    return tuple(ManifestFile(encodable(one.name), one.digest(), one.format) for one in manifests)
+
+
+def _size(manifests: Sequence[Manifest]) -> int:
+    return sum(manifest.size for manifest in manifests)
+
+
+def _checkpoint(
+    target: Target, table: RegistryTable, request: ImportRequest, files: Sequence[ManifestFile]
+) -> AbstractContextManager[Checkpoint]:
     if request.dry_run or not request.resumable:
-        with _scratch_checkpoint(request.manifests) as scratch:
-            yield scratch
-        return
-    path = checkpoint_path(target, request, files)
-    if path.exists() and not (request.resume or request.restart):
-        raise CliError(
-            "an import of these files into this table was cut off before",
-            hint="--resume goes on with it; --restart forgets it and begins another batch",
+        return scratch_checkpoint(_size(request.manifests))
+    return resumable_checkpoint(
+        Resumption(
+            what={"endpoint": target.endpoint_url, "table": table.arn(), "files": [asdict(file) for file in files]},
+            way={
+                "--device-profile": request.gate.profile.value,
+                "match policy": request.gate.key_optional,
+                "--replace and --reason": request.replace_reason,
+                **request.reading,
+            },
+            batch_id=request.batch_id,
+            resume=request.resume,
+            restart=request.restart,
         )
-    if request.restart:
-        Checkpoint.remove(path)
-    try:
-        checkpoint = Checkpoint(path)
-    except sqlite3.OperationalError as error:
-        raise CliError(f"{path} is in use: another import of these files runs ({error})") from error
-    with checkpoint:
-        yield checkpoint
-
-
-@contextmanager
-def _scratch_checkpoint(manifests: Sequence[Manifest]) -> Iterator[Checkpoint]:
-    """One that nobody will go on with."""
-    if sum(manifest.size for manifest in manifests) <= _IN_MEMORY:
-        with Checkpoint(None) as checkpoint:
-            yield checkpoint
-        return
-    with tempfile.TemporaryDirectory(prefix="secretfree-") as folder, Checkpoint(Path(folder, "rows")) as checkpoint:
-        yield checkpoint
-
-
-def checkpoint_path(target: Target, request: ImportRequest, files: Sequence[ManifestFile]) -> Path:
-    """Return where the checkpoint lies of an import of these very files into this very table in this very way."""
-    what = {
-        "endpoint": target.endpoint_url,
-        "region": target.region,
-        "table": target.registry_table,
-        "files": [asdict(file) for file in files],
-        "profile": request.gate.profile.value,
-        "replace": request.replace_reason,
-        "batch": request.batch_id,
-    }
-    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-    return StateFolder(find_project()).root / "enrollment" / f"{digest[:32]}.sqlite"
+    )
