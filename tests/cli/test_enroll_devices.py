@@ -12,10 +12,11 @@ import boto3
 import pytest
 from click.testing import CliRunner, Result
 from moto import mock_aws
+from secretfree.enrollment.table import ChangedMeanwhile, RegistryTable
 from secretfree_cli.enroll import batch_commands, commands, registry_commands
 from secretfree_cli.enroll.prepare import import_table_request
 from secretfree_cli.formats.generate import sample_devices
-from secretfree_cli.output import ExitCode
+from secretfree_cli.output import CliError, ExitCode
 from secretfree_cli.target import Target
 
 DEVICES = list(sample_devices(4, "dev-{}".format))
@@ -98,6 +99,7 @@ class Stack:
 def stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stack]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SECRETFREE_PROJECT", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -169,6 +171,47 @@ def test_a_device_with_an_active_certificate_is_not_removed_unless_forced(stack:
     assert set(stack.items()) == {"dev-3"}
 
 
+@pytest.mark.parametrize("command", [("remove",), ("block", "--reason", "x"), ("unblock",)])
+def test_an_impossible_id_among_several_is_found_before_any_device_is_touched(
+    command: tuple[str, ...], stack: Stack
+) -> None:
+    stack.enroll((0, 0), batch="one")
+    before = stack.items()
+    stack.run(command[0], "dev-0", "bad id", *command[1:], code=ExitCode.USAGE)
+    assert stack.items() == before
+
+
+def test_devices_that_were_removed_are_told_also_where_an_error_ends_it_before_the_last(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    original = RegistryTable.delete_exactly
+
+    def delete(table: RegistryTable, item: Any) -> None:
+        if item["device-id"]["S"] == "dev-1":
+            raise CliError("no more")
+        original(table, item)
+
+    monkeypatch.setattr(RegistryTable, "delete_exactly", delete)
+    assert stack.run("remove", "dev-0", "dev-1", code=1).stdout.split() == ["dev-0", "removed"]
+
+
+def test_of_several_devices_one_that_somebody_else_changes_stops_no_other(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    original = RegistryTable.update
+
+    def update(table: RegistryTable, item: Any, *arguments: Any) -> None:
+        if item["device-id"]["S"] == "dev-0":
+            raise ChangedMeanwhile("just now")
+        original(table, item, *arguments)
+
+    monkeypatch.setattr(RegistryTable, "update", update)
+    done = stack.json("block", "dev-0", "dev-1", "--reason", "x", code=ExitCode.PARTLY_REFUSED)
+    assert [one["outcome"] for one in done["devices"]] == ["changed-meanwhile", "blocked"]
+
+
 def test_without_a_ledger_to_ask_removal_must_be_forced(stack: Stack) -> None:
     stack.enroll((0, 0), batch="one")
     stack.has_ledger = False
@@ -196,6 +239,13 @@ def test_an_export_goes_to_stdout_and_takes_a_selection(stack: Stack) -> None:
     stack.enroll((0, 0), (1, 1), batch="one")
     output = stack.run("export", "--format", "csv", "--prefix", "dev-1").stdout
     assert [row["device-id"] for row in csv.DictReader(io.StringIO(output))] == ["dev-1"]
+
+
+def test_a_csv_says_which_attributes_it_leaves_out(stack: Stack) -> None:
+    stack.enroll((0, 0), batch="one")
+    assert "attributes colour:" in stack.run("export", "--format", "csv").stderr
+    for complete in (("--format", "csv", "--attribute", "colour"), ("--format", "jsonl")):
+        assert "attributes" not in stack.run("export", *complete).stderr
 
 
 def test_the_registry_is_counted(stack: Stack) -> None:
@@ -242,6 +292,61 @@ def test_a_row_that_a_later_batch_replaced_is_not_of_the_batch_any_more(stack: S
     stack.enroll((0, 2), batch="two", options=("--replace", "--reason", "swap"))
     assert stack.json("batch", "revert", "one")["removed"] == 1
     assert set(stack.items()) == {"dev-0"}
+
+
+def test_what_a_reverted_batch_brought_does_not_come_back_when_a_later_one_is_reverted(stack: Stack) -> None:
+    replace = ("--replace", "--reason", "swap")
+    stack.enroll((0, 0), batch="zero")
+    first = stack.items()
+    stack.enroll((0, 1), (1, 3), batch="one", options=replace)
+    stack.enroll((0, 2), batch="two", options=replace)
+    done = stack.json("batch", "revert", "one")
+    assert (done["removed"], done["restored"], done["replaced-since"]) == (1, 0, 1)
+    assert "later one" in stack.run("batch", "revert", "one").stderr
+    assert stack.json("batch", "revert", "two")["restored"] == 1
+    assert stack.items() == first
+
+
+def test_a_device_goes_where_every_batch_that_brought_it_was_reverted(stack: Stack) -> None:
+    stack.enroll((0, 0), batch="one")
+    stack.enroll((0, 1), batch="two", options=("--replace", "--reason", "swap"))
+    stack.run("batch", "revert", "one")
+    assert stack.json("batch", "revert", "two")["removed"] == 1
+    assert stack.items() == {}
+
+
+@pytest.mark.parametrize("is_indexed", [True, False])
+def test_a_former_key_that_is_another_devices_by_now_does_not_come_back(stack: Stack, is_indexed: bool) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    stack.enroll((0, 2), (1, 3), batch="two", options=("--replace", "--reason", "swap"))
+    stack.enroll((3, 0), batch="three")
+    if not is_indexed:
+        legacy = {"device-id": {"S": "old"}, "pubkey": {"S": DEVICES[0].public_key.registry_text()}}
+        stack.run("remove", "dev-3", "--force")
+        stack.client.put_item(TableName="registry", Item=legacy)
+        stack.client.delete_item(TableName="registry", Key={"device-id": {"S": "registry#state"}})
+    before = stack.items()
+    done = stack.json("batch", "revert", "two", code=ExitCode.PARTLY_REFUSED)
+    assert (done["restored"], done["former-key-taken"]) == (1, 1)
+    assert stack.items()["dev-0"] == before["dev-0"]
+    assert stack.items()["dev-1"]["batch"] == {"S": "one"}
+    assert "another device" in stack.run("batch", "revert", "two", code=ExitCode.PARTLY_REFUSED).stderr
+
+
+def test_a_former_item_that_had_no_fingerprint_returns_with_it(stack: Stack) -> None:
+    legacy = {"device-id": {"S": "dev-0"}, "pubkey": {"S": DEVICES[0].public_key.registry_text()}}
+    stack.client.put_item(TableName="registry", Item=legacy)
+    stack.enroll((0, 1), batch="one", options=("--replace", "--reason", "swap"))
+    stack.run("batch", "revert", "one")
+    assert stack.items()["dev-0"] == {**legacy, "key-fingerprint": {"S": DEVICES[0].public_key.fingerprint}}
+
+
+def test_a_batch_is_one_line_in_a_pipe(stack: Stack) -> None:
+    name = "a-rather-long-name-of-a-batch-that-somebody-chose-for-the-reel-17"[:64]
+    stack.enroll((0, 0), batch=name)
+    lines = stack.run("batch", "list").stdout.splitlines()
+    assert len(lines) == 2
+    assert name in lines[1]
 
 
 def test_a_blocked_device_of_the_batch_goes_as_well(stack: Stack) -> None:

@@ -1,19 +1,20 @@
-"""The commands around batches: `batch list`, `batch show` and `batch revert`."""
+"""The commands around batches: `batch list`, `show`, `revert` and `close`."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 
 import click
-from secretfree.enrollment.batch import Batch, find_batch, list_batches
+from secretfree.enrollment.batch import Batch, BatchState, find_batch, list_batches, save_batch
 
 from secretfree_cli.enroll.ledger_view import LedgerView
 from secretfree_cli.enroll.options import progress_shown
-from secretfree_cli.enroll.revert import Undone
+from secretfree_cli.enroll.revert import STAYING, Undone
 from secretfree_cli.enroll.revert import revert as revert_batch
 from secretfree_cli.enroll.run import registry_of
-from secretfree_cli.output import CliError, ExitCode, emit_fields, emit_json, emit_table, json_option
+from secretfree_cli.output import CliError, ExitCode, emit_fields, emit_json, emit_table, json_option, note
 from secretfree_cli.target import Target, target_options
 
 
@@ -98,8 +99,39 @@ def batch_revert(*, target: Target, batch_id: str, force: bool, parallelism: int
         emit_json({"batch": batch_id, **undone})
     else:
         emit_fields({"batch": batch_id, **{name: number for name, number in undone.items() if number}})
-    left = undone[Undone.KEPT] + undone[Undone.CHANGED]
-    sys.exit(ExitCode.PARTLY_REFUSED if left else ExitCode.OK)
+    if undone[Undone.REPLACED_SINCE]:
+        note(
+            f"{undone[Undone.REPLACED_SINCE]} devices of the batch were given another key by a later one: they stay, "
+            "until that is reverted too"
+        )
+    if undone[Undone.FORMER_KEY_TAKEN]:
+        note(
+            f"{undone[Undone.FORMER_KEY_TAKEN]} devices stay as they are: the key that each had before is enrolled for "
+            "another device"
+        )
+    sys.exit(ExitCode.PARTLY_REFUSED if any(undone[outcome] for outcome in STAYING) else ExitCode.OK)
+
+
+@batch.command("close")
+@click.argument("batch_id")
+@json_option
+@target_options
+def batch_close(*, target: Target, batch_id: str, as_json: bool) -> None:
+    """Close a batch whose import was cut off and will not be gone on with. What it wrote stays.
+
+    While it is open, every other import reads the whole table a second time when it ends. Do not close a batch that is
+    still being imported.
+    """
+    found, table = _require_batch(target, batch_id), registry_of(target)
+    if found.state is BatchState.REVERTING:
+        raise CliError(f"batch {batch_id} is being reverted", hint=f"`secretfree batch revert {batch_id}` goes on")
+    if found.state is BatchState.IMPORTING:
+        found = found.finished(BatchState.COMPLETE, datetime.now(UTC))
+    save_batch(table, found)
+    if as_json:
+        emit_json(_batch_document(found))
+        return
+    emit_fields({"batch": found.id, "state": found.state.value})
 
 
 def _require_batch(target: Target, batch_id: str) -> Batch:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from secretfree.enrollment.batch import Batch, BatchState, members, save_batch
-from secretfree.enrollment.items import EnrolledDevice, Item
-from secretfree.enrollment.table import BATCH_GET_KEYS, ChangedMeanwhile, RegistryTable, chunks
-from secretfree.registry import DeviceStatus
+from secretfree.enrollment.batch import Batch, BatchState, list_batches, members, save_batch
+from secretfree.enrollment.items import Item
+from secretfree.enrollment.table import BATCH_GET_KEYS, BATCH_INDEX, ChangedMeanwhile, RegistryTable, chunks
 
 from secretfree_cli.enroll.devices import active_certificates
+from secretfree_cli.enroll.former import Former, FormerItems, replaced_items
+from secretfree_cli.enroll.holders import Holders
 from secretfree_cli.enroll.importer import Progress
 from secretfree_cli.enroll.ledger_view import LedgerView
 
@@ -30,8 +31,16 @@ class Undone(StrEnum):
     """It was enrolled before, with another key, which it has again."""
     KEPT = "kept"
     """It has an active certificate."""
+    FORMER_KEY_TAKEN = "former-key-taken"
+    """Its former key is another device's by now: it stays as the batch left it."""
     CHANGED = "changed"
     """It is no longer of the batch, or was changed at that very moment."""
+    REPLACED_SINCE = "replaced-since"
+    """A later batch gave it another key: it stays with that one, and goes, too, if that batch is reverted."""
+
+
+STAYING = (Undone.KEPT, Undone.FORMER_KEY_TAKEN, Undone.CHANGED)
+"""Those that are of the batch as before."""
 
 
 def revert(
@@ -47,7 +56,10 @@ def revert(
 
     Only items that still are of the batch are touched. Blocking is no change of that: a device that the batch brought
     goes even if it was blocked since, and one that gets its former key back stays blocked. Devices with an active
-    certificate stay, unless `force`.
+    certificate stay, unless `force`. What a batch brought that was itself reverted does not come back.
+
+    Imports that run at the same time learn of it and look again when they end (`registry_state`). One that gives
+    another device a key that comes back here, and ends before that, is not noticed.
 
     Raises: CliError where there is no ledger to ask and no `force`; TableBusy, botocore's ClientError
     """
@@ -56,12 +68,17 @@ def revert(
     progress.phase("reverting", expected)
     undone: Counter[str] = Counter({outcome.value: 0 for outcome in Undone})
     kept: set[str] = set()
-    with ThreadPoolExecutor(parallelism, thread_name_prefix="revert") as pool:
+    with Holders(table) as holders, ThreadPoolExecutor(parallelism, thread_name_prefix="revert") as pool:
+        formers = FormerItems(table, holders)
 
         def undo_all(ids: Sequence[str]) -> Sequence[tuple[str, Undone]]:
             items = table.read_items(ids)
             own = [item for item in items.values() if item.get("batch", {}).get("S") == batch.id]
-            return list(pool.map(lambda item: (item["device-id"]["S"], _undo(table, ledger, item, force=force)), own))
+            undoing = [
+                (item["device-id"]["S"], pool.submit(_undo, table, ledger, item, former, force=force))
+                for item, former in zip(own, formers.of(own), strict=True)
+            ]
+            return [(device_id, one.result()) for device_id, one in undoing]
 
         for _ in range(_MOST_PASSES):
             touched = 0
@@ -70,34 +87,44 @@ def revert(
                     for device_id, outcome in undo_all(ids):
                         undone[outcome.value] += 1
                         touched += 1
-                        if outcome in {Undone.KEPT, Undone.CHANGED}:
+                        if outcome in STAYING:
                             kept.add(device_id)
                     progress.reached(undone.total())
             if not touched:
                 break
+    undone[Undone.REPLACED_SINCE.value] = sum(_came_with(batch, item) for item in _replacements_since(table, batch))
     state = BatchState.REVERTING if undone[Undone.CHANGED] else BatchState.REVERTED
     counts = {**batch.counts, **{f"revert-{name}": number for name, number in undone.items() if number}}
     save_batch(table, batch.finished(state, datetime.now(UTC), counts))
     return dict(undone)
 
 
-def _undo(table: RegistryTable, ledger: LedgerView, item: Item, *, force: bool) -> Undone:
+def _undo(table: RegistryTable, ledger: LedgerView, item: Item, former: Former, *, force: bool) -> Undone:
     if not force and active_certificates(ledger, item["device-id"]["S"]):
         return Undone.KEPT
-    former = item.get("replaced", {}).get("M")
+    if former.taken_by is not None:
+        return Undone.FORMER_KEY_TAKEN
     try:
-        if former is None:
+        if former.item is None:
             table.delete_exactly(item)
             return Undone.REMOVED
-        table.put_over({**former, **_block_since(item)}, item)
+        table.put_over(former.item, item)
     except ChangedMeanwhile:
         return Undone.CHANGED
     return Undone.RESTORED
 
 
-def _block_since(item: Item) -> Item:
-    """What keeps a device blocked that was blocked under the batch's key: another key, the former too, is no pardon."""
-    if EnrolledDevice.from_item(item).status is DeviceStatus.ALLOWED:
-        return {}
-    kept = {name: item[name] for name in ("blocked-reason", "blocked-at") if name in item}
-    return {**kept, "status": {"S": DeviceStatus.BLOCKED.value}}
+def _replacements_since(table: RegistryTable, batch: Batch) -> Iterator[Item]:
+    """Yield the items that may have replaced one of the batch: those of later batches that replaced any."""
+    if BATCH_INDEX not in table.indexes():
+        for page in table.scan(attributes=("device-id", "replaced")):
+            yield from page
+        return
+    for later in list_batches(table):
+        if later.replace_reason is not None and later.id != batch.id and later.started_at >= batch.started_at:
+            for ids in table.batch_members(later.id):
+                yield from table.read_items(ids).values()
+
+
+def _came_with(batch: Batch, item: Item) -> bool:
+    return any(former.get("batch", {}).get("S") == batch.id for former in replaced_items(item))
