@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from secretfree_cli.output import CliError
+from secretfree_cli.output import CliError, ExitCode
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,9 @@ SUBCOMMANDS: Mapping[str, Subcommand] = MappingProxyType(
         "unblock": Subcommand("secretfree_cli.enroll.registry_commands:unblock", "Allow a blocked device again."),
         "remove": Subcommand("secretfree_cli.enroll.registry_commands:remove", "Remove a device from the registry."),
         "export": Subcommand("secretfree_cli.enroll.registry_commands:export", "Write the registry to a file."),
+        "index-keys": Subcommand(
+            "secretfree_cli.enroll.registry_commands:index_keys", "Let devices of an older table be found by their key."
+        ),
         "stats": Subcommand("secretfree_cli.enroll.registry_commands:stats", "Count the registry by status and batch."),
         "batch": Subcommand("secretfree_cli.enroll.batch_commands:batch", "Look at enrolment batches, and undo one."),
         "prepare-import": Subcommand(
@@ -140,7 +143,11 @@ def _explain_aws_error(error: Exception) -> CliError | None:
         details = error.response.get("Error", {})
         request = error.response.get("ResponseMetadata", {}).get("RequestId", "-")
         code, message = details.get("Code", "unknown"), details.get("Message", "")
-        return CliError(f"{error.operation_name}: {code}: {message} (request {request})")
+        missing = code == "ResourceNotFoundException"
+        return CliError(
+            f"{error.operation_name}: {code}: {message} (request {request})",
+            exit_code=ExitCode.NOT_FOUND if missing else ExitCode.FAILURE,
+        )
     hints = {
         exceptions.NoCredentialsError: "set AWS_PROFILE or give --profile, or use --local",
         exceptions.PartialCredentialsError: "set AWS_PROFILE or give --profile, or use --local",

@@ -94,13 +94,19 @@ def emit_json_line(document: object) -> None:
 
 
 def emit_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
-    """Write a table for people on stdout; cells are shown as text and never read as markup."""
+    """Write a table for people on stdout; cells are shown as text and never read as markup.
+
+    On a terminal long cells are folded; in a pipe a row is a line, whatever its width, so that ids stay in one piece.
+    """
     table = Table(title=title, box=None, header_style="bold", pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable("" if cell is None else str(cell))) for cell in row))
-    stdout().print(table)
+    console = stdout()
+    if not console.is_terminal:
+        console.width = max(1, console.measure(table, options=console.options.update(max_width=sys.maxsize)).maximum)
+    console.print(table)
 
 
 def emit_fields(fields: Mapping[str, object]) -> None:

@@ -181,8 +181,20 @@ def count(table: RegistryTable) -> Statistics:
     return Statistics(statuses.total(), dict(statuses), dict(sources), dict(batches), without, unreadable)
 
 
-def export_csv(devices: Iterator[EnrolledDevice], stream: TextIO, attributes: Sequence[str] = ()) -> int:
-    """Write a CSV that `enroll` reads, with the named `attributes` as columns, and return how many devices it has."""
+@dataclass(frozen=True)
+class Exported:
+    """How many devices were written, and which attributes of theirs were not."""
+
+    devices: int
+    left_out: Sequence[str] = ()
+
+
+def export_csv(devices: Iterator[EnrolledDevice], stream: TextIO, attributes: Sequence[str] = ()) -> Exported:
+    """Write a CSV that `enroll` reads, with the named `attributes` as columns.
+
+    All of them cannot be: which there are is known only when the last device was read.
+    """
+    left_out: set[str] = set()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([*EXPORTED_COLUMNS, *(f"attributes.{name}" for name in attributes)])
     written = 0
@@ -192,12 +204,13 @@ def export_csv(devices: Iterator[EnrolledDevice], stream: TextIO, attributes: Se
         writer.writerow(
             [*(row.get(name, "") for name in EXPORTED_COLUMNS), *(own.get(name, "") for name in attributes)]
         )
+        left_out |= own.keys() - attributes
         written += 1
-    return written
+    return Exported(written, sorted(left_out))
 
 
-def export_json_lines(devices: Iterator[EnrolledDevice], stream: TextIO) -> int:
-    """Write JSON Lines that `enroll` reads, attributes included, and return how many devices there are."""
+def export_json_lines(devices: Iterator[EnrolledDevice], stream: TextIO) -> Exported:
+    """Write JSON Lines that `enroll` reads, attributes included."""
     written = 0
     for device in devices:
         row: dict[str, Any] = dict(_exported(device))
@@ -205,7 +218,7 @@ def export_json_lines(devices: Iterator[EnrolledDevice], stream: TextIO) -> int:
             row["attributes"] = own
         stream.write(json.dumps(row, separators=(",", ":")) + "\n")
         written += 1
-    return written
+    return Exported(written)
 
 
 def _exported(device: EnrolledDevice) -> dict[str, str]:

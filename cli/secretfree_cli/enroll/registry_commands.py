@@ -1,23 +1,28 @@
-"""The commands that look after enrolled devices: list, show, block, unblock, remove, export, stats."""
+"""The commands that look after enrolled devices: list, show, block, unblock, remove, export, index-keys, stats."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
 import click
 from secretfree.registry import DeviceStatus
 
 from secretfree_cli.enroll import devices as registry
+from secretfree_cli.enroll.index_keys import index_keys as add_fingerprints
 from secretfree_cli.enroll.ledger_view import LedgerView
-from secretfree_cli.enroll.options import device_id_of, exit_code_of, show_outcomes
+from secretfree_cli.enroll.options import device_id_of, exit_code_of, progress_shown, show_outcomes
 from secretfree_cli.enroll.run import registry_of
 from secretfree_cli.output import CliError, ExitCode, emit_fields, emit_json, emit_table, json_option, note
 from secretfree_cli.target import Target, target_options
+
+_NOT_FOUND: Final = registry.Removal.NOT_FOUND.value
+_SHOWN_IDS: Final = 10
+_CHANGED: Final = registry.Removal.CHANGED.value
 
 
 @click.command("list")
@@ -104,14 +109,12 @@ def unblock(*, target: Target, device_ids: tuple[str, ...], as_json: bool) -> No
 @target_options
 def remove(*, target: Target, device_ids: tuple[str, ...], force: bool, as_json: bool) -> None:
     """Remove devices from the registry. Refused while a device has an active certificate."""
-    table, ledger = registry_of(target), LedgerView(target)
-    done = {
-        device_id: registry.remove(table, ledger, device_id_of(target, device_id), force=force)
-        for device_id in device_ids
-    }
-    show_outcomes({device_id: outcome.value for device_id, outcome in done.items()}, as_json=as_json)
-    failed = [outcome for outcome in done.values() if outcome is not registry.Removal.REMOVED]
-    sys.exit(exit_code_of(len(done), failed, not_found=registry.Removal.NOT_FOUND))
+    accepted, table, ledger = _accepted(target, device_ids), registry_of(target), LedgerView(target)
+    with _outcomes_shown(as_json=as_json) as outcomes:
+        for given, device_id in accepted.items():
+            outcomes[given] = registry.remove(table, ledger, device_id, force=force).value
+    failed = [outcome for outcome in outcomes.values() if outcome != registry.Removal.REMOVED]
+    sys.exit(exit_code_of(len(outcomes), failed, not_found=registry.Removal.NOT_FOUND))
 
 
 @click.command("export")
@@ -136,10 +139,39 @@ def export(
     found = registry.select(registry_of(target), _selection(status, batch_id, prefix))
     with _output(output) as stream:
         if chosen == "csv":
-            written = registry.export_csv(found, stream, attributes)
+            exported = registry.export_csv(found, stream, attributes)
         else:
-            written = registry.export_json_lines(found, stream)
-    note(f"{written} devices")
+            exported = registry.export_json_lines(found, stream)
+    note(f"{exported.devices} devices")
+    if exported.left_out:
+        names = ", ".join(exported.left_out)
+        note(f"without the attributes {names}: --attribute NAME makes one a column, --format jsonl has all")
+
+
+@click.command("index-keys")
+@click.option("--dry-run", is_flag=True, help="Count, and write nothing.")
+@click.option("--parallelism", type=click.IntRange(1, 64), default=8, show_default=True, help="Requests at a time.")
+@json_option
+@target_options
+def index_keys(*, target: Target, dry_run: bool, parallelism: int, as_json: bool) -> None:
+    """Add key-fingerprint to devices that lack it, so that they are found by their key. Reads the whole table.
+
+    For items of an existing deployment, or written by other means than `enroll`. Exit code 3 if some devices' keys
+    cannot be read.
+    """
+    with progress_shown(shown=not as_json) as progress:
+        done = add_fingerprints(
+            registry_of(target, parallelism=parallelism), progress, dry_run=dry_run, parallelism=parallelism
+        )
+    if as_json:
+        emit_json({"dryRun": dry_run, **done.document()})
+    else:
+        for what, ids in (("unreadable key", done.unreadable), ("changed meanwhile, run it again", done.changed)):
+            for device_id in ids[:_SHOWN_IDS]:
+                note(f"{device_id}: {what}")
+        counts = {name: len(found) if isinstance(found, list) else found for name, found in done.document().items()}
+        emit_fields({name: number or None for name, number in counts.items()} | {"indexed": done.indexed})
+    sys.exit(ExitCode.PARTLY_REFUSED if done.unreadable or done.changed else ExitCode.OK)
 
 
 @click.command("stats")
@@ -179,20 +211,37 @@ def _selection(status: str | None, batch_id: str | None, prefix: str | None) -> 
 def _set_status(
     target: Target, device_ids: Sequence[str], status: DeviceStatus, *, reason: str | None, as_json: bool
 ) -> None:
-    table = registry_of(target)
-    outcomes = {}
-    for device_id in device_ids:
-        try:
-            changed = registry.set_status(table, device_id_of(target, device_id), status, reason=reason)
-        except CliError as error:
-            if error.exit_code != ExitCode.NOT_FOUND or len(device_ids) == 1:
-                raise
-            outcomes[device_id] = "not-found"
-        else:
-            outcomes[device_id] = status.value if changed else f"already-{status.value}"
+    accepted, table = _accepted(target, device_ids), registry_of(target)
+    with _outcomes_shown(as_json=as_json) as outcomes:
+        for given, device_id in accepted.items():
+            try:
+                changed = registry.set_status(table, device_id, status, reason=reason)
+            except CliError as error:
+                if len(accepted) == 1:
+                    raise
+                outcomes[given] = _NOT_FOUND if error.exit_code == ExitCode.NOT_FOUND else _CHANGED
+            else:
+                outcomes[given] = status.value if changed else f"already-{status.value}"
+    failed = [outcome for outcome in outcomes.values() if outcome in {_NOT_FOUND, _CHANGED}]
+    sys.exit(exit_code_of(len(outcomes), failed, not_found=_NOT_FOUND))
+
+
+def _accepted(target: Target, device_ids: Sequence[str]) -> Mapping[str, str]:
+    """Return the ids as they were given, and as they are enrolled: all of them, before the first device is touched."""
+    return {given: device_id_of(target, given) for given in device_ids}
+
+
+@contextmanager
+def _outcomes_shown(*, as_json: bool) -> Iterator[dict[str, str]]:
+    """Show what became of each device, also where an error ends it before the last."""
+    outcomes: dict[str, str] = {}
+    try:
+        yield outcomes
+    except BaseException:
+        if outcomes:
+            show_outcomes(outcomes, as_json=as_json)
+        raise
     show_outcomes(outcomes, as_json=as_json)
-    failed = [outcome for outcome in outcomes.values() if outcome == "not-found"]
-    sys.exit(exit_code_of(len(outcomes), failed, not_found="not-found"))
 
 
 @contextmanager
