@@ -149,7 +149,8 @@ def test_a_batch_that_was_cut_off_makes_others_look_twice_until_it_is_closed(
 ) -> None:
     save_batch(registry.table, open_batch("cut-off"))
     scans = counted(monkeypatch, "scan")
-    registry.enroll([("dev-0", 0)], "beside")
+    result = CliRunner().invoke(main, ["enroll", str(registry.manifest([("dev-0", 0)], "m")), "--table", TABLE])
+    assert "open beside this one: cut-off;" in result.stderr
     assert len(scans) == 2
     assert registry.json("batch", "close", "cut-off")["state"] == "complete"
     registry.enroll([("dev-1", 1)], "alone")

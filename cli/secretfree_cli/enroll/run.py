@@ -244,10 +244,12 @@ def _open(table: RegistryTable, batch: Batch, checkpoint: Checkpoint) -> _Openin
         return _Opening(**kept)
     checkpoint.keep(BEGUN, value=True)
     state = save_batch(table, batch)
-    others = find_batches(table, state.open - {batch.id})
+    others = [one.id for one in find_batches(table, state.open - {batch.id}).values() if one.state.is_open]
+    if others:
+        note(f"open beside this one: {', '.join(sorted(others)[:_SHOWN_ROWS])}; so the table is read again at the end")
+        note("one that was cut off and is not to be resumed: `secretfree batch close` or `revert`")
     # One that somebody closed while it was cut off: nobody looked for its rows since, so it has to.
-    beside = kept is not None or any(other.state.is_open for other in others.values())
-    opening = _Opening(beside_others=beside, opened=state.opened)
+    opening = _Opening(beside_others=bool(others) or kept is not None, opened=state.opened)
     checkpoint.keep(_OPENING, asdict(opening))
     return opening
 
