@@ -473,7 +473,7 @@ def key_block() -> list[str]:
 
 
 BEGIN, BODY, END = key_block()[0], key_block()[1:-1], key_block()[-1]
-TORN_BUNDLES = {
+TORN_BUNDLES: dict[str, tuple[list[str], list[tuple[int, str | None]]]] = {
     "a block without its end": (["# dev-1", BEGIN, BODY[0], "# dev-2", BEGIN, *BODY, END], [(2, None), (5, "dev-2")]),
     "and the next without a name": (["# dev-1", BEGIN, BODY[0], BEGIN, *BODY, END], [(2, None), (4, "")]),
     "two in a row without their ends": (
@@ -489,7 +489,7 @@ TORN_BUNDLES = {
 @pytest.mark.parametrize("kind", list(TORN_BUNDLES))
 def test_a_torn_bundle_gives_no_device_the_key_of_another(kind: str, tmp_path: Path) -> None:
     lines, expected = TORN_BUNDLES[kind]
-    reasons = {None: Refusal.MALFORMED_ROW, "": Refusal.MISSING_DEVICE_ID}
+    reasons: dict[str | None, str] = {None: Refusal.MALFORMED_ROW, "": Refusal.MISSING_DEVICE_ID}
     found = list(outcomes(PemBundle(written(tmp_path / "m.pem", "\n".join(lines) + "\n"))))
     assert found == [(line, reasons.get(said, said)) for line, said in expected]
 

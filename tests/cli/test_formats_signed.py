@@ -3,6 +3,10 @@
 import base64
 import contextlib
 import json
+import lzma
+import struct
+import tracemalloc
+import zlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -332,6 +336,71 @@ def test_an_archive_that_unpacks_to_more_than_is_sane_is_refused(
     monkeypatch.setattr(infineon, "MAX_ARCHIVE", 1_000_000)
     with pytest.raises(ManifestError, match=r"damaged|more than"):
         read(path)
+
+
+@pytest.mark.parametrize("where", ["inner", "outer"])
+def test_an_archive_that_declares_more_than_is_sane_is_refused_before_it_is_unpacked(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = archive(tmp_path, {f"{CHIPS[0]}_E0E0.pem": b"\0" * 60_000_000 if where == "inner" else good_certificate()})
+    if where == "outer":
+        with py7zr.SevenZipFile(path, "w") as packed:
+            packed.writestr(b"\0" * 60_000_000, "R1_Certs.7z")
+    unpack, unpacked = infineon._extract, []
+
+    def watched(packed: py7zr.SevenZipFile, targets: list[str] | None, *others: Any) -> None:
+        unpacked.append("inner" if targets is None else "outer")
+        unpack(packed, targets, *others)
+
+    monkeypatch.setattr(infineon, "_extract", watched)
+    with pytest.raises(ManifestError, match=r"more than .* bytes: 60000000"):
+        read(path)
+    assert where not in unpacked
+
+
+@pytest.mark.parametrize("method", [py7zr.FILTER_DEFLATE, py7zr.FILTER_BZIP2, py7zr.FILTER_ZSTD])
+def test_a_method_that_unpacks_whatever_is_declared_is_refused(method: int, tmp_path: Path) -> None:
+    path = tmp_path / "m.7z"
+    with py7zr.SevenZipFile(path, "w", filters=[{"id": method}]) as packed:
+        packed.writestr(good_certificate(), f"{CHIPS[0]}_E0E0.pem")
+    with pytest.raises(ManifestError, match=r"packed with .*; accepted: BCJ, COPY, LZMA, LZMA2"):
+        read(path)
+
+
+@pytest.mark.parametrize("method", [py7zr.FILTER_LZMA, py7zr.FILTER_LZMA2, py7zr.FILTER_COPY])
+def test_what_7_zip_packs_with_by_default_is_read(method: int, tmp_path: Path) -> None:
+    path = tmp_path / "m.7z"
+    with py7zr.SevenZipFile(path, "w", filters=[{"id": method}]) as packed:
+        packed.writestr(good_certificate(), f"{CHIPS[0]}_E0E0.pem")
+    assert read(path) == [CHIPS[0]]
+
+
+def test_a_list_of_members_that_would_fill_the_memory_is_never_made(tmp_path: Path) -> None:
+    path = tmp_path / "m.7z"
+    path.write_bytes(header_bomb(1_000_000))
+    assert path.stat().st_size < 1_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(ManifestError):
+            read(path)
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def header_bomb(members: int) -> bytes:
+    """An archive that is but a packed header, which says that there are so many members without a name."""
+
+    def number(value: int) -> bytes:
+        return b"\xff" + struct.pack("<Q", value)
+
+    header = b"\x01\x05" + number(members) + b"\x19" + number(members) + bytes(members) + b"\0\0"
+    packed = lzma.compress(header, lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 24}])
+    pack_info = b"\x06" + number(0) + number(1) + b"\x09" + number(len(packed)) + b"\0"
+    folder = b"\x0b" + number(1) + b"\0" + number(1) + b"\x21\x21" + number(1) + b"\x18"
+    streams = b"\x17" + pack_info + b"\x07" + folder + b"\x0c" + number(len(header)) + b"\0\0"
+    start = struct.pack("<QQI", len(packed), len(streams), zlib.crc32(streams))
+    return b"7z\xbc\xaf\x27\x1c\0\4" + struct.pack("<I", zlib.crc32(start)) + start + packed + streams
 
 
 def test_an_archive_of_too_many_members_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,10 +21,14 @@ from secretfree_cli.formats.manifest import Entry, FileManifest, ManifestError, 
 
 MAX_CERTIFICATE: Final = 16 * 1024
 """Bytes of a member; a chip's certificate in PEM has some 1,000."""
-MAX_MEMBERS: Final = 100_000
-"""Members of one archive, whose list is kept in memory; a reel has some thousands of chips."""
-MAX_ARCHIVE: Final = 1 << 30
-"""Bytes of an inner archive, and of all the certificates in one."""
+MAX_MEMBERS: Final = 40_000
+"""Members of one archive, whose list takes 2.4 KB of memory for each; a reel has some thousands of chips."""
+MAX_ARCHIVE: Final = 48 << 20
+"""Bytes of an inner archive, and of all the certificates in one: py7zr unpacks up to 128 MB at a time in memory."""
+METHODS: Final = frozenset({"LZMA", "LZMA2", "COPY", "BCJ"})
+"""What 7-Zip packs with by default; for others, py7zr unpacks whole blocks whatever size is declared."""
+_MAX_HEADER: Final = 8 << 20
+"""Bytes of an archive's list of members when it is unpacked."""
 _CERTIFICATES: Final = re.compile(r"(?:.*/)?[^/]*_Certs\.7z")
 _CHIP: Final = re.compile(r"(?:.*/)?(?P<chip>[0-9A-F]{20})_(?P<slot>E0E[0-9A-F])\.pem")
 _FRAME: Final = struct.Struct(">HI")
@@ -129,18 +133,39 @@ def _may_issue(authority: x509.Certificate) -> bool:
 
 def _open(path: Path, name: str) -> py7zr.SevenZipFile:
     """Open an archive and hold what it declares of itself against the limits."""
+    _bound_lists()
     try:
         archive = py7zr.SevenZipFile(path, "r", max_extract_size=MAX_ARCHIVE)
     except (py7zr.exceptions.ArchiveError, OSError, ValueError, EOFError, struct.error) as error:
         raise ManifestError(f"{name}: not a 7z archive that can be read ({type(error).__name__})") from error
-    if archive.password_protected:
+    excess = _excess(archive)
+    if excess is not None:
         archive.close()
-        raise ManifestError(f"{name}: an encrypted archive; the one with the certificates is not encrypted")
-    members = len(archive.getnames())
-    if members > MAX_MEMBERS:
-        archive.close()
-        raise ManifestError(f"{name}: {members} members; accepted: at most {MAX_MEMBERS}")
+        raise ManifestError(f"{name}: {excess}")
     return archive
+
+
+def _excess(archive: py7zr.SevenZipFile) -> str | None:
+    if archive.password_protected:
+        return "an encrypted archive; the one with the certificates is not encrypted"
+    members = len(archive.files)
+    if members > MAX_MEMBERS:
+        return f"{members} members; accepted: at most {MAX_MEMBERS}"
+    size = sum(member.uncompressed for member in archive.files)
+    if size > MAX_ARCHIVE:
+        return f"unpacks to more than {MAX_ARCHIVE} bytes: {size}"
+    others = set(archive.archiveinfo().method_names) - METHODS if members else set()
+    if others:
+        return f"packed with {', '.join(sorted(others))}; accepted: {', '.join(sorted(METHODS))}"
+    return None
+
+
+def _bound_lists() -> None:
+    """Have py7zr refuse far too long lists before it makes them: what its own limits let pass takes gigabytes."""
+    py7zr.archiveinfo.MAX_HEADER_SIZE = _MAX_HEADER
+    py7zr.archiveinfo.MAX_NUMFILES = 2 * MAX_MEMBERS  # a little too many are made, to be counted and told
+    py7zr.archiveinfo.MAX_NUMFOLDERS = 2 * MAX_MEMBERS
+    py7zr.archiveinfo.MAX_SUBSTREAMS = 2 * MAX_MEMBERS
 
 
 def _members(archive_path: Path, spool_path: Path, manifest: str) -> Iterator[tuple[str, bytes | None]]:
