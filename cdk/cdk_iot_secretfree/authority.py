@@ -263,8 +263,9 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
         if parent.usage_mode is UsageMode.SHORT_LIVED_CERTIFICATE:
             refuse("parent", parent.usage_mode.name, "an authority of UsageMode.GENERAL_PURPOSE")
         days = _own_validity(validity, _FIVE_YEARS)
-        if parent.validity_days is not None and days > parent.validity_days:
-            refuse("validity", f"{days} days", f"at most its parent's {parent.validity_days} days")
+        # The parent's certificate was made a moment earlier, so an equal validity would end later than it.
+        if parent.validity_days is not None and days >= parent.validity_days:
+            refuse("validity", f"{days} days", f"less than its parent's {parent.validity_days} days")
         authority = _MadeAuthority(
             scope,
             id,
@@ -352,6 +353,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
         usage_mode: UsageMode = UsageMode.GENERAL_PURPOSE,
         certificate_chain: str | None = None,
         registration: IotRegistration = IotRegistration.DEFAULT,
+        revision: str | None = None,
         functions: FunctionOptions | None = None,
     ) -> "DeviceAuthority":
         """An active Private CA that exists already, in the stack's Region (of this account, or shared with it).
@@ -363,7 +365,9 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
             key_algorithm: of its key: the signing algorithm must fit it.
             usage_mode: as it was made.
             certificate_chain: PEM of its certificate and those above, where it is to sign a subordinate.
-            registration: how AWS IoT Core is to know it; NONE where it is registered already by someone else.
+            registration: how AWS IoT Core is to know it; NONE where another stack registers it: the stack that did
+                takes it back when it is deleted.
+            revision: any text; change it when the CA got a new certificate, which is then registered.
             functions: how the custom resource's function runs.
 
         Raises:
@@ -383,8 +387,14 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
             if certificate_chain is None
             else _certificates("certificate_chain", certificate_chain),
             registration=registration,
+            revision=revision,
             functions=functions or FunctionOptions(),
         )
+
+    @property
+    def _revision(self) -> str | None:
+        """What changes with the CA's certificate; None where nothing here does."""
+        return self.certificate_chain
 
     def _register(self, *after: Construct) -> None:
         if self.registration is IotRegistration.NONE:
@@ -396,6 +406,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
             mode=self.registration.value,
             needs_verification=self.registration is IotRegistration.DEFAULT,
             signing_algorithm=self.signing_algorithm,
+            revision=self._revision,
         )
         registered.node.add_dependency(*after)
 
@@ -580,6 +591,7 @@ class _BroughtAuthority(DeviceAuthority):
         usage_mode: UsageMode,
         certificate_chain: str | None,
         registration: IotRegistration,
+        revision: str | None,
         functions: FunctionOptions,
     ) -> None:
         super().__init__(
@@ -592,6 +604,7 @@ class _BroughtAuthority(DeviceAuthority):
         )
         self._arn = authority_arn
         self._certificate_chain = certificate_chain
+        self._given_revision = revision
         self._register()
 
     @property
@@ -601,6 +614,10 @@ class _BroughtAuthority(DeviceAuthority):
     @property
     def certificate_chain(self) -> str | None:
         return self._certificate_chain
+
+    @property
+    def _revision(self) -> str | None:
+        return self._given_revision
 
 
 _TEN_YEARS: Final = 3_650

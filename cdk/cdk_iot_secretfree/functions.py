@@ -80,6 +80,12 @@ class IotAccount(Construct):
             removal_policy=RemovalPolicy.DESTROY,
             memory_size=512,
         )
+        # Not with the registration that needs it: a registration that leaves the stack is deleted after the
+        # permissions that came with it.
+        self._function.allow(
+            ["iot:DescribeCACertificate", "iot:UpdateCACertificate", "iot:DeleteCACertificate"],
+            [Stack.of(self).format_arn(service="iot", resource="cacert", resource_name="*")],
+        )
 
     @staticmethod
     def of(scope: Construct, options: FunctionOptions) -> "IotAccount":
@@ -105,16 +111,16 @@ class IotAccount(Construct):
         mode: str,
         needs_verification: bool,
         signing_algorithm: str,
+        revision: str | None,
     ) -> CustomResource:
-        """Register a Private CA with IoT Core in the stack's Region; on delete it is deactivated and removed."""
+        """Register a Private CA with IoT Core in the stack's Region; on delete it is deactivated and removed.
+
+        `revision` changes with the CA's certificate: CloudFormation asks again where a property has changed.
+        """
         stack = Stack.of(scope)
         template_arn = f"arn:{stack.partition}:acm-pca:::template/EndEntityClientAuthCertificate/V1"
         # The IAM reference gives RegisterCACertificate and GetRegistrationCode no resource type.
         self._function.allow(["iot:RegisterCACertificate"], ["*"])
-        self._function.allow(
-            ["iot:DescribeCACertificate", "iot:UpdateCACertificate", "iot:DeleteCACertificate"],
-            [stack.format_arn(service="iot", resource="cacert", resource_name="*")],
-        )
         self._function.allow(["acm-pca:GetCertificateAuthorityCertificate"], [authority_arn])
         if needs_verification:
             self._function.allow(["iot:GetRegistrationCode"], ["*"])
@@ -133,6 +139,7 @@ class IotAccount(Construct):
                 "Mode": mode,
                 "SigningAlgorithm": signing_algorithm,
                 "TemplateArn": template_arn,
+                **({} if revision is None else {"Revision": revision}),
             },
         )
 
@@ -149,8 +156,12 @@ class IotAccount(Construct):
             service_token=self._function.function.function_arn,
             resource_type=kind,
             properties=dict(properties),
+            # A function that could not answer is not waited for as long as CloudFormation would by itself: an hour.
+            service_timeout=_SERVICE_TIMEOUT,
         )
 
 
 _SINGLETON: Final = "SecretFreeIotAccount"
 _CUSTOM_RESOURCE_TIMEOUT: Final = Duration.minutes(5)
+# The function's own time, three times: Lambda tries an asynchronous invocation twice more.
+_SERVICE_TIMEOUT: Final = Duration.minutes(20)

@@ -82,8 +82,9 @@ class PrivateCaIssuer(Issuer):
         chosen = Duration.days(default_days) if validity is None else validity
         self._validity_days = require_validity_days("validity", chosen, authority.usage_mode)
         longest = authority.validity_days
-        if longest is not None and self._validity_days > longest:
-            refuse("validity", f"{self._validity_days} days", f"at most the authority's own {longest} days")
+        # Private CA refuses a certificate that would outlive its CA, and the CA's own has begun before.
+        if longest is not None and self._validity_days >= longest:
+            refuse("validity", f"{self._validity_days} days", f"less than the authority's own {longest} days")
 
     @property
     def name(self) -> str:

@@ -92,6 +92,7 @@ class ManifestImport(Construct):
                 "SECRETFREE_DEVICE_PROFILE": device_profile.value,
                 "SECRETFREE_MATCH_POLICY": match.value,
                 "SECRETFREE_REGISTRY_TABLE": registry.table_name,
+                "SECRETFREE_REGISTRY_KEY_INDEX": str(registry.key_index),
                 "SECRETFREE_IMPORT_BUCKET": self.bucket.bucket_name,
             },
             options=functions or FunctionOptions(),
@@ -324,12 +325,7 @@ def _bucket(scope: Construct, encryption_key: kms.IKey | None, removal_policy: R
 def _grant_function(
     runtime: RuntimeFunction, bucket: s3.Bucket, registry: IDeviceRegistry, encryption_key: kms.IKey | None
 ) -> None:
-    index = f"{registry.table.table_arn}/index/{registry.key_index}"
-    runtime.allow(
-        [f"dynamodb:{action}" for action in ("BatchGetItem", "BatchWriteItem", "DeleteItem", "PutItem", "UpdateItem")],
-        [registry.table.table_arn],
-    )
-    runtime.allow(["dynamodb:Query"], [index])
+    registry.grant_import(runtime.role)
     runtime.allow(["s3:GetObject"], [bucket.arn_for_objects(f"{part}*") for part in (MANIFESTS, RESULTS)])
     runtime.allow(["s3:PutObject"], [bucket.arn_for_objects(f"{RESULTS}*")])
     if encryption_key is not None:

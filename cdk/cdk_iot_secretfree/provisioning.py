@@ -127,6 +127,7 @@ class SecretFreeProvisioning(Construct):
         super().__init__(scope, id)
         _check_product_line(product, match, device_profile)
         _check_issuers(issuers)
+        _check_region(Stack.of(self), issuers)
         mode = issuance or IssuanceMode.direct()
         require_instance("issuance", mode, IssuanceMode, "IssuanceMode.direct() or IssuanceMode.queued()")
         _check_things(thing_groups, thing_attributes or {})
@@ -440,8 +441,9 @@ class SecretFreeProvisioning(Construct):
         self._ledger.grant_sweep(function.role)
         self._grant_things(function, groups)
         rule = events.Rule(self, "SweeperSchedule", schedule=events.Schedule.rate(self._functions.sweep_interval))
-        # The next run finds whatever a lost one leaves, so a run is not tried again.
+        # The next run finds whatever a lost one leaves, so a run is not tried again: neither its delivery nor itself.
         rule.add_target(targets.LambdaFunction(function.function, retry_attempts=0))
+        function.function.configure_async_invoke(retry_attempts=0)
         return function
 
     def _grant_things(self, function: RuntimeFunction, groups: Sequence[str]) -> None:
@@ -560,6 +562,14 @@ def _check_subject_variables(document: object, issuers: Sequence[Issuer], match:
             f"${{{variable}}} beside Issuer.iot_core(), where the requester chooses it",
             "${iot:Connection.Thing.ThingName} and its kin, or Issuer.private_ca(authority) alone",
         )
+
+
+def _check_region(stack: Stack, issuers: Sequence[Issuer]) -> None:
+    """IoT Core registers a certificate of a CA that it knows in that Region, and the functions call their own."""
+    for authority in (issuer.authority for issuer in issuers if issuer.authority is not None):
+        region = Stack.of(authority).region
+        if not is_token(region) and not is_token(stack.region) and region != stack.region:
+            refuse("issuers", f"an authority in {region}", f"one of a stack in the Region of this one, {stack.region}")
 
 
 def _check_things(thing_groups: Sequence[ThingGroup], thing_attributes: Mapping[str, str]) -> None:

@@ -44,6 +44,9 @@ class IDeviceRegistry(Protocol):
     def grant_enroll(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal read, add, change and remove devices: for the factory's importer, never for the runtime."""
 
+    def grant_import(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let `ManifestImport` enrol: as `grant_enroll`, but it can list nothing."""
+
 
 class DeviceRegistry(Construct):
     """The table of devices that may have a certificate: device id and public key, no secret.
@@ -120,6 +123,10 @@ class DeviceRegistry(Construct):
     def grant_enroll(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal read, add, change and remove devices: for the factory's importer, never for the runtime."""
         return _grant(self._table, grantee, _ENROLL_ACTIONS, self._encryption_key, writes=True)
+
+    def grant_import(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let `ManifestImport` enrol: as `grant_enroll`, but it can list nothing."""
+        return _grant_import(self._table, grantee, KEY_INDEX, self._encryption_key)
 
     def metric_throttled_requests(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
         """Reads and writes that DynamoDB throttled."""
@@ -276,6 +283,9 @@ class _BroughtRegistry(Construct):
     def grant_enroll(self, grantee: iam.IGrantable) -> iam.Grant:
         return _grant(self._table, grantee, _ENROLL_ACTIONS, self._encryption_key, writes=True)
 
+    def grant_import(self, grantee: iam.IGrantable) -> iam.Grant:
+        return _grant_import(self._table, grantee, self._key_index, self._encryption_key)
+
 
 _READ_ACTIONS: Final = (
     "dynamodb:BatchGetItem",
@@ -288,6 +298,13 @@ _ENROLL_ACTIONS: Final = (
     *_READ_ACTIONS,
     "dynamodb:BatchWriteItem",
     "dynamodb:ConditionCheckItem",
+    "dynamodb:DeleteItem",
+    "dynamodb:PutItem",
+    "dynamodb:UpdateItem",
+)
+_IMPORT_ACTIONS: Final = (
+    "dynamodb:BatchGetItem",
+    "dynamodb:BatchWriteItem",
     "dynamodb:DeleteItem",
     "dynamodb:PutItem",
     "dynamodb:UpdateItem",
@@ -333,6 +350,16 @@ def _grant_lookup(
             grantee=grantee, actions=["dynamodb:Query"], resource_arns=[f"{table.table_arn}/index/{index}"]
         )
     return _grant(table, grantee, ["dynamodb:GetItem"], key, indexes=False)
+
+
+def _grant_import(
+    table: dynamodb.ITable, grantee: iam.IGrantable, index: str | None, key: kms.IKey | None
+) -> iam.Grant:
+    if index is not None:
+        iam.Grant.add_to_principal(
+            grantee=grantee, actions=["dynamodb:Query"], resource_arns=[f"{table.table_arn}/index/{index}"]
+        )
+    return _grant(table, grantee, _IMPORT_ACTIONS, key, writes=True, indexes=False)
 
 
 def _throttled(table: dynamodb.ITable, period: Duration | None) -> cloudwatch.IMetric:

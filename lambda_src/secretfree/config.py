@@ -60,6 +60,7 @@ class ImportConfig:
     log_level: LogLevel
     match: MatchPolicy
     registry_table: str
+    registry_key_index: str
     bucket: str
 
     @classmethod
@@ -69,6 +70,7 @@ class ImportConfig:
             **_function_settings(environment),  # type: ignore[arg-type]
             match=_choice(environment, "SECRETFREE_MATCH_POLICY", MatchPolicy),
             registry_table=_text(environment, "SECRETFREE_REGISTRY_TABLE"),
+            registry_key_index=_text(environment, "SECRETFREE_REGISTRY_KEY_INDEX"),
             bucket=_text(environment, "SECRETFREE_IMPORT_BUCKET"),
         )
 

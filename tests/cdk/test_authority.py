@@ -147,8 +147,15 @@ class TestSubordinate:
 
     def test_it_cannot_outlive_its_parent(self, stack):
         parent = root(stack, validity=Duration.days(100))
-        with pytest.raises(InvalidArgumentError, match=r"validity: '101 days' was given; accepted: at most its parent"):
-            DeviceAuthority.subordinate_of(stack, "Sub", parent, subject=SUBJECT, validity=Duration.days(101))
+        with pytest.raises(InvalidArgumentError, match=r"validity: '100 days' was given; accepted: less than its par"):
+            DeviceAuthority.subordinate_of(stack, "Sub", parent, subject=SUBJECT, validity=Duration.days(100))
+
+    def test_a_renewed_certificate_is_registered_in_its_turn(self, synthesise):
+        made = synthesise(root)
+        (activation,) = made.template.find_resources("AWS::ACMPCA::CertificateAuthorityActivation")
+        registration = made.only("Custom::IotCaRegistration")
+        assert registration["Revision"] == {"Fn::GetAtt": [activation, "CompleteCertificateChain"]}
+        assert registration["ServiceTimeout"] == "1200"
 
     @pytest.mark.parametrize("path_length", [-1, 4])
     def test_a_path_length_without_a_template_is_refused(self, stack, path_length):
@@ -228,6 +235,13 @@ class TestBrought:
         properties = made.only("Custom::IotCaRegistration")
         assert (properties["CertificateAuthorityArn"], properties["SigningAlgorithm"]) == (ARN, "SHA256WITHRSA")
         assert not made.of_type("AWS::ACMPCA::CertificateAuthority")
+
+    def test_a_new_certificate_of_an_existing_ca_is_registered_when_the_revision_changes(self, synthesise):
+        for revision in (None, "2027"):
+            made = synthesise(
+                lambda stack, revision=revision: DeviceAuthority.from_arn(stack, "Ca", ARN, revision=revision)
+            )
+            assert made.only("Custom::IotCaRegistration").get("Revision") == revision
 
     @pytest.mark.parametrize("arn", ["", "arn:aws:acm:eu-west-1:111122223333:certificate/1", ARN + "x"])
     def test_what_is_no_private_cas_arn_is_refused(self, stack, arn):

@@ -111,6 +111,21 @@ class TestBucket:
             actions = [action for s in statements_of(resources, role) for action in as_list(s["Action"])]
             assert "kms:Decrypt" in actions
 
+    def test_a_registry_with_a_key_and_an_index_of_its_own_can_be_imported_into(self) -> None:
+        stack = Stack(App(context=WITHOUT_BUNDLING), "Factory")
+        registry = DeviceRegistry.from_table_name(
+            stack, "Registry", "devices", key_index="by-key", encryption_key=kms.Key(stack, "Key")
+        )
+        ManifestImport(stack, "Import", registry=registry, product="widget")
+        resources = Template.from_stack(stack).to_json()["Resources"]
+        statements = statements_of(resources, "ImportFunctionRole")
+        actions = [action for s in statements for action in as_list(s["Action"])]
+        assert {"kms:Decrypt", "kms:Encrypt"} <= {action.removesuffix("*") for action in actions}
+        (query,) = [s for s in statements if "dynamodb:Query" in as_list(s["Action"])]
+        assert "/index/by-key" in json.dumps(query["Resource"])
+        (function,) = [r for r in resources.values() if r["Type"] == "AWS::Lambda::Function"]
+        assert function["Properties"]["Environment"]["Variables"]["SECRETFREE_REGISTRY_KEY_INDEX"] == "by-key"
+
 
 class TestStateMachine:
     @pytest.mark.parametrize(("source", "reader"), [("csv", "CSV"), ("jsonl", "JSONL")])

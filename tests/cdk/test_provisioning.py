@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from aws_cdk import App, Duration, RemovalPolicy, Stack, Stage
+from aws_cdk import App, Duration, Environment, RemovalPolicy, Stack, Stage
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -430,8 +430,12 @@ class TestCopies:
             "BucketName",
         }
         for resource in sample.resources.values():
-            # An inline policy's name is of its role alone, and a permission's names what it is for.
-            if resource["Type"] not in {"AWS::IAM::Policy", "AWS::Lambda::Permission"}:
+            # An inline policy's name is of its role alone, and these two name the function that they are for.
+            if resource["Type"] not in {
+                "AWS::IAM::Policy",
+                "AWS::Lambda::Permission",
+                "AWS::Lambda::EventInvokeConfig",
+            }:
                 assert not named & set(resource.get("Properties", {}))
 
     def test_retained_by_default_and_gone_on_request(self, sample, synthesise):
@@ -505,6 +509,19 @@ class TestRefusals:
         with pytest.raises(InvalidArgumentError, match=r"searchable_attributes: .*at most three"):
             ThingType.created(searchable_attributes=["a", "b", "c", "d"])
 
+    def test_an_authority_of_another_region_is_refused(self):
+        app = App(context={"aws:cdk:bundling-stacks": []})
+        here, there = (Stack(app, name, env=Environment(region=name)) for name in ("eu-west-1", "us-east-1"))
+        authority = DeviceAuthority.root(there, "Ca", subject=AuthoritySubject(common_name="ca"))
+        with pytest.raises(InvalidArgumentError, match=r"issuers: 'an authority in us-east-1'.*eu-west-1"):
+            SecretFreeProvisioning(here, "Line", product="widget", issuers=[Issuer.private_ca(authority)])
+
+    def test_what_took_an_authority_back_may_do_so_after_it_left_the_stack(self, synthesise):
+        made = synthesise(
+            lambda stack: SecretFreeProvisioning(stack, "Line", product="widget", issuers=[Issuer.iot_core()])
+        )
+        assert "iot:DeleteCACertificate" in json.dumps(made.template.find_resources("AWS::IAM::Policy"))
+
     def test_an_issuer_needs_an_authority(self):
         with pytest.raises(InvalidArgumentError, match=r"authority: .*a DeviceAuthority"):
             Issuer.private_ca("arn:aws:acm-pca:...")  # type: ignore[arg-type]
@@ -514,7 +531,7 @@ class TestRefusals:
         [
             (UsageMode.SHORT_LIVED_CERTIFICATE, Duration.days(8), "validity: .*whole days, from 1 to 7"),
             (UsageMode.GENERAL_PURPOSE, Duration.hours(36), "validity: .*whole days"),
-            (UsageMode.GENERAL_PURPOSE, Duration.days(3651), "validity: .*at most the authority's own 3650 days"),
+            (UsageMode.GENERAL_PURPOSE, Duration.days(3650), "validity: .*less than the authority's own 3650 days"),
         ],
     )
     def test_a_validity_that_the_authority_cannot_give_is_refused(self, stack, mode, validity, message):

@@ -233,6 +233,19 @@ def test_deleting_what_is_gone_or_was_never_made_is_success(stubbed: Stubbed) ->
     stubbed.registration.remove("never-created")
 
 
+def test_the_id_that_cloudformation_invents_where_no_answer_came_is_nobody_s(stubbed: Stubbed) -> None:
+    stubbed.registration.remove("SecretFree-AuthorityRegistration-1ABCDEF23456")
+
+
+def test_a_mode_that_cannot_be_changed_is_named(stubbed: Stubbed) -> None:
+    stubbed.gives_ca()
+    stubbed.iot_stub.add_response(
+        "describe_ca_certificate", {"certificateDescription": {"status": "ACTIVE", "certificateMode": "SNI_ONLY"}}
+    )
+    with pytest.raises(ConfigurationError, match=r"Mode 'DEFAULT': .*SNI_ONLY"):
+        stubbed.ensure(previous=stubbed.id)
+
+
 def test_a_deletion_that_is_refused_is_reported(stubbed: Stubbed) -> None:
     stubbed.iot_stub.add_response("update_ca_certificate", {})
     stubbed.iot_stub.add_client_error("delete_ca_certificate", "CertificateStateException")

@@ -24,6 +24,7 @@ ENVIRONMENT = {
     "SECRETFREE_DEVICE_PROFILE": "STANDARD",
     "SECRETFREE_MATCH_POLICY": "UDID_AND_PUBLIC_KEY",
     "SECRETFREE_REGISTRY_TABLE": TABLE,
+    "SECRETFREE_REGISTRY_KEY_INDEX": "key-fingerprint-index",
     "SECRETFREE_IMPORT_BUCKET": BUCKET,
 }
 KEYS = [
@@ -280,7 +281,9 @@ def test_an_object_without_versions_is_known_by_its_etag() -> None:
         bucket.inspect(ManifestObject("manifests/a.csv", "e2"))
 
 
-@pytest.mark.parametrize("missing", ["SECRETFREE_IMPORT_BUCKET", "SECRETFREE_REGISTRY_TABLE"])
+@pytest.mark.parametrize(
+    "missing", ["SECRETFREE_IMPORT_BUCKET", "SECRETFREE_REGISTRY_TABLE", "SECRETFREE_REGISTRY_KEY_INDEX"]
+)
 def test_a_missing_setting_is_named(missing: str) -> None:
     with pytest.raises(ConfigurationError, match=missing):
         ImportConfig.from_environment({name: value for name, value in ENVIRONMENT.items() if name != missing})

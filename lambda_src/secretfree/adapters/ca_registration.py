@@ -1,5 +1,6 @@
 """Registering a private CA with IoT Core, and taking back what was registered."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from secretfree.adapters.aws_errors import error_code
-from secretfree.adapters.cloudformation import NEVER_CREATED
 from secretfree.config import ConfigurationError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Physical ids: `<id>` was registered by this resource and goes with it; `<id>/shared` was there before and stays.
 _SHARED: Final = "/shared"
+_CERTIFICATE_ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _MODES: Final = ("DEFAULT", "SNI_ONLY")
 # Seconds. The verification certificate is made at deploy time: there is no hurry, and the function has minutes.
 _PATIENCE: Final = 90.0
@@ -84,16 +85,20 @@ class CaRegistration:
         certificate_pem = answer["Certificate"]
         certificate_id = _certificate_id(certificate_pem)
         ours = previous_physical_id == certificate_id
-        status = self._status(certificate_id)
-        if status is None:
+        described = self._described(certificate_id)
+        if described is None:
             ours = self._register(request, certificate_pem) or ours
-        elif status != "ACTIVE":
-            self._iot.update_ca_certificate(certificateId=certificate_id, newStatus="ACTIVE")
+        else:
+            if ours:
+                _require_mode(described, request.mode)
+            if described["status"] != "ACTIVE":
+                self._iot.update_ca_certificate(certificateId=certificate_id, newStatus="ACTIVE")
         return RegisteredCa(certificate_id=certificate_id, certificate_pem=certificate_pem, shared=not ours)
 
     def remove(self, physical_id: str) -> None:
         """Deactivate and delete the CA certificate if this resource registered it; one that is gone is success."""
-        if physical_id == NEVER_CREATED or physical_id.endswith(_SHARED):
+        # NEVER_CREATED, one that was there before, or the id that CloudFormation invents where no answer came.
+        if _CERTIFICATE_ID.fullmatch(physical_id) is None:
             return
         try:
             self._iot.update_ca_certificate(
@@ -104,14 +109,13 @@ class CaRegistration:
             if error_code(error) != "ResourceNotFoundException":
                 raise
 
-    def _status(self, certificate_id: str) -> str | None:
+    def _described(self, certificate_id: str) -> Mapping[str, Any] | None:
         try:
-            described = self._iot.describe_ca_certificate(certificateId=certificate_id)
+            return self._iot.describe_ca_certificate(certificateId=certificate_id)["certificateDescription"]
         except ClientError as error:
             if error_code(error) == "ResourceNotFoundException":
                 return None
             raise
-        return described["certificateDescription"]["status"]
 
     def _register(self, request: CaRegistrationRequest, certificate_pem: str) -> bool:
         """Register; whether it was this call that did (another stack may be at it at the same time)."""
@@ -155,6 +159,16 @@ class CaRegistration:
             self._sleep(delay)
             waited += delay
             delay = min(5.0, delay * 2)
+
+
+def _require_mode(described: Mapping[str, Any], mode: str) -> None:
+    """IoT Core changes no CA's mode: it would have to be registered anew, and those who rely on it would lose it."""
+    registered = described.get("certificateMode", mode)
+    if registered != mode:
+        raise ConfigurationError(
+            f"Mode {mode!r}: the CA is registered in mode {registered}, which cannot be changed; accepted is "
+            f"{registered}, or take the registration out of the stack first (IotRegistration.NONE)"
+        )
 
 
 def _passthrough(template_arn: str, code: str) -> Any:

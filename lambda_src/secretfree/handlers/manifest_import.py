@@ -24,7 +24,7 @@ from secretfree.telemetry import LogLevel, Telemetry
 
 _config: Final = ImportConfig.from_environment(os.environ)
 _gate: Final = CloudGate(_config.device_profile, key_optional=_config.match is MatchPolicy.UDID)
-_table: Final = RegistryTable(clients.dynamodb(), _config.registry_table)
+_table: Final = RegistryTable(clients.dynamodb(), _config.registry_table, key_index=_config.registry_key_index)
 _bucket: Final = ManifestBucket(clients.client("s3"), _config.bucket)
 _telemetry: Final = Telemetry(_config.product, level=_config.log_level)
 _clock: Final = SystemClock()

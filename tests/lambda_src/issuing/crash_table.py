@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +44,10 @@ def rows() -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    print("| issuer | AWS call | failure | requests to converge | seconds | certificates issued | orphans |")
-    print("|---|---|---|---:|---:|---:|---:|")
-    for row in rows():
-        print("| " + " | ".join(str(cell) for cell in row) + " |")
+    print("| issuer | AWS call | " + " | ".join(fault.value for fault in Fault) + " | certificates | orphans |")
+    print("|---|---|" + "---|" * len(Fault) + "---:|---:|")
+    for (issuer, call), of_call in groupby(rows(), key=lambda row: (row.issuer, row.call)):
+        ways = list(of_call)
+        cells = [f"{row.requests} ({row.seconds} s)" for row in ways]
+        worst = (max(row.issued for row in ways), max(row.orphans for row in ways))
+        print("| " + " | ".join([issuer, call, *cells, *map(str, worst)]) + " |")
