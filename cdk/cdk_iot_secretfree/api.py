@@ -128,7 +128,8 @@ class ProvisioningApi(Construct):
 
 _INTEGRATION_TIMEOUT: Final = Duration.seconds(29)
 _SINGLETON: Final = "SecretFreeApiLogging"
-_RETRIED: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+# Where a function has no free execution, API Gateway answers 500: it is ours, and the device posts again later.
+_RETRIED: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE)
 
 # An allow-list: no header, so no CSR, and nothing that API Gateway would add to a "common" format.
 _ACCESS_LOG_FIELDS: Final = {

@@ -150,7 +150,7 @@ class TestGatewayResponses:
     def test_what_is_to_be_sent_again_says_when(self, synthesise):
         made = synthesise(lambda stack: with_api(stack, ApiOptions(retry_after=Duration.minutes(2))))
         for response in gateway_responses(made).values():
-            retried = response["StatusCode"] in {"429", "503"}
+            retried = response["StatusCode"] in {"429", "500", "503"}
             waits = response["ResponseParameters"].get("gatewayresponse.header.Retry-After")
             assert waits == ("'120'" if retried else None)
 
