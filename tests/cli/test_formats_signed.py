@@ -299,6 +299,12 @@ def test_a_slot_takes_its_certificates_alone(tmp_path: Path) -> None:
     assert record.public_key.fingerprint == FINGERPRINTS[1]
 
 
+def test_an_archive_without_a_certificate_of_the_slot_is_an_error_and_not_an_import_of_nothing(tmp_path: Path) -> None:
+    path = archive(tmp_path, {f"{CHIPS[0]}_E0E0.pem": good_certificate()})
+    with pytest.raises(ManifestError, match="no chip's certificate of the object E0E9"):
+        read(path, slot="E0E9")
+
+
 @pytest.mark.parametrize(
     ("extensions", "expected"),
     [

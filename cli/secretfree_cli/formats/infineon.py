@@ -17,7 +17,7 @@ from py7zr.io import Py7zIO, WriterFactory
 from secretfree.enrollment.record import Refusal, RowRefused
 
 from secretfree_cli.formats.keys import read_certificate
-from secretfree_cli.formats.manifest import Entry, FileManifest, ManifestError, Row
+from secretfree_cli.formats.manifest import Entry, FileManifest, ManifestError, Row, at_least_one
 
 MAX_CERTIFICATE: Final = 16 * 1024
 """Bytes of a member; a chip's certificate in PEM has some 1,000."""
@@ -61,15 +61,8 @@ class InfineonManifest(FileManifest):
 
     def entries(self) -> Iterator[Entry]:
         """Unpack into a temporary folder, and yield each member of the inner archives."""
-        with tempfile.TemporaryDirectory(prefix="secretfree-") as folder:
-            position = 0
-            for archive in self._inner_archives(Path(folder)):
-                for name, data in _members(archive, Path(folder, "certificates"), self.name):
-                    chip = _CHIP.fullmatch(name)
-                    if chip is not None and self._slot is not None and chip["slot"] != self._slot:
-                        continue
-                    position += 1
-                    yield _entry(position, name, data, chip)
+        of_slot = "" if self._slot is None else f" of the object {self._slot}"
+        return at_least_one(self._certificates(), f"{self.name}: no chip's certificate{of_slot} in it")
 
     def interpret(self, entry: Entry) -> Row:
         """Return the row; raises RowRefused."""
@@ -79,6 +72,17 @@ class InfineonManifest(FileManifest):
             raise RowRefused(Refusal.MALFORMED_ROW, "not a certificate")
         self._verify_issuer(material.certificate)
         return Row(chip, material.public_key)
+
+    def _certificates(self) -> Iterator[Entry]:
+        with tempfile.TemporaryDirectory(prefix="secretfree-") as folder:
+            position = 0
+            for archive in self._inner_archives(Path(folder)):
+                for name, data in _members(archive, Path(folder, "certificates"), self.name):
+                    chip = _CHIP.fullmatch(name)
+                    if chip is not None and self._slot is not None and chip["slot"] != self._slot:
+                        continue
+                    position += 1
+                    yield _entry(position, name, data, chip)
 
     def _verify_issuer(self, certificate: x509.Certificate) -> None:
         authority = self._authorities.get(certificate.issuer.public_bytes())
