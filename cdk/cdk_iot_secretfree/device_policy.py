@@ -3,7 +3,7 @@
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,7 +32,8 @@ class DevicePolicy(ABC):
         may lie below another's: under `widget`, a device named `x` has all of `widget/x/...`.
 
         Args:
-            topic_prefix: 1 to 5 topic levels of letters, digits, `_`, `-`, `.`, without wildcard or leading slash.
+            topic_prefix: 1 to 5 topic levels of letters, digits, `_`, `-`, `.`, without wildcard or leading slash; at
+                most 189 characters, so that a topic below the longest thing name fits in AWS IoT Core's 256 bytes.
 
         Raises:
             InvalidArgumentError: for any other prefix.
@@ -40,6 +41,8 @@ class DevicePolicy(ABC):
         if is_token(topic_prefix):
             refuse("topic_prefix", "a token", "text that is known at synth")
         require_match("topic_prefix", topic_prefix, _TOPIC_PREFIX, _TOPIC_PREFIX_FORM)
+        if len(topic_prefix) > _LONGEST_TOPIC_PREFIX:
+            refuse("topic_prefix", f"{len(topic_prefix)} characters", f"at most {_LONGEST_TOPIC_PREFIX}")
         return _LeastPrivilege(topic_prefix)
 
     @staticmethod
@@ -47,8 +50,8 @@ class DevicePolicy(ABC):
         """Statements of your own, without principals. Length and policy variables are checked at synth.
 
         Raises:
-            InvalidArgumentError: for no statement at all, a variable that IoT Core does not know (an unresolved one
-                denies everything, silently), or a document of more than 2,048 characters.
+            InvalidArgumentError: for no statement at all, a variable or a condition key that IoT Core does not know
+                (an unresolved one denies everything, silently), or a document of more than 2,048 characters.
         """
         if not statements:
             refuse("statements", "none", "at least one iam.PolicyStatement")
@@ -147,19 +150,25 @@ def check_document(document: Mapping[str, Any], stack: Stack) -> None:
     Region and partition.
 
     Raises:
-        InvalidArgumentError: naming the variable, or the length.
+        InvalidArgumentError: naming the variable, the condition key, or the length.
     """
-    text = json.dumps(_with_longest_forms(stack.resolve(document)), separators=(",", ":"), ensure_ascii=False)
+    resolved = _with_longest_forms(stack.resolve(document))
+    text = json.dumps(resolved, separators=(",", ":"), ensure_ascii=False)
     length = len(re.sub(r"\s", "", text))
     if length > POLICY_LIMIT:
         refuse("device_policy", f"a document of {length} characters", f"at most {POLICY_LIMIT} (AWS IoT Core, fixed)")
     for variable in re.findall(r"\$\{([^}]*)\}", text):
         if not re.fullmatch(_KNOWN_VARIABLE, variable):
             refuse("device_policy", f"${{{variable}}}", _VARIABLE_FORM)
+    for key in _condition_keys(resolved):
+        if key.startswith(_DEVICE_KEYS) and not re.fullmatch(_KNOWN_VARIABLE, key):
+            refuse("device_policy", f"condition key {key}", _CONDITION_KEY_FORM)
 
 
 _TOPIC_PREFIX: Final = r"[A-Za-z0-9_.-]{1,64}(/[A-Za-z0-9_.-]{1,64}){0,4}"
 _TOPIC_PREFIX_FORM: Final = "1 to 5 topic levels of A-Z a-z 0-9 _ . -, without wildcard or leading slash"
+# 256 bytes of a topic (AWS IoT Core quota, fixed), but for a thing name of 64, two slashes and one character below.
+_LONGEST_TOPIC_PREFIX: Final = 189
 _DN: Final = (
     "Country|Organization|OrganizationalUnit|DistinguishedNameQualifier|State|CommonName|SerialNumber|Title|Surname|"
     "GivenName|Initials|Pseudonym|GenerationQualifier"
@@ -176,6 +185,12 @@ _VARIABLE_FORM: Final = (
     "a policy variable of AWS IoT Core: ${iot:ClientId}, ${iot:Connection.Thing.ThingName}, "
     "${iot:Connection.Thing.Attributes[name]}, ${iot:Certificate.Subject.CommonName}, ..."
 )
+# What a condition says of the device. Other keys, as iot:ConnectAttributes, belong to actions and are not all listed.
+_DEVICE_KEYS: Final = ("iot:Connection.", "iot:Certificate.")
+_CONDITION_KEY_FORM: Final = (
+    "a condition key of AWS IoT Core: iot:Connection.Thing.IsAttached, iot:Connection.Thing.ThingTypeName, "
+    "iot:Certificate.Subject.CommonName, ..."
+)
 _LONGEST: Final = {"AWS::Partition": "aws-us-gov", "AWS::Region": "ap-northeast-1", "AWS::AccountId": "0" * 12}
 
 
@@ -190,4 +205,29 @@ def _with_longest_forms(value: Any) -> Any:
         return separator.join(str(_with_longest_forms(part)) for part in parts)
     if set(value) == {"Ref"}:
         return _LONGEST.get(value["Ref"], value["Ref"])
+    if set(value) == {"Fn::Sub"}:
+        return _substituted(value["Fn::Sub"])
     return {key: _with_longest_forms(item) for key, item in value.items()}
+
+
+def _substituted(arguments: Any) -> str:
+    """What `Fn::Sub` makes of its text, or of its text and values; `${!Name}` is a literal `${Name}` to it."""
+    text, values = arguments if isinstance(arguments, list) else (arguments, {})
+    known = {**_LONGEST, **{name: str(_with_longest_forms(value)) for name, value in values.items()}}
+
+    def replaced(found: re.Match[str]) -> str:
+        name = found[1]
+        if name.startswith("!"):
+            return f"${{{name[1:]}}}"
+        # As for Ref: a resource of the template counts with its name. CloudFormation refuses all others itself.
+        return known.get(name, name if re.fullmatch(r"(AWS::)?[A-Za-z0-9.]+", name) else found[0])
+
+    return re.sub(r"\$\{([^}]*)\}", replaced, text)
+
+
+def _condition_keys(document: Any) -> Iterator[str]:
+    statements = document.get("Statement", []) if isinstance(document, dict) else []
+    for statement in statements if isinstance(statements, list) else [statements]:
+        if isinstance(statement, dict):
+            for compared in statement.get("Condition", {}).values():
+                yield from compared

@@ -113,7 +113,7 @@ class ApiDomain:
     `SecretFreeProvisioning.api.domain_name` with an alias record.
 
     Args:
-        name: as in `provisioning.example.com`.
+        name: as in `provisioning.example.com`; devices are told it, so no wildcard.
         certificate: for that name, in the stack's Region.
     """
 
@@ -122,7 +122,8 @@ class ApiDomain:
 
     def __post_init__(self) -> None:
         """Refuse what is no host name."""
-        require_match("name", self.name, r"(\*\.)?([a-z0-9-]{1,63}\.)+[a-z0-9-]{2,63}", "a lower-case host name")
+        form = "a lower-case host name, without a wildcard"
+        require_match("name", self.name, r"([a-z0-9-]{1,63}\.)+[a-z0-9-]{2,63}", form)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -173,7 +173,9 @@ def test_api_options_that_cannot_work_are_refused(arguments, message):
         ApiOptions(**arguments)
 
 
-@pytest.mark.parametrize("name", ["https://example.com", "Example.com", "localhost", "a_b.example.com"])
+@pytest.mark.parametrize(
+    "name", ["https://example.com", "Example.com", "localhost", "a_b.example.com", "*.example.com"]
+)
 def test_a_domain_that_is_no_host_name_is_refused(stack, name):
     certificate = acm.Certificate.from_certificate_arn(stack, "Certificate", CERTIFICATE)
     with pytest.raises(InvalidArgumentError, match=r"name: .*a lower-case host name"):

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from aws_cdk import RemovalPolicy, Stack
+from aws_cdk import Fn, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from cdk_iot_secretfree import DevicePolicy, InvalidArgumentError
 from cdk_iot_secretfree.device_policy import check_document
@@ -82,6 +82,15 @@ class TestLeastPrivilege:
         with pytest.raises(InvalidArgumentError, match=r"topic_prefix: .*1 to 5 topic levels"):
             DevicePolicy.least_privilege(prefix)
 
+    def test_a_prefix_that_leaves_no_room_for_a_topic_is_refused(self, stack):
+        longest = "/".join(["x" * 62] * 3)
+        assert len(longest) + len(f"/{'t' * 64}/y") <= 256
+        assert bound(stack, DevicePolicy.least_privilege(longest)).resource is not None
+        with pytest.raises(
+            InvalidArgumentError, match=r"topic_prefix: '190 characters' was given; accepted: at most 189"
+        ):
+            DevicePolicy.least_privilege(f"{longest}/y")
+
     def test_a_prefix_known_at_deploy_time_only_is_refused(self, stack):
         with pytest.raises(InvalidArgumentError, match=r"topic_prefix: 'a token'"):
             DevicePolicy.least_privilege(stack.account)
@@ -131,6 +140,42 @@ class TestStatementsOfYourOwn:
             bound(stack, policy)
         assert f"${{{variable}}}" in str(refused.value)
         assert "accepted: a policy variable of AWS IoT Core" in str(refused.value)
+
+    @pytest.mark.parametrize(
+        "key",
+        [
+            "iot:Connection.Thing.IsAttached",
+            "iot:Connection.Thing.Attributes[line]",
+            "iot:Certificate.Subject.CommonName",
+            "iot:ConnectAttributes",
+            "aws:SourceIp",
+        ],
+    )
+    def test_condition_keys_of_iot_core_pass(self, stack, key):
+        policy = DevicePolicy.from_statements([allow("*", conditions={"StringEquals": {key: "true"}})])
+        assert bound(stack, policy).resource is not None
+
+    @pytest.mark.parametrize("key", ["iot:Connection.Thing.IsAtached", "iot:Certificate.Subject.Email"])
+    def test_a_condition_key_that_never_holds_is_named(self, stack, key):
+        policy = DevicePolicy.from_statements([allow("*", conditions={"Bool": {key: "true"}})])
+        with pytest.raises(InvalidArgumentError, match=f"device_policy: 'condition key {key}' was given"):
+            bound(stack, policy)
+
+    @pytest.mark.parametrize(
+        "resource",
+        [
+            Fn.sub("arn:${AWS::Partition}:iot:${AWS::Region}:${AWS::AccountId}:topic/${!iot:ClientId}/x"),
+            Fn.sub("arn:aws:iot:${Where}:1:topic/x", {"Where": Fn.ref("AWS::Region")}),
+            Fn.sub("arn:aws:iot:eu-west-1:1:topic/${Line.Name}/${AWS::StackName}"),
+        ],
+    )
+    def test_what_cloudformation_substitutes_is_no_policy_variable(self, stack, resource):
+        assert bound(stack, DevicePolicy.from_statements([allow(resource)])).resource is not None
+
+    def test_a_policy_variable_within_a_substitution_is_checked(self, stack):
+        policy = DevicePolicy.from_statements([allow(Fn.sub("arn:aws:iot:${AWS::Region}:1:topic/${!iot:ClientID}"))])
+        with pytest.raises(InvalidArgumentError, match=r"\$\{iot:ClientID\}"):
+            bound(stack, policy)
 
     def test_the_limit_is_2048_characters_without_white_space(self, stack):
         def document(length):

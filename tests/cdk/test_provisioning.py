@@ -323,6 +323,7 @@ class TestFunctions:
         rule = sample.only("AWS::Events::Rule")
         assert rule["ScheduleExpression"] == "rate(5 minutes)"
         assert rule["Targets"][0]["RetryPolicy"] == {"MaximumRetryAttempts": 0}
+        assert sample.only("AWS::Lambda::EventInvokeConfig")["MaximumRetryAttempts"] == 0
 
     def test_no_environment_holds_anything_secret(self, sample):
         for resource in sample.of_type("AWS::Lambda::Function").values():

@@ -106,18 +106,20 @@ def test_deleting_the_data_endpoint_does_nothing(ask: Any, monkeypatch: pytest.M
     assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", "abc")
 
 
-def test_a_registered_ca_is_answered_with_its_id_and_certificate(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registered_ca_is_answered_with_its_id_alone_however_long_its_certificate(
+    ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[Any] = []
 
     def ensure(_self: object, request: Any, *, previous_physical_id: str | None) -> RegisteredCa:
         seen.append((request.authority_arn, previous_physical_id))
-        return RegisteredCa(certificate_id="c" * 64, certificate_pem="PEM", shared=False)
+        return RegisteredCa(certificate_id="c" * 64, shared=False)
 
     monkeypatch.setattr(CaRegistration, "ensure", ensure)
     properties = {"CertificateAuthorityArn": "arn", "Mode": "SNI_ONLY"}
     answer = ask("Create", "Custom::IotCaRegistration", ResourceProperties=properties)
     assert answer["PhysicalResourceId"] == "c" * 64
-    assert answer["Data"] == {"CaCertificateId": "c" * 64, "CaCertificatePem": "PEM"}
+    assert answer["Data"] == {"CaCertificateId": "c" * 64}
     ask("Update", "Custom::IotCaRegistration", ResourceProperties=properties, PhysicalResourceId="c" * 64)
     assert seen == [("arn", None), ("arn", "c" * 64)]
 

@@ -57,7 +57,6 @@ class RegisteredCa:
     """A CA that IoT Core knows. `certificate_id`: lower-case hex SHA-256 of the CA certificate's DER."""
 
     certificate_id: str
-    certificate_pem: str
     shared: bool
 
     @property
@@ -93,7 +92,7 @@ class CaRegistration:
                 _require_mode(described, request.mode)
             if described["status"] != "ACTIVE":
                 self._iot.update_ca_certificate(certificateId=certificate_id, newStatus="ACTIVE")
-        return RegisteredCa(certificate_id=certificate_id, certificate_pem=certificate_pem, shared=not ours)
+        return RegisteredCa(certificate_id=certificate_id, shared=not ours)
 
     def remove(self, physical_id: str) -> None:
         """Deactivate and delete the CA certificate if this resource registered it; one that is gone is success."""

@@ -43,7 +43,8 @@ def _ca_registration(event: dict[str, Any]) -> Answer:
     _telemetry.log("CA registered", ca_certificate_id=registered.certificate_id)
     return Answer(
         physical_id=registered.physical_id,
-        attributes={"CaCertificateId": registered.certificate_id, "CaCertificatePem": registered.certificate_pem},
+        # Not the PEM: CloudFormation takes 4,096 bytes of an answer.
+        attributes={"CaCertificateId": registered.certificate_id},
     )
 
 
