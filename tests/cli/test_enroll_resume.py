@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -90,15 +91,26 @@ class Registry:
         return output, errors
 
     def kill_while_it_writes(self, *arguments: object) -> int:
-        """Kill the command once the table has some of its devices; return how many."""
-        process = self.start(*arguments)
-        while process.poll() is None and len(self.devices()) < 500:
-            time.sleep(0.05)
-        process.kill()
-        process.communicate()
-        written = len(self.devices())
-        assert 0 < written < ROWS, "it was killed too late"
-        return written
+        """Kill the command once the table has some of its devices; return how many.
+
+        On a busy machine the command may have ended by then: it begins again with an empty table.
+        """
+        for _ in range(20):
+            process = self.start(*arguments)
+            while process.poll() is None and self.count() < 100:
+                time.sleep(0.01)
+            process.kill()
+            process.communicate()
+            written = len(self.devices())
+            if process.returncode < 0 and 0 < written < ROWS * 49 // 50:  # each fiftieth row of a manifest is refused
+                return written
+            self.make_anew()
+            shutil.rmtree(self.folder / "state", ignore_errors=True)
+        raise AssertionError("it was killed too late each time")
+
+    def count(self) -> int:
+        """As the server has it at this moment; AWS's is six hours old."""
+        return int(self.client.describe_table(TableName=self.name)["Table"]["ItemCount"])
 
     def devices(self) -> dict[str, Mapping[str, Any]]:
         found = {}
@@ -213,7 +225,8 @@ def test_two_imports_at_the_same_time_leave_no_key_under_two_devices(endpoint: s
         running.append(registry.start("enroll", path, "--batch", line, elsewhere=line))
     summaries = [json.loads(process.communicate()[0]) for process in running]
     found = registry.devices()
-    assert max(Counter(item["key-fingerprint"]["S"] for item in found.values()).values()) == 1
+    holders = Counter(item["key-fingerprint"]["S"] for item in found.values())
+    assert set(holders.values()) <= {1}  # none at all where both ended at the same moment
     of_batches = Counter(item["batch"]["S"] for item in found.values())
     for summary in summaries:
         assert summary["enrolled"] == of_batches[summary["batch"]]
