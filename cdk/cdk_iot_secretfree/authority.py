@@ -14,11 +14,13 @@ from constructs import Construct
 from cdk_iot_secretfree.functions import IotAccount
 from cdk_iot_secretfree.options import FunctionOptions, IotRegistration, KeyAlgorithm, UsageMode
 from cdk_iot_secretfree.validation import (
+    is_retained,
     is_token,
     refuse,
     require_instance,
     require_match,
     require_range,
+    require_removal_policy,
     require_whole_days,
 )
 
@@ -68,13 +70,24 @@ class AuthoritySubject:
 class RevocationList:
     """A certificate revocation list (CRL), which Private CA writes into a bucket.
 
+    The bucket that is made here blocks public access: nobody can fetch the list from the address in the certificates
+    unless you publish the bucket, as through CloudFront, and name the publisher by `custom_cname`.
+
     Args:
-        bucket: yours; made (private, encrypted) when absent.
+        bucket: yours; made (private, encrypted) when absent. One that is imported needs a policy of your own by which
+            Private CA may write it.
         expiration: how long each list holds, 1 to 5,000 days.
+        custom_cname: host name that certificates give as the list's address, instead of the bucket's own.
     """
 
     bucket: s3.IBucket | None = None
     expiration: Duration = field(default_factory=lambda: Duration.days(7))
+    custom_cname: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no host name: Private CA wants it without `https://`."""
+        if self.custom_cname is not None:
+            require_match("custom_cname", self.custom_cname, _HOST_NAME, "a host name, as in 'crl.example.com'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +197,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
         validity: Duration | None = None,
         revocation: Revocation | None = None,
         registration: IotRegistration = IotRegistration.DEFAULT,
-        removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
+        removal_policy: RemovalPolicy = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         functions: FunctionOptions | None = None,
     ) -> "DeviceAuthority":
         """A root of its own, self-signed, which signs devices directly.
@@ -198,7 +211,8 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
             validity: of its own certificate, whole days; ten years when absent.
             revocation: CRL and OCSP; neither by default, and neither is possible in short-lived mode.
             registration: how AWS IoT Core knows it.
-            removal_policy: what happens to the CA when it leaves the stack.
+            removal_policy: what happens to the CA when it leaves the stack; it is kept by default, except where the
+                deployment that makes it fails.
             functions: how the custom resource's function runs.
 
         Raises:
@@ -233,7 +247,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
         validity: Duration | None = None,
         revocation: Revocation | None = None,
         registration: IotRegistration = IotRegistration.DEFAULT,
-        removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
+        removal_policy: RemovalPolicy = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         functions: FunctionOptions | None = None,
     ) -> "DeviceAuthority":
         """A CA whose certificate another Private CA signs.
@@ -249,7 +263,8 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
             validity: of its own certificate, whole days; five years when absent.
             revocation: CRL and OCSP; neither by default, and neither is possible in short-lived mode.
             registration: how AWS IoT Core knows it.
-            removal_policy: what happens to the CA when it leaves the stack.
+            removal_policy: what happens to the CA when it leaves the stack; it is kept by default, except where the
+                deployment that makes it fails.
             functions: how the custom resource's function runs.
 
         Raises:
@@ -294,7 +309,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
         usage_mode: UsageMode = UsageMode.GENERAL_PURPOSE,
         revocation: Revocation | None = None,
         registration: IotRegistration = IotRegistration.DEFAULT,
-        removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
+        removal_policy: RemovalPolicy = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         functions: FunctionOptions | None = None,
     ) -> "DeviceAuthority":
         """A CA whose certificate is signed outside AWS, by a root in a safe.
@@ -313,7 +328,8 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
             usage_mode: general purpose, or short-lived (certificates of at most seven days, cheaper).
             revocation: CRL and OCSP; neither by default, and neither is possible in short-lived mode.
             registration: how AWS IoT Core knows it.
-            removal_policy: what happens to the CA when it leaves the stack.
+            removal_policy: what happens to the CA when it leaves the stack; it is kept by default, except where the
+                deployment that makes it fails.
             functions: how the custom resource's function runs.
 
         Raises:
@@ -440,6 +456,7 @@ class _MadeAuthority(DeviceAuthority):
         require_instance("subject", subject, AuthoritySubject, "an AuthoritySubject")
         if usage_mode is UsageMode.SHORT_LIVED_CERTIFICATE and revocation != Revocation():
             refuse("revocation", "CRL or OCSP", "none in UsageMode.SHORT_LIVED_CERTIFICATE: its certificates just end")
+        require_removal_policy(removal_policy)
         self._validity_days = validity_days
         self._activation: acmpca.CfnCertificateAuthorityActivation | None = None
         bucket = self._crl_bucket(revocation.crl, removal_policy) if revocation.crl else None
@@ -545,6 +562,7 @@ class _MadeAuthority(DeviceAuthority):
                 enabled=True,
                 expiration_in_days=require_whole_days("expiration", crl.expiration, 1, 5_000),
                 s3_bucket_name=bucket.bucket_name,
+                custom_cname=crl.custom_cname,
                 s3_object_acl="BUCKET_OWNER_FULL_CONTROL",
             ),
             ocsp_configuration=kind.OcspConfigurationProperty(enabled=True) if revocation.ocsp else None,
@@ -559,14 +577,12 @@ class _MadeAuthority(DeviceAuthority):
             enforce_ssl=True,
             minimum_tls_version=1.2,
             versioned=True,
-            removal_policy=removal_policy,
+            # Private CA tries the bucket by writing to it, so that it could not be deleted.
+            removal_policy=RemovalPolicy.RETAIN if is_retained(removal_policy) else removal_policy,
         )
         service = iam.ServicePrincipal("acm-pca.amazonaws.com")
         # The statement that Private CA asks for; the account pins it against other accounts' CAs.
-        for actions, resource in (
-            (["s3:GetBucketAcl", "s3:GetBucketLocation"], bucket.bucket_arn),
-            (["s3:PutObject", "s3:PutObjectAcl"], bucket.arn_for_objects("*")),
-        ):
+        added = [
             bucket.add_to_resource_policy(
                 iam.PolicyStatement(
                     principals=[service],
@@ -574,6 +590,17 @@ class _MadeAuthority(DeviceAuthority):
                     resources=[resource],
                     conditions={"StringEquals": {"aws:SourceAccount": Stack.of(self).account}},
                 )
+            ).statement_added
+            for actions, resource in (
+                (["s3:GetBucketAcl", "s3:GetBucketLocation"], bucket.bucket_arn),
+                (["s3:PutObject", "s3:PutObjectAcl"], bucket.arn_for_objects("*")),
+            )
+        ]
+        if not all(added):
+            Annotations.of(self).add_warning_v2(
+                "cdk-iot-secretfree:crlBucketPolicy",
+                "The CRL's bucket is imported, so its policy is not changed here. Let acm-pca.amazonaws.com have "
+                "s3:GetBucketAcl, s3:GetBucketLocation, s3:PutObject and s3:PutObjectAcl, or the CA cannot be made.",
             )
         return bucket
 
@@ -621,6 +648,7 @@ class _BroughtAuthority(DeviceAuthority):
 
 
 _TEN_YEARS: Final = 3_650
+_HOST_NAME: Final = r"(?=.{1,253}$)([A-Za-z0-9-]{1,63}\.)+[A-Za-z0-9-]{2,63}"
 _FIVE_YEARS: Final = 1_825
 _CA_ARN: Final = r"arn:aws[a-z-]*:acm-pca:[a-z0-9-]+:\d{12}:certificate-authority/[0-9a-f-]{36}"
 _CA_ARN_FORM: Final = "a Private CA's ARN: arn:aws:acm-pca:REGION:ACCOUNT:certificate-authority/UUID"

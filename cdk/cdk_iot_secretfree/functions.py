@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from aws_cdk import CustomResource, Duration, RemovalPolicy, Stack
+from aws_cdk import Annotations, CustomResource, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -69,6 +69,7 @@ class IotAccount(Construct):
         options: FunctionOptions,
     ) -> None:
         super().__init__(scope, id)
+        self._registered: set[str] = set()
         self._function = RuntimeFunction(
             self,
             "Function",
@@ -117,6 +118,13 @@ class IotAccount(Construct):
 
         `revision` changes with the CA's certificate: CloudFormation asks again where a property has changed.
         """
+        if authority_arn in self._registered:
+            Annotations.of(scope).add_warning_v2(
+                "cdk-iot-secretfree:registeredTwice",
+                "This stack registers one Private CA through two authorities, and the registration goes with the one "
+                "that made it. Share one DeviceAuthority.",
+            )
+        self._registered.add(authority_arn)
         stack = Stack.of(scope)
         template_arn = f"arn:{stack.partition}:acm-pca:::template/EndEntityClientAuthCertificate/V1"
         # The IAM reference gives RegisterCACertificate and GetRegistrationCode no resource type.

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Final
 
-from aws_cdk import Duration, Stack
+from aws_cdk import Annotations, Duration, Stack
 
 from cdk_iot_secretfree.authority import DeviceAuthority
 from cdk_iot_secretfree.functions import RuntimeFunction
@@ -85,6 +85,13 @@ class PrivateCaIssuer(Issuer):
         # Private CA refuses a certificate that would outlive its CA, and the CA's own has begun before.
         if longest is not None and self._validity_days >= longest:
             refuse("validity", f"{self._validity_days} days", f"less than the authority's own {longest} days")
+        if longest is not None and self._validity_days * 2 > longest:
+            Annotations.of(authority).add_warning_v2(
+                "cdk-iot-secretfree:authorityHeadroom",
+                f"Certificates of {self._validity_days} days of an authority of {longest} days: less than "
+                f"{longest - self._validity_days} days after it was made, nothing can be issued with it any more. "
+                "Renew it in time, or choose a shorter validity.",
+            )
 
     @property
     def name(self) -> str:

@@ -19,7 +19,7 @@ from constructs import Construct
 from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.options import DeviceProfile, FunctionOptions, MatchPolicy
 from cdk_iot_secretfree.tables import IDeviceRegistry
-from cdk_iot_secretfree.validation import require_instance, require_range
+from cdk_iot_secretfree.validation import require_instance, require_range, require_removal_policy
 
 MANIFESTS: Final = "manifests/"
 """Where manifests are put: `manifests/NAME.csv`, `.jsonl` or `.ndjson`."""
@@ -79,6 +79,7 @@ class ManifestImport(Construct):
         # Only this flag's result writer can leave the rows themselves out of what the children's results repeat.
         self.node.set_context("@aws-cdk/aws-stepfunctions:useDistributedMapResultWriterV2", value=True)
         require_instance("registry.key_index", registry.key_index, str, "a registry with an index on key-fingerprint")
+        require_removal_policy(removal_policy)
         self._max_concurrency = require_range("max_concurrency", max_concurrency, 1, 1_000)
         self._rows_per_batch = require_range("rows_per_batch", rows_per_batch, 1, 500)
         self.bucket = _bucket(self, encryption_key, removal_policy)

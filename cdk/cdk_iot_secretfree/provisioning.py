@@ -14,6 +14,7 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_iot as iot
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
@@ -30,6 +31,7 @@ from cdk_iot_secretfree.validation import (
     refuse,
     require_instance,
     require_match,
+    require_removal_policy,
     require_whole_days,
 )
 
@@ -97,6 +99,8 @@ class SecretFreeProvisioning(Construct):
             a third of the validity, and at most 30 days, when absent.
         api: the API's settings.
         functions: how the Lambdas run.
+        encryption_key: of the tables that are made here, in a stack whose env names account and Region; by default the
+            account's key for DynamoDB, managed by AWS.
         removal_policy: what happens to tables, logs, policy, thing type and groups when they leave the stack.
 
     Raises:
@@ -122,6 +126,7 @@ class SecretFreeProvisioning(Construct):
         renewal_window: Duration | None = None,
         api: ApiOptions | None = None,
         functions: FunctionOptions | None = None,
+        encryption_key: kms.IKey | None = None,
         removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
     ) -> None:
         super().__init__(scope, id)
@@ -131,6 +136,7 @@ class SecretFreeProvisioning(Construct):
         mode = issuance or IssuanceMode.direct()
         require_instance("issuance", mode, IssuanceMode, "IssuanceMode.direct() or IssuanceMode.queued()")
         _check_things(thing_groups, thing_attributes or {})
+        require_removal_policy(removal_policy)
         if match is MatchPolicy.PUBLIC_KEY and registry is not None and registry.key_index is None:
             refuse("registry", "a table without key_index", "one with an index on key-fingerprint, for PUBLIC_KEY")
         self._product = product
@@ -141,8 +147,10 @@ class SecretFreeProvisioning(Construct):
         self._removal_policy = removal_policy
         self._warn()
 
-        self._registry: IDeviceRegistry = registry or DeviceRegistry(self, "Registry", removal_policy=removal_policy)
-        self._ledger = IssuanceLedger(self, "Ledger", removal_policy=removal_policy)
+        self._registry: IDeviceRegistry = registry or DeviceRegistry(
+            self, "Registry", encryption_key=encryption_key, removal_policy=removal_policy
+        )
+        self._ledger = IssuanceLedger(self, "Ledger", encryption_key=encryption_key, removal_policy=removal_policy)
         self._iot_endpoint = IotAccount.of(self, self._functions).data_endpoint(self, "IotDataEndpoint")
         self._device_policy = (device_policy or DevicePolicy.least_privilege(product)).bind(
             self, "DevicePolicy", removal_policy=removal_policy

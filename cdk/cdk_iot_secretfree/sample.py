@@ -155,7 +155,10 @@ class SecretFreeStack(Stack):
                 "Authority",
                 subject=AuthoritySubject(common_name=f"{options.product} device CA"),
                 key_algorithm=options.ca_key_algorithm,
-                removal_policy=options.removal,
+                # A CA costs money from its creation on: one of a failed first deployment is not kept.
+                removal_policy=options.removal
+                if options.removal is RemovalPolicy.DESTROY
+                else RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
                 functions=functions,
             )
         )

@@ -10,7 +10,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from cdk_iot_secretfree.validation import is_token, refuse, require_match
+from cdk_iot_secretfree.validation import is_token, refuse, require_match, require_removal_policy
 
 KEY_INDEX: Final = "key-fingerprint-index"
 BATCH_INDEX: Final = "batch-index"
@@ -58,7 +58,7 @@ class DeviceRegistry(Construct):
         id: the construct's id.
         encryption_key: a key of yours, in a stack whose env names account and Region; by default the account's key
             for DynamoDB, managed by AWS.
-        removal_policy: what happens to the table when it leaves the stack; anything but DESTROY also protects it.
+        removal_policy: what happens to the table when it leaves the stack; RETAIN also protects it from deletion.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class DeviceRegistry(Construct):
         removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
     ) -> None:
         super().__init__(scope, id)
+        require_removal_policy(removal_policy)
         self._encryption_key = encryption_key
         self._table = dynamodb.TableV2(
             self,
@@ -93,7 +94,8 @@ class DeviceRegistry(Construct):
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
                 point_in_time_recovery_enabled=True
             ),
-            deletion_protection=removal_policy is not RemovalPolicy.DESTROY,
+            # A protected table could not be taken back where the deployment that makes it fails.
+            deletion_protection=removal_policy is RemovalPolicy.RETAIN,
             removal_policy=removal_policy,
         )
 
@@ -169,7 +171,7 @@ class IssuanceLedger(Construct):
         id: the construct's id.
         encryption_key: a key of yours, in a stack whose env names account and Region; by default the account's key
             for DynamoDB, managed by AWS.
-        removal_policy: what happens to the table when it leaves the stack; anything but DESTROY also protects it.
+        removal_policy: what happens to the table when it leaves the stack; RETAIN also protects it from deletion.
     """
 
     def __init__(
@@ -181,6 +183,7 @@ class IssuanceLedger(Construct):
         removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
     ) -> None:
         super().__init__(scope, id)
+        require_removal_policy(removal_policy)
         self._encryption_key = encryption_key
         self._table = dynamodb.TableV2(
             self,
@@ -201,7 +204,8 @@ class IssuanceLedger(Construct):
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
                 point_in_time_recovery_enabled=True
             ),
-            deletion_protection=removal_policy is not RemovalPolicy.DESTROY,
+            # A protected table could not be taken back where the deployment that makes it fails.
+            deletion_protection=removal_policy is RemovalPolicy.RETAIN,
             removal_policy=removal_policy,
         )
 

@@ -3,9 +3,10 @@
 import re
 from typing import Any, Final, NoReturn
 
-from aws_cdk import Duration, Token
+from aws_cdk import Duration, RemovalPolicy, Token
 
 _SHOWN: Final = 120
+_REMOVAL_POLICIES: Final = ("RETAIN", "RETAIN_ON_UPDATE_OR_DELETE", "DESTROY")
 
 
 class InvalidArgumentError(ValueError):
@@ -49,6 +50,17 @@ def require_whole_days(argument: str, value: Duration, low: int, high: int) -> i
     if seconds % 86_400 or not low <= seconds // 86_400 <= high:
         refuse(argument, value.to_human_string(), f"whole days, from {low} to {high}")
     return int(seconds // 86_400)
+
+
+def is_retained(removal_policy: RemovalPolicy) -> bool:
+    """Whether what leaves the stack is kept."""
+    return removal_policy in {RemovalPolicy.RETAIN, RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE}
+
+
+def require_removal_policy(value: RemovalPolicy) -> None:
+    """Refuse SNAPSHOT: CloudFormation takes it for a few types only, none of which is here."""
+    if value is not RemovalPolicy.DESTROY and not is_retained(value):
+        refuse("removal_policy", getattr(value, "name", value), ", ".join(_REMOVAL_POLICIES))
 
 
 def require_instance(argument: str, value: Any, kind: type, accepted: str) -> None:

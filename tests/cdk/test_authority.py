@@ -42,14 +42,18 @@ class TestRoot:
         assert certificate["Validity"] == {"Type": "DAYS", "Value": 3650}
         assert made.only("AWS::ACMPCA::CertificateAuthorityActivation")["Status"] == "ACTIVE"
 
-    def test_it_is_retained_with_its_certificate_and_activation(self, synthesise):
+    def test_it_is_retained_with_its_certificate_and_activation_unless_the_first_deployment_fails(self, synthesise):
         kept = synthesise(root)
         for kind in ("CertificateAuthority", "Certificate", "CertificateAuthorityActivation"):
             (resource,) = kept.of_type(f"AWS::ACMPCA::{kind}").values()
-            assert resource["DeletionPolicy"] == "Retain"
+            assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
         gone = synthesise(lambda stack: root(stack, removal_policy=RemovalPolicy.DESTROY))
         (resource,) = gone.of_type("AWS::ACMPCA::CertificateAuthority").values()
         assert resource["DeletionPolicy"] == "Delete"
+
+    def test_a_snapshot_which_it_has_none_of_is_refused(self, stack):
+        with pytest.raises(InvalidArgumentError, match=r"removal_policy: 'SNAPSHOT' was given; accepted: RETAIN, "):
+            root(stack, removal_policy=RemovalPolicy.SNAPSHOT)
 
     @pytest.mark.parametrize(
         ("key", "signing"),
@@ -248,6 +252,15 @@ class TestBrought:
         with pytest.raises(InvalidArgumentError, match=r"authority_arn: .*arn:aws:acm-pca:REGION:ACCOUNT"):
             DeviceAuthority.from_arn(stack, "Ca", arn)
 
+    def test_two_registrations_of_one_ca_in_a_stack_are_warned_about(self, synthesise):
+        def fill(stack):
+            for name in ("One", "Two"):
+                DeviceAuthority.from_arn(stack, name, ARN)
+            DeviceAuthority.from_arn(stack, "Other", ARN.replace("1111", "2222", 1))
+
+        (warning,) = synthesise(fill).warnings()
+        assert "Share one DeviceAuthority" in warning
+
     def test_a_ca_of_another_region_is_refused(self, stack_in_ireland):
         with pytest.raises(
             InvalidArgumentError, match=r"authority_arn: .*a Private CA of the stack's Region, eu-west-1"
@@ -298,6 +311,25 @@ class TestRevocation:
         assert revocation["CrlConfiguration"]["ExpirationInDays"] == 30
         assert revocation["OcspConfiguration"] == {"Enabled": True}
         assert not made.of_type("AWS::S3::Bucket")
+        (warning,) = made.warnings()
+        assert "acm-pca.amazonaws.com" in warning
+
+    def test_a_list_can_be_fetched_under_a_name_of_your_own(self, synthesise):
+        crl = RevocationList(custom_cname="crl.example.com")
+        made = synthesise(lambda stack: root(stack, revocation=Revocation(crl=crl)))
+        configuration = made.only("AWS::ACMPCA::CertificateAuthority")["RevocationConfiguration"]["CrlConfiguration"]
+        assert configuration["CustomCname"] == "crl.example.com"
+        assert made.warnings() == []
+
+    @pytest.mark.parametrize("name", ["", "https://crl.example.com", "crl.example.com/list", "a." * 130 + "com"])
+    def test_what_is_no_host_name_is_refused(self, name):
+        with pytest.raises(InvalidArgumentError, match=r"custom_cname: .*a host name"):
+            RevocationList(custom_cname=name)
+
+    def test_the_bucket_of_a_failed_first_deployment_which_is_not_empty_stays(self, synthesise):
+        made = synthesise(lambda stack: root(stack, revocation=Revocation(crl=RevocationList())))
+        (bucket,) = made.of_type("AWS::S3::Bucket").values()
+        assert bucket["DeletionPolicy"] == "Retain"
 
     @pytest.mark.parametrize("revocation", [Revocation(ocsp=True), Revocation(crl=RevocationList())])
     def test_short_lived_certificates_have_none(self, stack, revocation):

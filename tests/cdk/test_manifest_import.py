@@ -278,6 +278,7 @@ def test_alarms_tell_of_imports_that_failed_ran_out_of_time_or_could_not_start(t
         ({"max_concurrency": 0}, "max_concurrency"),
         ({"max_concurrency": 1_001}, "max_concurrency"),
         ({"rows_per_batch": 501}, "rows_per_batch"),
+        ({"removal_policy": RemovalPolicy.SNAPSHOT}, "removal_policy"),
     ],
 )
 def test_an_argument_that_cannot_work_is_refused_by_name(arguments: dict[str, Any], names: str) -> None:

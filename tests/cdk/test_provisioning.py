@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from aws_cdk import App, Duration, Environment, RemovalPolicy, Stack, Stage
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk.assertions import Match, Template
@@ -448,11 +449,25 @@ class TestCopies:
         }
         for resource in sample.resources.values():
             if resource["Type"] in kept:
-                assert resource["DeletionPolicy"] == "Retain"
+                is_ca = resource["Type"] == "AWS::ACMPCA::CertificateAuthority"
+                assert resource["DeletionPolicy"] == ("RetainExceptOnCreate" if is_ca else "Retain")
         gone = synthesise(lambda stack: iot_core_only(stack, removal_policy=RemovalPolicy.DESTROY))
         for resource in gone.resources.values():
             if resource["Type"] in kept:
                 assert resource["DeletionPolicy"] == "Delete"
+
+
+def test_a_key_of_your_own_encrypts_both_tables_and_their_functions_may_use_it(stack_in_ireland):
+    iot_core_only(stack_in_ireland, encryption_key=kms.Key(stack_in_ireland, "Key"))
+    template = Template.from_stack(stack_in_ireland)
+    tables = template.find_resources("AWS::DynamoDB::GlobalTable")
+    assert len(tables) == 2
+    for table in tables.values():
+        assert "KMSMasterKeyId" in table["Properties"]["Replicas"][0]["SSESpecification"]
+    users = [
+        name for name, policy in template.find_resources("AWS::IAM::Policy").items() if "kms:" in json.dumps(policy)
+    ]
+    assert len(users) == 3  # the authorizer's, the issuer's, the sweeper's
 
 
 class TestRefusals:
@@ -467,6 +482,7 @@ class TestRefusals:
             ({"match": "UDID"}, "match: 'UDID' was given; accepted: MatchPolicy.UDID_AND_PUBLIC_KEY"),
             ({"device_profile": "TI"}, "device_profile: 'TI' was given; accepted: DeviceProfile.STANDARD"),
             ({"thing_groups": [ThingGroup.named(f"g{n}") for n in range(11)]}, "thing_groups: '11 groups'.*at most 10"),
+            ({"removal_policy": RemovalPolicy.SNAPSHOT}, "removal_policy: 'SNAPSHOT' was given; accepted: RETAIN, "),
             ({"thing_attributes": {"a b": "c"}}, "thing_attributes: 'a b' was given; accepted: names"),
             ({"thing_attributes": {"a": "b c"}}, "thing_attributes: 'b c' was given; accepted: values"),
         ],
@@ -509,6 +525,19 @@ class TestRefusals:
     def test_a_thing_type_has_three_searchable_attributes_at_most(self):
         with pytest.raises(InvalidArgumentError, match=r"searchable_attributes: .*at most three"):
             ThingType.created(searchable_attributes=["a", "b", "c", "d"])
+
+    def test_a_validity_that_leaves_the_authority_little_time_is_warned_about(self, synthesise):
+        def issuing(days):
+            def fill(stack):
+                subject = AuthoritySubject(common_name="ca")
+                authority = DeviceAuthority.root(stack, "Ca", subject=subject, validity=Duration.days(days))
+                Issuer.private_ca(authority, validity=Duration.days(365))
+
+            return synthesise(fill).warnings()
+
+        (warning,) = issuing(400)
+        assert "less than 35 days after it was made" in warning
+        assert issuing(730) == []
 
     def test_an_authority_of_another_region_is_refused(self):
         app = App(context={"aws:cdk:bundling-stacks": []})

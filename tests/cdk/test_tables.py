@@ -51,6 +51,19 @@ class TestRegistry:
         assert resource["DeletionPolicy"] == "Delete"
         assert resource["Properties"]["Replicas"][0]["DeletionProtectionEnabled"] is False
 
+    @pytest.mark.parametrize("kind", [DeviceRegistry, IssuanceLedger])
+    def test_where_only_a_failed_creation_takes_it_back_that_can_be_done(self, synthesise, kind):
+        policy = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
+        made = synthesise(lambda stack: kind(stack, "Table", removal_policy=policy))
+        (resource,) = made.of_type("AWS::DynamoDB::GlobalTable").values()
+        assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
+        assert resource["Properties"]["Replicas"][0]["DeletionProtectionEnabled"] is False
+
+    @pytest.mark.parametrize("kind", [DeviceRegistry, IssuanceLedger])
+    def test_a_snapshot_which_cloudformation_cannot_take_of_it_is_refused(self, stack, kind):
+        with pytest.raises(InvalidArgumentError, match=r"removal_policy: 'SNAPSHOT'"):
+            kind(stack, "Table", removal_policy=RemovalPolicy.SNAPSHOT)
+
     def test_an_importer_may_write_and_a_reader_may_not(self, synthesise):
         def actions(grant):
             made = synthesise(lambda stack: grant(DeviceRegistry(stack, "Registry"), someone(stack)))

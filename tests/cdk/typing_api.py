@@ -6,6 +6,7 @@ from aws_cdk import App, Duration, Stack
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from cdk_iot_secretfree import (
     ApiOptions,
@@ -47,7 +48,7 @@ subordinate: DeviceAuthority = DeviceAuthority.subordinate_of(
     root,
     subject=subject,
     usage_mode=UsageMode.GENERAL_PURPOSE,
-    revocation=Revocation(crl=RevocationList(), ocsp=True),
+    revocation=Revocation(crl=RevocationList(custom_cname="crl.example.com"), ocsp=True),
     registration=IotRegistration.SNI_ONLY,
 )
 brought: DeviceAuthority = DeviceAuthority.from_arn(stack, "Brought", "arn:...", key_algorithm=KeyAlgorithm.RSA_2048)
@@ -70,6 +71,7 @@ provisioning = SecretFreeProvisioning(
     thing_groups=[ThingGroup.created(), ThingGroup.named("field")],
     thing_attributes={"line": "1"},
     renewal_window=Duration.days(30),
+    encryption_key=kms.Key(stack, "Key"),
     api=ApiOptions(rate_limit=10),
     functions=FunctionOptions(bundle=Bundle(runtime=lambda_.Runtime.PYTHON_3_13)),
 )
