@@ -237,13 +237,22 @@ def test_the_id_that_cloudformation_invents_where_no_answer_came_is_nobody_s(stu
     stubbed.registration.remove("SecretFree-AuthorityRegistration-1ABCDEF23456")
 
 
-def test_a_mode_that_cannot_be_changed_is_named(stubbed: Stubbed) -> None:
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_mode_that_cannot_be_changed_is_named(stubbed: Stubbed, ours: bool) -> None:
     stubbed.gives_ca()
     stubbed.iot_stub.add_response(
         "describe_ca_certificate", {"certificateDescription": {"status": "ACTIVE", "certificateMode": "SNI_ONLY"}}
     )
     with pytest.raises(ConfigurationError, match=r"Mode 'DEFAULT': .*SNI_ONLY"):
-        stubbed.ensure(previous=stubbed.id)
+        stubbed.ensure(previous=stubbed.id if ours else None)
+
+
+def test_another_s_registration_that_asks_less_of_devices_is_used(stubbed: Stubbed) -> None:
+    stubbed.gives_ca()
+    stubbed.iot_stub.add_response(
+        "describe_ca_certificate", {"certificateDescription": {"status": "ACTIVE", "certificateMode": "DEFAULT"}}
+    )
+    assert stubbed.ensure(Mode="SNI_ONLY").shared
 
 
 def test_a_deletion_that_is_refused_is_reported(stubbed: Stubbed) -> None:

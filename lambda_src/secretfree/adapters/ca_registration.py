@@ -88,7 +88,8 @@ class CaRegistration:
         if described is None:
             ours = self._register(request, certificate_pem) or ours
         else:
-            if ours:
+            # In another's DEFAULT registration devices of SNI_ONLY are served as well, but not the other way round.
+            if ours or request.mode == "DEFAULT":
                 _require_mode(described, request.mode)
             if described["status"] != "ACTIVE":
                 self._iot.update_ca_certificate(certificateId=certificate_id, newStatus="ACTIVE")
@@ -166,7 +167,7 @@ def _require_mode(described: Mapping[str, Any], mode: str) -> None:
     if registered != mode:
         raise ConfigurationError(
             f"Mode {mode!r}: the CA is registered in mode {registered}, which cannot be changed; accepted is "
-            f"{registered}, or take the registration out of the stack first (IotRegistration.NONE)"
+            f"{registered}, or have whoever registered it take it back first (IotRegistration.NONE)"
         )
 
 
