@@ -41,19 +41,24 @@ def _rewrite(file: Path, change: Callable[[Any], Any]) -> None:
 
 
 def _without_documentation(model: Any) -> Any:
-    """The service model less its prose: `documentation` of the service, its operations, shapes and their members.
+    """The service model less the prose of its operations, shapes and their members.
 
-    What is called so and is no text is a shape or a member of that name, and stays.
+    Elsewhere botocore reads `documentation`, and does without none: that of a client's context parameters.
     """
-    if isinstance(model, dict):
+    return {name: _pruned(value) if name in {"operations", "shapes"} else value for name, value in model.items()}
+
+
+def _pruned(part: Any) -> Any:
+    """What is called `documentation` and is no text is a shape or a member of that name, and stays."""
+    if isinstance(part, dict):
         return {
-            name: _without_documentation(value)
-            for name, value in model.items()
+            name: _pruned(value)
+            for name, value in part.items()
             if not (name == "documentation" and isinstance(value, str))
         }
-    if isinstance(model, list):
-        return [_without_documentation(entry) for entry in model]
-    return model
+    if isinstance(part, list):
+        return [_pruned(entry) for entry in part]
+    return part
 
 
 def _endpoints_of_called_services(endpoints: Any) -> Any:

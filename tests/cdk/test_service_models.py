@@ -4,6 +4,7 @@ import gzip
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import botocore
 import botocore.session
@@ -34,19 +35,55 @@ def client(data: Path, service: str, region: str):
     return session.create_client(service, region, aws_access_key_id="id", aws_secret_access_key="secret")
 
 
-def without_documentation(value):
-    if isinstance(value, dict):
-        return {k: without_documentation(v) for k, v in value.items() if k != "documentation" or isinstance(v, dict)}
-    return [without_documentation(entry) for entry in value] if isinstance(value, list) else value
+class SentError(Exception):
+    """The request is as far as it would go."""
+
+
+def prose(model) -> int:
+    """How many texts called documentation there are in a part of a model."""
+    if isinstance(model, dict):
+        own = isinstance(model.get("documentation"), str)
+        return own + sum(map(prose, model.values()))
+    return sum(map(prose, model)) if isinstance(model, list) else 0
 
 
 @pytest.mark.parametrize("service", sorted(AWS_SERVICES))
-def test_the_model_is_the_whole_one_less_its_prose(reduced: Path, service: str) -> None:
+def test_operations_and_shapes_are_left_without_prose_and_all_else_as_it_was(reduced: Path, service: str) -> None:
     (file,) = sorted(reduced.glob(f"{service}/*/service-2.json.gz"))[-1:]
     left = json.loads(gzip.decompress(file.read_bytes()))
     whole = json.loads(gzip.decompress((WHOLE / file.relative_to(reduced)).read_bytes()))
-    assert left == without_documentation(whole)
-    assert left != whole
+    pruned = {"operations", "shapes"}
+    assert {name: left[name] for name in left.keys() - pruned} == {name: whole[name] for name in whole.keys() - pruned}
+    for name in pruned:
+        assert left[name].keys() == whole[name].keys()
+        assert prose(left[name]) == 0 < prose(whole[name])
+
+
+@pytest.mark.parametrize(
+    ("service", "call", "arguments"),
+    [
+        ("acm-pca", "get_certificate", {"CertificateAuthorityArn": "arn:aws:a", "CertificateArn": "arn:aws:b"}),
+        ("dynamodb", "get_item", {"TableName": "table", "Key": {"device-id": {"S": "a"}}}),
+        ("iot", "describe_thing", {"thingName": "a"}),
+        ("s3", "get_object", {"Bucket": "bucket", "Key": "key"}),
+        ("sqs", "send_message", {"QueueUrl": "https://sqs.example/1/q", "MessageBody": "a"}),
+        ("sts", "get_caller_identity", {}),
+    ],
+)
+def test_a_call_is_put_together_as_from_the_whole_model(reduced: Path, service: str, call: str, arguments) -> None:
+    sent = []
+
+    def stop(request: Any, **_: Any) -> None:
+        sent.append(request)
+        raise SentError
+
+    for data in (reduced, WHOLE):
+        caller = client(data, service, "eu-central-1")
+        caller.meta.events.register("before-send.*.*", stop)
+        with pytest.raises(SentError):
+            getattr(caller, call)(**arguments)
+    left, whole = sent
+    assert (left.method, left.url, left.body) == (whole.method, whole.url, whole.body)
 
 
 @pytest.mark.parametrize("region", REGIONS)
@@ -75,6 +112,9 @@ def test_a_member_called_documentation_stays(tmp_path: Path) -> None:
     model = tmp_path / "botocore" / "data" / "iot" / "2015-05-28" / "service-2.json"
     model.parent.mkdir(parents=True)
     member = {"members": {"documentation": {"shape": "Text", "documentation": "<p>prose</p>"}}}
-    model.write_text(json.dumps({"shapes": {"Package": member}, "documentation": "<p>prose</p>"}))
+    model.write_text(json.dumps({"shapes": {"Package": member}, "clientContextParams": {"documentation": "kept"}}))
     reduce_to_called_services(tmp_path)
-    assert json.loads(model.read_text()) == {"shapes": {"Package": {"members": {"documentation": {"shape": "Text"}}}}}
+    assert json.loads(model.read_text()) == {
+        "shapes": {"Package": {"members": {"documentation": {"shape": "Text"}}}},
+        "clientContextParams": {"documentation": "kept"},
+    }
