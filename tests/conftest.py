@@ -19,8 +19,12 @@ from secretfree_cli.local.servers import Ports
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name a long value by its argument: keys are made anew in each process, and workers must agree on ids."""
-    return argname if isinstance(val, str | bytes) and len(val) > 60 else None
+    """Name a value by its argument where it differs from process to process, for workers must agree on ids.
+
+    These are keys, which are long, and the CDK's tokens, which are numbered as they are made.
+    """
+    differs = isinstance(val, str | bytes) and (len(val) > 60 or "Token[" in str(val))
+    return argname if differs else None
 
 
 @dataclass(frozen=True)
