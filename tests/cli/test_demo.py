@@ -6,7 +6,7 @@ import io
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,15 @@ def test_a_step_that_does_not_go_as_told_fails_the_demo_and_stops_it(stage: Stag
     assert "All of it went as told" not in result.stdout
 
 
+@pytest.fixture
+def as_from_a_terminal() -> Iterator[None]:
+    """A shell without job control has what it starts in the background ignore Ctrl-C, and these tests with it."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("as_from_a_terminal")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_it_too(stage: Stage, number: signal.Signals) -> None:
     def happens() -> None:
