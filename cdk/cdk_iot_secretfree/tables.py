@@ -237,12 +237,7 @@ class IssuanceLedger(Construct):
 
     def grant_sweep(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the sweeper find the unfinished issuances, and finish or close them."""
-        finding = iam.Grant.add_to_principal(
-            grantee=grantee,
-            actions=["dynamodb:Query"],
-            resource_arns=[f"{self._table.table_arn}/index/{PENDING_INDEX}"],
-        )
-        return finding.combine(
+        return _grant_query(self._table, grantee, PENDING_INDEX).combine(
             _grant(self._table, grantee, _SWEEP_ACTIONS, self._encryption_key, writes=True, indexes=False)
         )
 
@@ -350,9 +345,7 @@ def _grant_lookup(
     table: dynamodb.ITable, grantee: iam.IGrantable, index: str | None, key: kms.IKey | None
 ) -> iam.Grant:
     if index is not None:
-        iam.Grant.add_to_principal(
-            grantee=grantee, actions=["dynamodb:Query"], resource_arns=[f"{table.table_arn}/index/{index}"]
-        )
+        _grant_query(table, grantee, index)
     return _grant(table, grantee, ["dynamodb:GetItem"], key, indexes=False)
 
 
@@ -360,10 +353,14 @@ def _grant_import(
     table: dynamodb.ITable, grantee: iam.IGrantable, index: str | None, key: kms.IKey | None
 ) -> iam.Grant:
     if index is not None:
-        iam.Grant.add_to_principal(
-            grantee=grantee, actions=["dynamodb:Query"], resource_arns=[f"{table.table_arn}/index/{index}"]
-        )
+        _grant_query(table, grantee, index)
     return _grant(table, grantee, _IMPORT_ACTIONS, key, writes=True, indexes=False)
+
+
+def _grant_query(table: dynamodb.ITable, grantee: iam.IGrantable, index: str) -> iam.Grant:
+    return iam.Grant.add_to_principal(
+        grantee=grantee, actions=["dynamodb:Query"], resource_arns=[f"{table.table_arn}/index/{index}"]
+    )
 
 
 def _throttled(table: dynamodb.ITable, period: Duration | None) -> cloudwatch.IMetric:

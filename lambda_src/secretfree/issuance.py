@@ -173,6 +173,18 @@ def issued_certificate(record: Issuance, *, reused: bool) -> IssuedCertificate:
     )
 
 
+def with_answer(record: Issuance, answer: str | DeviceCertificate) -> Issuance:
+    """`record` one step further: with the issuer's reference, or with the certificate itself."""
+    if isinstance(answer, str):
+        return record.requested(answer)
+    return record.issued(
+        certificate_id=answer.certificate_id,
+        certificate_pem=answer.certificate_pem,
+        chain_pem=answer.chain_pem,
+        not_after=answer.not_after,
+    )
+
+
 def revoked_certificate() -> SecretFreeError:
     """The refusal of a key whose certificate someone took out of use."""
     return not_authorized("the certificate of this key was revoked", reason=Reason.BLOCKED_DEVICE)
@@ -380,7 +392,7 @@ class _Worker:
         requested, thing = self._side_by_side(lambda: self._order(lease), lambda: self._ensure_thing(lease))
         answer: str | DeviceCertificate = requested.result()
         if thing.exception() is not None:  # what was asked for is not forgotten over it
-            self._store(lease, _with_answer(lease.record, answer))
+            self._store(lease, with_answer(lease.record, answer))
         thing.result()
         return answer
 
@@ -410,7 +422,7 @@ class _Worker:
             found = ()
         good = [certificate for certificate in found if certificate.not_after > self._clock.now()]
         if good:
-            self._store(lease, _with_answer(record, good[0]))
+            self._store(lease, with_answer(record, good[0]))
             return good[0]
         # The request stays suspect: the sweeper searches further, and what it finds is an orphan by then, and goes.
         self._store(lease, self._next(record))
@@ -444,7 +456,7 @@ class _Worker:
         install = partial(self._persist, "install", lambda: self._ports.issuer.install(certificate, resumed=resumed))
         if resumed:
             return install()
-        issued = _with_answer(lease.record, certificate)
+        issued = with_answer(lease.record, certificate)
         stored, installed = self._side_by_side(lambda: self._store(lease, issued), install)
         try:
             stored.result()
@@ -591,17 +603,6 @@ class _Worker:
 
 def _results(ended: list[Future[Any]]) -> list[Any]:
     return [future.result() for future in ended]
-
-
-def _with_answer(record: Issuance, answer: str | DeviceCertificate) -> Issuance:
-    if isinstance(answer, str):
-        return record.requested(answer)
-    return record.issued(
-        certificate_id=answer.certificate_id,
-        certificate_pem=answer.certificate_pem,
-        chain_pem=answer.chain_pem,
-        not_after=answer.not_after,
-    )
 
 
 def _recorded_answer(record: Issuance) -> str | DeviceCertificate:

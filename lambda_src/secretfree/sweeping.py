@@ -14,7 +14,7 @@ from typing import Final
 
 from secretfree.clock import Clock
 from secretfree.errors import SecretFreeError
-from secretfree.issuance import IssuancePolicy, Ports, clear_at
+from secretfree.issuance import IssuancePolicy, Ports, clear_at, with_answer
 from secretfree.ledger import LEASE, Issuance, IssuanceState, Suspect
 from secretfree.ports import (
     CertificateRecordState,
@@ -167,13 +167,7 @@ class _Sweep:
         certificate = self._collected(self._held.reference)
         if certificate is None or self._ports.things.describe(certificate.certificate_id) is None:
             return self._park()
-        issued = self._held.issued(
-            certificate_id=certificate.certificate_id,
-            certificate_pem=certificate.certificate_pem,
-            chain_pem=certificate.chain_pem,
-            not_after=certificate.not_after,
-        )
-        self._held = self._ports.ledger.write(issued)
+        self._held = self._ports.ledger.write(with_answer(self._held, certificate))
         return self._settle_issued()
 
     def _park(self) -> Outcome:

@@ -26,6 +26,7 @@ from secretfree.ports import (
 
 if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient
+    from mypy_boto3_iot.type_defs import CertificateDescriptionTypeDef
 
 _PAGE: Final = 250
 # What an inactive certificate's key was looked up to be is remembered for so many of them.
@@ -89,13 +90,9 @@ class IotCoreThings:
 
     def describe(self, certificate_id: str) -> RegisteredCertificate | None:
         """DescribeCertificate. Any state but ACTIVE and REVOKED is as good as INACTIVE here: it cannot connect."""
-        with aws_call():
-            try:
-                described = self._client.describe_certificate(certificateId=certificate_id)["certificateDescription"]
-            except ClientError as error:
-                if error_code(error) == "ResourceNotFoundException":
-                    return None
-                raise
+        described = _described(self._client, certificate_id)
+        if described is None:
+            return None
         status = described["status"]
         known = CertificateStatus(status) if status in set(CertificateStatus) else CertificateStatus.INACTIVE
         return RegisteredCertificate(certificate_arn=described["certificateArn"], status=known)
@@ -241,13 +238,9 @@ class IotCoreIssuer:
 
     def _look_up(self, certificate_id: str) -> DeviceCertificate | None:
         """DescribeCertificate; None where it is gone, or inactive no more."""
-        with aws_call():
-            try:
-                described = self._client.describe_certificate(certificateId=certificate_id)["certificateDescription"]
-            except ClientError as error:
-                if error_code(error) == "ResourceNotFoundException":
-                    return None
-                raise
+        described = _described(self._client, certificate_id)
+        if described is None:
+            return None
         pem = described["certificatePem"]
         if len(self._fingerprints) >= _MOST_REMEMBERED:
             self._fingerprints.clear()
@@ -272,6 +265,17 @@ class IotCoreIssuer:
                 return inactive
             marker = {"marker": page["nextMarker"]}
         raise SearchTooWideError("too many certificates were made since to find one among them")
+
+
+def _described(client: "IoTClient", certificate_id: str) -> "CertificateDescriptionTypeDef | None":
+    """DescribeCertificate; None where it is gone."""
+    with aws_call():
+        try:
+            return client.describe_certificate(certificateId=certificate_id)["certificateDescription"]
+        except ClientError as error:
+            if error_code(error) != "ResourceNotFoundException":
+                raise
+    return None
 
 
 def _ignoring_absence(call: Callable[[], object]) -> bool:
