@@ -28,6 +28,9 @@ _MAX_REGISTRY_TEXT: Final = 4_096
 _PEM: Final = re.compile(
     r"[ \t\r\n]*-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/= \t\r\n]*)-----END PUBLIC KEY-----[ \t\r\n]*", re.ASCII
 )
+_WHITE_SPACE: Final = b" \t\r\n"
+_PEM_LINE: Final = 64
+"""Characters (RFC 7468 section 2)."""
 
 
 class KeyKind(StrEnum):
@@ -71,7 +74,7 @@ class DevicePublicKey:
     @classmethod
     def from_key(cls, key: PublicKeyTypes) -> Self:
         """An accepted key of the `cryptography` library; raises KeyRejected for any other."""
-        if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+        if not isinstance(key, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey)):
             raise KeyRejected(f"key of another kind: accepted are {ACCEPTED_KEYS}", reason=Reason.KEY_KIND)
         return cls(key)
 
@@ -95,7 +98,7 @@ class DevicePublicKey:
         matched = _PEM.fullmatch(text)
         if matched is None:
             raise KeyRejected("not one PEM block 'PUBLIC KEY'", reason=Reason.KEY_KIND)
-        return cls.from_spki_der(_base64(re.sub(r"[ \t\r\n]", "", matched.group(1))))
+        return cls.from_spki_der(_base64(matched.group(1)))
 
     @classmethod
     def from_registry(cls, text: str) -> Self:
@@ -104,7 +107,7 @@ class DevicePublicKey:
             raise KeyRejected(f"longer than {_MAX_REGISTRY_TEXT} characters", reason=Reason.OVERSIZED)
         if "-----BEGIN" in text:
             return cls.from_pem(text)
-        decoded = _base64(re.sub(r"[ \t\r\n]", "", text))
+        decoded = _base64(text)
         return cls.from_pem(decoded) if decoded.lstrip().startswith(b"-----BEGIN") else cls.from_spki_der(decoded)
 
     @property
@@ -114,11 +117,16 @@ class DevicePublicKey:
 
     def pem(self) -> str:
         """PEM, with LF line ends."""
-        return self.key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
+        return _pem(self.spki)
 
     def registry_text(self) -> str:
         """The form that existing secret-free tables hold: base64, on one line, of the PEM."""
-        return base64.b64encode(self.pem().encode("ascii")).decode("ascii")
+        return registry_text(self.spki)
+
+
+def registry_text(spki: bytes) -> str:
+    """The registry's form of an accepted key whose SubjectPublicKeyInfo is at hand: see the method of this name."""
+    return base64.b64encode(_pem(spki).encode("ascii")).decode("ascii")
 
 
 _CURVES: Final = {"secp256r1": KeyKind.EC_P256, "secp384r1": KeyKind.EC_P384, "secp521r1": KeyKind.EC_P521}
@@ -147,9 +155,17 @@ def _accepted_curve(key: ec.EllipticCurvePublicKey) -> KeyKind:
     return kind
 
 
+def _pem(spki: bytes) -> str:
+    # Not by the library, which would take the key apart again: an import writes one for each device.
+    encoded = base64.b64encode(spki).decode("ascii")
+    lines = "\n".join(encoded[start : start + _PEM_LINE] for start in range(0, len(encoded), _PEM_LINE))
+    return f"-----BEGIN PUBLIC KEY-----\n{lines}\n-----END PUBLIC KEY-----\n"
+
+
 def _base64(text: str) -> bytes:
+    """Base64 with white space anywhere."""
     try:
-        return binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
+        return binascii.a2b_base64(text.encode("ascii").translate(None, _WHITE_SPACE), strict_mode=True)
     except ValueError:
         raise KeyRejected(f"not base64: accepted are {REGISTRY_KEY_FORM}", reason=Reason.NOT_BASE64) from None
 

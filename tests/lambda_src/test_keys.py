@@ -42,6 +42,7 @@ def test_the_fingerprint_is_the_hex_sha256_of_the_spki(p256_key: ec.EllipticCurv
 def test_a_key_tells_its_kind(file: str, kind: KeyKind, bits: int, label: str) -> None:
     key = DevicePublicKey.from_spki_der((Path(__file__).parent / f"vectors/key/{file}.der").read_bytes())
     assert (key.kind, key.bits, key.label) == (kind, bits, label)
+    assert key.pem() == key.key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def test_every_writing_of_the_registry_is_the_same_key(public_key: DevicePublicKey) -> None:

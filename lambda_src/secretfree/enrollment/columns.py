@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -44,14 +45,13 @@ def read_columns(fields: Mapping[str, object]) -> Columns:
     texts: dict[str, str] = {}
     attributes: dict[str, str] = {}
     for given, value in fields.items():
-        name = given.strip().lstrip("\ufeff")  # a byte order mark, which spreadsheets write
-        if name.lower() == ATTRIBUTES:
+        name, attribute = _meant(given)
+        if name == ATTRIBUTES:
             attributes |= _object(value)
-        elif name.lower().startswith(ATTRIBUTE_PREFIX):
-            if text := _text(name, value):
-                attributes[name[len(ATTRIBUTE_PREFIX) :]] = text
-        else:
-            _take(texts, name.lower(), value)
+        elif attribute is None:
+            _take(texts, name, value)
+        elif text := _text(given, value):
+            attributes[attribute] = text
     keys = [texts[name] for name in PUBLIC_KEYS if name in texts]
     if len(keys) > 1:
         raise RowRefused(Refusal.MALFORMED_ROW, "public-key and pubkey are two names of one column")
@@ -65,6 +65,14 @@ def missing_columns(names: list[str]) -> list[str]:
     present = {name.strip().lstrip("\ufeff").lower() for name in names}
     missing = [] if DEVICE_ID in present else [DEVICE_ID]
     return missing if present & set(PUBLIC_KEYS) else [*missing, PUBLIC_KEYS[0]]
+
+
+@lru_cache(maxsize=256)  # all rows of a manifest have the same few
+def _meant(given: str) -> tuple[str, str | None]:
+    """Return the column that is meant, in lower case, and the attribute's name if it is one's."""
+    name = given.strip().lstrip("\ufeff")  # a byte order mark, which spreadsheets write
+    is_attribute = name.lower().startswith(ATTRIBUTE_PREFIX)
+    return name.lower(), name[len(ATTRIBUTE_PREFIX) :] if is_attribute else None
 
 
 def _take(texts: dict[str, str], name: str, value: object) -> None:
