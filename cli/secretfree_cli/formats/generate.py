@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any, Final, TextIO
 
-import py7zr
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -164,6 +163,8 @@ def write_microchip(path: Path, devices: Iterable[SampleDevice], authority: Samp
 
 def write_infineon(path: Path, devices: Iterable[SampleDevice], authority: SampleAuthority) -> None:
     """Write a 7z of a 7z with a certificate of each chip."""
+    import py7zr  # takes a quarter of a command's start, and few write this format
+
     with TemporaryDirectory(prefix="secretfree-") as folder:
         inner = Path(folder, "certificates.7z")
         with py7zr.SevenZipFile(inner, "w") as archive:
