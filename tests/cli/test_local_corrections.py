@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from secretfree_cli.enroll.prepare import import_table_request
 from secretfree_cli.local.aws_corrections import authorizer_context, iot_resource, render_authorizer_context
 
 CERTIFICATE = "arn:aws:iot:us-east-1:000000000000:cert/abc"
@@ -49,6 +50,34 @@ def test_an_authorizer_that_says_nothing_has_no_context(answer):
 
 def test_an_authorizers_answer_may_be_json_text():
     assert authorizer_context({"body": '{"context": {"code": "x"}}'}) == {"code": "x"}
+
+
+def test_a_batchs_capacity_is_counted_for_who_asks_for_it():
+    # In a process of its own: the emulator's modules are changed, and start threads.
+    code = """
+import json
+from ministack.services import dynamodb
+from secretfree_cli.local.aws_unasked import spare_unasked_work
+
+def write(device_id, **more):
+    item = {"device-id": {"S": device_id}, "key-fingerprint": {"S": "f" * 64}, "pubkey": {"S": "x" * 2000}}
+    status, _, body = dynamodb._batch_write_item({"RequestItems": {"registry": [{"PutRequest": {"Item": item}}]}, **more})
+    assert status == 200
+    return json.loads(body)
+
+dynamodb._create_table(TABLE)
+kinds = ("TOTAL", "INDEXES")
+before = [write("a", ReturnConsumedCapacity=kind) for kind in kinds]
+spare_unasked_work()
+assert write("b") == {"UnprocessedItems": {}}
+assert [write("c", ReturnConsumedCapacity=kind) for kind in kinds] == before
+print(before[0]["ConsumedCapacity"][0]["CapacityUnits"])
+"""
+    table = json.dumps(import_table_request("registry", "", "")["TableCreationParameters"])
+    done = subprocess.run(
+        [sys.executable, "-c", f"TABLE = {table}\n{code}"], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) > 1
 
 
 def test_a_listener_on_every_interface_becomes_a_loopback_one():

@@ -1,4 +1,4 @@
-"""The AWS emulator's process: ministack, kept on loopback, and corrected where AWS decides otherwise.
+"""The AWS emulator's process: ministack, kept on loopback, corrected where AWS decides otherwise, and made quicker.
 
 Run as `python -m secretfree_cli.local.aws_emulator`; ministack reads its settings from the environment.
 """
@@ -11,6 +11,7 @@ from typing import Any
 
 from secretfree_cli.local.aws_corrections import correct
 from secretfree_cli.local.aws_limits import Limits, impose
+from secretfree_cli.local.aws_unasked import spare_unasked_work
 
 LOOPBACK = "127.0.0.1"
 _EVERY_INTERFACE = frozenset({None, "", "0.0.0.0", "::"})  # noqa: S104 -- named here to be refused
@@ -39,6 +40,7 @@ def main() -> None:
     limits = Limits.from_environment(os.environ)  # a setting that does not parse ends the server here, with its name
     confine_to_loopback()
     correct()
+    spare_unasked_work()
     impose(limits)
     from ministack.app import main as serve
 
