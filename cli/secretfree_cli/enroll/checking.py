@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import multiprocessing
 import os
 import pickle
@@ -13,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from itertools import chain, islice
+from itertools import chain, islice, starmap
 from multiprocessing import connection
 from typing import Any, Final
 
@@ -25,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_der_public_key,
 )
-from secretfree.enrollment.items import Provenance, to_item
+from secretfree.enrollment.items import PlainRecord
 from secretfree.enrollment.record import RowRefused
 
 from secretfree_cli.enroll.checkpoint import StagedRow
@@ -36,46 +35,48 @@ _WORTH_PROCESSES: Final = 1024 * 1024
 _ENTRIES_AT_ONCE: Final = 250
 _SHOWN_ID: Final = 200
 
-Place = tuple[int, int]
-"""A row's ordinal and the position of its manifest."""
 
-
-def check(
-    entries: Iterator[tuple[Place, Entry]], manifest: Manifest, gate: Gate, origin: Provenance
-) -> Iterator[StagedRow]:
-    """Yield each entry as a row, admitted or refused, in their order.
+def check(entries: Iterator[Entry], manifest: Manifest, gate: Gate, *, first: int, file: int) -> Iterator[StagedRow]:
+    """Yield each entry as a row, admitted or refused, in their order; `first` is the ordinal of the first one's.
 
     A large manifest is shared out among processes, one a core. Not more than a few hundred entries for each are held.
     """
-    checker = _Checker(manifest, gate, origin)
+    checker = _Checker(manifest, gate, file)
     cores = os.cpu_count() or 1
+    runs = _runs(entries, first)
     if manifest.size < _WORTH_PROCESSES or cores < 2:
-        for place, entry in entries:
-            yield checker.staged(place, entry)
+        yield from chain.from_iterable(starmap(checker.staged, runs))
         return
-    first = list(islice(entries, _ENTRIES_AT_ONCE))  # a format may learn from its first lines how to read the others
-    yield from checker.staged_all(first)
+    # A format may learn from its first lines how to read the others.
+    yield from chain.from_iterable(starmap(checker.staged, islice(runs, 1)))
     # Forked where that is safe, since a new interpreter takes as long as thousands of rows.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(cores, mp_context=context, initializer=_begin, initargs=(_pickled(checker),)) as pool:
         running: deque[Future[Sequence[StagedRow]]] = deque()
-        while some := list(islice(entries, _ENTRIES_AT_ONCE)):
-            running.append(pool.submit(_staged_all, some))
+        for ordinal, run in runs:
+            running.append(pool.submit(_staged, ordinal, run))
             if len(running) > 2 * cores:
                 yield from running.popleft().result()
         yield from chain.from_iterable(future.result() for future in running)
 
 
+def _runs(entries: Iterator[Entry], first: int) -> Iterator[tuple[int, Sequence[Entry]]]:
+    """Cut `entries` into runs, each with the ordinal of its first."""
+    while run := list(islice(entries, _ENTRIES_AT_ONCE)):
+        yield first, run
+        first += len(run)
+
+
 class _Checker:
-    def __init__(self, manifest: Manifest, gate: Gate, origin: Provenance) -> None:
+    def __init__(self, manifest: Manifest, gate: Gate, file: int) -> None:
         self._manifest = manifest
         self._gate = gate
-        self._origin = origin
+        self._file = file
 
-    def staged_all(self, entries: Sequence[tuple[Place, Entry]]) -> Sequence[StagedRow]:
-        return [self.staged(place, entry) for place, entry in entries]
+    def staged(self, first: int, run: Sequence[Entry]) -> Sequence[StagedRow]:
+        return [self._staged(ordinal, entry) for ordinal, entry in enumerate(run, first)]
 
-    def staged(self, place: Place, entry: Entry) -> StagedRow:
+    def _staged(self, ordinal: int, entry: Entry) -> StagedRow:
         device_id = None
         member = None if entry.member is None else encodable(entry.member)
         try:
@@ -86,10 +87,9 @@ class _Checker:
             record = self._gate.admit(row)
         except RowRefused as refused:
             shown = None if device_id is None else device_id.encode("ascii", "backslashreplace").decode()[:_SHOWN_ID]
-            return StagedRow(*place, entry.line, member, shown, reason=refused.reason, detail=encodable(refused.detail))
-        fingerprint = None if record.public_key is None else record.public_key.fingerprint
-        item = json.dumps(to_item(record, self._origin), separators=(",", ":"))
-        return StagedRow(*place, entry.line, member, record.device_id, fingerprint, item)
+            reason, detail = refused.reason, encodable(refused.detail)
+            return StagedRow(ordinal, self._file, entry.line, member, shown, reason=reason, detail=detail)
+        return StagedRow(ordinal, self._file, entry.line, member, *PlainRecord.of(record))
 
 
 def encodable(text: str) -> str:
@@ -115,10 +115,10 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _staged_all(entries: Sequence[tuple[Place, Entry]]) -> Sequence[StagedRow]:
+def _staged(first: int, run: Sequence[Entry]) -> Sequence[StagedRow]:
     if _checker is None:  # pragma: no cover - the pool calls `_begin` first
         raise RuntimeError("the worker was not begun")
-    return _checker.staged_all(entries)
+    return _checker.staged(first, run)
 
 
 class _Pickler(pickle.Pickler):

@@ -8,17 +8,17 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from secretfree.enrollment.decision import Outcome, Verdict
 from secretfree.enrollment.enroll import CHANGED_MEANWHILE
-from secretfree.enrollment.items import Item
+from secretfree.enrollment.items import PlainRecord
 from secretfree.enrollment.record import Refusal
 
 _CACHE_KIB: Final = 32 * 1024
 """SQLite's page cache: what bounds the memory of an import, whatever the number of rows."""
 _PAGE_BYTES: Final = 16 * 1024
-_READ_AT_ONCE: Final = 1_000
+_ROW_COLUMNS: Final = 9
 _SCHEMA: Final = """
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE row (
@@ -27,53 +27,56 @@ CREATE TABLE row (
     line INTEGER NOT NULL,
     member TEXT,
     device_id TEXT,
+    spki BLOB,
     fingerprint TEXT,
-    admitted INTEGER NOT NULL
+    status TEXT,
+    attributes TEXT
 );
-CREATE TABLE item (ordinal INTEGER PRIMARY KEY, item TEXT NOT NULL);
 CREATE TABLE result (ordinal INTEGER PRIMARY KEY, outcome TEXT NOT NULL, reason TEXT, detail TEXT);
-CREATE TABLE held (fingerprint TEXT NOT NULL, device_id TEXT NOT NULL);
+CREATE TABLE held (fingerprint TEXT, device_id TEXT NOT NULL);
 CREATE TABLE taken_back (ordinal INTEGER PRIMARY KEY);
 """
+# A row with a status was admitted; the others were refused, and have but the id that they gave.
 # A device id or a key that several rows claim: one row that says the same as another is a mere repetition; rows that
 # contradict each other are all refused, since nothing tells which of them is the forged one.
 _FIND_DUPLICATES: Final = """
-CREATE INDEX IF NOT EXISTS row_by_device ON row (device_id, fingerprint) WHERE admitted;
-CREATE INDEX IF NOT EXISTS row_by_key ON row (fingerprint, device_id) WHERE admitted;
+CREATE INDEX IF NOT EXISTS row_by_device ON row (device_id, fingerprint) WHERE status NOT NULL;
+CREATE INDEX IF NOT EXISTS row_by_key ON row (fingerprint, device_id) WHERE status NOT NULL;
 """
 _LINE: Final = "'line ' || line"
 _FILE_AND_LINE: Final = "'line ' || line || ' of file ' || (file + 1)"
 _REFUSE: Final = """
 INSERT INTO result SELECT ordinal, 'refused', :reason, {detail} FROM row
-WHERE admitted AND {where} AND NOT EXISTS (SELECT 1 FROM result WHERE result.ordinal = row.ordinal)
+WHERE status NOT NULL AND {where} AND NOT EXISTS (SELECT 1 FROM result WHERE result.ordinal = row.ordinal)
 """
 _CONTRADICTING_KEYS: Final = _REFUSE.format(
     detail="""(
         SELECT group_concat(place, ', ') FROM (
             SELECT {place} AS place FROM row AS other
-            WHERE other.admitted AND other.device_id = row.device_id ORDER BY ordinal LIMIT 5
+            WHERE other.status NOT NULL AND other.device_id = row.device_id ORDER BY ordinal LIMIT 5
         )) || ' give this device different keys'""",
     where="""device_id IN (
-        SELECT device_id FROM row WHERE admitted GROUP BY device_id
+        SELECT device_id FROM row WHERE status NOT NULL GROUP BY device_id
         HAVING min(ifnull(fingerprint, '')) <> max(ifnull(fingerprint, '')))""",
 )
 _SHARED_KEYS: Final = _REFUSE.format(
     detail="""(
         SELECT group_concat(place, ', ') FROM (
             SELECT {place} AS place FROM row AS other
-            WHERE other.admitted AND other.fingerprint = row.fingerprint ORDER BY ordinal LIMIT 5
+            WHERE other.status NOT NULL AND other.fingerprint = row.fingerprint ORDER BY ordinal LIMIT 5
         )) || ' give this key to different devices'""",
     where="""fingerprint IN (
-        SELECT fingerprint FROM row WHERE admitted AND fingerprint IS NOT NULL GROUP BY fingerprint
+        SELECT fingerprint FROM row WHERE status NOT NULL AND fingerprint IS NOT NULL GROUP BY fingerprint
         HAVING min(device_id) <> max(device_id))""",
 )
 _REPETITIONS: Final = _REFUSE.format(
     detail="""'the same as ' || (
         SELECT {place} FROM row AS first
-        WHERE first.admitted AND first.device_id = row.device_id ORDER BY ordinal LIMIT 1)""",
-    where="""EXISTS (
+        WHERE first.status NOT NULL AND first.device_id = row.device_id ORDER BY ordinal LIMIT 1)""",
+    where="""device_id IN (SELECT device_id FROM row WHERE status NOT NULL GROUP BY device_id HAVING count(*) > 1)
+        AND EXISTS (
         SELECT 1 FROM row AS first
-        WHERE first.admitted AND first.device_id = row.device_id AND first.ordinal < row.ordinal)""",
+        WHERE first.status NOT NULL AND first.device_id = row.device_id AND first.ordinal < row.ordinal)""",
 )
 _PASSED_OVER: Final = "outcome <> 'refused' AND detail IS NOT NULL"
 # What a second look at the table finds, once this import's rows are written. What is to be taken back is put down, with
@@ -99,11 +102,11 @@ WHERE {_WRITTEN} AND EXISTS (
 """  # noqa: S608 - constants alone
 
 
-@dataclass(frozen=True, slots=True)
-class StagedRow:
-    """A row of a manifest: admitted, with its item, or refused, with a reason; and where it stands.
+class StagedRow(NamedTuple):
+    """A row of a manifest: admitted, with its record, or refused, with a reason; and where it stands.
 
     `file` is the position of its manifest among those given; for `line` and `member` see `formats.manifest.Entry`.
+    `device_id` to `attributes` are those of a `PlainRecord`; without a `status` the row was refused.
     """
 
     ordinal: int
@@ -111,11 +114,20 @@ class StagedRow:
     line: int
     member: str | None
     device_id: str | None
+    spki: bytes | None = None
     fingerprint: str | None = None
-    item: str | None = None
-    """The item in DynamoDB's JSON."""
+    status: str | None = None
+    attributes: str | None = None
     reason: str | None = None
     detail: str | None = None
+
+
+class PendingRow(NamedTuple):
+    """An admitted row without an outcome. `file` is the position of its manifest among those given."""
+
+    ordinal: int
+    file: int
+    record: PlainRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,26 +206,11 @@ class Checkpoint:
         with self._connection:
             self._connection.execute("BEGIN")
             self._connection.executemany(
-                "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    (
-                        row.ordinal,
-                        row.file,
-                        row.line,
-                        row.member,
-                        row.device_id,
-                        row.fingerprint,
-                        row.item is not None,
-                    )
-                    for row in rows
-                ),
-            )
-            self._connection.executemany(
-                "INSERT INTO item VALUES (?, ?)", ((row.ordinal, row.item) for row in rows if row.item is not None)
+                "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (row[:_ROW_COLUMNS] for row in rows)
             )
             self._connection.executemany(
                 "INSERT INTO result VALUES (?, 'refused', ?, ?)",
-                ((row.ordinal, row.reason, row.detail) for row in rows if row.item is None),
+                ((row.ordinal, row.reason, row.detail) for row in rows if row.status is None),
             )
 
     def refuse_duplicates(self) -> None:
@@ -231,16 +228,17 @@ class Checkpoint:
             ):
                 self._connection.execute(statement.format(place=place), {"reason": reason.value})
 
-    def pending(self, size: int) -> Iterator[tuple[Sequence[int], Sequence[Item]]]:
-        """Yield the ordinals and items of rows without an outcome, `size` at a time, in their order."""
+    def pending(self, size: int) -> Iterator[Sequence[PendingRow]]:
+        """Yield the admitted rows without an outcome, `size` at a time, in their order."""
         last = 0
         while found := self._connection.execute(
-            "SELECT item.ordinal, item FROM item LEFT JOIN result USING (ordinal) "
-            "WHERE item.ordinal > ? AND result.ordinal IS NULL ORDER BY item.ordinal LIMIT ?",
+            "SELECT ordinal, file, device_id, spki, fingerprint, status, attributes FROM row "
+            "LEFT JOIN result USING (ordinal) "
+            "WHERE ordinal > ? AND status NOT NULL AND result.ordinal IS NULL ORDER BY ordinal LIMIT ?",
             (last, size),
         ).fetchall():
             last = found[-1][0]
-            yield [ordinal for ordinal, _ in found], [json.loads(item) for _, item in found]
+            yield [PendingRow(ordinal, file, PlainRecord(*record)) for ordinal, file, *record in found]
 
     def count_pending(self) -> int:
         """Return how many rows have no outcome yet."""
@@ -284,19 +282,14 @@ class Checkpoint:
         counted = f"SELECT count(*) FROM result WHERE {_PASSED_OVER}"  # noqa: S608 - a constant
         return int(self._connection.execute(counted).fetchone()[0])
 
-    def items(self) -> Iterator[Item]:
-        """Yield the items of the rows that nothing speaks against so far."""
-        for _, items in self.pending(_READ_AT_ONCE):
-            yield from items
-
     def start_holders(self) -> None:
         """Forget which devices hold which key."""
         self._connection.execute("DROP INDEX IF EXISTS held_by_key")
         self._connection.execute("DROP INDEX IF EXISTS held_by_device")
         self._connection.execute("DELETE FROM held")
 
-    def add_holders(self, held: Iterable[tuple[str, str]]) -> None:
-        """Remember pairs of fingerprint and device id that the table has."""
+    def add_holders(self, held: Iterable[tuple[str | None, str]]) -> None:
+        """Remember pairs of fingerprint and device id that the table has; None is for a device without a key."""
         with self._connection:
             self._connection.execute("BEGIN")
             self._connection.executemany("INSERT INTO held VALUES (?, ?)", held)
@@ -304,6 +297,7 @@ class Checkpoint:
     def finish_holders(self) -> None:
         """Make what was remembered quick to find."""
         self._connection.execute("CREATE INDEX held_by_key ON held (fingerprint)")
+        self._connection.execute("CREATE INDEX held_by_device ON held (device_id)")
 
     def holders_of(self, fingerprints: Collection[str]) -> Mapping[str, set[str]]:
         """Return the remembered holders of each key that has any."""
@@ -316,6 +310,15 @@ class Checkpoint:
             holders.setdefault(fingerprint, set()).add(device_id)
         return holders
 
+    def remembered(self, device_ids: Collection[str]) -> frozenset[str]:
+        """Return which of `device_ids` are among the remembered devices."""
+        marks = ",".join("?" * len(device_ids))
+        found = self._connection.execute(
+            f"SELECT device_id FROM held WHERE device_id IN ({marks})",  # noqa: S608 - question marks alone
+            list(device_ids),
+        )
+        return frozenset(device_id for (device_id,) in found)
+
     def refuse_contested(self) -> None:
         """Refuse the written rows whose key is remembered of another device too, or whose device has another key.
 
@@ -323,7 +326,6 @@ class Checkpoint:
         """
         with self._connection:
             self._connection.execute("BEGIN")
-            self._connection.execute("CREATE INDEX IF NOT EXISTS held_by_device ON held (device_id)")
             self._connection.execute(_FIND_SHARED)
             self._connection.execute(_REFUSE_SHARED, {"reason": Refusal.KEY_OF_OTHER_DEVICE.value})
             self._connection.execute(_REFUSE_OVERWRITTEN, {"reason": CHANGED_MEANWHILE})

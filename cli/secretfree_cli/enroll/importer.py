@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from itertools import count, dropwhile, islice
+from itertools import islice
 from typing import Final, Protocol
 
 from secretfree.enrollment.decision import Verdict
-from secretfree.enrollment.enroll import KeyHolders, enroll_items
-from secretfree.enrollment.items import EnrolledDevice, Item, Provenance
+from secretfree.enrollment.enroll import RegistryView, enroll_items
+from secretfree.enrollment.items import EnrolledDevice, Item, PlainRecord, Provenance
 from secretfree.enrollment.table import BATCH_GET_KEYS, ChangedMeanwhile, RegistryTable
 
 from secretfree_cli.enroll.checking import check
-from secretfree_cli.enroll.checkpoint import Checkpoint, StagedRow, WrittenRow
+from secretfree_cli.enroll.checkpoint import Checkpoint, PendingRow, StagedRow, WrittenRow
 from secretfree_cli.enroll.former import Former, FormerItems
 from secretfree_cli.enroll.holders import index_is_complete, put_down, read_holders
-from secretfree_cli.formats.manifest import Entry, Gate, Manifest
+from secretfree_cli.enroll.known import Alone, as_it_was_read
+from secretfree_cli.formats.manifest import Gate, Manifest
 
 CHUNK: Final = BATCH_GET_KEYS
 UNINDEXED: Final = "unindexed"
@@ -42,13 +42,7 @@ class Progress(Protocol):
         ...
 
 
-def stage(
-    manifests: Sequence[Manifest],
-    gate: Gate,
-    provenance: Callable[[Manifest], Provenance],
-    checkpoint: Checkpoint,
-    progress: Progress,
-) -> None:
+def stage(manifests: Sequence[Manifest], gate: Gate, checkpoint: Checkpoint, progress: Progress) -> None:
     """Check every row of `manifests` and keep it in `checkpoint`, going on where an interrupted staging stopped.
 
     Raises: ManifestError where a manifest cannot be read as a whole; nothing was written to the table then.
@@ -56,7 +50,7 @@ def stage(
     if checkpoint.setting("staged"):
         return
     progress.phase("checking", sum(manifest.size for manifest in manifests))
-    rows = _rows(manifests, gate, provenance, skip=checkpoint.staged(), progress=progress)
+    rows = _rows(manifests, gate, skip=checkpoint.staged(), progress=progress)
     while some := list(islice(rows, _STAGED_AT_ONCE)):
         checkpoint.stage(some)
     checkpoint.refuse_duplicates()
@@ -68,30 +62,35 @@ def write(
     table: RegistryTable,
     progress: Progress,
     *,
+    provenance: Sequence[Provenance],
     replace_reason: str | None,
     parallelism: int,
     dry_run: bool = False,
 ) -> None:
     """Bring every staged row without an outcome to one; with `dry_run`, to the one that it would have.
 
+    `provenance` is of the manifests, by their positions; they are all of one batch.
+
     Raises: TableBusy, botocore's ClientError; the checkpoint has what was done, a resumed import does the rest.
     """
     total = checkpoint.count_pending()
     if not total:
         return
-    holders = _holders(checkpoint, table, progress, expected=total, dry_run=dry_run)
+    known = _known(checkpoint, table, progress, expected=total, batch_id=None if dry_run else provenance[0].batch)
     progress.phase("comparing" if dry_run else "writing", total)
 
-    def enroll(items: Sequence[Item], known: KeyHolders) -> Sequence[Verdict]:
-        return enroll_items(items, table=table, holders=known, replace_reason=replace_reason, dry_run=dry_run)
+    def enroll(rows: Sequence[PendingRow], view: RegistryView) -> Sequence[Verdict]:
+        items = [row.record.item(provenance[row.file]) for row in rows]
+        return enroll_items(items, table=table, view=view, replace_reason=replace_reason, dry_run=dry_run)
 
     done = 0
     finished: list[tuple[int, Verdict]] = []
     with ThreadPoolExecutor(parallelism, thread_name_prefix="enroll") as pool:
         running: dict[Future[Sequence[Verdict]], Sequence[int]] = {}
         try:
-            for ordinals, items in checkpoint.pending(CHUNK):
-                running[pool.submit(enroll, items, holders(items))] = ordinals
+            for rows in checkpoint.pending(CHUNK):
+                view = known([row.record for row in rows])
+                running[pool.submit(enroll, rows, view)] = [row.ordinal for row in rows]
                 while len(running) > 2 * parallelism:
                     finished += _collect(running)
                 if len(finished) >= _RECORDED_AT_ONCE:
@@ -140,63 +139,42 @@ def settle(
             checkpoint.taken_back(rows)
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """Holders that were found beforehand, for one chunk."""
-
-    holders: Mapping[str, Collection[str]]
-
-    def holders_of(self, fingerprints: Collection[str]) -> Mapping[str, Collection[str]]:  # noqa: ARG002 - the port
-        return self.holders
-
-
-def _rows(
-    manifests: Sequence[Manifest],
-    gate: Gate,
-    provenance: Callable[[Manifest], Provenance],
-    *,
-    skip: int,
-    progress: Progress,
-) -> Iterator[StagedRow]:
-    ordinals, before = count(1), 0
+def _rows(manifests: Sequence[Manifest], gate: Gate, *, skip: int, progress: Progress) -> Iterator[StagedRow]:
+    before, first = 0, 1
     for position, manifest in enumerate(manifests):
-        entries = (((ordinal, position), entry) for ordinal, entry in _numbered(manifest.entries(), ordinals))
-        unchecked = dropwhile(lambda placed: placed[0][0] <= skip, entries)
-        for row in check(unchecked, manifest, gate, provenance(manifest)):
+        entries = manifest.entries()
+        passed_over = sum(1 for _ in islice(entries, max(0, skip + 1 - first)))
+        first += passed_over
+        for row in check(entries, manifest, gate, first=first, file=position):
             yield row
+            first = row.ordinal + 1
             if row.ordinal % _STAGED_AT_ONCE == 0:
                 progress.reached(before + manifest.consumed)
         before += manifest.size
         progress.reached(before)
 
 
-def _numbered(entries: Iterator[Entry], ordinals: Iterator[int]) -> Iterator[tuple[int, Entry]]:
-    for entry in entries:  # not zip, which would take an ordinal for an entry that does not come
-        yield next(ordinals), entry
-
-
-def _holders(
-    checkpoint: Checkpoint, table: RegistryTable, progress: Progress, *, expected: int, dry_run: bool
-) -> Callable[[Sequence[Item]], KeyHolders]:
-    """Return how to find the holders of a chunk's keys: each by the index, or all from one reading of the table.
+def _known(
+    checkpoint: Checkpoint, table: RegistryTable, progress: Progress, *, expected: int, batch_id: str | None
+) -> Callable[[Sequence[PlainRecord]], RegistryView]:
+    """Return what finds the devices and holders of a chunk: by reading and by the index, or from one reading of all.
 
     The index serves only where it is known to have every key. A table of an existing deployment may have no index, or
     items without `key-fingerprint`, which the index passes over: there the whole table is read, however few the rows,
     so that the answer does not depend on their number.
+
+    Without a `batch_id` nothing is written, and the table is compared with as it was read.
     """
     size = table.item_count()
     if expected < size * _LOOKUPS_PER_SCANNED_ITEM and index_is_complete(table):
-        return lambda _items: table
+        return lambda _records: table
+    alone = (lambda: True) if batch_id is None else Alone(table, batch_id)  # looks before the table is read
     progress.phase("reading", max(size, 1))
     read = read_holders(checkpoint, table, progress.reached)
     checkpoint.keep(UNINDEXED, read.unindexed)
-    if not dry_run:
+    if batch_id is not None:
         put_down(table, read)
-
-    def known(items: Sequence[Item]) -> KeyHolders:
-        return _Known(checkpoint.holders_of([i["key-fingerprint"]["S"] for i in items if "key-fingerprint" in i]))
-
-    return known
+    return as_it_was_read(checkpoint, table, alone=alone)
 
 
 def _is_as_written(item: Item | None, row: WrittenRow, batch_id: str) -> bool:

@@ -18,7 +18,7 @@ from secretfree_cli.output import CliError, note
 
 _IN_MEMORY: Final = 1024 * 1024
 """Bytes of manifests up to which a run that is not to be resumed keeps its rows in memory."""
-_FORM: Final = 2
+_FORM: Final = 3
 """Of a checkpoint's content: one of another form is not gone on with."""
 BATCH: Final = "batch"
 """Setting of a checkpoint: the batch. There from the beginning."""

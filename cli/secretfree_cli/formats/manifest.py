@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from secretfree.enrollment.record import EnrollmentRecord, Refusal, RowRefused, admit
 from secretfree.keys import DevicePublicKey
@@ -27,8 +27,7 @@ class ManifestError(CliError):
         super().__init__(message, hint=hint, exit_code=ExitCode.FAILURE)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A piece of a manifest that stands for one device, cut out but not yet understood.
 
     `line` counts from 1, and is the line where the entry begins or, in folders and archives, its position. `member` is

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from secretfree.enrollment.record import EnrollmentRecord
 from secretfree.errors import SecretFreeError
 from secretfree.identity import DeviceId
+from secretfree.keys import registry_text
 from secretfree.registry import DeviceStatus, RegistryEntry
 
 AttributeValue = Mapping[str, Any]
@@ -51,21 +53,49 @@ class EnrolledDevice:
         return cls(device_id, fingerprint, status, attributes.get("batch"), recorded is not None, item)
 
 
+class PlainRecord(NamedTuple):
+    """An `EnrollmentRecord` in plain values, for processes to hand each other and for a checkpoint to keep.
+
+    `spki` is the DER of the key's SubjectPublicKeyInfo, `fingerprint` the lower-case hex SHA-256 of it; both are None
+    for a device without a key. `attributes` is a JSON object of texts, None where there are none.
+    """
+
+    device_id: str
+    spki: bytes | None
+    fingerprint: str | None
+    status: str
+    attributes: str | None
+
+    @classmethod
+    def of(cls, record: EnrollmentRecord) -> Self:
+        """Take a record apart."""
+        attributes = json.dumps(dict(record.attributes)) if record.attributes else None
+        key = record.public_key
+        if key is None:
+            return cls(record.device_id, None, None, record.status.value, attributes)
+        return cls(record.device_id, key.spki, key.fingerprint, record.status.value, attributes)
+
+    def item(self, provenance: Provenance) -> dict[str, AttributeValue]:
+        """Return the item of the device, newly enrolled."""
+        item: dict[str, AttributeValue] = {
+            "device-id": {"S": self.device_id},
+            "status": {"S": self.status},
+            "batch": {"S": provenance.batch},
+            "enrolled-at": {"S": timestamp(provenance.enrolled_at)},
+            "source": {"S": provenance.source},
+        }
+        if self.spki is not None:
+            item["pubkey"] = {"S": registry_text(self.spki)}
+            item["key-fingerprint"] = {"S": self.fingerprint}
+        if self.attributes is not None:
+            attributes: Mapping[str, str] = json.loads(self.attributes)
+            item["attributes"] = {"M": {name: {"S": value} for name, value in attributes.items()}}
+        return item
+
+
 def to_item(record: EnrollmentRecord, provenance: Provenance) -> dict[str, AttributeValue]:
     """Return the item of a newly enrolled device."""
-    item: dict[str, AttributeValue] = {
-        "device-id": {"S": record.device_id},
-        "status": {"S": record.status.value},
-        "batch": {"S": provenance.batch},
-        "enrolled-at": {"S": timestamp(provenance.enrolled_at)},
-        "source": {"S": provenance.source},
-    }
-    if record.public_key is not None:
-        item["pubkey"] = {"S": record.public_key.registry_text()}
-        item["key-fingerprint"] = {"S": record.public_key.fingerprint}
-    if record.attributes:
-        item["attributes"] = {"M": {name: {"S": value} for name, value in record.attributes.items()}}
-    return item
+    return PlainRecord.of(record).item(provenance)
 
 
 def with_fingerprint(item: Item) -> Item:
