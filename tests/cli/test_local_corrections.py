@@ -61,7 +61,8 @@ from secretfree_cli.local.aws_unasked import spare_unasked_work
 
 def write(device_id, **more):
     item = {"device-id": {"S": device_id}, "key-fingerprint": {"S": "f" * 64}, "pubkey": {"S": "x" * 2000}}
-    status, _, body = dynamodb._batch_write_item({"RequestItems": {"registry": [{"PutRequest": {"Item": item}}]}, **more})
+    requests = {"registry": [{"PutRequest": {"Item": item}}]}
+    status, _, body = dynamodb._batch_write_item({"RequestItems": requests, **more})
     assert status == 200
     return json.loads(body)
 
