@@ -1,14 +1,13 @@
 """Imports that overlap, and tables with items of other origin: no key is left under two devices."""
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from click.testing import CliRunner
-from moto import mock_aws
 from secretfree.enrollment.batch import Batch, BatchState, save_batch
 from secretfree.enrollment.enroll import CHANGED_MEANWHILE
 from secretfree.enrollment.items import EnrolledDevice
@@ -91,18 +90,9 @@ class Registry:
 
 
 @pytest.fixture
-def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Registry]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SECRETFREE_PROJECT", str(tmp_path))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+def registry(monkeypatch: pytest.MonkeyPatch, moto_account: None) -> Registry:
     monkeypatch.setattr(importer, "CHUNK", 2)
-    with mock_aws():
-        yield Registry(monkeypatch)
+    return Registry(monkeypatch)
 
 
 def open_batch(batch_id: str, state: BatchState = BatchState.IMPORTING) -> Batch:

@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import pytest
 from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from moto import mock_aws
 from secretfree.enrollment.record import Refusal
 from secretfree.enrollment.table import RegistryTable, TableBusy
 from secretfree.keys import DevicePublicKey
@@ -25,20 +24,7 @@ from secretfree_cli.output import ExitCode
 TABLE = "registry"
 DEVICES = list(sample_devices(5, "dev-{}".format))
 HEADER = "device-id,public-key\n"
-
-
-@pytest.fixture(autouse=True)
-def _account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SECRETFREE_PROJECT", str(tmp_path))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    with mock_aws():
-        yield
+pytestmark = pytest.mark.usefixtures("moto_account")
 
 
 @dataclass
@@ -65,7 +51,7 @@ class Registry:
 
 
 @pytest.fixture(params=["with-indexes", "of-an-existing-deployment"])
-def registry(request: pytest.FixtureRequest) -> Registry:
+def registry(request: pytest.FixtureRequest, moto_account: None) -> Registry:
     client = boto3.client("dynamodb")
     parameters = dict(import_table_request(TABLE, "", "")["TableCreationParameters"])
     if request.param != "with-indexes":

@@ -4,14 +4,13 @@ import csv
 import io
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from click.testing import CliRunner, Result
-from moto import mock_aws
 from secretfree.enrollment.table import ChangedMeanwhile, RegistryTable
 from secretfree_cli.enroll import batch_commands, commands, registry_commands
 from secretfree_cli.enroll.prepare import import_table_request
@@ -96,17 +95,8 @@ class Stack:
 
 
 @pytest.fixture
-def stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stack]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SECRETFREE_PROJECT", str(tmp_path))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    with mock_aws():
-        yield Stack(monkeypatch)
+def stack(monkeypatch: pytest.MonkeyPatch, moto_account: None) -> Stack:
+    return Stack(monkeypatch)
 
 
 def test_devices_are_listed_and_chosen_by_status_batch_and_prefix(stack: Stack) -> None:

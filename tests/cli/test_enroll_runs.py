@@ -2,14 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from click.testing import CliRunner, Result
-from moto import mock_aws
 from secretfree.enrollment.table import RegistryTable, TableBusy
 from secretfree_cli.enroll.prepare import import_table_request
 from secretfree_cli.formats.generate import SampleDevice, sample_devices
@@ -58,17 +57,8 @@ class Registry:
 
 
 @pytest.fixture
-def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Registry]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SECRETFREE_PROJECT", str(tmp_path))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    with mock_aws():
-        yield Registry(monkeypatch)
+def registry(monkeypatch: pytest.MonkeyPatch, moto_account: None) -> Registry:
+    return Registry(monkeypatch)
 
 
 def manifest(*devices: SampleDevice, name: str = "m.csv", header: str = "device-id,public-key") -> Path:
