@@ -1,7 +1,7 @@
 """Imports that overlap, and tables with items of other origin: no key is left under two devices."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,7 @@ from secretfree.enrollment.items import EnrolledDevice
 from secretfree.enrollment.record import Refusal
 from secretfree.enrollment.registry_state import read_state
 from secretfree.enrollment.table import ChangedMeanwhile, RegistryTable
-from secretfree_cli.enroll import importer, known
-from secretfree_cli.enroll.known import Alone
+from secretfree_cli.enroll import importer
 from secretfree_cli.enroll.prepare import import_table_request
 from secretfree_cli.formats.generate import sample_devices
 from secretfree_cli.main import main
@@ -64,17 +63,6 @@ class Registry:
     def put(self, device_id: str, key: int, **more: str) -> None:
         item = {"device-id": device_id, "pubkey": KEYS[key].registry_text(), **more}
         self.client.put_item(TableName=TABLE, Item={name: {"S": value} for name, value in item.items()})
-
-    def ids_read(self) -> list[str]:
-        """Return a list of the devices that are read from now on, each by its id."""
-        original, found = RegistryTable.read, []
-
-        def read(table: RegistryTable, device_ids: Collection[str]) -> Mapping[str, EnrolledDevice]:
-            found.extend(device_ids)
-            return original(table, device_ids)
-
-        self._patch.setattr(RegistryTable, "read", read)
-        return found
 
     def after_the_first_write_of(self, batch: str, act: Callable[[], object]) -> None:
         """Have something happen once `batch` has written its first devices."""
@@ -146,56 +134,19 @@ def test_an_import_that_nobody_disturbs_reads_the_table_once(
     assert len(scans) == 1
 
 
-def test_a_device_that_the_reading_did_not_find_is_not_looked_for_again(registry: Registry) -> None:
-    registry.enroll([("dev-1", 1)], "before")
-    read = registry.ids_read()
-    registry.enroll([(f"dev-{n}", n) for n in range(5)], "alone")
-    assert read == ["dev-1"]
-
-
-@pytest.mark.parametrize("named", [("--dry-run",), ()])
-def test_a_device_without_a_key_is_found_by_the_reading_too(registry: Registry, named: Sequence[str]) -> None:
-    registry.client.put_item(TableName=TABLE, Item={"device-id": {"S": "dev-0"}, "status": {"S": "blocked"}})
-    registry.enroll([("dev-0", 0)], "m", *named, code=ExitCode.REFUSED)
-    assert registry.items()["dev-0"]["status"] == {"S": "blocked"}
-
-
-def test_once_somebody_else_enrols_every_device_is_looked_for(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(known, "_LOOK_SECONDS", 0)
-
-    def enrol_and_leave() -> None:
-        registry.enroll([("dev-4", 5)], "inner")
-        registry.json("block", "dev-4", "--reason", "stolen")
-
-    registry.after_the_first_write_of("outer", enrol_and_leave)
-    read = registry.ids_read()
+def test_a_device_that_somebody_else_brings_and_blocks_meanwhile_is_not_overwritten(registry: Registry) -> None:
+    registry.after_the_first_write_of("outer", lambda: registry.put("dev-4", 5, status="blocked"))
     summary = registry.enroll([(f"dev-{n}", n) for n in range(5)], "outer", code=ExitCode.PARTLY_REFUSED)
     assert summary["refusals"] == {Refusal.ENROLLED_WITH_OTHER_KEY: 1}
     assert registry.keys()["dev-4"] == 5
     assert registry.items()["dev-4"]["status"] == {"S": "blocked"}
-    assert read[-3:] == ["dev-2", "dev-3", "dev-4"]
 
 
-def test_beside_another_import_every_device_is_looked_for(registry: Registry) -> None:
-    save_batch(registry.table, open_batch("line"))
-    read = registry.ids_read()
-    registry.enroll([(f"dev-{n}", n) for n in range(3)], "outer")
-    assert read == ["dev-0", "dev-1", "dev-2"]
-
-
-def test_others_are_looked_for_now_and_then_and_not_forgotten(registry: Registry) -> None:
-    now = [0.0]
-    save_batch(registry.table, open_batch("ours"))
-    alone = Alone(registry.table, "ours", clock=lambda: now[0])
-    save_batch(registry.table, open_batch("other"))
-    save_batch(registry.table, open_batch("other", BatchState.COMPLETE))
-    assert alone()
-    now[0] = 0.25
-    assert not alone()
-    now[0] = 9.0
-    assert not alone()
+@pytest.mark.parametrize("options", [("--dry-run",), ()])
+def test_a_blocked_device_without_a_key_stays_as_it_is(registry: Registry, options: Sequence[str]) -> None:
+    registry.client.put_item(TableName=TABLE, Item={"device-id": {"S": "dev-0"}, "status": {"S": "blocked"}})
+    registry.enroll([("dev-0", 0)], "m", *options, code=ExitCode.REFUSED)
+    assert registry.items()["dev-0"] == {"device-id": {"S": "dev-0"}, "status": {"S": "blocked"}}
 
 
 def test_a_batch_that_was_cut_off_makes_others_look_twice_until_it_is_closed(

@@ -1,7 +1,6 @@
 """The registry table as enrolment uses it: on moto what ends there, on the Stubber what is sent and sent again."""
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +23,7 @@ from secretfree.enrollment.batch import (
 )
 from secretfree.enrollment.decision import Outcome
 from secretfree.enrollment.enroll import CHANGED_MEANWHILE, enroll_items
-from secretfree.enrollment.items import EnrolledDevice, Provenance, to_item
+from secretfree.enrollment.items import Provenance, to_item
 from secretfree.enrollment.record import Refusal, admit
 from secretfree.enrollment.table import ChangedMeanwhile, RegistryTable, TableBusy, chunks
 from secretfree.enrollment.wire import send_items_as_they_are
@@ -237,18 +236,9 @@ def test_the_index_by_key_may_have_another_name() -> None:
         assert table.holders_of(["f" * 64]) == {"f" * 64: {"dev-1"}}
 
 
-@dataclass
-class View:
-    """Reads the table, and knows the holders that it is given."""
-
-    table: RegistryTable
-    holders: Mapping[str, set[str]] = field(default_factory=dict)
-
-    def read(self, device_ids: Collection[str]) -> Mapping[str, EnrolledDevice]:
-        return self.table.read(device_ids)
-
-    def holders_of(self, fingerprints: object) -> Mapping[str, set[str]]:
-        return self.holders
+class NoHolders:
+    def holders_of(self, fingerprints: object) -> dict[str, set[str]]:
+        return {}
 
 
 def test_a_chunk_is_enrolled_and_accounted_for_in_its_order(table: RegistryTable) -> None:
@@ -256,8 +246,11 @@ def test_a_chunk_is_enrolled_and_accounted_for_in_its_order(table: RegistryTable
     table.write([new_item(0, KEYS[3], batch="b0"), new_item(1, batch="b0"), legacy])
     items = [new_item(number) for number in range(3)] + [new_item(9, KEYS[3])]
 
-    view = View(table, {KEYS[3].fingerprint: {"dev-0"}})
-    verdicts = enroll_items(items, table=table, view=view)
+    class Holders:
+        def holders_of(self, fingerprints: object) -> dict[str, set[str]]:
+            return {KEYS[3].fingerprint: {"dev-0"}}
+
+    verdicts = enroll_items(items, table=table, holders=Holders())
     assert [verdict.outcome for verdict in verdicts] == [
         Outcome.REFUSED,
         Outcome.UNCHANGED,
@@ -273,14 +266,14 @@ def test_a_chunk_is_enrolled_and_accounted_for_in_its_order(table: RegistryTable
 
 
 def test_a_dry_run_says_the_same_and_writes_nothing(table: RegistryTable) -> None:
-    verdicts = enroll_items([new_item(0)], table=table, view=View(table), dry_run=True)
+    verdicts = enroll_items([new_item(0)], table=table, holders=NoHolders(), dry_run=True)
     assert verdicts[0].outcome is Outcome.ENROLLED
     assert table.read(["dev-0"]) == {}
 
 
 def test_a_replacement_is_written_with_the_former_item_inside(table: RegistryTable) -> None:
     table.write([new_item(0, KEYS[1], batch="b0")])
-    enroll_items([new_item(0)], table=table, view=View(table), replace_reason="swap")
+    enroll_items([new_item(0)], table=table, holders=NoHolders(), replace_reason="swap")
     device = table.read(["dev-0"])["dev-0"]
     assert device.fingerprint == KEYS[0].fingerprint
     assert device.item["replaced"]["M"] == new_item(0, KEYS[1], batch="b0")
@@ -293,7 +286,7 @@ def test_a_replacement_of_what_somebody_changes_just_then_is_refused(
     seen = table.read(["dev-0"])
     monkeypatch.setattr(table, "read", lambda _: seen)
     table.write([new_item(0, KEYS[2], batch="b9")])
-    verdict = enroll_items([new_item(0)], table=table, view=View(table), replace_reason="swap")[0]
+    verdict = enroll_items([new_item(0)], table=table, holders=NoHolders(), replace_reason="swap")[0]
     assert (verdict.outcome, verdict.reason) == (Outcome.REFUSED, CHANGED_MEANWHILE)
     monkeypatch.undo()
     assert table.read(["dev-0"])["dev-0"].fingerprint == KEYS[2].fingerprint

@@ -275,6 +275,13 @@ class TestColumns:
         with pytest.raises(RowRefused):
             read_columns(fields)
 
+    @pytest.mark.parametrize("length", [1, 100_000])
+    def test_a_refusal_shows_the_name_as_it_is_meant_and_no_more_than_a_line_of_it(self, length: int) -> None:
+        with pytest.raises(RowRefused) as caught:
+            read_columns({f" \ufeffattributes.{'A' * length} ": 1})
+        assert caught.value.detail.startswith("'attributes.A")
+        assert len(caught.value.detail) < 120
+
     def test_an_unknown_column_without_content_is_no_fault_of_the_row(self) -> None:
         assert read_columns({"device-id": "a", "remarks": ""}).device_id == "a"
 

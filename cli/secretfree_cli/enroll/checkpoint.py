@@ -33,7 +33,7 @@ CREATE TABLE row (
     attributes TEXT
 );
 CREATE TABLE result (ordinal INTEGER PRIMARY KEY, outcome TEXT NOT NULL, reason TEXT, detail TEXT);
-CREATE TABLE held (fingerprint TEXT, device_id TEXT NOT NULL);
+CREATE TABLE held (fingerprint TEXT NOT NULL, device_id TEXT NOT NULL);
 CREATE TABLE taken_back (ordinal INTEGER PRIMARY KEY);
 """
 # A row with a status was admitted; the others were refused, and have but the id that they gave.
@@ -288,8 +288,8 @@ class Checkpoint:
         self._connection.execute("DROP INDEX IF EXISTS held_by_device")
         self._connection.execute("DELETE FROM held")
 
-    def add_holders(self, held: Iterable[tuple[str | None, str]]) -> None:
-        """Remember pairs of fingerprint and device id that the table has; None is for a device without a key."""
+    def add_holders(self, held: Iterable[tuple[str, str]]) -> None:
+        """Remember pairs of fingerprint and device id that the table has."""
         with self._connection:
             self._connection.execute("BEGIN")
             self._connection.executemany("INSERT INTO held VALUES (?, ?)", held)
@@ -297,7 +297,6 @@ class Checkpoint:
     def finish_holders(self) -> None:
         """Make what was remembered quick to find."""
         self._connection.execute("CREATE INDEX held_by_key ON held (fingerprint)")
-        self._connection.execute("CREATE INDEX held_by_device ON held (device_id)")
 
     def holders_of(self, fingerprints: Collection[str]) -> Mapping[str, set[str]]:
         """Return the remembered holders of each key that has any."""
@@ -310,15 +309,6 @@ class Checkpoint:
             holders.setdefault(fingerprint, set()).add(device_id)
         return holders
 
-    def remembered(self, device_ids: Collection[str]) -> frozenset[str]:
-        """Return which of `device_ids` are among the remembered devices."""
-        marks = ",".join("?" * len(device_ids))
-        found = self._connection.execute(
-            f"SELECT device_id FROM held WHERE device_id IN ({marks})",  # noqa: S608 - question marks alone
-            list(device_ids),
-        )
-        return frozenset(device_id for (device_id,) in found)
-
     def refuse_contested(self) -> None:
         """Refuse the written rows whose key is remembered of another device too, or whose device has another key.
 
@@ -326,6 +316,7 @@ class Checkpoint:
         """
         with self._connection:
             self._connection.execute("BEGIN")
+            self._connection.execute("CREATE INDEX IF NOT EXISTS held_by_device ON held (device_id)")
             self._connection.execute(_FIND_SHARED)
             self._connection.execute(_REFUSE_SHARED, {"reason": Refusal.KEY_OF_OTHER_DEVICE.value})
             self._connection.execute(_REFUSE_OVERWRITTEN, {"reason": CHANGED_MEANWHILE})

@@ -29,7 +29,7 @@ class TableRead:
 def read_holders(
     checkpoint: Checkpoint, table: RegistryTable, reached: Callable[[int], None] = lambda _: None
 ) -> TableRead:
-    """Keep in `checkpoint` the devices and the keys that they hold, by one consistent reading of the whole table.
+    """Keep in `checkpoint` which devices hold which keys, by one consistent reading of the whole table.
 
     `reached` is told how many items were read.
     """
@@ -37,8 +37,9 @@ def read_holders(
     read = unindexed = 0
     for page in table.scan(attributes=("device-id", "key-fingerprint", "pubkey"), consistent=True):
         enrolled = [EnrolledDevice.from_item(item) for item in page if is_device(item)]
+        holding = [(device.fingerprint, device.device_id) for device in enrolled if device.fingerprint is not None]
         unindexed += sum(device.fingerprint is not None and not device.has_fingerprint_attribute for device in enrolled)
-        checkpoint.add_holders((device.fingerprint, device.device_id) for device in enrolled)
+        checkpoint.add_holders(holding)
         read += len(page)
         reached(read)
     checkpoint.finish_holders()

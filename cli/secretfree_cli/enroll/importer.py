@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Protocol
 
 from secretfree.enrollment.decision import Verdict
-from secretfree.enrollment.enroll import RegistryView, enroll_items
-from secretfree.enrollment.items import EnrolledDevice, Item, PlainRecord, Provenance
+from secretfree.enrollment.enroll import KeyHolders, enroll_items
+from secretfree.enrollment.items import EnrolledDevice, Item, Provenance
 from secretfree.enrollment.table import BATCH_GET_KEYS, ChangedMeanwhile, RegistryTable
 
 from secretfree_cli.enroll.checking import check
 from secretfree_cli.enroll.checkpoint import Checkpoint, PendingRow, StagedRow, WrittenRow
 from secretfree_cli.enroll.former import Former, FormerItems
 from secretfree_cli.enroll.holders import index_is_complete, put_down, read_holders
-from secretfree_cli.enroll.known import Alone, as_it_was_read
 from secretfree_cli.formats.manifest import Gate, Manifest
 
 CHUNK: Final = BATCH_GET_KEYS
@@ -76,12 +76,12 @@ def write(
     total = checkpoint.count_pending()
     if not total:
         return
-    known = _known(checkpoint, table, progress, expected=total, batch_id=None if dry_run else provenance[0].batch)
+    holders = _holders(checkpoint, table, progress, expected=total, dry_run=dry_run)
     progress.phase("comparing" if dry_run else "writing", total)
 
-    def enroll(rows: Sequence[PendingRow], view: RegistryView) -> Sequence[Verdict]:
+    def enroll(rows: Sequence[PendingRow], known: KeyHolders) -> Sequence[Verdict]:
         items = [row.record.item(provenance[row.file]) for row in rows]
-        return enroll_items(items, table=table, view=view, replace_reason=replace_reason, dry_run=dry_run)
+        return enroll_items(items, table=table, holders=known, replace_reason=replace_reason, dry_run=dry_run)
 
     done = 0
     finished: list[tuple[int, Verdict]] = []
@@ -89,15 +89,14 @@ def write(
         running: dict[Future[Sequence[Verdict]], Sequence[int]] = {}
         try:
             for rows in checkpoint.pending(CHUNK):
-                view = known([row.record for row in rows])
-                running[pool.submit(enroll, rows, view)] = [row.ordinal for row in rows]
+                running[pool.submit(enroll, rows, holders(rows))] = [row.ordinal for row in rows]
                 while len(running) > 2 * parallelism:
-                    finished += _collect(running)
+                    _collect(running, finished)
                 if len(finished) >= _RECORDED_AT_ONCE:
                     done += _record(checkpoint, finished)
                     progress.reached(done)
             while running:
-                finished += _collect(running)
+                _collect(running, finished)
         finally:  # also after a failure: what other threads still brought to an end is kept
             for future in running:
                 future.cancel()
@@ -139,6 +138,16 @@ def settle(
             checkpoint.taken_back(rows)
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Holders that were found beforehand, for one chunk."""
+
+    holders: Mapping[str, Collection[str]]
+
+    def holders_of(self, fingerprints: Collection[str]) -> Mapping[str, Collection[str]]:  # noqa: ARG002 - the port
+        return self.holders
+
+
 def _rows(manifests: Sequence[Manifest], gate: Gate, *, skip: int, progress: Progress) -> Iterator[StagedRow]:
     before, first = 0, 1
     for position, manifest in enumerate(manifests):
@@ -154,27 +163,29 @@ def _rows(manifests: Sequence[Manifest], gate: Gate, *, skip: int, progress: Pro
         progress.reached(before)
 
 
-def _known(
-    checkpoint: Checkpoint, table: RegistryTable, progress: Progress, *, expected: int, batch_id: str | None
-) -> Callable[[Sequence[PlainRecord]], RegistryView]:
-    """Return what finds the devices and holders of a chunk: by reading and by the index, or from one reading of all.
+def _holders(
+    checkpoint: Checkpoint, table: RegistryTable, progress: Progress, *, expected: int, dry_run: bool
+) -> Callable[[Sequence[PendingRow]], KeyHolders]:
+    """Return how to find the holders of a chunk's keys: each by the index, or all from one reading of the table.
 
     The index serves only where it is known to have every key. A table of an existing deployment may have no index, or
     items without `key-fingerprint`, which the index passes over: there the whole table is read, however few the rows,
     so that the answer does not depend on their number.
-
-    Without a `batch_id` nothing is written, and the table is compared with as it was read.
     """
     size = table.item_count()
     if expected < size * _LOOKUPS_PER_SCANNED_ITEM and index_is_complete(table):
-        return lambda _records: table
-    alone = (lambda: True) if batch_id is None else Alone(table, batch_id)  # looks before the table is read
+        return lambda _rows: table
     progress.phase("reading", max(size, 1))
     read = read_holders(checkpoint, table, progress.reached)
     checkpoint.keep(UNINDEXED, read.unindexed)
-    if batch_id is not None:
+    if not dry_run:
         put_down(table, read)
-    return as_it_was_read(checkpoint, table, alone=alone)
+
+    def known(rows: Sequence[PendingRow]) -> KeyHolders:
+        fingerprints = [row.record.fingerprint for row in rows if row.record.fingerprint is not None]
+        return _Known(checkpoint.holders_of(fingerprints))
+
+    return known
 
 
 def _is_as_written(item: Item | None, row: WrittenRow, batch_id: str) -> bool:
@@ -201,14 +212,12 @@ def _take_back(table: RegistryTable, row: WrittenRow, item: Item, former: Former
     raise ChangedMeanwhile(f"device {row.device_id!a} is changed over and over by somebody else")
 
 
-def _collect(running: dict[Future[Sequence[Verdict]], Sequence[int]]) -> list[tuple[int, Verdict]]:
-    """Wait for a chunk to be through, and take the results of all that are; raises what one of them raised."""
-    results: list[tuple[int, Verdict]] = []
+def _collect(running: dict[Future[Sequence[Verdict]], Sequence[int]], finished: list[tuple[int, Verdict]]) -> None:
+    """Wait for a chunk to be through, and move the results of all that are; raises what one of them raised."""
     through, _ = wait(running, return_when=FIRST_COMPLETED)
     for future in through:
         verdicts = future.result()
-        results += zip(running.pop(future), verdicts, strict=True)
-    return results
+        finished += zip(running.pop(future), verdicts, strict=True)
 
 
 def _record(checkpoint: Checkpoint, finished: list[tuple[int, Verdict]]) -> int:

@@ -118,14 +118,14 @@ class ImportSummary:
         }
 
 
-def registry_of(target: Target, *, parallelism: int = 8) -> RegistryTable:
+def registry_of(target: Target, *, parallelism: int = 8, user_agent: str | None = None) -> RegistryTable:
     """Return the target's registry, with a client that keeps a connection for each of `parallelism` threads."""
     config = Config(
         connect_timeout=5,
         read_timeout=30,
         retries={"mode": "standard", "max_attempts": 5},
         max_pool_connections=parallelism + 2,
-        user_agent=_USER_AGENT,
+        user_agent=user_agent,
     )
     client = target.session.client("dynamodb", endpoint_url=target.endpoint_url, config=config)
     send_items_as_they_are(client)
@@ -145,7 +145,7 @@ def run_import(target: Target, request: ImportRequest, progress: importer.Progre
     """
     began = time.monotonic()
     files = _files(request.manifests)
-    table = registry_of(target, parallelism=request.parallelism)
+    table = registry_of(target, parallelism=request.parallelism, user_agent=_USER_AGENT)
     with (
         report_at(request.report) as report,
         _checkpoint(target, table, request, files) as checkpoint,
@@ -215,6 +215,9 @@ def _garbage_collected_rarely() -> Iterator[None]:
 
     Rows come and go by the hundred thousand and leave no cycles behind; looking for some takes a tenth of an import.
     """
+    if gc.get_freeze_count():  # somebody around this one has seen to it
+        yield
+        return
     thresholds = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(_OBJECTS_PER_COLLECTION, *thresholds[1:])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from secretfree.enrollment.record import Refusal, RowRefused
 
@@ -45,13 +45,13 @@ def read_columns(fields: Mapping[str, object]) -> Columns:
     texts: dict[str, str] = {}
     attributes: dict[str, str] = {}
     for given, value in fields.items():
-        name, attribute = _meant(given)
-        if name == ATTRIBUTES:
+        meant = _remembered(given) if len(given) <= _MAX_REMEMBERED else _understood(given)
+        if meant.column == ATTRIBUTES:
             attributes |= _object(value)
-        elif attribute is None:
-            _take(texts, name, value)
-        elif text := _text(given, value):
-            attributes[attribute] = text
+        elif meant.attribute is None:
+            _take(texts, meant.column, value)
+        elif text := _text(meant.name, value):
+            attributes[meant.attribute] = text
     keys = [texts[name] for name in PUBLIC_KEYS if name in texts]
     if len(keys) > 1:
         raise RowRefused(Refusal.MALFORMED_ROW, "public-key and pubkey are two names of one column")
@@ -67,12 +67,24 @@ def missing_columns(names: list[str]) -> list[str]:
     return missing if present & set(PUBLIC_KEYS) else [*missing, PUBLIC_KEYS[0]]
 
 
-@lru_cache(maxsize=256)  # all rows of a manifest have the same few
-def _meant(given: str) -> tuple[str, str | None]:
-    """Return the column that is meant, in lower case, and the attribute's name if it is one's."""
+class _Meant(NamedTuple):
+    """What a column's name says: as it is given, in lower case, and the attribute's name if it is one's."""
+
+    name: str
+    column: str
+    attribute: str | None
+
+
+def _understood(given: str) -> _Meant:
     name = given.strip().lstrip("\ufeff")  # a byte order mark, which spreadsheets write
-    is_attribute = name.lower().startswith(ATTRIBUTE_PREFIX)
-    return name.lower(), name[len(ATTRIBUTE_PREFIX) :] if is_attribute else None
+    column = name.lower()
+    return _Meant(name, column, name[len(ATTRIBUTE_PREFIX) :] if column.startswith(ATTRIBUTE_PREFIX) else None)
+
+
+_remembered: Final = lru_cache(maxsize=256)(_understood)
+"""All rows of a manifest have the same few names."""
+_MAX_REMEMBERED: Final = 128
+"""Characters of a name: those of a file are its maker's, and are not to fill the memory."""
 
 
 def _take(texts: dict[str, str], name: str, value: object) -> None:

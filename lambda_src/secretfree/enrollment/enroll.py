@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from secretfree.enrollment.decision import Outcome, Verdict, decide
-from secretfree.enrollment.items import EnrolledDevice, Item
+from secretfree.enrollment.items import Item
 from secretfree.enrollment.table import ChangedMeanwhile, RegistryTable
 
 CHANGED_MEANWHILE = "changed-meanwhile"
@@ -21,19 +21,11 @@ class KeyHolders(Protocol):
         ...
 
 
-class RegistryView(KeyHolders, Protocol):
-    """Knows what is enrolled. A `RegistryTable` is one that looks each time."""
-
-    def read(self, device_ids: Collection[str]) -> Mapping[str, EnrolledDevice]:
-        """Return what is enrolled under `device_ids`; ids that are not there are left out."""
-        ...
-
-
 def enroll_items(
     items: Sequence[Item],
     *,
     table: RegistryTable,
-    view: RegistryView,
+    holders: KeyHolders,
     replace_reason: str | None = None,
     dry_run: bool = False,
 ) -> Sequence[Verdict]:
@@ -41,17 +33,16 @@ def enroll_items(
 
     Safe to repeat: what an interrupted call wrote is recognised by its batch and counted as before.
 
-    What others write at the same time is not noticed here. The holders are as old as `view` knows them: which of two
+    What others write at the same time is not noticed here. `holders` are as old as whoever found them: which of two
     enrolments that bring one key for two devices must give way is settled when they end (`registry_state`). Between
-    what `view` reads of a device and its writing, which takes no conditions (BatchWriteItem), lie a few milliseconds
-    (more for a view that remembers), and under throttling as long as the write is retried: nobody should block a
-    device while a batch that brings it is being written, and of two enrolments that bring one device with two keys the
-    later one stays.
+    the reading of a device and its writing, which takes no conditions (BatchWriteItem), lie a few milliseconds, and
+    under throttling as long as the write is retried: nobody should block a device while a batch that brings it is
+    being written, and of two enrolments that bring one device with two keys the later one stays.
 
     Raises: TableBusy, botocore's ClientError; some items may have been written then.
     """
-    enrolled = view.read([item["device-id"]["S"] for item in items])
-    held = view.holders_of([item["key-fingerprint"]["S"] for item in items if "key-fingerprint" in item])
+    enrolled = table.read([item["device-id"]["S"] for item in items])
+    held = holders.holders_of([item["key-fingerprint"]["S"] for item in items if "key-fingerprint" in item])
     verdicts = [
         decide(
             item,
