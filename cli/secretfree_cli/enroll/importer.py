@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from queue import SimpleQueue
 from typing import Final, Protocol
 
 from secretfree.enrollment.decision import Verdict
@@ -86,23 +87,19 @@ def write(
     done = 0
     finished: list[tuple[int, Verdict]] = []
     with ThreadPoolExecutor(parallelism, thread_name_prefix="enroll") as pool:
-        running: dict[Future[Sequence[Verdict]], Sequence[int]] = {}
+        running = _Chunks()
         try:
             for rows in checkpoint.pending(CHUNK):
-                running[pool.submit(enroll, rows, holders(rows))] = [row.ordinal for row in rows]
+                running.add(pool.submit(enroll, rows, holders(rows)), [row.ordinal for row in rows])
                 while len(running) > 2 * parallelism:
-                    _collect(running, finished)
+                    finished += running.next_results()
                 if len(finished) >= _RECORDED_AT_ONCE:
                     done += _record(checkpoint, finished)
                     progress.reached(done)
             while running:
-                _collect(running, finished)
-        finally:  # also after a failure: what other threads still brought to an end is kept
-            for future in running:
-                future.cancel()
-            for future, ordinals in running.items():
-                if not future.cancelled() and future.exception() is None:
-                    finished += zip(ordinals, future.result(), strict=True)
+                finished += running.next_results()
+        finally:
+            finished += running.last_results()
             done += _record(checkpoint, finished)
             progress.reached(done)
 
@@ -136,6 +133,35 @@ def settle(
             for one in taking:
                 one.result()
             checkpoint.taken_back(rows)
+
+
+class _Chunks:
+    """The chunks under way, each with the ordinals of its rows."""
+
+    def __init__(self) -> None:
+        self._ordinals: dict[Future[Sequence[Verdict]], Sequence[int]] = {}
+        self._through: SimpleQueue[Future[Sequence[Verdict]]] = SimpleQueue()
+
+    def __len__(self) -> int:
+        return len(self._ordinals)
+
+    def add(self, chunk: Future[Sequence[Verdict]], ordinals: Sequence[int]) -> None:
+        self._ordinals[chunk] = ordinals
+        chunk.add_done_callback(self._through.put)
+
+    def next_results(self) -> Iterator[tuple[int, Verdict]]:
+        """Wait for a chunk to be through and take its rows out; raises what was raised in it."""
+        chunk = self._through.get()
+        verdicts = chunk.result()
+        return zip(self._ordinals.pop(chunk), verdicts, strict=True)
+
+    def last_results(self) -> Iterator[tuple[int, Verdict]]:
+        """After a failure: begin no other chunk, and wait for what the threads still bring to an end."""
+        for chunk in self._ordinals:
+            chunk.cancel()
+        for chunk, ordinals in self._ordinals.items():
+            if not chunk.cancelled() and chunk.exception() is None:
+                yield from zip(ordinals, chunk.result(), strict=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,14 +236,6 @@ def _take_back(table: RegistryTable, row: WrittenRow, item: Item, former: Former
         else:
             return
     raise ChangedMeanwhile(f"device {row.device_id!a} is changed over and over by somebody else")
-
-
-def _collect(running: dict[Future[Sequence[Verdict]], Sequence[int]], finished: list[tuple[int, Verdict]]) -> None:
-    """Wait for a chunk to be through, and move the results of all that are; raises what one of them raised."""
-    through, _ = wait(running, return_when=FIRST_COMPLETED)
-    for future in through:
-        verdicts = future.result()
-        finished += zip(running.pop(future), verdicts, strict=True)
 
 
 def _record(checkpoint: Checkpoint, finished: list[tuple[int, Verdict]]) -> int:
