@@ -3,18 +3,19 @@
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from moto.dynamodb.responses import DynamoHandler
 from moto.server import ThreadedMotoServer
 from secretfree_cli.enroll.prepare import import_table_request
 from secretfree_cli.formats.generate import sample_devices
@@ -22,16 +23,53 @@ from secretfree_cli.output import ExitCode
 
 ROWS = 3_000
 KILLS = 10
+CALLS_BEFORE_A_KILL = 9
+"""The first writes the batch's own record."""
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+@dataclass
+class Gate:
+    """Where the server's BatchWriteItem calls go through: once it is shut, those to come wait, and then fail."""
+
+    lets_through: int | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    reached: threading.Event = field(default_factory=threading.Event)
+    opened: threading.Event = field(default_factory=threading.Event)
+
+    def shut_after(self, calls: int) -> None:
+        self.reached.clear()
+        self.opened.clear()
+        self.lets_through = calls
+
+    def open(self) -> None:
+        with self.lock:  # what was let through has come to its end
+            self.lets_through = None
+        self.opened.set()
+
+    def through(self, write: Callable[[], Any]) -> Any:
+        with self.lock:
+            if self.lets_through is None or self.lets_through > 0:
+                self.lets_through = None if self.lets_through is None else self.lets_through - 1
+                return write()
+        self.reached.set()
+        self.opened.wait()
+        raise RuntimeError("who wrote this was killed")
+
+
+GATE = Gate()
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
+    write = DynamoHandler.batch_write_item
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DynamoHandler, "batch_write_item", lambda handler: GATE.through(lambda: write(handler)))
+        server.start()
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+        server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -91,26 +129,16 @@ class Registry:
         return output, errors
 
     def kill_while_it_writes(self, *arguments: object) -> int:
-        """Kill the command once the table has some of its devices; return how many.
-
-        On a busy machine the command may have ended by then: it begins again with an empty table.
-        """
-        for _ in range(20):
+        """Kill the command once the table has some of its devices; return how many."""
+        GATE.shut_after(CALLS_BEFORE_A_KILL)
+        try:
             process = self.start(*arguments)
-            while process.poll() is None and self.count() < 100:
-                time.sleep(0.01)
+            assert GATE.reached.wait(timeout=60)
             process.kill()
             process.communicate()
-            written = len(self.devices())
-            if process.returncode < 0 and 0 < written < ROWS * 49 // 50:  # each fiftieth row of a manifest is refused
-                return written
-            self.make_anew()
-            shutil.rmtree(self.folder / "state", ignore_errors=True)
-        raise AssertionError("it was killed too late each time")
-
-    def count(self) -> int:
-        """As the server has it at this moment; AWS's is six hours old."""
-        return int(self.client.describe_table(TableName=self.name)["Table"]["ItemCount"])
+        finally:
+            GATE.open()
+        return len(self.devices())
 
     def devices(self) -> dict[str, Mapping[str, Any]]:
         found = {}
