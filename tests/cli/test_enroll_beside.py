@@ -143,6 +143,20 @@ def test_a_device_that_somebody_else_brings_and_blocks_meanwhile_is_not_overwrit
 
 
 @pytest.mark.parametrize("options", [("--dry-run",), ()])
+def test_a_device_that_a_revert_is_taking_back_does_not_pass_for_enrolled(
+    registry: Registry, options: Sequence[str]
+) -> None:
+    registry.enroll([("dev-0", 0)], "undone")
+    registry.enroll([("dev-1", 1)], "kept")
+    save_batch(registry.table, open_batch("undone", BatchState.REVERTING))
+    pairs = [("dev-0", 0), ("dev-1", 1), ("dev-2", 2)]
+    summary = registry.enroll(pairs, "again", *options, code=ExitCode.PARTLY_REFUSED)
+    assert (summary["enrolled"], summary["unchanged"]) == (1, 1)
+    assert summary["refusals"] == {Refusal.BEING_REVERTED: 1}
+    assert "undone" in summary["firstRefused"][0]["detail"]
+
+
+@pytest.mark.parametrize("options", [("--dry-run",), ()])
 def test_a_blocked_device_without_a_key_stays_as_it_is(registry: Registry, options: Sequence[str]) -> None:
     registry.client.put_item(TableName=TABLE, Item={"device-id": {"S": "dev-0"}, "status": {"S": "blocked"}})
     registry.enroll([("dev-0", 0)], "m", *options, code=ExitCode.REFUSED)

@@ -274,6 +274,25 @@ def test_a_sample_of_each_format_is_enrolled_through_the_commands(format_name: s
     assert {f"{device_id}.key.pem" for device_id in registry.items()} == {path.name for path in Path("keys").iterdir()}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("csv", "there.csv"), "there.csv is there already"),
+        (("csv", "new.csv", "--keys", "keys"), "keys/dev-00000000.key.pem cannot be written: File exists"),
+        (("csv", "nowhere/new.csv"), "nowhere/new.csv cannot be written: No such file or directory"),
+    ],
+)
+def test_a_sample_replaces_nothing(arguments: tuple[str, ...], said: str) -> None:
+    Path("keys").mkdir()
+    present = {Path("there.csv"): "a supplier's", Path("keys/dev-00000000.key.pem"): "a device's"}
+    for path, content in present.items():
+        path.write_text(content)
+    result = CliRunner().invoke(main, ["sample-manifest", *arguments])
+    assert result.exit_code == ExitCode.FAILURE
+    assert f"error: {said}" in result.stderr
+    assert {path: path.read_text() for path in present} == present
+
+
 def test_a_large_manifest_is_checked_by_several_processes_in_its_order(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

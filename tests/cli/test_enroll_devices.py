@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import boto3
 import pytest
@@ -209,6 +209,26 @@ def test_without_a_ledger_to_ask_removal_must_be_forced(stack: Stack) -> None:
     stack.run("batch", "revert", "one", code=ExitCode.USAGE)
     assert set(stack.items()) == {"dev-0"}
     assert "certificates" not in stack.json("show", "dev-0")
+
+
+def test_an_export_that_is_cut_off_leaves_the_former_one(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack.enroll((0, 0), batch="one")
+    stack.run("export", "--output", "e.jsonl")
+    former = Path("e.jsonl").read_bytes()
+
+    def cut_off(found: object, stream: TextIO) -> None:
+        stream.write("half a line")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(registry_commands.registry, "export_json_lines", cut_off)
+    stack.run("export", "--output", "e.jsonl", code=ExitCode.FAILURE)
+    assert Path("e.jsonl").read_bytes() == former
+    assert not list(Path().glob("*.partial"))
+
+
+def test_an_export_that_cannot_be_written_is_told_in_a_line(stack: Stack) -> None:
+    result = stack.run("export", "--output", "nowhere/e.jsonl", code=ExitCode.FAILURE)
+    assert result.stderr.splitlines()[-1] == "error: nowhere/e.jsonl cannot be written: No such file or directory"
 
 
 @pytest.mark.parametrize("chosen", ["csv", "jsonl"])

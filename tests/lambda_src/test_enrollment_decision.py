@@ -96,10 +96,11 @@ def test_a_replacement_that_this_batch_made_before_it_was_cut_off_is_not_made_ag
 
 
 def test_another_key_is_no_pardon_for_a_blocked_device() -> None:
-    blocked = {**enrolled(OTHER, status="blocked").item, "blocked-reason": {"S": "stolen"}}
+    kept = {"blocked-reason": {"S": "stolen"}, "blocked-at": {"S": "2026-01-30T00:00:00Z"}}
+    blocked = {**enrolled(OTHER, status="blocked").item, **kept}
     verdict = decide(item(), EnrolledDevice.from_item(blocked), (), replace_reason="x")
     assert verdict.item["status"] == {"S": "blocked"}
-    assert verdict.item["blocked-reason"] == {"S": "stolen"}
+    assert {name: verdict.item[name] for name in kept} == kept
 
 
 def test_a_key_that_another_device_holds_is_refused_even_with_a_reason_to_replace() -> None:

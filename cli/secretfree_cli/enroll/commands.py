@@ -175,12 +175,17 @@ def prepare_import(
 def sample_manifest(*, chosen: str, path: Path, count: int, keys: Path | None) -> None:
     """Make a manifest of devices that exist nowhere, in any format that `enroll` reads.
 
-    With --keys, each of them can be played by `secretfree device`. A format that is signed, or holds certificates,
-    comes with the signer's certificate beside it, in PATH.authority.pem.
+    With --keys, each of them can be played by `secretfree device`. A format that `enroll` takes on a signer's or an
+    issuer's word alone comes with that certificate beside it, in PATH.authority.pem. Nothing that is there is replaced.
     """
     sample, authority = SAMPLES[chosen], SampleAuthority.create()
     made = sample_devices(count, sample.device_id)
-    sample.write(path, made if keys is None else write_keys(keys, made), authority)
+    if path.exists():
+        raise CliError(f"{path} is there already", hint="a sample replaces no manifest: name another file")
+    try:
+        sample.write(path, made if keys is None else write_keys(keys, made), authority)
+    except OSError as error:
+        raise CliError(f"{error.filename or path} cannot be written: {error.strerror or error}") from error
     note(f"{count} devices in {path}")
     if sample.needs is not None:
         beside = path.with_name(path.name + ".authority.pem")
@@ -222,7 +227,8 @@ def _show(summary: ImportSummary, *, as_json: bool) -> None:
         note("`secretfree index-keys` adds it")
     if summary.dry_run:
         note("dry run: nothing was written; these are the counts that an import would end with")
-    emit_fields({"batch": summary.batch, **{name: count for name, count in summary.counts.items() if count}})
+    batch = {} if summary.dry_run else {"batch": summary.batch}
+    emit_fields({**batch, **{name: count for name, count in summary.counts.items() if count}})
 
 
 def _show_row(what: str, row: Mapping[str, object], said: str) -> None:

@@ -65,12 +65,13 @@ def write(
     *,
     provenance: Sequence[Provenance],
     replace_reason: str | None,
+    reverting: Collection[str],
     parallelism: int,
     dry_run: bool = False,
 ) -> None:
     """Bring every staged row without an outcome to one; with `dry_run`, to the one that it would have.
 
-    `provenance` is of the manifests, by their positions; they are all of one batch.
+    `provenance` is of the manifests, by their positions; they are all of one batch. For `reverting` see `decide`.
 
     Raises: TableBusy, botocore's ClientError; the checkpoint has what was done, a resumed import does the rest.
     """
@@ -82,7 +83,14 @@ def write(
 
     def enroll(rows: Sequence[PendingRow], known: KeyHolders) -> Sequence[Verdict]:
         items = [row.record.item(provenance[row.file]) for row in rows]
-        return enroll_items(items, table=table, holders=known, replace_reason=replace_reason, dry_run=dry_run)
+        return enroll_items(
+            items,
+            table=table,
+            holders=known,
+            replace_reason=replace_reason,
+            reverting=reverting,
+            dry_run=dry_run,
+        )
 
     done = 0
     finished: list[tuple[int, Verdict]] = []

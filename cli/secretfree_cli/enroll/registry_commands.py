@@ -17,6 +17,7 @@ from secretfree_cli.enroll.index_keys import index_keys as add_fingerprints
 from secretfree_cli.enroll.ledger_view import LedgerView
 from secretfree_cli.enroll.options import device_id_of, exit_code_of, progress_shown, show_outcomes
 from secretfree_cli.enroll.run import registry_of
+from secretfree_cli.enroll.whole_file import WholeFile
 from secretfree_cli.output import CliError, ExitCode, emit_fields, emit_json, emit_table, json_option, note
 from secretfree_cli.target import Target, target_options
 
@@ -135,7 +136,11 @@ def export(
     batch_id: str | None,
     prefix: str | None,
 ) -> None:
-    """Write the registry in a form that `enroll` reads again."""
+    """Write the registry in a form that `enroll` reads again.
+
+    A file takes its place when it is whole. `enroll` takes a device's id, key, status and attributes from it; when and
+    why one was blocked stays in the file.
+    """
     found = registry.select(registry_of(target), _selection(status, batch_id, prefix))
     with _output(output) as stream:
         if chosen == "csv":
@@ -249,5 +254,10 @@ def _output(path: Path | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        yield stream
+    file = WholeFile(path, str(path))
+    try:
+        with file.told():
+            yield file.stream
+        file.finish()
+    finally:
+        file.close()

@@ -94,6 +94,9 @@ def _chosen(asked: Resumption) -> Checkpoint:
     elif asked.restart:
         if checkpoint.setting(BEGUN):
             note(f"what batch {batch['id']} wrote stays; `secretfree batch revert {batch['id']}` undoes it")
+            note(
+                f"to keep it: `secretfree batch close {batch['id']}`, or later imports take it for one that still runs"
+            )
         checkpoint.discard()
         checkpoint = _opened(asked.what)
     else:

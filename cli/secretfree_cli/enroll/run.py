@@ -251,6 +251,7 @@ def _enrol(
             progress,
             provenance=_provenance(batch),
             replace_reason=request.replace_reason,
+            reverting=_being_reverted(table),
             parallelism=request.parallelism,
             dry_run=request.dry_run,
         )
@@ -260,6 +261,12 @@ def _enrol(
         raise CliError(str(error), hint="raise the table's capacity, then run it again with --resume") from error
     except ChangedMeanwhile as error:
         raise CliError(str(error), hint="run it again with --resume") from error
+
+
+def _being_reverted(table: RegistryTable) -> frozenset[str]:
+    """Return the batches whose revert is not through; what still is of one is going to go."""
+    open_batches = find_batches(table, read_state(table).open).values()
+    return frozenset(batch.id for batch in open_batches if batch.state is BatchState.REVERTING)
 
 
 def _open(table: RegistryTable, batch: Batch, checkpoint: Checkpoint) -> _Opening:
@@ -272,7 +279,8 @@ def _open(table: RegistryTable, batch: Batch, checkpoint: Checkpoint) -> _Openin
     others = [one.id for one in find_batches(table, state.open - {batch.id}).values() if one.state.is_open]
     if others:
         note(f"open beside this one: {', '.join(sorted(others)[:_SHOWN_ROWS])}; so the table is read again at the end")
-        note("one that was cut off and is not to be resumed: `secretfree batch close` or `revert`")
+        note("for one that was cut off: --resume goes on with an import, `secretfree batch close` keeps what it wrote,")
+        note("`secretfree batch revert` undoes it, or goes on with a revert")
     # One that somebody closed while it was cut off: nobody looked for its rows since, so it has to.
     opening = _Opening(beside_others=bool(others) or kept is not None, opened=state.opened)
     checkpoint.keep(_OPENING, asdict(opening))

@@ -93,14 +93,16 @@ def sample_devices(count: int, device_id: Callable[[int], str]) -> Iterator[Samp
 
 
 def write_keys(folder: Path, devices: Iterable[SampleDevice]) -> Iterator[SampleDevice]:
-    """Pass `devices` on, writing each private key to `<device id>.key.pem` (PKCS #8, mode 0600) in `folder`."""
+    """Pass `devices` on, writing each private key to `<device id>.key.pem` (PKCS #8, mode 0600) in `folder`.
+
+    Raises: FileExistsError for a key that is there already; another one does not come back
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for device in devices:
         pem = device.private_key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        descriptor = os.open(folder / f"{device.device_id}.key.pem", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        os.fchmod(descriptor, 0o600)  # a file that was there keeps its mode otherwise
+        descriptor = os.open(folder / f"{device.device_id}.key.pem", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(pem)
         yield device

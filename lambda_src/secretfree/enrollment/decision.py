@@ -43,12 +43,18 @@ class Verdict:
 
 
 def decide(
-    item: Item, enrolled: EnrolledDevice | None, holders: Collection[str], *, replace_reason: str | None = None
+    item: Item,
+    enrolled: EnrolledDevice | None,
+    holders: Collection[str],
+    *,
+    replace_reason: str | None = None,
+    reverting: Collection[str] = (),
 ) -> Verdict:
     """Decide on the `item` of an admitted record.
 
     `enrolled` is what the table has under its device id, `holders` the devices that hold its key there.
-    `replace_reason` is the operator's permission to give enrolled devices another key.
+    `replace_reason` is the operator's permission to give enrolled devices another key. `reverting` are the batches
+    whose revert is not through: what still is of one of them goes, and must not pass for enrolled.
     """
     device_id = item["device-id"]["S"]
     fingerprint = _fingerprint(item)
@@ -62,6 +68,10 @@ def decide(
         return Verdict(outcome, item, enrolled, already_written=True)
     if fingerprint is not None and enrolled.fingerprint != fingerprint:
         return _other_key(item, enrolled, replace_reason)
+    if enrolled.batch in reverting:
+        return _refused(
+            item, Refusal.BEING_REVERTED, f"enrolled in batch {enrolled.batch}, which is being reverted: let that end"
+        )
     return _same_device(item, enrolled)
 
 
@@ -100,7 +110,7 @@ def _other_key(item: Item, enrolled: EnrolledDevice, replace_reason: str | None)
 
 
 def _blocked_as_before(item: Item) -> Mapping[str, AttributeValue]:
-    kept = {name: item[name] for name in ("blocked-reason",) if name in item}
+    kept = {name: item[name] for name in ("blocked-reason", "blocked-at") if name in item}
     return {**kept, "status": {"S": DeviceStatus.BLOCKED.value}}
 
 

@@ -27,9 +27,12 @@ def enroll_items(
     table: RegistryTable,
     holders: KeyHolders,
     replace_reason: str | None = None,
+    reverting: Collection[str] = (),
     dry_run: bool = False,
 ) -> Sequence[Verdict]:
     """Enrol `items` (of one batch, no id or key twice) and return a verdict for each, in their order.
+
+    For `replace_reason` and `reverting` see `decide`.
 
     Safe to repeat: what an interrupted call wrote is recognised by its batch and counted as before.
 
@@ -49,6 +52,7 @@ def enroll_items(
             enrolled.get(item["device-id"]["S"]),
             held.get(item["key-fingerprint"]["S"], ()) if "key-fingerprint" in item else (),
             replace_reason=replace_reason,
+            reverting=reverting,
         )
         for item in items
     ]

@@ -54,6 +54,8 @@ class Refusal(StrEnum):
     ENROLLED_WITH_OTHER_KEY = "enrolled-with-other-key"
     ENROLLED_WITH_OTHER_STATUS = "enrolled-with-other-status"
     KEY_OF_OTHER_DEVICE = "key-of-other-device"
+    BEING_REVERTED = "being-reverted"
+    """Enrolled with this key, by a batch that somebody is taking back: the device will be gone."""
 
 
 class RowRefused(Exception):  # noqa: N818 - an expected answer about a row, not a fault of the program

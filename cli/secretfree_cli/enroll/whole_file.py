@@ -1,0 +1,63 @@
+"""A text file that takes its place when it is whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from secretfree_cli.output import CliError
+
+
+class WholeFile:
+    """Text that is written beside its place and moved there in the end: what is there stays until then.
+
+    `what` is what errors call it. A pipe, or a device such as /dev/stdout, is written to as it is.
+    """
+
+    def __init__(self, path: Path, what: str) -> None:
+        """Make sure that it can be written at `path`; raises CliError."""
+        self._what = what
+        self._partial: Path | None = None
+        with self.told():
+            self._place = path.resolve()
+            if self._place.exists() and not self._place.is_file():
+                self.stream: TextIO = self._place.open("w", encoding="utf-8", newline="")
+            else:
+                self._partial = self._place.with_name(f"{self._place.name}.partial")
+                self.stream = _opened(self._partial, self._place)
+
+    def finish(self) -> None:
+        """Move it to its place; raises CliError."""
+        with self.told():
+            self.stream.close()
+            if self._partial is not None:
+                self._partial.replace(self._place)
+
+    def close(self) -> None:
+        """Leave nothing behind but a file that was finished."""
+        try:
+            self.stream.close()
+        finally:
+            if self._partial is not None:
+                self._partial.unlink(missing_ok=True)
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Have what the system says of the file told as a CliError."""
+        try:
+            yield
+        except OSError as error:
+            raise CliError(f"{self._what} cannot be written: {error.strerror or error}") from error
+
+
+def _opened(partial: Path, place: Path) -> TextIO:
+    if place.exists() and not os.access(place, os.W_OK):
+        raise PermissionError("it is there, and read-only")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    if place.exists():
+        shutil.copymode(place, partial)
+    return os.fdopen(descriptor, "w", encoding="utf-8", newline="")
