@@ -211,6 +211,17 @@ def test_without_a_ledger_to_ask_removal_must_be_forced(stack: Stack) -> None:
     assert "certificates" not in stack.json("show", "dev-0")
 
 
+def test_a_revert_that_is_cut_off_says_how_to_go_on(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack.enroll((0, 0), batch="one")
+
+    def cut_off(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch_commands, "revert_batch", cut_off)
+    result = stack.run("batch", "revert", "one", code=ExitCode.FAILURE)
+    assert "the same command goes on where it stopped" in result.stderr
+
+
 def test_an_export_that_is_cut_off_leaves_the_former_one(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     stack.enroll((0, 0), batch="one")
     stack.run("export", "--output", "e.jsonl")

@@ -83,7 +83,8 @@ def batch_show(*, target: Target, batch_id: str, as_json: bool) -> None:
 def batch_revert(*, target: Target, batch_id: str, force: bool, parallelism: int, as_json: bool) -> None:
     """Undo a batch: its devices are removed, those whose key it replaced get their former one back.
 
-    Only rows that still are of the batch are touched. A device with an active certificate stays, unless --force.
+    Only rows that still are of the batch are touched. A device with an active certificate stays, unless --force: the
+    ledger is asked for each, which takes many times as long as the import did.
     """
     found, ledger = _require_batch(target, batch_id), LedgerView(target)
     if not ledger.is_known and not force:
@@ -93,8 +94,12 @@ def batch_revert(*, target: Target, batch_id: str, force: bool, parallelism: int
             exit_code=ExitCode.USAGE,
         )
     table = registry_of(target, parallelism=parallelism)
-    with progress_shown(shown=not as_json) as progress:
-        undone = revert_batch(table, ledger, found, progress, force=force, parallelism=parallelism)
+    try:
+        with progress_shown(shown=not as_json) as progress:
+            undone = revert_batch(table, ledger, found, progress, force=force, parallelism=parallelism)
+    except KeyboardInterrupt:
+        note("cut off; the same command goes on where it stopped")
+        raise
     if as_json:
         emit_json({"batch": batch_id, **undone})
     else:
