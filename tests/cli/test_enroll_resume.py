@@ -36,6 +36,8 @@ class Gate:
     lock: threading.Lock = field(default_factory=threading.Lock)
     reached: threading.Event = field(default_factory=threading.Event)
     opened: threading.Event = field(default_factory=threading.Event)
+    threads: int = 0
+    """How many there are while nobody calls: the server has one for each call."""
 
     def shut_after(self, calls: int) -> None:
         self.reached.clear()
@@ -43,9 +45,12 @@ class Gate:
         self.lets_through = calls
 
     def open(self) -> None:
-        with self.lock:  # what was let through has come to its end
-            self.lets_through = None
+        """Open it again for those who call from now on; who called is through or has failed then."""
         self.opened.set()
+        deadline = time.monotonic() + 60
+        while threading.active_count() > self.threads and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.lets_through = None
 
     def through(self, write: Callable[[], Any]) -> Any:
         with self.lock:
@@ -67,7 +72,8 @@ def endpoint() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DynamoHandler, "batch_write_item", lambda handler: GATE.through(lambda: write(handler)))
         server.start()
-        host, port = server.get_host_and_port()
+        host, port = server.get_host_and_port()  # which waits until it serves
+        GATE.threads = threading.active_count()
         yield f"http://{host}:{port}"
         server.stop()
 
