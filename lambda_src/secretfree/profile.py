@@ -42,9 +42,7 @@ class DeviceProfile(Enum):
 
     def normalise_device_id(self, text: str) -> DeviceId:
         """The id under which a device of this profile is enrolled; raises SecretFreeError for no device id."""
-        if self is DeviceProfile.TI_CC32XX and (udid := _udid(text)) is not None:
-            return udid
-        return DeviceId.parse(text)
+        return self.device_id(text) or DeviceId.parse(text)
 
 
 PROFILES: Final[Mapping[str, DeviceProfile]] = {profile.value: profile for profile in DeviceProfile}

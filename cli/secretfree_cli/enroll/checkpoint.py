@@ -18,7 +18,6 @@ from secretfree.enrollment.record import Refusal
 _CACHE_KIB: Final = 32 * 1024
 """SQLite's page cache: what bounds the memory of an import, whatever the number of rows."""
 _PAGE_BYTES: Final = 16 * 1024
-_ROW_COLUMNS: Final = 9
 _SCHEMA: Final = """
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE row (
@@ -122,6 +121,10 @@ class StagedRow(NamedTuple):
     detail: str | None = None
 
 
+_ROW_COLUMNS: Final = StagedRow._fields.index("reason")
+"""The table `row` has a staged row's fields up to here; the others go into its result."""
+
+
 class PendingRow(NamedTuple):
     """An admitted row without an outcome. `file` is the position of its manifest among those given."""
 
@@ -206,7 +209,8 @@ class Checkpoint:
         with self._connection:
             self._connection.execute("BEGIN")
             self._connection.executemany(
-                "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (row[:_ROW_COLUMNS] for row in rows)
+                f"INSERT INTO row VALUES ({', '.join('?' * _ROW_COLUMNS)})",  # noqa: S608 - question marks alone
+                (row[:_ROW_COLUMNS] for row in rows),
             )
             self._connection.executemany(
                 "INSERT INTO result VALUES (?, 'refused', ?, ?)",
