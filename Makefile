@@ -55,7 +55,7 @@ lock: .venv/.ready ## Renew the hash-locked requirement files
 	  "$$@" --all-extras pyproject.toml -o requirements/dev.txt; \
 	  "$$@" requirements/bootstrap.in -o requirements/bootstrap.txt; \
 	  "$$@" requirements/checkov.in -o requirements/checkov.txt; \
-	  "$$@" cdk/cdk_iot_secretfree/requirements/runtime.in -o cdk/cdk_iot_secretfree/requirements/runtime.txt
+	  "$$@" cdk/cdk_iot_secretfree/bundling/requirements/runtime.in -o cdk/cdk_iot_secretfree/bundling/requirements/runtime.txt
 
 clean: ## Stop the local cloud and remove what was installed and built here
 	@if [ -x $(BIN)/secretfree ]; then $(BIN)/secretfree local down || true; fi

@@ -64,7 +64,7 @@ def start_private_ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start
             process = start_server(
                 "private-ca",
                 [
-                    *(sys.executable, "-m", "secretfree_cli.local.private_ca.server"),
+                    *(sys.executable, "-m", "secretfree_cli.local.emulators.private_ca.server"),
                     *("--port", str(port), "--store", str(path)),
                 ],
                 environment={**_inherited(), "SECRETFREE_PRIVATE_CA_ISSUANCE_SECONDS": "0", **(environment or {})},

@@ -28,12 +28,12 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from secretfree.enrollment.items import Provenance, to_item
-from secretfree.enrollment.record import admit
-from secretfree_cli.enroll.prepare import import_table_request
-from secretfree_cli.formats.generate import SAMPLES, SampleAuthority, SampleDevice, sample_devices
+from secretfree.adapters.dynamodb.registry_items import Provenance, to_item
+from secretfree.registry.admission import admit
+from secretfree_cli.importing.prepare import import_table_request
 from secretfree_cli.local.cloud import bring_down, bring_up
 from secretfree_cli.local.state import CloudRecord, StateFolder
+from secretfree_cli.manifests.generate import SAMPLES, SampleAuthority, SampleDevice, sample_devices
 
 BATCH = 25
 

@@ -30,8 +30,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from secretfree.csr import UnverifiedCsr, verify
-from secretfree.profile import DeviceProfile
+from secretfree.request.csr import UnverifiedCsr, verify
+from secretfree.request.device_profile import DeviceProfile
 
 HERE = Path(__file__).parent
 REGION = "us-east-1"

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from secretfree.keys import DevicePublicKey
+from secretfree.request.keys import DevicePublicKey
 from secretfree_cli.device import signing_request
-from secretfree_cli.local.aws_limits import IOT_RATES_VARIABLE, OPERATIONS
 from secretfree_cli.local.cloud import bring_down, bring_up, deploy_into
 from secretfree_cli.local.deployment import Deployment
+from secretfree_cli.local.emulators.aws_limits import IOT_RATES_VARIABLE, OPERATIONS
 from secretfree_cli.local.state import CloudRecord, StateFolder
 from secretfree_cli.plan.quotas import QuotaTable, default_quotas
 from secretfree_cli.target import Target, local_target

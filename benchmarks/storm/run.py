@@ -28,7 +28,7 @@ from typing import Any
 import runtime
 from cloud import Device, StormCloud, forged_csr, make_devices, storm_cloud
 from fleet import Result, Storm, Way, over_http
-from secretfree_cli.local.private_ca.settings import TokenBucket
+from secretfree_cli.local.emulators.private_ca.settings import TokenBucket
 
 ARRIVAL = 60.0
 API_PLACES = 8

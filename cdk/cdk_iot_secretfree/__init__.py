@@ -1,10 +1,10 @@
 """Secret-free provisioning of IoT devices, as AWS CDK constructs."""
 
-from cdk_iot_secretfree.authority import AuthoritySubject, DeviceAuthority, Revocation, RevocationList
-from cdk_iot_secretfree.bundling import Bundle, BundleTarget, BundlingError
+from cdk_iot_secretfree.authority.device_authority import AuthoritySubject, DeviceAuthority, Revocation, RevocationList
+from cdk_iot_secretfree.bundling.bundle import Bundle, BundleTarget, BundlingError
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
-from cdk_iot_secretfree.issuance_mode import IssuanceMode, IssuanceQueue
-from cdk_iot_secretfree.issuer import Issuer
+from cdk_iot_secretfree.issuers.issuer import Issuer
+from cdk_iot_secretfree.issuers.modes import IssuanceMode, IssuanceQueue
 from cdk_iot_secretfree.manifest_import import ManifestImport
 from cdk_iot_secretfree.options import (
     ApiDomain,

@@ -73,7 +73,7 @@ class IotAccount(Construct):
         self._function = RuntimeFunction(
             self,
             "Function",
-            handler="secretfree.handlers.iot_account.handler",
+            handler="secretfree.handlers.account_resources.handler",
             description="Looks up the IoT data endpoint and registers certificate authorities at deploy time",
             environment={"SECRETFREE_PRODUCT": "account"},
             options=options,

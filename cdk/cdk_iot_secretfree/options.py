@@ -9,7 +9,7 @@ from aws_cdk import Duration
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_logs as logs
 
-from cdk_iot_secretfree.bundling import Bundle
+from cdk_iot_secretfree.bundling.bundle import Bundle
 from cdk_iot_secretfree.validation import refuse, require_match, require_range, require_whole_days
 
 

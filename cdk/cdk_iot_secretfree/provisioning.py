@@ -19,11 +19,11 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from cdk_iot_secretfree.api import ProvisioningApi
-from cdk_iot_secretfree.authority import DeviceAuthority
+from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
 from cdk_iot_secretfree.functions import IotAccount, RuntimeFunction
-from cdk_iot_secretfree.issuance_mode import IssuanceMode, IssuanceQueue, IssuingFunctions, IssuingLine
-from cdk_iot_secretfree.issuer import IotCoreIssuer, Issuer
+from cdk_iot_secretfree.issuers.issuer import IotCoreIssuer, Issuer
+from cdk_iot_secretfree.issuers.modes import IssuanceMode, IssuanceQueue, IssuingFunctions, IssuingLine
 from cdk_iot_secretfree.options import ApiOptions, CertificateSubject, DeviceProfile, FunctionOptions, MatchPolicy
 from cdk_iot_secretfree.tables import KEY_INDEX, DeviceRegistry, IDeviceRegistry, IssuanceLedger
 from cdk_iot_secretfree.validation import (

@@ -7,11 +7,11 @@ from typing import Any, Final, TypeVar
 from aws_cdk import CfnOutput, CliCredentialsStackSynthesizer, Environment, RemovalPolicy, Stack
 from constructs import Construct, Node
 
-from cdk_iot_secretfree.authority import AuthoritySubject, DeviceAuthority
-from cdk_iot_secretfree.bundling import Bundle, BundleTarget
+from cdk_iot_secretfree.authority.device_authority import AuthoritySubject, DeviceAuthority
+from cdk_iot_secretfree.bundling.bundle import Bundle, BundleTarget
 from cdk_iot_secretfree.device_policy import DevicePolicy
-from cdk_iot_secretfree.issuance_mode import IssuanceMode
-from cdk_iot_secretfree.issuer import Issuer
+from cdk_iot_secretfree.issuers.issuer import Issuer
+from cdk_iot_secretfree.issuers.modes import IssuanceMode
 from cdk_iot_secretfree.manifest_import import ManifestImport
 from cdk_iot_secretfree.options import DeviceProfile, FunctionOptions, KeyAlgorithm, MatchPolicy
 from cdk_iot_secretfree.provisioning import SecretFreeProvisioning

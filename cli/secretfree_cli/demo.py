@@ -19,21 +19,21 @@ import click
 from rich.console import Console
 from rich.markup import escape
 from secretfree.errors import ErrorCode
-from secretfree.registry import DeviceStatus
+from secretfree.registry.entry import DeviceStatus
 
 from secretfree_cli.device.commands import broker_of, own_topic
 from secretfree_cli.device.keys import KeyType
 from secretfree_cli.device.mqtt import DeviceConnection, MqttError, MqttRefusedError
 from secretfree_cli.device.provisioning import Answer, IssuerPath, ProvisioningClient, ProvisioningError
 from secretfree_cli.device.simulator import SimulatedDevice
-from secretfree_cli.enroll.devices import set_status
-from secretfree_cli.enroll.options import gate_of
-from secretfree_cli.enroll.progress import Silent
-from secretfree_cli.enroll.run import ImportRequest, registry_of, run_import
-from secretfree_cli.formats.single import SingleDevice
+from secretfree_cli.devices.enrolled import set_status
+from secretfree_cli.importing.options import gate_of
+from secretfree_cli.importing.progress import Silent
+from secretfree_cli.importing.run import ImportRequest, registry_of, run_import
 from secretfree_cli.local.cloud import bring_down, bring_up, deploy_into
 from secretfree_cli.local.deployment import Deployment
 from secretfree_cli.local.state import CloudRecord, StateFolder, find_project
+from secretfree_cli.manifests.single import SingleDevice
 from secretfree_cli.output import CliError, ExitCode, stdout
 from secretfree_cli.target import Target, local_target
 

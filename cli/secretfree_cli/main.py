@@ -38,24 +38,25 @@ SUBCOMMANDS: Mapping[str, Subcommand] = MappingProxyType(
             "secretfree_cli.device.commands:device", "Be a device: make a key, provision, connect, publish."
         ),
         "enroll": Subcommand(
-            "secretfree_cli.enroll.commands:enroll", "Allow devices: one by its public key, or a manifest of many."
+            "secretfree_cli.importing.commands:enroll", "Allow devices: one by its public key, or a manifest of many."
         ),
-        "list": Subcommand("secretfree_cli.enroll.registry_commands:list_devices", "List enrolled devices."),
-        "show": Subcommand("secretfree_cli.enroll.registry_commands:show", "Show one device and its certificates."),
-        "block": Subcommand("secretfree_cli.enroll.registry_commands:block", "Refuse a device from now on."),
-        "unblock": Subcommand("secretfree_cli.enroll.registry_commands:unblock", "Allow a blocked device again."),
-        "remove": Subcommand("secretfree_cli.enroll.registry_commands:remove", "Remove a device from the registry."),
-        "export": Subcommand("secretfree_cli.enroll.registry_commands:export", "Write the registry to a file."),
+        "list": Subcommand("secretfree_cli.devices.commands:list_devices", "List enrolled devices."),
+        "show": Subcommand("secretfree_cli.devices.commands:show", "Show one device and its certificates."),
+        "block": Subcommand("secretfree_cli.devices.commands:block", "Refuse a device from now on."),
+        "unblock": Subcommand("secretfree_cli.devices.commands:unblock", "Allow a blocked device again."),
+        "remove": Subcommand("secretfree_cli.devices.commands:remove", "Remove a device from the registry."),
+        "export": Subcommand("secretfree_cli.devices.commands:export", "Write the registry to a file."),
         "index-keys": Subcommand(
-            "secretfree_cli.enroll.registry_commands:index_keys", "Let devices of an older table be found by their key."
+            "secretfree_cli.devices.commands:index_keys", "Let devices of an older table be found by their key."
         ),
-        "stats": Subcommand("secretfree_cli.enroll.registry_commands:stats", "Count the registry by status and batch."),
-        "batch": Subcommand("secretfree_cli.enroll.batch_commands:batch", "Look at enrolment batches, and undo one."),
+        "stats": Subcommand("secretfree_cli.devices.commands:stats", "Count the registry by status and batch."),
+        "batch": Subcommand("secretfree_cli.importing.batch_commands:batch", "List enrolment batches, or undo one."),
         "prepare-import": Subcommand(
-            "secretfree_cli.enroll.commands:prepare_import", "Check a manifest and cut it for the import in the cloud."
+            "secretfree_cli.importing.commands:prepare_import",
+            "Check a manifest and cut it for the cloud import.",
         ),
         "sample-manifest": Subcommand(
-            "secretfree_cli.enroll.commands:sample_manifest", "Make a manifest of sample devices, in any format."
+            "secretfree_cli.importing.commands:sample_manifest", "Make a manifest of sample devices, in any format."
         ),
         "plan": Subcommand("secretfree_cli.plan.commands:plan", "Plan capacity: what a fleet needs of the quotas."),
     }

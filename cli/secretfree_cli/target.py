@@ -50,9 +50,9 @@ class Target:
     product: str | None = None
     """The product line's name: thing type, and the topics' first level in the least-privilege policy."""
     match_policy: str | None = None
-    """Name of the stack's `secretfree.authorization.MatchPolicy`."""
+    """Name of the stack's `secretfree.registry.authorization.MatchPolicy`."""
     device_profile: str | None = None
-    """Name of the stack's `secretfree.profile.DeviceProfile`."""
+    """Name of the stack's `secretfree.request.device_profile.DeviceProfile`."""
     is_local: bool = False
     service_endpoints: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Services that answer elsewhere than `endpoint_url`."""

@@ -8,8 +8,8 @@ from datetime import timedelta
 from enum import Enum, StrEnum
 from typing import Final, Self, TypeVar
 
-from secretfree.authorization import MatchPolicy
-from secretfree.profile import DeviceProfile
+from secretfree.registry.authorization import MatchPolicy
+from secretfree.request.device_profile import DeviceProfile
 from secretfree.telemetry import LogLevel
 
 _Choice = TypeVar("_Choice", bound=Enum)

@@ -8,7 +8,7 @@ from aws_cdk import aws_certificatemanager as acm
 from aws_cdk.assertions import Template
 from cdk_iot_secretfree import ApiDomain, ApiOptions, InvalidArgumentError, Issuer, SecretFreeProvisioning
 from secretfree.errors import ErrorCode
-from secretfree.problem import problem_body
+from secretfree.handlers.http.problem import problem_body
 
 CERTIFICATE = "arn:aws:acm:eu-west-1:111122223333:certificate/11111111-2222-3333-4444-555555555555"
 

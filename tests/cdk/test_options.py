@@ -6,8 +6,8 @@ from aws_cdk import Duration
 from aws_cdk import aws_lambda as lambda_
 from cdk_iot_secretfree import Bundle, CertificateSubject, FunctionOptions, InvalidArgumentError
 from cdk_iot_secretfree.options import DeviceProfile, MatchPolicy
-from secretfree.authorization import MatchPolicy as RuntimeMatchPolicy
-from secretfree.profile import DeviceProfile as RuntimeDeviceProfile
+from secretfree.registry.authorization import MatchPolicy as RuntimeMatchPolicy
+from secretfree.request.device_profile import DeviceProfile as RuntimeDeviceProfile
 
 
 @pytest.mark.parametrize(

@@ -411,7 +411,7 @@ class TestCopies:
         assert len(made.of_type("AWS::DynamoDB::GlobalTable")) == 4
         assert len(made.of_type("AWS::ApiGateway::Account")) == 1
         handlers = [f["Properties"]["Handler"] for f in made.of_type("AWS::Lambda::Function").values()]
-        assert handlers.count("secretfree.handlers.iot_account.handler") == 1
+        assert handlers.count("secretfree.handlers.account_resources.handler") == 1
 
     def test_one_lives_in_a_stage(self):
         app = App(context={"aws:cdk:bundling-stacks": []})

@@ -16,7 +16,7 @@ from cdk_iot_secretfree import (
     SampleOptions,
     SecretFreeProvisioning,
 )
-from cdk_iot_secretfree.bundling import BundleTarget
+from cdk_iot_secretfree.bundling.bundle import BundleTarget
 
 ARN = "arn:aws:acm-pca:eu-west-1:111122223333:certificate-authority/11111111-2222-3333-4444-555555555555"
 SNAPSHOT = Path(__file__).with_name("snapshots") / "sample.template.json"

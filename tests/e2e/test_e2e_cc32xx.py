@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
-from secretfree.keys import DevicePublicKey
+from secretfree.request.keys import DevicePublicKey
 from secretfree_cli.device.provisioning import IssuerPath, ProvisioningClient
 from secretfree_cli.device.simulator import Firmware, SimulatedDevice
 

@@ -6,7 +6,6 @@ services, with the process "killed" at one call. The devices come back through t
 
 from __future__ import annotations
 
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,22 +15,20 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from secretfree.adapters import clients, issuing, single_try_clients
-from secretfree.authorization import AuthorizedDevice
+from secretfree.adapters import clients, single_try_clients
 from secretfree.clock import SystemClock
 from secretfree.config import IssuerConfig, IssuerKind
-from secretfree.csr import UnverifiedCsr, verify
-from secretfree.identity import DeviceId
-from secretfree.issuance import issue
-from secretfree.ledger import LEASE
-from secretfree.profile import DeviceProfile
+from secretfree.handlers import wiring
+from secretfree.issuance.pipeline import issue
+from secretfree.issuance.record import LEASE
+from secretfree.registry.authorization import AuthorizedDevice
+from secretfree.request.csr import UnverifiedCsr, verify
+from secretfree.request.device_id import DeviceId
+from secretfree.request.device_profile import DeviceProfile
 from secretfree_cli.device.provisioning import IssuerPath, Patience, ProvisioningClient
 from secretfree_cli.device.simulator import Identity, SimulatedDevice
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lambda_src" / "issuing"))
-
-from fake_cloud import Client, FakeCloud, Fault, InlineExecutor, Killed
-from test_crash_injection import CALLS
+from support.fake_cloud import Client, FakeCloud, Fault, InlineExecutor, Killed
+from support.issuing_calls import CALLS
 
 PATHS = {IssuerKind.PRIVATE_CA: IssuerPath.PRIVATE_CA, IssuerKind.IOT_CORE: IssuerPath.IOT_CORE}
 PATIENCE = 120.0
@@ -90,8 +87,8 @@ def die(
         issue(
             AuthorizedDevice(DeviceId.parse(device.device_id), csr.public_key.fingerprint, csr.digest),
             csr,
-            ports=replace(issuing.ports(config, kind), executor=InlineExecutor()),
-            policy=issuing.policy(config, kind),
+            ports=replace(wiring.ports(config, kind), executor=InlineExecutor()),
+            policy=wiring.policy(config, kind),
             clock=clock,
             deadline=clock.monotonic() + 20,
         )

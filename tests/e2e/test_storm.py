@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from secretfree_cli.device.provisioning import Answer, IssuerPath, Patience, ProvisioningClient
 from secretfree_cli.device.simulator import SimulatedDevice
-from secretfree_cli.local.aws_limits import DEFAULT_CONCURRENCY
+from secretfree_cli.local.emulators.aws_limits import DEFAULT_CONCURRENCY
 
 CONCURRENT = 200
 GOOD_DEVICES = 20

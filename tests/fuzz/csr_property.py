@@ -11,9 +11,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from secretfree.csr import UnverifiedCsr, VerifiedCsr, parse_header_value, verify
 from secretfree.errors import ErrorCode, SecretFreeError
-from secretfree.profile import DeviceProfile
+from secretfree.request.csr import UnverifiedCsr, VerifiedCsr, parse_header_value, verify
+from secretfree.request.device_profile import DeviceProfile
 
 DEVICE_ID = re.compile(r"[a-zA-Z0-9:_-]{1,64}", re.ASCII)
 CURVES = ("secp256r1", "secp384r1", "secp521r1")

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from secretfree.csr import UnverifiedCsr, VerifiedCsr, verify
-from secretfree.keys import DevicePublicKey
-from secretfree.profile import DeviceProfile
+from secretfree.request.csr import UnverifiedCsr, VerifiedCsr, verify
+from secretfree.request.device_profile import DeviceProfile
+from secretfree.request.keys import DevicePublicKey
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 VECTORS = Path(__file__).parent / "vectors"

@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 import pytest
-from secretfree.authorization import MatchPolicy
 from secretfree.config import (
     AuthorizerConfig,
     ConfigurationError,
@@ -13,7 +12,8 @@ from secretfree.config import (
     PrivateCaConfig,
     SubjectConfig,
 )
-from secretfree.profile import DeviceProfile
+from secretfree.registry.authorization import MatchPolicy
+from secretfree.request.device_profile import DeviceProfile
 from secretfree.telemetry import LogLevel
 
 FUNCTION = {"SECRETFREE_PRODUCT": "widget", "SECRETFREE_DEVICE_PROFILE": "STANDARD"}

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from secretfree.errors import SecretFreeError
-from secretfree.identity import DeviceId, normalise_udid
+from secretfree.request.device_id import DeviceId, normalise_udid
 
 from secretfree_cli.device import keys, signing_request
 from secretfree_cli.device.keys import KeyType

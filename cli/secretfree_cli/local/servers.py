@@ -69,7 +69,7 @@ def start_private_ca(folder: StateFolder, ports: Ports) -> ServerProcess:
     return start_server(
         PRIVATE_CA,
         [
-            *(sys.executable, "-m", "secretfree_cli.local.private_ca.server"),
+            *(sys.executable, "-m", "secretfree_cli.local.emulators.private_ca.server"),
             *("--port", str(ports.private_ca), "--store", str(store)),
         ],
         environment={**_base_environment(folder), "MOTO_ACCOUNT_ID": ACCOUNT},
@@ -101,7 +101,7 @@ def start_aws_emulator(folder: StateFolder, ports: Ports) -> ServerProcess:
     }
     return start_server(
         AWS_EMULATOR,
-        [sys.executable, "-m", "secretfree_cli.local.aws_emulator"],
+        [sys.executable, "-m", "secretfree_cli.local.emulators.aws_emulator"],
         environment=environment,
         log=folder.logs / f"{AWS_EMULATOR}.log",
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
-from secretfree.backoff import Congestion, RetryAfterPolicy, RetryPolicy
+from secretfree.issuance.rates import Congestion, RetryAfterPolicy, RetryPolicy
 
 from secretfree_cli.device.provisioning import Patience
 
@@ -81,7 +81,7 @@ class _RuntimeWorker:
 
 @dataclass(frozen=True)
 class RuntimePolicy:
-    """What the product does: `secretfree.backoff` in the cloud, the simulated device's patience at the door."""
+    """What the product does: `secretfree.issuance.rates` in the cloud, the simulated device's patience at the door."""
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     after: RetryAfterPolicy = field(default_factory=RetryAfterPolicy)

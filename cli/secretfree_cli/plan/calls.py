@@ -98,7 +98,7 @@ class CallSequence:
 
 
 def call_sequence(issuer: IssuerKind, *, thing_groups: int = 0) -> CallSequence:
-    """Return the calls of the pipeline in `secretfree.issuance` through `issuer`."""
+    """Return the calls of the pipeline in `secretfree.issuance.pipeline` through `issuer`."""
     ties = (ATTACH_THING, *[JOIN_GROUP] * thing_groups, ATTACH_POLICY)
     tied = Stage(ties, Progress.REGISTERED)
     confirmed = Stage((CONFIRMED,), Progress.REGISTERED)

@@ -14,7 +14,7 @@ from botocore.exceptions import (
 )
 
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
-from secretfree.ports import ThrottledError, UnreachableError
+from secretfree.issuance.ports import ThrottledError, UnreachableError
 
 # DynamoDB's conflicts are with another request's write, which is over in milliseconds: like a throttle, the call had
 # no effect, and goes through in a moment.

@@ -5,7 +5,7 @@ from hashlib import sha256
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from secretfree.ports import DeviceCertificate
+from secretfree.issuance.ports import DeviceCertificate
 
 
 def device_certificate(

@@ -11,8 +11,7 @@ from botocore.exceptions import ClientError
 from secretfree.adapters.aws_errors import aws_call, error_code
 from secretfree.adapters.certificates import device_certificate, key_fingerprint, pem_csr
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
-from secretfree.identity import DeviceId
-from secretfree.ports import (
+from secretfree.issuance.ports import (
     CertificateOrder,
     CertificateRevokedError,
     CertificateStatus,
@@ -23,6 +22,7 @@ from secretfree.ports import (
     StillAttachedError,
     ThingRegistry,
 )
+from secretfree.request.device_id import DeviceId
 
 if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient

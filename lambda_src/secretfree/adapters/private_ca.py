@@ -10,7 +10,7 @@ from secretfree.adapters.aws_errors import aws_call, error_code
 from secretfree.adapters.certificates import device_certificate, pem_csr
 from secretfree.config import PrivateCaConfig, SubjectConfig
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
-from secretfree.ports import (
+from secretfree.issuance.ports import (
     CertificateOrder,
     CertificateRevokedError,
     CertificateStatus,
@@ -19,7 +19,7 @@ from secretfree.ports import (
     RequestFailedError,
     ThingRegistry,
 )
-from secretfree.subject import passthrough_subject
+from secretfree.issuance.subject import passthrough_subject
 
 if TYPE_CHECKING:
     from mypy_boto3_acm_pca import ACMPCAClient

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from secretfree.adapters.aws_errors import aws_call
-from secretfree.queueing import QueuedRequest
+from secretfree.issuance.queueing import QueuedRequest
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

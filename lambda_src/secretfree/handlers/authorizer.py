@@ -4,12 +4,12 @@ import os
 from typing import Any, Final, NoReturn
 
 from secretfree.adapters import clients
-from secretfree.adapters.dynamodb_registry import DynamoDbBindings, DynamoDbRegistry
-from secretfree.authorization import AuthorizedDevice, authorize
+from secretfree.adapters.dynamodb.registry import DynamoDbBindings, DynamoDbRegistry
 from secretfree.config import AuthorizerConfig
-from secretfree.csr import UnverifiedCsr, verify
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
-from secretfree.handlers.request import device_csr, request_ids
+from secretfree.handlers.http.request import device_csr, request_ids
+from secretfree.registry.authorization import AuthorizedDevice, authorize
+from secretfree.request.csr import UnverifiedCsr, verify
 from secretfree.telemetry import LogLevel, Metric, Telemetry
 
 _config: Final = AuthorizerConfig.from_environment(os.environ)

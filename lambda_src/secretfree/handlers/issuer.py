@@ -3,23 +3,23 @@
 import os
 from typing import Any, Final
 
-from secretfree.adapters import issuing
-from secretfree.admission import RecentAskers
-from secretfree.authorization import AuthorizedDevice
 from secretfree.clock import SystemClock
 from secretfree.config import IssuerConfig
-from secretfree.csr import UnverifiedCsr, verify
-from secretfree.handlers import answers, reports
-from secretfree.handlers.request import device_csr, header_values, request_id, request_ids
-from secretfree.issuance import IssuedCertificate, NotReady, issue
+from secretfree.handlers import reports, wiring
+from secretfree.handlers.http import answers
+from secretfree.handlers.http.request import device_csr, header_values, request_id, request_ids
+from secretfree.issuance.pipeline import IssuedCertificate, NotReady, issue
+from secretfree.issuance.recent_askers import RecentAskers
+from secretfree.registry.authorization import AuthorizedDevice
+from secretfree.request.csr import UnverifiedCsr, verify
 from secretfree.telemetry import Telemetry
 
 _config: Final = IssuerConfig.from_environment(os.environ)
-_policy: Final = issuing.policy(_config, _config.issuer)
+_policy: Final = wiring.policy(_config, _config.issuer)
 _clock: Final = SystemClock()
 _askers: Final = RecentAskers()
 _telemetry: Final = Telemetry(_config.product, _config.issuer.value, level=_config.log_level)
-_ports: Final = issuing.ports(_config, _config.issuer, stage=_telemetry.stage)
+_ports: Final = wiring.ports(_config, _config.issuer, stage=_telemetry.stage)
 
 # Seconds. API Gateway gives up at 29; the last call begun may take its whole read time-out after the budget.
 _BUDGET: Final = 20.0

@@ -10,16 +10,16 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from secretfree.adapters import clients
+from secretfree.adapters.dynamodb.registry_items import timestamp
+from secretfree.adapters.dynamodb.registry_table import RegistryTable
 from secretfree.adapters.manifest_bucket import RESULTS, ManifestBucket, ManifestObject, ManifestRefused
-from secretfree.authorization import MatchPolicy
 from secretfree.clock import SystemClock
 from secretfree.config import ImportConfig
-from secretfree.enrollment.batch import Batch, BatchState, ManifestFile, find_batch, save_batch
-from secretfree.enrollment.cloud_import import MAX_ROWS, CloudGate, ImportRow, import_rows
-from secretfree.enrollment.columns import COLUMNS_FORM, DEVICE_ID, missing_columns
-from secretfree.enrollment.decision import Outcome
-from secretfree.enrollment.items import timestamp
-from secretfree.enrollment.table import RegistryTable
+from secretfree.registry.authorization import MatchPolicy
+from secretfree.registry.batch import Batch, BatchState, ManifestFile, find_batch, save_batch
+from secretfree.registry.decision import Outcome
+from secretfree.registry.manifest import MAX_ROWS, CloudGate, ImportRow, import_rows
+from secretfree.registry.row import COLUMNS_FORM, DEVICE_ID, missing_columns
 from secretfree.telemetry import LogLevel, Telemetry
 
 _config: Final = ImportConfig.from_environment(os.environ)

@@ -1,8 +1,8 @@
 """What the issuing Lambdas count and log of an outcome, or of a failure."""
 
 from secretfree.errors import SecretFreeError
-from secretfree.handlers.request import RequestIds
-from secretfree.issuance import IssuedCertificate, NotReady
+from secretfree.handlers.http.request import RequestIds
+from secretfree.issuance.pipeline import IssuedCertificate, NotReady
 from secretfree.telemetry import LogLevel, Metric, Telemetry
 
 

@@ -3,16 +3,16 @@
 import os
 from typing import Any, Final
 
-from secretfree.adapters import issuing
 from secretfree.adapters.iot_core import SWEEPERS_BOUNDS
 from secretfree.clock import SystemClock
 from secretfree.config import IssuerConfig, IssuerKind
-from secretfree.sweeping import Outcome, SweepReport, sweep
+from secretfree.handlers import wiring
+from secretfree.issuance.sweeping import Outcome, SweepReport, sweep
 from secretfree.telemetry import LogLevel, Metric, Telemetry
 
 _config: Final = IssuerConfig.from_environment(os.environ)
 _clock: Final = SystemClock()
-_ports: Final = {kind: issuing.ports(_config, kind, bounds=SWEEPERS_BOUNDS) for kind in _config.issuers}
+_ports: Final = {kind: wiring.ports(_config, kind, bounds=SWEEPERS_BOUNDS) for kind in _config.issuers}
 _telemetry: Final = {kind: Telemetry(_config.product, kind.value, level=_config.log_level) for kind in _config.issuers}
 # Seconds kept for the last record's calls.
 _MARGIN: Final = 15.0
@@ -26,7 +26,7 @@ def handler(_event: object, context: Any) -> dict[str, Any]:
         share = left / (len(_config.issuers) - index)
         report = sweep(
             ports=_ports[kind],
-            policy=issuing.policy(_config, kind),
+            policy=wiring.policy(_config, kind),
             clock=_clock,
             deadline=_clock.monotonic() + share,
         )

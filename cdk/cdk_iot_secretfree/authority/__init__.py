@@ -1,0 +1,1 @@
+"""The Private CA that signs device certificates."""

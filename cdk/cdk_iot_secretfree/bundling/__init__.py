@@ -1,0 +1,1 @@
+"""The Lambda asset: the runtime and its locked dependencies."""

@@ -1,0 +1,1 @@
+"""Who signs a device's certificate, and when."""

@@ -1,0 +1,285 @@
+"""When a certificate is issued: in the request itself, or from a queue whose pace keeps to the quotas."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from cdk_iot_secretfree.functions import RuntimeFunction
+from cdk_iot_secretfree.issuers.issuer import Issuer
+from cdk_iot_secretfree.options import FunctionOptions
+from cdk_iot_secretfree.tables import IssuanceLedger
+from cdk_iot_secretfree.validation import refuse, require_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class IssuingLine:
+    """What a product line gives to the functions of one of its issuers.
+
+    `environment` is that of a function that issues, `grant` lets one do so; `issuers` is how many share the quotas.
+    """
+
+    product: str
+    issuer: Issuer
+    issuers: int
+    environment: Mapping[str, str]
+    ledger: IssuanceLedger
+    grant: Callable[[RuntimeFunction], None]
+    functions: FunctionOptions
+    removal_policy: RemovalPolicy
+
+
+@dataclass(frozen=True, kw_only=True)
+class IssuingFunctions:
+    """What was made for one issuer: the function behind the API, and the queue behind that, where there is one."""
+
+    answering: RuntimeFunction
+    queue: "IssuanceQueue | None" = None
+
+
+class IssuanceMode(ABC):
+    """When a certificate is issued."""
+
+    @staticmethod
+    def direct() -> "IssuanceMode":
+        """In the request itself: most devices have their certificate with the first answer. The default."""
+        return _Direct()
+
+    @staticmethod
+    def queued(
+        *, rate: int = 10, max_concurrency: int | None = None, retention: Duration | None = None
+    ) -> "IssuanceMode":
+        """From a queue, at a pace; the device is told 202 with Retry-After and collects. For launches.
+
+        Args:
+            rate: new certificates a second of the whole product line, 1 to 1,000, in equal shares of its issuers. Keep
+                it at or below the account's quotas for `RegisterCertificate` and `UpdateCertificate` (10 by default).
+            max_concurrency: workers of each issuer, 2 (the least that SQS takes) to 1,000, and at most three times
+                `rate`; by default enough for issuances of a second and a half. Together they keep to `rate`.
+            retention: how long a request may wait, 1 hour to 14 days; 4 days by default. The device that is still
+                there after that queues anew.
+
+        Raises:
+            InvalidArgumentError: naming the argument, what was given and what is accepted.
+        """
+        require_range("rate", rate, 1, 1_000, "certificates a second")
+        least = max(_LEAST_CONCURRENCY, min(_MOST_CONCURRENCY, ceil(rate * _SECONDS_AN_ISSUANCE)))
+        workers = least if max_concurrency is None else max_concurrency
+        most = min(_MOST_CONCURRENCY, max(_LEAST_CONCURRENCY, rate * _LONGEST_PAUSE))
+        require_range("max_concurrency", workers, _LEAST_CONCURRENCY, most, "workers")
+        kept = retention or Duration.days(4)
+        if not _LEAST_RETENTION <= kept.to_seconds() <= _MOST_RETENTION:
+            refuse("retention", kept.to_human_string(), "1 hour to 14 days")
+        return _Queued(rate=rate, max_concurrency=workers, retention=kept)
+
+    @abstractmethod
+    def bind(self, scope: Construct, line: IssuingLine) -> IssuingFunctions:
+        """Make the functions of one issuer."""
+
+
+class IssuanceQueue(Construct):
+    """The queue of one issuer, its dead letters and its worker.
+
+    The worker's role may what a direct issuer's may, and take messages; the front's role alone may send them. A message
+    that failed again and again is kept with the dead letters for fourteen days, for people to look at: it need not be
+    sent again, since the device that it was about queues anew.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002 - the name that every construct has
+        *,
+        line: IssuingLine,
+        rate: int,
+        max_concurrency: int,
+        retention: Duration,
+    ) -> None:
+        super().__init__(scope, id)
+        self._dead_letters = _queue(self, "DeadLetters", line.removal_policy, retention_period=_DEAD_LETTERS_KEPT_FOR)
+        self._queue = _queue(
+            self,
+            "Resource",
+            line.removal_policy,
+            retention_period=retention,
+            visibility_timeout=_VISIBILITY,
+            dead_letter_queue=sqs.DeadLetterQueue(queue=self._dead_letters, max_receive_count=_MOST_RECEIVES),
+        )
+        interval = Duration.millis(ceil(1000 * max_concurrency * line.issuers / rate))
+        self._worker = RuntimeFunction(
+            self,
+            "Worker",
+            handler="secretfree.handlers.queue_worker.handler",
+            description=f"Issues queued certificates to devices of {line.product}: {line.issuer.name}",
+            environment={
+                **line.environment,
+                "SECRETFREE_QUEUE_URL": self._queue.queue_url,
+                "SECRETFREE_QUEUE_MOST_RECEIVES": str(_MOST_RECEIVES),
+                "SECRETFREE_ISSUANCE_INTERVAL_MILLISECONDS": str(int(interval.to_milliseconds())),
+            },
+            options=line.functions,
+            timeout=_WORKER_TIMEOUT,
+            removal_policy=line.removal_policy,
+        )
+        line.grant(self._worker)
+        self._worker.allow(
+            ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"],
+            [self._queue.queue_arn],
+        )
+        lambda_.EventSourceMapping(
+            self,
+            "Feed",
+            target=self._worker.function,
+            event_source_arn=self._queue.queue_arn,
+            # A worker that is killed takes one device's try with it, and the pace is kept between any two.
+            batch_size=1,
+            max_concurrency=max_concurrency,
+            report_batch_item_failures=True,
+        )
+
+    @property
+    def queue(self) -> sqs.Queue:
+        """The queue."""
+        return self._queue
+
+    @property
+    def dead_letters(self) -> sqs.Queue:
+        """What failed again and again."""
+        return self._dead_letters
+
+    @property
+    def worker_function(self) -> lambda_.Function:
+        """The function that issues."""
+        return self._worker.function
+
+    def accept_only_from(self, front: RuntimeFunction) -> None:
+        """Let the front, and nobody else of the account, send."""
+        front.allow(["sqs:SendMessage"], [self._queue.queue_arn])
+        self._queue.add_to_resource_policy(
+            iam.PolicyStatement(
+                effect=iam.Effect.DENY,
+                principals=[iam.AnyPrincipal()],
+                actions=["sqs:SendMessage"],
+                resources=[self._queue.queue_arn],
+                conditions={"ArnNotEquals": {"aws:PrincipalArn": front.role.role_arn}},
+            )
+        )
+
+    def metric_waiting(self, *, period: Duration | None = None) -> cloudwatch.Metric:
+        """Requests that wait."""
+        return self._queue.metric_approximate_number_of_messages_visible(period=period, statistic="Maximum")
+
+    def metric_oldest_age(self, *, period: Duration | None = None) -> cloudwatch.Metric:
+        """Seconds that the oldest request has waited. Near `retention`, requests are forgotten."""
+        return self._queue.metric_approximate_age_of_oldest_message(period=period, statistic="Maximum")
+
+    def metric_dead_letters(self, *, period: Duration | None = None) -> cloudwatch.Metric:
+        """Requests that failed again and again; alarm on any."""
+        return self._dead_letters.metric_approximate_number_of_messages_visible(period=period, statistic="Maximum")
+
+
+@dataclass(frozen=True)
+class _Direct(IssuanceMode):
+    def bind(self, scope: Construct, line: IssuingLine) -> IssuingFunctions:
+        function = RuntimeFunction(
+            scope,
+            line.issuer.construct_id,
+            handler="secretfree.handlers.issuer.handler",
+            description=f"Issues certificates to devices of {line.product}: {line.issuer.name}",
+            environment=line.environment,
+            options=line.functions,
+            timeout=_API_TIMEOUT,
+            concurrency=line.functions.issuer_concurrency,
+            removal_policy=line.removal_policy,
+        )
+        line.grant(function)
+        return IssuingFunctions(answering=function)
+
+
+@dataclass(frozen=True)
+class _Queued(IssuanceMode):
+    rate: int
+    max_concurrency: int
+    retention: Duration
+
+    def bind(self, scope: Construct, line: IssuingLine) -> IssuingFunctions:
+        queue = IssuanceQueue(
+            scope,
+            f"{line.issuer.construct_id}Queue",
+            line=line,
+            rate=self.rate,
+            max_concurrency=self.max_concurrency,
+            retention=self.retention,
+        )
+        front = RuntimeFunction(
+            scope,
+            line.issuer.construct_id,
+            handler="secretfree.handlers.queue_front.handler",
+            description=f"Queues requests of devices of {line.product}, and hands out certificates: {line.issuer.name}",
+            environment={
+                **{name: line.environment[name] for name in _FRONT_ENVIRONMENT},
+                "SECRETFREE_QUEUE_URL": queue.queue.queue_url,
+                "SECRETFREE_QUEUE_RETENTION_SECONDS": str(int(self.retention.to_seconds())),
+            },
+            options=line.functions,
+            timeout=_API_TIMEOUT,
+            concurrency=line.functions.issuer_concurrency,
+            removal_policy=line.removal_policy,
+        )
+        line.ledger.grant_queue(front.role)
+        queue.accept_only_from(front)
+        return IssuingFunctions(answering=front, queue=queue)
+
+
+_FRONT_ENVIRONMENT: Final = (
+    "SECRETFREE_PRODUCT",
+    "SECRETFREE_DEVICE_PROFILE",
+    "SECRETFREE_ISSUER",
+    "SECRETFREE_LEDGER_TABLE",
+    "SECRETFREE_IOT_ENDPOINT",
+    "SECRETFREE_RENEWAL_WINDOW_DAYS",
+)
+# API Gateway waits as long for the integration; the function must not go on behind its back.
+_API_TIMEOUT: Final = Duration.seconds(29)
+# A pause of the pace, then an issuance with its budget; less than a lease of the ledger lasts (45 s).
+_WORKER_TIMEOUT: Final = Duration.seconds(40)
+# Lambda's documentation asks for six times the function's timeout.
+_VISIBILITY: Final = Duration.seconds(240)
+_MOST_RECEIVES: Final = 20
+_DEAD_LETTERS_KEPT_FOR: Final = Duration.days(14)
+_LEAST_CONCURRENCY: Final = 2
+_MOST_CONCURRENCY: Final = 1_000
+_LEAST_RETENTION: Final = 3_600
+_MOST_RETENTION: Final = 14 * 86_400
+_SECONDS_AN_ISSUANCE: Final = 1.5
+# Seconds between two issuances of one worker, for one issuer; twice that for two. It is slept in the function.
+_LONGEST_PAUSE: Final = 3
+
+
+def _queue(
+    scope: Construct,
+    id: str,  # noqa: A002 - the name that every construct has
+    removal_policy: RemovalPolicy,
+    *,
+    retention_period: Duration,
+    visibility_timeout: Duration | None = None,
+    dead_letter_queue: sqs.DeadLetterQueue | None = None,
+) -> sqs.Queue:
+    return sqs.Queue(
+        scope,
+        id,
+        encryption=sqs.QueueEncryption.SQS_MANAGED,
+        enforce_ssl=True,
+        retention_period=retention_period,
+        visibility_timeout=visibility_timeout,
+        dead_letter_queue=dead_letter_queue,
+        removal_policy=removal_policy,
+    )

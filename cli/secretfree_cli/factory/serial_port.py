@@ -1,0 +1,86 @@
+"""The serial port: what devices print on it, as readings, across unplugged adapters and devices that fall silent."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Final
+
+import serial
+from secretfree.clock import Clock, SystemClock
+from secretfree.request.device_profile import DeviceProfile
+
+from secretfree_cli.factory.uart import Reading, UartTranscript, Unreadable
+from secretfree_cli.output import CliError
+
+DEFAULT_BAUD: Final = 115_200
+DEFAULT_KEY_TIMEOUT: Final = 10.0
+_POLL: Final = 0.2
+_CHUNK: Final = 4_096
+
+
+def readings(
+    port: str,
+    *,
+    baud: int = DEFAULT_BAUD,
+    profile: DeviceProfile = DeviceProfile.STANDARD,
+    key_timeout: float = DEFAULT_KEY_TIMEOUT,
+    idle_timeout: float | None = None,
+    clock: Clock | None = None,
+) -> Generator[Reading | Unreadable, None, None]:
+    """Yield what the devices on `port` say, one after another.
+
+    `port` is a device (`/dev/ttyACM0`, `COM3`) or a URL of pyserial (`socket://host:port`, `rfc2217://host:port`). A
+    device that has told its id has `key_timeout` seconds to tell its key; after that its id is forgotten, so that the
+    key of the next one is never taken for its own. An adapter that is unplugged with its device is waited for. With
+    `idle_timeout`, in seconds, the wait for a byte ends; with None it never does.
+
+    Raises: CliError if the port cannot be opened at the start, or `idle_timeout` has passed.
+    """
+    clock = clock or SystemClock()
+    transcript = UartTranscript(profile)
+    line = _open(port, baud)
+    last_byte = key_since = clock.monotonic()
+    try:
+        while True:
+            try:
+                data = line.read(max(1, min(line.in_waiting, _CHUNK)))
+            except (serial.SerialException, OSError):
+                yield from transcript.abandon("the port went away before its public key was read")
+                line.close()
+                line = _reopen(port, baud, clock, None if idle_timeout is None else last_byte + idle_timeout)
+                last_byte = clock.monotonic()
+                continue
+            waited = transcript.waits_for_key
+            yield from transcript.feed(data)
+            now = clock.monotonic()
+            if data:
+                last_byte = now
+            if not waited:
+                key_since = now
+            if transcript.waits_for_key and now - key_since > key_timeout:
+                yield from transcript.abandon(f"no public key came within {key_timeout:g} s of its id")
+            if idle_timeout is not None and now - last_byte > idle_timeout:
+                yield from transcript.abandon("it fell silent before its public key was complete")
+                raise CliError(f"{port}: nothing was printed for {idle_timeout:g} s", hint=_SILENCE_HINT)
+    finally:
+        line.close()
+
+
+_PORTS_HINT: Final = "`python -m serial.tools.list_ports` lists the ports of this machine"
+_SILENCE_HINT: Final = "check the wiring, and --baud; the device prints when it starts: reset it"
+
+
+def _open(port: str, baud: int) -> serial.Serial:
+    try:
+        return serial.serial_for_url(port, baudrate=baud, timeout=_POLL)
+    except (serial.SerialException, OSError, ValueError) as error:
+        raise CliError(f"{port}: cannot be opened: {error}", hint=_PORTS_HINT) from error
+
+
+def _reopen(port: str, baud: int, clock: Clock, deadline: float | None) -> serial.Serial:
+    while deadline is None or clock.monotonic() < deadline:
+        try:
+            return _open(port, baud)
+        except CliError:
+            clock.sleep(_POLL)
+    raise CliError(f"{port}: the port went away and did not come back")

@@ -1,0 +1,262 @@
+"""What a device's extraction function prints on its UART, read as a state machine: bytes in, readings out, no port."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from secretfree.errors import SecretFreeError
+from secretfree.registry.admission import RowRefused, accept_public_key
+from secretfree.request.device_id import DeviceId, normalise_udid
+from secretfree.request.device_profile import DeviceProfile
+from secretfree.request.keys import DevicePublicKey
+
+UDID_LINE_FORM: Final = "'Unique device ID = ' and sixteen hex bytes of two digits each"
+JSON_LINE_FORM: Final = (
+    '{"device-id": "...", "public-key": "...", "key-fingerprint": "..."} on one line, the last optional'
+)
+KEY_FORM: Final = "a PEM block 'PUBLIC KEY', or hex of an uncompressed point (04 || X || Y) or of an SPKI DER"
+
+MAX_LINE: Final = 8_192
+"""Bytes; a longer line is noise and is dropped up to its end."""
+MAX_KEY: Final = 4_096
+"""Characters of PEM or hex digits; an RSA-4096 key takes 1,100 hex digits."""
+
+# Anything may stand before the marker: a board that boots leaves garbage on the line.
+_UDID_MARKER: Final = re.compile(r"Unique device ID[ \t]*[=:]?", re.IGNORECASE)
+_KEY_LABEL: Final = re.compile(r"public[ _-]?key[ \t]*[=:]", re.IGNORECASE)
+_HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})+", re.ASCII)
+_HEX_SEPARATORS: Final = re.compile(r"\b0x|[ \t:,]", re.IGNORECASE)
+_BASE64_LINE: Final = re.compile(r"[A-Za-z0-9+/=]+", re.ASCII)
+_PRIVATE_KEY: Final = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
+_PEM_BEGIN: Final = "-----BEGIN PUBLIC KEY-----"
+_PEM_END: Final = "-----END PUBLIC KEY-----"
+_LINE_ENDS: Final = re.compile(rb"[\r\n]")
+# Without a label before it, a shorter run of hex is an address or a counter of somebody's log.
+_LEAST_UNLABELLED_DIGITS: Final = 32
+_POINT_DIGITS: Final = frozenset({2 * 65, 2 * 97, 2 * 133})  # SEC 1, 2.3.3: 04 and two coordinates
+_NO_KEY: Final = "no public key followed its id"
+_JSON_FIELDS: Final = frozenset({"device-id", "public-key", "key-fingerprint"})
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one device said of itself. `public_key` is None where only its id was read (a label)."""
+
+    device_id: DeviceId
+    public_key: DevicePublicKey | None
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A device that began to speak and could not be understood; `detail` says what would have been."""
+
+    device_id: DeviceId | None
+    detail: str
+
+
+@dataclass
+class _Pem:
+    """A PEM block that has begun and not ended."""
+
+    body: str = ""
+
+
+@dataclass
+class _Hex:
+    """Hex digits of a key that may go on in the next line."""
+
+    digits: str = ""
+    lines: int = 0
+
+
+class UartTranscript:
+    """Reads devices one after another from the bytes of one port.
+
+    Understood are two forms: `UDID_LINE_FORM` followed by `KEY_FORM` on lines of its own, and `JSON_LINE_FORM`. The id
+    comes first; a key before any id belongs to nobody and is dropped, so that it cannot be given to the next device.
+    Other lines, before, between and after, are skipped. Nothing raises, and no buffer grows beyond `MAX_LINE` and
+    `MAX_KEY`. Neither form but the second, with its fingerprint, has a checksum: an id of 16 hex bytes whose digit was
+    turned into another on the wire is another id.
+    """
+
+    def __init__(self, profile: DeviceProfile = DeviceProfile.STANDARD) -> None:
+        self._profile = profile
+        self._line = bytearray()
+        self._line_too_long = False
+        self._device: DeviceId | None = None
+        self._key: _Pem | _Hex | None = None
+
+    @property
+    def waits_for_key(self) -> bool:
+        """Whether an id was read whose key has not come yet."""
+        return self._device is not None
+
+    def feed(self, data: bytes) -> list[Reading | Unreadable]:
+        """Take the bytes that arrived and return what they complete, in order."""
+        results: list[Reading | Unreadable] = []
+        *complete, rest = _LINE_ENDS.split(data)
+        for part in complete:
+            self._extend_line(part)
+            if not self._line_too_long:
+                # What is not ASCII is noise; the mark that replaces it is in none of the forms.
+                results += self._take_line(self._line.decode("ascii", "replace").strip(" \t\0"))
+            self._line.clear()
+            self._line_too_long = False
+        self._extend_line(rest)
+        return results
+
+    def abandon(self, why: str) -> list[Reading | Unreadable]:
+        """Forget what is half read, because the port closed or the device fell silent, and say for whom."""
+        self._line.clear()
+        self._line_too_long = False
+        return self._drop_device(why)
+
+    def _extend_line(self, part: bytes) -> None:
+        if len(self._line) + len(part) > MAX_LINE:
+            self._line_too_long = True
+            self._line.clear()
+        if not self._line_too_long:
+            self._line += part
+
+    def _take_line(self, line: str) -> list[Reading | Unreadable]:
+        if _PRIVATE_KEY.search(line):
+            return [Unreadable(self._release(), "it printed a private key: that is a secret no longer, make a new one")]
+        if '"device-id"' in line or '"public-key"' in line:
+            return [*self._drop_device(_NO_KEY), self._read_json(line)]
+        if marker := _UDID_MARKER.search(line):
+            return self._take_udid(line[marker.end() :])
+        if _PEM_BEGIN in line:
+            return self._begin_pem(line)
+        return self._extend_pem(self._key, line) if isinstance(self._key, _Pem) else self._take_hex(line)
+
+    def _take_udid(self, text: str) -> list[Reading | Unreadable]:
+        try:
+            device = normalise_udid(text)
+        except SecretFreeError:
+            dropped = self._drop_device(_NO_KEY)
+            return [*dropped, Unreadable(None, f"a device id that cannot be read; accepted: {UDID_LINE_FORM}")]
+        if device == self._device and self._key is None:
+            return []  # said twice
+        dropped = self._drop_device(_NO_KEY)
+        self._device = device
+        return dropped
+
+    def _begin_pem(self, line: str) -> list[Reading | Unreadable]:
+        if self._device is None:
+            return [
+                Unreadable(None, f"a public key with no device id before it; accepted: {UDID_LINE_FORM}, then the key")
+            ]
+        self._key = _Pem()
+        return self._extend_pem(self._key, line.partition(_PEM_BEGIN)[2])
+
+    def _extend_pem(self, pem: _Pem, line: str) -> list[Reading | Unreadable]:
+        body, end, _ = line.partition(_PEM_END)
+        body = body.strip()
+        if _BASE64_LINE.fullmatch(body):
+            pem.body += body
+        if len(pem.body) > MAX_KEY:
+            return self._drop_device(f"its public key is longer than {MAX_KEY} characters")
+        return self._conclude(f"{_PEM_BEGIN}\n{pem.body}\n{_PEM_END}") if end else []
+
+    def _take_hex(self, line: str) -> list[Reading | Unreadable]:
+        if self._device is None:
+            return []
+        label = _KEY_LABEL.search(line)
+        digits = _HEX_SEPARATORS.sub("", line[label.end() :] if label else line)
+        if not _HEX.fullmatch(digits):
+            return []
+        if label or self._key is None:
+            if not label and (len(digits) < _LEAST_UNLABELLED_DIGITS or not digits.startswith(("04", "30"))):
+                return []
+            self._key = _Hex()
+        return self._extend_hex(self._key, digits) if isinstance(self._key, _Hex) else []
+
+    def _extend_hex(self, key: _Hex, digits: str) -> list[Reading | Unreadable]:
+        key.digits += digits
+        key.lines += 1
+        if not key.digits.startswith(("04", "30")):
+            return self._drop_device(f"its public key begins with {key.digits[:2]}; accepted: {KEY_FORM}")
+        if len(key.digits) > MAX_KEY:
+            return self._drop_device(f"its public key is longer than {MAX_KEY} hex digits")
+        if key.digits.startswith("30"):
+            return self._conclude(key.digits) if len(key.digits) >= _der_digits(key.digits) else []
+        if len(key.digits) not in _POINT_DIGITS:
+            too_long = len(key.digits) > max(_POINT_DIGITS)
+            return self._drop_device("its public key has more digits than any accepted point") if too_long else []
+        # The first 65 bytes of a longer point are no point of P-256: only a wrapped one may need its next line.
+        if key.lines > 1 and len(key.digits) < max(_POINT_DIGITS) and not _is_accepted(key.digits):
+            return []
+        return self._conclude(key.digits)
+
+    def _conclude(self, material: str) -> list[Reading | Unreadable]:
+        device = self._release()
+        if device is None:
+            return []
+        try:
+            return [Reading(device, accept_public_key(material))]
+        except RowRefused as refused:
+            return [Unreadable(device, f"public key: {refused.detail}")]
+
+    def _read_json(self, line: str) -> Reading | Unreadable:
+        try:
+            statement = json.loads(line[max(line.find("{"), 0) :], object_pairs_hook=_without_duplicates)
+        except (ValueError, RecursionError):
+            return Unreadable(None, f"a JSON line that cannot be read; accepted: {JSON_LINE_FORM}")
+        if not isinstance(statement, dict) or not all(isinstance(value, str) for value in statement.values()):
+            return Unreadable(None, f"a JSON line of another form; accepted: {JSON_LINE_FORM}")
+        if unknown := sorted(statement.keys() - _JSON_FIELDS):
+            return Unreadable(None, f"a JSON line with the field {unknown[0][:40]!r}; accepted: {JSON_LINE_FORM}")
+        return _read_statement(statement, self._profile)
+
+    def _drop_device(self, why: str) -> list[Reading | Unreadable]:
+        device = self._release()
+        return [] if device is None else [Unreadable(device, why)]
+
+    def _release(self) -> DeviceId | None:
+        device, self._device, self._key = self._device, None, None
+        return device
+
+
+def _read_statement(statement: dict[str, str], profile: DeviceProfile) -> Reading | Unreadable:
+    try:
+        device = profile.normalise_device_id(statement.get("device-id", ""))
+    except SecretFreeError as error:
+        return Unreadable(None, error.detail)
+    try:
+        key = accept_public_key(statement.get("public-key", ""))
+    except RowRefused as refused:
+        return Unreadable(device, f"public key: {refused.detail}")
+    if statement.get("key-fingerprint", key.fingerprint) != key.fingerprint:
+        return Unreadable(device, "key-fingerprint is not the SHA-256 of the public key's DER in lower-case hex")
+    return Reading(device, key)
+
+
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a name twice")
+    return fields
+
+
+def _is_accepted(material: str) -> bool:
+    try:
+        accept_public_key(material)
+    except RowRefused:
+        return False
+    return True
+
+
+def _der_digits(digits: str) -> int:
+    """Hex digits of the whole DER element that `digits` opens (X.690, 8.1.3), at most one more than `MAX_KEY`."""
+    if len(digits) < 4:
+        return MAX_KEY + 1
+    first = int(digits[2:4], 16)
+    if first < 0x80:
+        return 2 * (2 + first)
+    octets = first & 0x7F
+    if not 1 <= octets <= 2 or len(digits) < 4 + 2 * octets:
+        return MAX_KEY + 1
+    return 2 * (2 + octets + int(digits[4 : 4 + 2 * octets], 16))

@@ -1,0 +1,159 @@
+"""The commands around batches: `batch list`, `show`, `revert` and `close`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+from secretfree.registry.batch import Batch, BatchState, find_batch, list_batches, save_batch
+
+from secretfree_cli.devices.ledger_view import LedgerView
+from secretfree_cli.importing.options import progress_shown
+from secretfree_cli.importing.revert import STAYING, Undone
+from secretfree_cli.importing.revert import revert as revert_batch
+from secretfree_cli.importing.run import registry_of
+from secretfree_cli.output import CliError, ExitCode, emit_fields, emit_json, emit_table, json_option, note
+from secretfree_cli.target import Target, target_options
+
+
+@click.group("batch")
+def batch() -> None:
+    """Look at enrolment batches, and undo one."""
+
+
+@batch.command("list")
+@json_option
+@target_options
+def batch_list(*, target: Target, as_json: bool) -> None:
+    """List the batches, the latest first."""
+    found = list_batches(registry_of(target))
+    if as_json:
+        emit_json({"batches": [_batch_document(one) for one in found]})
+        return
+    emit_table(
+        ("BATCH", "STATE", "STARTED", "BY", "FILES", "ENROLLED", "REFUSED"),
+        (
+            (
+                one.id,
+                one.state.value,
+                one.started_at,
+                one.enrolled_by,
+                ", ".join(file.name for file in one.files),
+                one.counts.get("enrolled", ""),
+                one.counts.get("refused", ""),
+            )
+            for one in found
+        ),
+    )
+
+
+@batch.command("show")
+@click.argument("batch_id")
+@json_option
+@target_options
+def batch_show(*, target: Target, batch_id: str, as_json: bool) -> None:
+    """Show one batch: who enrolled what, when, from which files."""
+    found = _require_batch(target, batch_id)
+    if as_json:
+        emit_json(_batch_document(found))
+        return
+    emit_fields(
+        {
+            "batch": found.id,
+            "state": found.state.value,
+            "enrolled by": found.enrolled_by,
+            "started": found.started_at,
+            "finished": found.finished_at,
+            "replace reason": found.replace_reason,
+            **found.counts,
+        }
+    )
+    for file in found.files:
+        emit_fields({"file": f"{file.name} ({file.format}) sha256:{file.sha256}"})
+
+
+@batch.command("revert")
+@click.argument("batch_id")
+@click.option("--force", is_flag=True, help="Also devices that have an active certificate, or whose ledger is unknown.")
+@click.option("--parallelism", type=click.IntRange(1, 64), default=8, show_default=True, help="Requests at a time.")
+@json_option
+@target_options
+def batch_revert(*, target: Target, batch_id: str, force: bool, parallelism: int, as_json: bool) -> None:
+    """Undo a batch: its devices are removed, those whose key it replaced get their former one back.
+
+    Only rows that still are of the batch are touched. A device with an active certificate stays, unless --force: the
+    ledger is asked for each, which takes many times as long as the import did.
+    """
+    found, ledger = _require_batch(target, batch_id), LedgerView(target)
+    if not ledger.is_known and not force:
+        raise CliError(
+            "which devices have an active certificate is in the ledger, and a table alone has none",
+            hint="name the stack with --stack, or give --force",
+            exit_code=ExitCode.USAGE,
+        )
+    table = registry_of(target, parallelism=parallelism)
+    try:
+        with progress_shown(shown=not as_json) as progress:
+            undone = revert_batch(table, ledger, found, progress, force=force, parallelism=parallelism)
+    except KeyboardInterrupt:
+        note("cut off; the same command goes on where it stopped")
+        raise
+    if as_json:
+        emit_json({"batch": batch_id, **undone})
+    else:
+        emit_fields({"batch": batch_id, **{name: number for name, number in undone.items() if number}})
+    if undone[Undone.REPLACED_SINCE]:
+        note(
+            f"{undone[Undone.REPLACED_SINCE]} devices of the batch were given another key by a later one: they stay, "
+            "until that is reverted too"
+        )
+    if undone[Undone.FORMER_KEY_TAKEN]:
+        note(
+            f"{undone[Undone.FORMER_KEY_TAKEN]} devices stay as they are: the key that each had before is enrolled for "
+            "another device"
+        )
+    sys.exit(ExitCode.PARTLY_REFUSED if any(undone[outcome] for outcome in STAYING) else ExitCode.OK)
+
+
+@batch.command("close")
+@click.argument("batch_id")
+@json_option
+@target_options
+def batch_close(*, target: Target, batch_id: str, as_json: bool) -> None:
+    """Close a batch whose import was cut off and will not be gone on with. What it wrote stays.
+
+    While it is open, every other import reads the whole table a second time when it ends. Do not close a batch that is
+    still being imported.
+    """
+    found, table = _require_batch(target, batch_id), registry_of(target)
+    if found.state is BatchState.REVERTING:
+        raise CliError(f"batch {batch_id} is being reverted", hint=f"`secretfree batch revert {batch_id}` goes on")
+    if found.state is BatchState.IMPORTING:
+        found = found.finished(BatchState.COMPLETE, datetime.now(UTC))
+    save_batch(table, found)
+    if as_json:
+        emit_json(_batch_document(found))
+        return
+    emit_fields({"batch": found.id, "state": found.state.value})
+
+
+def _require_batch(target: Target, batch_id: str) -> Batch:
+    found = find_batch(registry_of(target), batch_id)
+    if found is None:
+        raise CliError(f"there is no batch {batch_id!a}", hint="`secretfree batch list`", exit_code=ExitCode.NOT_FOUND)
+    return found
+
+
+def _batch_document(one: Batch) -> dict[str, object]:
+    return {
+        "batch": one.id,
+        "state": one.state.value,
+        "enrolledBy": one.enrolled_by,
+        "startedAt": one.started_at,
+        "finishedAt": one.finished_at,
+        "replaceReason": one.replace_reason,
+        "files": [asdict(file) for file in one.files],
+        "counts": dict(one.counts),
+    }

@@ -1,0 +1,147 @@
+"""Entries through their format and the gate, on every core: reading keys is what an import's time goes into."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import chain, islice, starmap
+from multiprocessing import connection
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+)
+from secretfree.adapters.dynamodb.registry_items import PlainRecord
+from secretfree.registry.admission import RowRefused
+
+from secretfree_cli.importing.checkpoint import StagedRow
+from secretfree_cli.manifests.manifest import Entry, Gate, Manifest
+
+_WORTH_PROCESSES: Final = 1024 * 1024
+"""Bytes; a smaller manifest is through before a process has started."""
+_ENTRIES_AT_ONCE: Final = 250
+_SHOWN_ID: Final = 200
+
+
+def check(entries: Iterator[Entry], manifest: Manifest, gate: Gate, *, first: int, file: int) -> Iterator[StagedRow]:
+    """Yield each entry as a row, admitted or refused, in their order; `first` is the ordinal of the first one's.
+
+    A large manifest is shared out among processes, one a core. Not more than a few hundred entries for each are held.
+    """
+    checker = _Checker(manifest, gate, file)
+    cores = os.cpu_count() or 1
+    runs = _runs(entries, first)
+    if manifest.size < _WORTH_PROCESSES or cores < 2:
+        yield from chain.from_iterable(starmap(checker.staged, runs))
+        return
+    # A format may learn from its first lines how to read the others.
+    yield from chain.from_iterable(starmap(checker.staged, islice(runs, 1)))
+    # Forked where that is safe, since a new interpreter takes as long as thousands of rows.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with ProcessPoolExecutor(cores, mp_context=context, initializer=_begin, initargs=(_pickled(checker),)) as pool:
+        running: deque[Future[Sequence[StagedRow]]] = deque()
+        for ordinal, run in runs:
+            running.append(pool.submit(_staged, ordinal, run))
+            if len(running) > 2 * cores:
+                yield from running.popleft().result()
+        yield from chain.from_iterable(future.result() for future in running)
+
+
+def _runs(entries: Iterator[Entry], first: int) -> Iterator[tuple[int, Sequence[Entry]]]:
+    """Cut `entries` into runs, each with the ordinal of its first."""
+    while run := list(islice(entries, _ENTRIES_AT_ONCE)):
+        yield first, run
+        first += len(run)
+
+
+class _Checker:
+    def __init__(self, manifest: Manifest, gate: Gate, file: int) -> None:
+        self._manifest = manifest
+        self._gate = gate
+        self._file = file
+
+    def staged(self, first: int, run: Sequence[Entry]) -> Sequence[StagedRow]:
+        return [self._staged(ordinal, entry) for ordinal, entry in enumerate(run, first)]
+
+    def _staged(self, ordinal: int, entry: Entry) -> StagedRow:
+        device_id = None
+        member = None if entry.member is None else encodable(entry.member)
+        try:
+            if entry.broken is not None:
+                raise entry.broken
+            row = self._manifest.interpret(entry)
+            device_id = row.device_id
+            record = self._gate.admit(row)
+        except RowRefused as refused:
+            shown = None if device_id is None else device_id.encode("ascii", "backslashreplace").decode()[:_SHOWN_ID]
+            reason, detail = refused.reason, encodable(refused.detail)
+            return StagedRow(ordinal, self._file, entry.line, member, shown, reason=reason, detail=detail)
+        return StagedRow(ordinal, self._file, entry.line, member, *PlainRecord.of(record))
+
+
+def encodable(text: str) -> str:
+    """Return `text` with what UTF-8 cannot encode escaped: bytes of a file or of its name that are none, too."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+_checker: _Checker | None = None
+
+
+def _begin(pickled: bytes) -> None:
+    """Begin a worker's life: Ctrl-C is its parent's to handle, and it does not outlive its parent's death."""
+    global _checker  # noqa: PLW0603 - a worker process has one job
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _checker = pickle.loads(pickled)  # noqa: S301 - from the parent process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _staged(first: int, run: Sequence[Entry]) -> Sequence[StagedRow]:
+    if _checker is None:  # pragma: no cover - the pool calls `_begin` first
+        raise RuntimeError("the worker was not begun")
+    return _checker.staged(first, run)
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles what manifests hold of the `cryptography` library as DER."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, x509.Certificate):
+            return _certificate, (obj.public_bytes(Encoding.DER),)
+        if isinstance(obj, ec.EllipticCurvePublicKey):
+            return _public_key, (obj.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),)
+        return NotImplemented
+
+
+def _pickled(checker: _Checker) -> bytes:
+    buffer = io.BytesIO()
+    _Pickler(buffer).dump(checker)
+    return buffer.getvalue()
+
+
+# The library's own loaders say that they live in a module that cannot be imported.
+def _certificate(der: bytes) -> x509.Certificate:
+    return x509.load_der_x509_certificate(der)
+
+
+def _public_key(der: bytes) -> PublicKeyTypes:
+    return load_der_public_key(der)

@@ -1,0 +1,355 @@
+"""An import's checkpoint: its rows in a SQLite file, so that memory stays flat and a cut-off import goes on."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+from secretfree.adapters.dynamodb.registry_items import PlainRecord
+from secretfree.registry.admission import Refusal
+from secretfree.registry.decision import Outcome, Verdict
+from secretfree.registry.enrollment import CHANGED_MEANWHILE
+
+_CACHE_KIB: Final = 32 * 1024
+"""SQLite's page cache: what bounds the memory of an import, whatever the number of rows."""
+_PAGE_BYTES: Final = 16 * 1024
+_SCHEMA: Final = """
+CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE row (
+    ordinal INTEGER PRIMARY KEY,
+    file INTEGER NOT NULL,
+    line INTEGER NOT NULL,
+    member TEXT,
+    device_id TEXT,
+    spki BLOB,
+    fingerprint TEXT,
+    status TEXT,
+    attributes TEXT
+);
+CREATE TABLE result (ordinal INTEGER PRIMARY KEY, outcome TEXT NOT NULL, reason TEXT, detail TEXT);
+CREATE TABLE held (fingerprint TEXT NOT NULL, device_id TEXT NOT NULL);
+CREATE TABLE taken_back (ordinal INTEGER PRIMARY KEY);
+"""
+# A row with a status was admitted; the others were refused, and have but the id that they gave.
+# A device id or a key that several rows claim: one row that says the same as another is a mere repetition; rows that
+# contradict each other are all refused, since nothing tells which of them is the forged one.
+_FIND_DUPLICATES: Final = """
+CREATE INDEX IF NOT EXISTS row_by_device ON row (device_id, fingerprint) WHERE status NOT NULL;
+CREATE INDEX IF NOT EXISTS row_by_key ON row (fingerprint, device_id) WHERE status NOT NULL;
+"""
+_LINE: Final = "'line ' || line"
+_FILE_AND_LINE: Final = "'line ' || line || ' of file ' || (file + 1)"
+_REFUSE: Final = """
+INSERT INTO result SELECT ordinal, 'refused', :reason, {detail} FROM row
+WHERE status NOT NULL AND {where} AND NOT EXISTS (SELECT 1 FROM result WHERE result.ordinal = row.ordinal)
+"""
+_CONTRADICTING_KEYS: Final = _REFUSE.format(
+    detail="""(
+        SELECT group_concat(place, ', ') FROM (
+            SELECT {place} AS place FROM row AS other
+            WHERE other.status NOT NULL AND other.device_id = row.device_id ORDER BY ordinal LIMIT 5
+        )) || ' give this device different keys'""",
+    where="""device_id IN (
+        SELECT device_id FROM row WHERE status NOT NULL GROUP BY device_id
+        HAVING min(ifnull(fingerprint, '')) <> max(ifnull(fingerprint, '')))""",
+)
+_SHARED_KEYS: Final = _REFUSE.format(
+    detail="""(
+        SELECT group_concat(place, ', ') FROM (
+            SELECT {place} AS place FROM row AS other
+            WHERE other.status NOT NULL AND other.fingerprint = row.fingerprint ORDER BY ordinal LIMIT 5
+        )) || ' give this key to different devices'""",
+    where="""fingerprint IN (
+        SELECT fingerprint FROM row WHERE status NOT NULL AND fingerprint IS NOT NULL GROUP BY fingerprint
+        HAVING min(device_id) <> max(device_id))""",
+)
+_REPETITIONS: Final = _REFUSE.format(
+    detail="""'the same as ' || (
+        SELECT {place} FROM row AS first
+        WHERE first.status NOT NULL AND first.device_id = row.device_id ORDER BY ordinal LIMIT 1)""",
+    where="""device_id IN (SELECT device_id FROM row WHERE status NOT NULL GROUP BY device_id HAVING count(*) > 1)
+        AND EXISTS (
+        SELECT 1 FROM row AS first
+        WHERE first.status NOT NULL AND first.device_id = row.device_id AND first.ordinal < row.ordinal)""",
+)
+_PASSED_OVER: Final = "outcome <> 'refused' AND detail IS NOT NULL"
+# What a second look at the table finds, once this import's rows are written. What is to be taken back is put down, with
+# its outcome, before it is: were the import cut off in between, the other device might be gone by then.
+_WRITTEN: Final = "outcome IN ('enrolled', 'replaced')"
+_FIND_SHARED: Final = f"""
+INSERT OR IGNORE INTO taken_back SELECT row.ordinal FROM row JOIN result USING (ordinal)
+WHERE {_WRITTEN} AND EXISTS (
+    SELECT 1 FROM held WHERE held.fingerprint = row.fingerprint AND held.device_id <> row.device_id)
+"""  # noqa: S608 - constants alone
+_REFUSE_SHARED: Final = f"""
+UPDATE result SET outcome = 'refused', reason = :reason, detail = (
+    SELECT min(held.device_id) || ' was given the same key at the same time' FROM row
+    JOIN held ON held.fingerprint = row.fingerprint AND held.device_id <> row.device_id
+    WHERE row.ordinal = result.ordinal)
+WHERE {_WRITTEN} AND ordinal IN (SELECT ordinal FROM taken_back)
+"""  # noqa: S608 - constants alone
+_REFUSE_OVERWRITTEN: Final = f"""
+UPDATE result SET outcome = 'refused', reason = :reason, detail = 'another import gave it another key at the same time'
+WHERE {_WRITTEN} AND EXISTS (
+    SELECT 1 FROM row JOIN held ON held.device_id = row.device_id
+    WHERE row.ordinal = result.ordinal AND held.fingerprint <> row.fingerprint)
+"""  # noqa: S608 - constants alone
+
+
+class StagedRow(NamedTuple):
+    """A row of a manifest: admitted, with its record, or refused, with a reason; and where it stands.
+
+    `file` is the position of its manifest among those given; for `line` and `member` see `formats.manifest.Entry`.
+    `device_id` to `attributes` are those of a `PlainRecord`; without a `status` the row was refused.
+    """
+
+    ordinal: int
+    file: int
+    line: int
+    member: str | None
+    device_id: str | None
+    spki: bytes | None = None
+    fingerprint: str | None = None
+    status: str | None = None
+    attributes: str | None = None
+    reason: str | None = None
+    detail: str | None = None
+
+
+_ROW_COLUMNS: Final = StagedRow._fields.index("reason")
+"""The table `row` has a staged row's fields up to here; the others go into its result."""
+
+
+class PendingRow(NamedTuple):
+    """An admitted row without an outcome. `file` is the position of its manifest among those given."""
+
+    ordinal: int
+    file: int
+    record: PlainRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedRow:
+    """A row that there is something to say about. `file` is the position of its manifest among those given."""
+
+    file: int
+    line: int
+    member: str | None
+    device_id: str | None
+    reason: str | None
+    """Of a refused row."""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenRow:
+    """A row that was written: the device, and the key that it was given."""
+
+    ordinal: int
+    device_id: str
+    fingerprint: str
+
+
+class Checkpoint:
+    """One import's rows and how far it came. Used by one thread; a process that dies leaves it consistent."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open or make the checkpoint at `path`; None keeps it in memory, for a few rows.
+
+        Raises: sqlite3.OperationalError if somebody else has it open
+        """
+        self.path = path
+        self._connection = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=0)
+        try:
+            self._begin()
+        except sqlite3.OperationalError:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, leaving it where it is."""
+        self._connection.close()
+
+    def discard(self) -> None:
+        """Close the file and remove it, with what SQLite keeps beside it."""
+        self.close()
+        if self.path is not None:
+            for suffix in ("", "-wal", "-shm"):
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+    def setting(self, name: str) -> Any:
+        """Return what was kept under `name`, or None."""
+        found = self._connection.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
+        return None if found is None else json.loads(found[0])
+
+    def keep(self, name: str, value: object) -> None:
+        """Keep a JSON value under `name`."""
+        self._connection.execute("REPLACE INTO setting VALUES (?, ?)", (name, json.dumps(value)))
+
+    def staged(self) -> int:
+        """Return how many rows were staged."""
+        last = self._connection.execute("SELECT max(ordinal) FROM row").fetchone()[0]
+        return 0 if last is None else int(last)
+
+    def stage(self, rows: Sequence[StagedRow]) -> None:
+        """Add rows, all or none of them."""
+        with self._connection:
+            self._connection.execute("BEGIN")
+            self._connection.executemany(
+                f"INSERT INTO row VALUES ({', '.join('?' * _ROW_COLUMNS)})",  # noqa: S608 - question marks alone
+                (row[:_ROW_COLUMNS] for row in rows),
+            )
+            self._connection.executemany(
+                "INSERT INTO result VALUES (?, 'refused', ?, ?)",
+                ((row.ordinal, row.reason, row.detail) for row in rows if row.status is None),
+            )
+
+    def refuse_duplicates(self) -> None:
+        """Refuse what the rows say twice, or differently: see `Refusal`."""
+        files = self._connection.execute("SELECT file FROM row ORDER BY ordinal DESC LIMIT 1").fetchone()
+        place = _LINE if files in (None, (0,)) else _FILE_AND_LINE
+        with self._connection:
+            self._connection.execute("BEGIN")
+            for statement in filter(None, map(str.strip, _FIND_DUPLICATES.split(";"))):
+                self._connection.execute(statement)
+            for statement, reason in (
+                (_CONTRADICTING_KEYS, Refusal.DUPLICATE_DEVICE_ID),
+                (_SHARED_KEYS, Refusal.DUPLICATE_KEY),
+                (_REPETITIONS, Refusal.DUPLICATE_ROW),
+            ):
+                self._connection.execute(statement.format(place=place), {"reason": reason.value})
+
+    def pending(self, size: int) -> Iterator[Sequence[PendingRow]]:
+        """Yield the admitted rows without an outcome, `size` at a time, in their order."""
+        last = 0
+        while found := self._connection.execute(
+            "SELECT ordinal, file, device_id, spki, fingerprint, status, attributes FROM row "
+            "LEFT JOIN result USING (ordinal) "
+            "WHERE ordinal > ? AND status NOT NULL AND result.ordinal IS NULL ORDER BY ordinal LIMIT ?",
+            (last, size),
+        ).fetchall():
+            last = found[-1][0]
+            yield [PendingRow(ordinal, file, PlainRecord(*record)) for ordinal, file, *record in found]
+
+    def count_pending(self) -> int:
+        """Return how many rows have no outcome yet."""
+        counted = "SELECT (SELECT count(*) FROM row) - (SELECT count(*) FROM result)"
+        return int(self._connection.execute(counted).fetchone()[0])
+
+    def record(self, results: Iterable[tuple[int, Verdict]]) -> None:
+        """Record what became of rows, by their ordinals, all or none of them."""
+        with self._connection:
+            self._connection.execute("BEGIN")
+            self._connection.executemany(
+                "INSERT INTO result VALUES (?, ?, ?, ?)",
+                ((ordinal, verdict.outcome.value, verdict.reason, verdict.detail) for ordinal, verdict in results),
+            )
+
+    def counts(self) -> dict[str, int]:
+        """Return how many rows there are of each outcome, zeros included."""
+        counts = {outcome.value: 0 for outcome in Outcome}
+        counts.update(self._connection.execute("SELECT outcome, count(*) FROM result GROUP BY outcome"))
+        return counts
+
+    def refusals_by_reason(self) -> dict[str, int]:
+        """Return how many rows were refused for each reason, the most frequent first."""
+        return dict(
+            self._connection.execute(
+                "SELECT reason, count(*) AS rows FROM result WHERE outcome = 'refused' GROUP BY reason "
+                "ORDER BY rows DESC, reason"
+            )
+        )
+
+    def refused(self) -> Iterator[ReportedRow]:
+        """Yield the refused rows in their order."""
+        return self._reported("outcome = 'refused'")
+
+    def passed_over(self) -> Iterator[ReportedRow]:
+        """Yield, in their order, the rows of which something was not taken, although their devices are enrolled."""
+        return self._reported(_PASSED_OVER)
+
+    def count_passed_over(self) -> int:
+        """Return how many those are."""
+        counted = f"SELECT count(*) FROM result WHERE {_PASSED_OVER}"  # noqa: S608 - a constant
+        return int(self._connection.execute(counted).fetchone()[0])
+
+    def start_holders(self) -> None:
+        """Forget which devices hold which key."""
+        self._connection.execute("DROP INDEX IF EXISTS held_by_key")
+        self._connection.execute("DROP INDEX IF EXISTS held_by_device")
+        self._connection.execute("DELETE FROM held")
+
+    def add_holders(self, held: Iterable[tuple[str, str]]) -> None:
+        """Remember pairs of fingerprint and device id that the table has."""
+        with self._connection:
+            self._connection.execute("BEGIN")
+            self._connection.executemany("INSERT INTO held VALUES (?, ?)", held)
+
+    def finish_holders(self) -> None:
+        """Make what was remembered quick to find."""
+        self._connection.execute("CREATE INDEX held_by_key ON held (fingerprint)")
+
+    def holders_of(self, fingerprints: Collection[str]) -> Mapping[str, set[str]]:
+        """Return the remembered holders of each key that has any."""
+        holders: dict[str, set[str]] = {}
+        marks = ",".join("?" * len(fingerprints))
+        for fingerprint, device_id in self._connection.execute(
+            f"SELECT fingerprint, device_id FROM held WHERE fingerprint IN ({marks})",  # noqa: S608 - question marks alone
+            list(fingerprints),
+        ):
+            holders.setdefault(fingerprint, set()).add(device_id)
+        return holders
+
+    def refuse_contested(self) -> None:
+        """Refuse the written rows whose key is remembered of another device too, or whose device has another key.
+
+        The former are to be taken back from the table: see `to_take_back`.
+        """
+        with self._connection:
+            self._connection.execute("BEGIN")
+            self._connection.execute("CREATE INDEX IF NOT EXISTS held_by_device ON held (device_id)")
+            self._connection.execute(_FIND_SHARED)
+            self._connection.execute(_REFUSE_SHARED, {"reason": Refusal.KEY_OF_OTHER_DEVICE.value})
+            self._connection.execute(_REFUSE_OVERWRITTEN, {"reason": CHANGED_MEANWHILE})
+
+    def to_take_back(self, size: int) -> Sequence[WrittenRow]:
+        """Return some of the rows that are to be taken back from the table, `size` at most."""
+        found = self._connection.execute(
+            "SELECT ordinal, device_id, fingerprint FROM taken_back JOIN row USING (ordinal) LIMIT ?", (size,)
+        )
+        return [WrittenRow(*row) for row in found]
+
+    def taken_back(self, rows: Iterable[WrittenRow]) -> None:
+        """Put down that rows were taken back, all or none of them."""
+        with self._connection:
+            self._connection.execute("BEGIN")
+            self._connection.executemany("DELETE FROM taken_back WHERE ordinal = ?", ((row.ordinal,) for row in rows))
+
+    def _reported(self, condition: str) -> Iterator[ReportedRow]:
+        columns = "file, line, member, device_id, reason, detail"
+        select = f"SELECT {columns} FROM row JOIN result USING (ordinal) WHERE {condition}"  # noqa: S608 - constants
+        for found in self._connection.execute(f"{select} ORDER BY row.ordinal"):
+            yield ReportedRow(*found)
+
+    def _begin(self) -> None:
+        # Nobody else has business here: a second import of the same files must find the door shut.
+        self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+        self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'row'").fetchone():
+            self._connection.executescript("BEGIN;" + _SCHEMA + "COMMIT;")

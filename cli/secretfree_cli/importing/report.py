@@ -1,0 +1,69 @@
+"""The report of refused rows: a file whose place is made sure of before anything is written to the registry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from secretfree.registry.batch import ManifestFile
+
+from secretfree_cli.importing.checkpoint import ReportedRow
+from secretfree_cli.importing.whole_file import WholeFile
+from secretfree_cli.manifests.pem import SUFFIXES
+
+
+def require_apart(report: Path | None, inputs: Iterable[Path]) -> None:
+    """Raise UsageError if the report would take the place of a file that is read, or be read with its folder."""
+    if report is None:
+        return
+    for path in inputs:
+        read_with_folder = path.is_dir() and report.suffix.lower() in SUFFIXES
+        in_folder = read_with_folder and report.resolve().parent == path.resolve()
+        if in_folder or (report.exists() and path.exists() and report.samefile(path)):
+            raise click.UsageError(f"--report {report} is a file that is read; name another")
+
+
+def row_document(row: ReportedRow, files: Sequence[ManifestFile]) -> dict[str, object]:
+    """Return a row as the report and `--json` have it."""
+    document: dict[str, object] = {"file": files[row.file].name, "line": row.line}
+    if row.member is not None:
+        document["member"] = row.member
+    document["deviceId"] = row.device_id
+    if row.reason is not None:
+        document["reason"] = row.reason
+    return {**document, "detail": row.detail}
+
+
+class Report:
+    """Where the refused rows go, one JSON document a line; an empty file means that none was."""
+
+    def __init__(self, path: Path) -> None:
+        """Make sure that the report can be written at `path`; raises CliError."""
+        self._file = WholeFile(path, f"the report {path}")
+
+    def write(self, refused: Iterator[ReportedRow], files: Sequence[ManifestFile]) -> None:
+        """Write every row, and move the report to its place; raises CliError."""
+        with self._file.told():
+            for row in refused:
+                self._file.stream.write(json.dumps(row_document(row, files)) + "\n")
+        self._file.finish()
+
+    def close(self) -> None:
+        """Leave nothing behind but a report that was written."""
+        self._file.close()
+
+
+@contextmanager
+def report_at(path: Path | None) -> Iterator[Report | None]:
+    """Open the report at `path`, if one was asked for; raises CliError if it cannot be written."""
+    if path is None:
+        yield None
+        return
+    report = Report(path)
+    try:
+        yield report
+    finally:
+        report.close()

@@ -1,0 +1,1 @@
+"""The emulators of the local cloud: AWS and AWS Private CA."""

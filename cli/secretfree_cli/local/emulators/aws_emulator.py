@@ -1,0 +1,51 @@
+"""The AWS emulator's process: ministack, kept on loopback, corrected where AWS decides otherwise, and made quicker.
+
+Run as `python -m secretfree_cli.local.emulators.aws_emulator`; ministack reads its settings from the environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+from secretfree_cli.local.emulators.aws_corrections import correct
+from secretfree_cli.local.emulators.aws_limits import Limits, impose
+from secretfree_cli.local.emulators.aws_unasked import spare_unasked_work
+
+LOOPBACK = "127.0.0.1"
+_EVERY_INTERFACE = frozenset({None, "", "0.0.0.0", "::"})  # noqa: S104 -- named here to be refused
+
+
+def confine_to_loopback() -> None:
+    """Make every listener that this process opens from now on a loopback one.
+
+    BIND_HOST does so for the HTTP port only: ministack 1.5.33 binds its MQTT port to every interface, whatever is set.
+    """
+    loop_class = asyncio.BaseEventLoop
+    open_listener = loop_class.create_server
+
+    async def create_server(
+        self: asyncio.BaseEventLoop, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any
+    ) -> Any:
+        if options.get("sock") is None and (isinstance(host, str) or host is None) and host in _EVERY_INTERFACE:
+            host = LOOPBACK
+        return await open_listener(self, protocol_factory, host, port, **options)
+
+    loop_class.create_server = create_server  # type: ignore[method-assign]
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    limits = Limits.from_environment(os.environ)  # a setting that does not parse ends the server here, with its name
+    confine_to_loopback()
+    correct()
+    spare_unasked_work()
+    impose(limits)
+    from ministack.app import main as serve
+
+    serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""CSV with a header whose columns are `secretfree.registry.row`, or are told to be."""
+
+from __future__ import annotations
+
+import csv
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import BinaryIO, Final
+
+from secretfree.registry.admission import Refusal, RowRefused
+from secretfree.registry.row import DEVICE_ID, read_columns
+
+from secretfree_cli.manifests.manifest import Entry, FileManifest, ManifestError, Row, at_least_one, bounded_lines
+
+_MAX_FIELD: Final = 16 * 1024
+"""Characters; a PEM certificate has some 2,500 at most."""
+_DELIMITERS: Final = ",;\t"
+
+
+class CsvManifest(FileManifest):
+    """A CSV of RFC 4180, UTF-8, delimited by comma, semicolon or tabulator as its header is.
+
+    `columns` renames: from a name that the gate knows (`device-id`, `attributes.NAME`...) to the supplier's own column.
+    `ignored` columns are passed over; any other unknown column refuses the whole manifest, for it may well be one
+    whose misspelling would let a blocked device in.
+    """
+
+    format = "csv"
+
+    def __init__(
+        self, path: Path, *, columns: Mapping[str, str] = MappingProxyType({}), ignored: Sequence[str] = ()
+    ) -> None:
+        super().__init__(path)
+        self._renamed = {theirs: ours for ours, theirs in columns.items()}
+        self._ignored = frozenset(ignored)
+        self._header: Sequence[str] = ()
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield each row's fields; raises ManifestError for a header without the columns, or without a row."""
+        with self._open() as stream:
+            rows = csv_records(stream)
+            first = next(rows, None)
+            if first is None or first.broken is not None:
+                raise ManifestError(f"{self.name}: no CSV header in the first line")
+            self._header = self._understood(first.payload)
+            yield from at_least_one(rows, f"{self.name}: no row below the CSV header")
+
+    def interpret(self, entry: Entry) -> Row:
+        """Return the row; raises RowRefused."""
+        if len(entry.payload) != len(self._header):
+            raise RowRefused(
+                Refusal.MALFORMED_ROW, f"{len(entry.payload)} fields; the header has {len(self._header)} columns"
+            )
+        columns = read_columns({name: value for name, value in zip(self._header, entry.payload, strict=True) if name})
+        return Row(columns.device_id, columns.public_key, columns.status, columns.fingerprint, columns.attributes)
+
+    def _understood(self, header: Sequence[str]) -> Sequence[str]:
+        """Return what the gate calls each column; an empty name for one to pass over."""
+        theirs = [name.strip() for name in header]
+        absent = {*self._renamed, *self._ignored} - {*theirs}
+        if absent:
+            raise ManifestError(f"{self.name}: there is no column {min(absent)!a}")
+        ours = ["" if name in self._ignored else self._renamed.get(name, name) for name in theirs]
+        named = [name.lower() for name in ours if name]
+        if len(set(named)) < len(named):
+            raise ManifestError(f"{self.name}: two columns mean the same")
+        try:
+            read_columns(dict.fromkeys(named, "x"))
+        except RowRefused as refused:
+            raise ManifestError(
+                f"{self.name}: {refused.detail}",
+                hint="--column device-id=THEIRS names a supplier's column, --ignore-column THEIRS passes over one",
+            ) from refused
+        if DEVICE_ID not in named:
+            raise ManifestError(f"{self.name}: no column {DEVICE_ID}", hint=f"name it with --column {DEVICE_ID}=THEIRS")
+        return ours
+
+
+def csv_records(stream: BinaryIO) -> Iterator[Entry]:
+    """Yield the records of a CSV, header included, each with the line on which it begins; blank lines are passed over.
+
+    A record that is no CSV makes a broken entry of its first line, and reading goes on with the second: a quote that
+    was never closed must not swallow the good rows behind it. So does one of several lines with another number of
+    fields than the header.
+    """
+    lines = _Lines(stream)
+    header = lines.peek()
+    delimiter = max(_DELIMITERS, key=header.count)
+    csv.field_size_limit(_MAX_FIELD)
+    width: int | None = None
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        lines.begin()
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Entry.unreadable(lines.began, f"not CSV: {error}")
+            lines.back_to_second()
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)  # the other is still inside its quote
+            continue
+        if not fields:
+            continue
+        width = width or len(fields)
+        if len(fields) != width and lines.taken > 1:
+            yield Entry.unreadable(lines.began, "a quote that is not closed on its line, and another number of fields")
+            lines.back_to_second()
+        else:
+            yield Entry(lines.began, fields)
+
+
+class _Lines:
+    """The stream's lines as text, counted. Bytes that are no UTF-8 stay recognisable, and no check lets them pass."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._lines = bounded_lines(stream)
+        self._ahead: deque[str] = deque()
+        self._record: list[str] = []
+        self.began = 1
+
+    @property
+    def taken(self) -> int:
+        """How many lines the record has so far."""
+        return len(self._record)
+
+    def begin(self) -> None:
+        """The next line begins a record."""
+        self.began += len(self._record)
+        self._record.clear()
+
+    def back_to_second(self) -> None:
+        """Put all lines of the record but its first back."""
+        self._ahead.extendleft(reversed(self._record[1:]))
+        del self._record[1:]
+
+    def peek(self) -> str:
+        """Return the first line without taking it."""
+        for _, line, _ in self._lines:
+            self._ahead.append(line.decode("utf-8-sig", "surrogateescape"))
+            return self._ahead[0]
+        return ""
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._ahead.popleft() if self._ahead else next(self._lines)[1].decode("utf-8", "surrogateescape")
+        self._record.append(line)
+        return line

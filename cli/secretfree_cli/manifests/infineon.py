@@ -1,0 +1,267 @@
+"""Infineon's archives for OPTIGA Trust M: a 7z of 7z, in which each chip has one certificate in a file of its name."""
+
+from __future__ import annotations
+
+import re
+import struct
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import py7zr
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from py7zr.io import Py7zIO, WriterFactory
+from secretfree.registry.admission import Refusal, RowRefused
+
+from secretfree_cli.manifests.keys import read_certificate
+from secretfree_cli.manifests.manifest import Entry, FileManifest, ManifestError, Row, at_least_one
+
+MAX_CERTIFICATE: Final = 16 * 1024
+"""Bytes of a member; a chip's certificate in PEM has some 1,000."""
+MAX_MEMBERS: Final = 40_000
+"""Members of one archive, whose list takes 2.4 KB of memory for each; a reel has some thousands of chips."""
+MAX_ARCHIVE: Final = 48 << 20
+"""Bytes of an inner archive, and of all the certificates in one: py7zr unpacks up to 128 MB at a time in memory."""
+METHODS: Final = frozenset({"LZMA", "LZMA2", "COPY", "BCJ"})
+"""What 7-Zip packs with by default; for others, py7zr unpacks whole blocks whatever size is declared."""
+_MAX_HEADER: Final = 8 << 20
+"""Bytes of an archive's list of members when it is unpacked."""
+_CERTIFICATES: Final = re.compile(r"(?:.*/)?[^/]*_Certs\.7z")
+_CHIP: Final = re.compile(r"(?:.*/)?(?P<chip>[0-9A-F]{20})_(?P<slot>E0E[0-9A-F])\.pem")
+_FRAME: Final = struct.Struct(">HI")
+
+
+class InfineonManifest(FileManifest):
+    """The device id is the chip's id, 20 upper-case hex digits, which only the member's name tells.
+
+    The archive is not signed: each certificate must be issued by one of `authorities`, the CA certificates that
+    Infineon publishes, each of which is trusted as it is given. `slot` (`E0E0` ...) takes the certificates of that
+    object alone, where the archive has several of each chip.
+    """
+
+    format = "infineon"
+
+    def __init__(self, path: Path, *, authorities: Sequence[x509.Certificate], slot: str | None = None) -> None:
+        if not authorities:
+            raise ManifestError(
+                f"{path.name}: an Infineon archive is not signed; its certificates are worth what their issuer is",
+                hint="give the issuing CA's certificate with --ca",
+            )
+        super().__init__(path)
+        self._authorities = {authority.subject.public_bytes(): authority for authority in authorities}
+        self._slot = slot
+
+    @property
+    def consumed(self) -> int:
+        """The archive is unpacked as a whole: all or nothing of it."""
+        return self.size
+
+    def entries(self) -> Iterator[Entry]:
+        """Unpack into a temporary folder, and yield each member of the inner archives."""
+        of_slot = "" if self._slot is None else f" of the object {self._slot}"
+        return at_least_one(self._certificates(), f"{self.name}: no chip's certificate{of_slot} in it")
+
+    def interpret(self, entry: Entry) -> Row:
+        """Return the row; raises RowRefused."""
+        chip, pem = entry.payload
+        material = read_certificate(pem)
+        if material.certificate is None:  # pragma: no cover - read_certificate always gives one
+            raise RowRefused(Refusal.MALFORMED_ROW, "not a certificate")
+        self._verify_issuer(material.certificate)
+        return Row(chip, material.public_key)
+
+    def _certificates(self) -> Iterator[Entry]:
+        with tempfile.TemporaryDirectory(prefix="secretfree-") as folder:
+            position = 0
+            for archive in self._inner_archives(Path(folder)):
+                for name, data in _members(archive, Path(folder, "certificates"), self.name):
+                    chip = _CHIP.fullmatch(name)
+                    if chip is not None and self._slot is not None and chip["slot"] != self._slot:
+                        continue
+                    position += 1
+                    yield _entry(position, name, data, chip)
+
+    def _verify_issuer(self, certificate: x509.Certificate) -> None:
+        authority = self._authorities.get(certificate.issuer.public_bytes())
+        if authority is None:
+            raise RowRefused(Refusal.UNTRUSTED_SIGNER, "issued by none of the given CAs")
+        if not _may_issue(authority):
+            raise RowRefused(Refusal.UNTRUSTED_SIGNER, "the given certificate of the issuer is not a CA's")
+        try:
+            certificate.verify_directly_issued_by(authority)
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
+            raise RowRefused(Refusal.SIGNATURE, "the certificate's signature is not by the given CA") from error
+
+    def _inner_archives(self, folder: Path) -> Iterator[Path]:
+        with _open(self.path, self.name) as outer:
+            names = outer.getnames()
+            if any(_CHIP.fullmatch(name) for name in names):  # someone took the inner archive out
+                yield self.path
+                return
+            inner = [name for name in names if _CERTIFICATES.fullmatch(name)]
+            if not inner:
+                raise ManifestError(f"{self.name}: no member named ..._Certs.7z, nor CHIPID_E0Ex.pem")
+        for position, name in enumerate(inner):
+            target = folder / f"{position}.7z"
+            self._unpack(name, target)
+            yield target
+            target.unlink()
+
+    def _unpack(self, member: str, target: Path) -> None:
+        with _open(self.path, self.name) as outer, target.open("wb") as file:
+            writer = _Bounded(file)
+            _extract(outer, [member], _Files(lambda _name: writer), self.name)
+
+
+def _entry(position: int, name: str, data: bytes | None, chip: re.Match[str] | None) -> Entry:
+    shown = name[-80:]
+    if chip is None:
+        return Entry.unreadable(position, "a member not named CHIPID_E0Ex.pem (20 upper-case hex digits)", member=shown)
+    if data is None:
+        return Entry.unreadable(position, f"more than {MAX_CERTIFICATE} bytes", member=shown)
+    return Entry(position, (chip["chip"], data), member=shown)
+
+
+def _may_issue(authority: x509.Certificate) -> bool:
+    """RFC 5280, 4.2.1.9 and 4.2.1.3."""
+    try:
+        if not authority.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+            return False
+        return authority.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    except x509.ExtensionNotFound as missing:
+        return missing.oid == x509.KeyUsage.oid
+
+
+def _open(path: Path, name: str) -> py7zr.SevenZipFile:
+    """Open an archive and hold what it declares of itself against the limits."""
+    _bound_lists()
+    try:
+        archive = py7zr.SevenZipFile(path, "r", max_extract_size=MAX_ARCHIVE)
+    except (py7zr.exceptions.ArchiveError, OSError, ValueError, EOFError, struct.error) as error:
+        raise ManifestError(f"{name}: not a 7z archive that can be read ({type(error).__name__})") from error
+    excess = _excess(archive)
+    if excess is not None:
+        archive.close()
+        raise ManifestError(f"{name}: {excess}")
+    return archive
+
+
+def _excess(archive: py7zr.SevenZipFile) -> str | None:
+    if archive.password_protected:
+        return "an encrypted archive; the one with the certificates is not encrypted"
+    members = len(archive.files)
+    if members > MAX_MEMBERS:
+        return f"{members} members; accepted: at most {MAX_MEMBERS}"
+    size = sum(member.uncompressed for member in archive.files)
+    if size > MAX_ARCHIVE:
+        return f"unpacks to more than {MAX_ARCHIVE} bytes: {size}"
+    others = set(archive.archiveinfo().method_names) - METHODS if members else set()
+    if others:
+        return f"packed with {', '.join(sorted(others))}; accepted: {', '.join(sorted(METHODS))}"
+    return None
+
+
+def _bound_lists() -> None:
+    """Have py7zr refuse far too long lists before it makes them: what its own limits let pass takes gigabytes."""
+    py7zr.archiveinfo.MAX_HEADER_SIZE = _MAX_HEADER
+    py7zr.archiveinfo.MAX_NUMFILES = 2 * MAX_MEMBERS  # a little too many are made, to be counted and told
+    py7zr.archiveinfo.MAX_NUMFOLDERS = 2 * MAX_MEMBERS
+    py7zr.archiveinfo.MAX_SUBSTREAMS = 2 * MAX_MEMBERS
+
+
+def _members(archive_path: Path, spool_path: Path, manifest: str) -> Iterator[tuple[str, bytes | None]]:
+    """Yield the inner archive's members, names and contents; None for one that is too long."""
+    with spool_path.open("w+b") as spool:
+        factory = _Files(lambda name: _Member(name, spool))
+        with _open(archive_path, manifest) as archive:
+            _extract(archive, None, factory, manifest)
+        spool.seek(0)
+        while header := spool.read(_FRAME.size):
+            name_length, length = _FRAME.unpack(header)
+            name = spool.read(name_length).decode("utf-8")
+            yield name, None if length > MAX_CERTIFICATE else spool.read(length)
+
+
+def _extract(archive: py7zr.SevenZipFile, targets: Sequence[str] | None, factory: _Files, name: str) -> None:
+    try:
+        archive.extract(targets=targets, factory=factory)
+    except _TooLarge as error:
+        raise ManifestError(f"{name}: unpacks to more than {MAX_ARCHIVE} bytes") from error
+    except Exception as error:  # py7zr lets what lzma, zlib, struct and its own readers raise through
+        raise ManifestError(f"{name}: a damaged archive ({type(error).__name__})") from error
+
+
+class _TooLarge(Exception):  # noqa: N818
+    """An archive that unpacks to more than is sane."""
+
+
+class _Files(WriterFactory):
+    """Gives py7zr a writer for each member: nothing that an archive names is ever a path on this machine."""
+
+    def __init__(self, make: Callable[[str], Py7zIO]) -> None:
+        self._make = make
+
+    def create(self, filename: str) -> Py7zIO:
+        """Return the writer of a member."""
+        return self._make(filename)
+
+
+class _Writer(Py7zIO):
+    """A sink: what py7zr wants beyond writing is of no use here."""
+
+    def __init__(self) -> None:
+        self._size = 0
+
+    def read(self, size: int | None = None) -> bytes:  # noqa: ARG002
+        return b""
+
+    def seek(self, offset: int, whence: int = 0) -> int:  # noqa: ARG002
+        return 0
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def size(self) -> int:
+        return self._size
+
+
+class _Bounded(_Writer):
+    """Writes an inner archive to a file, up to the limit."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+
+    def write(self, data: bytes | bytearray) -> int:
+        self._size += len(data)
+        if self._size > MAX_ARCHIVE:
+            raise _TooLarge
+        return self._file.write(data)
+
+
+class _Member(_Writer):
+    """Takes one certificate, and adds it to the spool once it is complete; of too long a one only its length."""
+
+    _lock = threading.Lock()  # py7zr unpacks folders of an archive in threads
+
+    def __init__(self, name: str, spool: BinaryIO) -> None:
+        super().__init__()
+        self._name = name.encode("utf-8", "replace")[-0xFFFF:]
+        self._spool = spool
+        self._data = bytearray()
+
+    def write(self, data: bytes | bytearray) -> int:
+        self._size += len(data)
+        if self._size <= MAX_CERTIFICATE:
+            self._data += data
+        return len(data)
+
+    def close(self) -> None:
+        with self._lock:
+            self._spool.write(_FRAME.pack(len(self._name), min(self._size, 0xFFFFFFFF)))
+            self._spool.write(self._name)
+            if self._size <= MAX_CERTIFICATE:
+                self._spool.write(self._data)

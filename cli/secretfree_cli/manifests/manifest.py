@@ -1,0 +1,180 @@
+"""What every manifest format is to its reader: entries with their place in the file, each of which makes one row."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, BinaryIO, NamedTuple, Protocol
+
+from secretfree.registry.admission import EnrollmentRecord, Refusal, RowRefused, admit
+from secretfree.request.device_profile import DeviceProfile
+from secretfree.request.keys import DevicePublicKey
+
+from secretfree_cli.output import CliError, ExitCode
+
+MAX_ENTRY_BYTES = 256 * 1024
+"""What one entry may take; the largest honest one, a Microchip object with a chain in each slot, has some 20 KB."""
+
+
+class ManifestError(CliError):
+    """A manifest that cannot be read as a whole: nothing of it is taken."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint, exit_code=ExitCode.FAILURE)
+
+
+class Entry(NamedTuple):
+    """A piece of a manifest that stands for one device, cut out but not yet understood.
+
+    `line` counts from 1, and is the line where the entry begins or, in folders and archives, its position. `member` is
+    the file inside a folder or an archive. `broken` says why it could not even be cut out.
+    """
+
+    line: int
+    payload: Any = None
+    member: str | None = None
+    broken: RowRefused | None = None
+
+    @classmethod
+    def unreadable(cls, line: int, detail: str, *, member: str | None = None) -> Entry:
+        """Return an entry that can only be refused, as `malformed-row`."""
+        return cls(line, member=member, broken=RowRefused(Refusal.MALFORMED_ROW, detail))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What an entry says, as yet unchecked. `attributes` go with the device into the registry."""
+
+    device_id: str | None
+    public_key: str | bytes | DevicePublicKey | None
+    status: str | None = None
+    fingerprint: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The gate as one stack has it: its device profile, and whether its match policy lets a row come without a key."""
+
+    profile: DeviceProfile = DeviceProfile.STANDARD
+    key_optional: bool = False
+
+    def admit(self, row: Row) -> EnrollmentRecord:
+        """Return the record that `row` makes; raises RowRefused."""
+        return admit(
+            row.device_id,
+            row.public_key,
+            profile=self.profile,
+            status=row.status,
+            fingerprint=row.fingerprint,
+            attributes=row.attributes,
+            key_optional=self.key_optional,
+        )
+
+
+class Manifest(Protocol):
+    """A manifest in some format. Its memory does not grow with its size."""
+
+    @property
+    def format(self) -> str:
+        """Name of the format, which goes into the registry as `source`."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What to call it in a report: the file's name."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes, for the progress bar."""
+        ...
+
+    @property
+    def consumed(self) -> int:
+        """Bytes read so far."""
+        ...
+
+    def digest(self) -> str:
+        """SHA-256, lower-case hex, of the file; of a folder, over its files' names and digests."""
+        ...
+
+    def entries(self) -> Iterator[Entry]:
+        """Cut the manifest into entries, the same ones in the same order at each call; raises ManifestError."""
+        ...
+
+    def interpret(self, entry: Entry) -> Row:
+        """Understand an entry that is not broken; raises RowRefused.
+
+        Called in other processes as well, on a copy of the manifest made after the first entries were cut.
+        """
+        ...
+
+
+class FileManifest:
+    """A manifest in one file: what the formats share."""
+
+    format = ""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = shown_name(path)
+        self.size = path.stat().st_size
+        self._stream: BinaryIO | None = None
+
+    @property
+    def consumed(self) -> int:
+        """Bytes read so far."""
+        if self._stream is None:
+            return 0
+        return self.size if self._stream.closed else self._stream.tell()
+
+    def digest(self) -> str:
+        """SHA-256 of the file, lower-case hex."""
+        return file_digest(self.path)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the open file out: other processes interpret entries, and only this one reads them."""
+        return {**self.__dict__, "_stream": None}
+
+    def _open(self) -> BinaryIO:
+        self._stream = self.path.open("rb")
+        return self._stream
+
+
+def shown_name(path: Path) -> str:
+    """Return a file's name as text that every table and report takes; bytes of it that are no UTF-8 are escaped."""
+    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
+
+
+def at_least_one(entries: Iterator[Entry], otherwise: str) -> Iterator[Entry]:
+    """Pass `entries` on; raises ManifestError saying `otherwise` where there are none.
+
+    Whoever hands over a manifest means some devices: an import of nothing that ends well would hide the wrong file.
+    """
+    first = next(entries, None)
+    if first is None:
+        raise ManifestError(otherwise)
+    yield first
+    yield from entries
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, lower-case hex, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def bounded_lines(stream: BinaryIO, limit: int = MAX_ENTRY_BYTES) -> Iterator[tuple[int, bytes, bool]]:
+    """Yield each line's number, its bytes with the line end, and whether it was cut for being longer than `limit`."""
+    number = 0
+    while line := stream.readline(limit):
+        number += 1
+        cut = len(line) == limit and not line.endswith(b"\n")
+        yield number, line, cut
+        while cut and (rest := stream.readline(limit)) and not rest.endswith(b"\n"):
+            pass

@@ -1,0 +1,172 @@
+"""Microchip's manifests (TrustFLEX, TNG): a JSON array of signed objects, flattened JWS (RFC 7515) over ES256."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from secretfree.errors import Reason
+from secretfree.registry.admission import Refusal, RowRefused
+
+from secretfree_cli.manifests.json_objects import json_objects, parse_object, text_field
+from secretfree_cli.manifests.keys import accepted_key
+from secretfree_cli.manifests.manifest import Entry, FileManifest, ManifestError, Row, at_least_one
+
+_BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
+_PAYLOAD_VERSION: Final = 1
+_COORDINATE: Final = 32
+"""Bytes of a P-256 coordinate, and of each half of an ES256 signature (RFC 7518, 3.4 and 6.2.1.2)."""
+_ATTRIBUTES: Final = {"model": "model", "partNumber": "part-number", "groupId": "group-id"}
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """A certificate that signs manifests, and what a manifest names it by."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePublicKey
+    key_identifier: str
+    thumbprint: str
+
+    @classmethod
+    def from_certificate(cls, certificate: x509.Certificate) -> Signer:
+        """Return the signer; raises ManifestError for a certificate whose key cannot have made ES256 signatures."""
+        key = certificate.public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise ManifestError("a signer's certificate without a P-256 key; ES256 (RFC 7518) wants one")
+        try:
+            identifier = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+        except x509.ExtensionNotFound:
+            identifier = x509.SubjectKeyIdentifier.from_public_key(key).digest
+        return cls(certificate, key, base64url(identifier), base64url(certificate.fingerprint(hashes.SHA256())))
+
+
+class MicrochipManifest(FileManifest):
+    """The device id is `uniqueId`, the key that of the chosen slot; every object's signature is verified.
+
+    `signers` are the certificates that Microchip publishes for its manifests; an object that none of them signed is
+    refused. The header's `uniqueId` is not signed, so it must agree with the payload's.
+    """
+
+    format = "microchip"
+
+    def __init__(self, path: Path, *, signers: Sequence[x509.Certificate], slot: str = "0") -> None:
+        if not signers:
+            raise ManifestError(
+                f"{path.name}: a Microchip manifest is worth what its signature is",
+                hint="give the signer's certificate with --signer (Microchip publishes it beside the manifests)",
+            )
+        super().__init__(path)
+        self._signers = [Signer.from_certificate(certificate) for certificate in signers]
+        self._slot = slot
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield each object's bytes."""
+        with self._open() as stream:
+            yield from at_least_one(json_objects(stream), f"{self.name}: no signed object in it")
+
+    def interpret(self, entry: Entry) -> Row:
+        """Return the row; raises RowRefused."""
+        entry_object = parse_object(entry.payload)
+        payload = self._verified_payload(entry_object)
+        unique_id = text_field(payload, "uniqueId")
+        header = entry_object.get("header")
+        if not isinstance(header, dict) or header.get("uniqueId") != unique_id:
+            raise RowRefused(Refusal.IDENTITY_MISMATCH, "uniqueId differs between the header and the signed payload")
+        attributes = {
+            name: payload[theirs] for theirs, name in _ATTRIBUTES.items() if isinstance(payload.get(theirs), str)
+        }
+        return Row(unique_id, accepted_key(self._slot_key(payload)), attributes=attributes)
+
+    def _verified_payload(self, entry_object: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the payload, its signature verified by a given signer; nothing of it is looked at before."""
+        protected, payload, signature = (
+            _required(entry_object, name) for name in ("protected", "payload", "signature")
+        )
+        header = parse_object(_decode(protected, "protected"))
+        if header.get("alg") != "ES256":
+            raise RowRefused(Reason.SIGNATURE_ALGORITHM, f"alg {str(header.get('alg'))[:20]!a}; accepted: ES256")
+        if "crit" in header:  # RFC 7515, 4.1.11: extensions that must be understood; none is
+            raise RowRefused(Refusal.SIGNATURE, "the protected header has critical extensions")
+        signer = self._signer(header)
+        raw = _decode(signature, "signature")
+        if len(raw) != 2 * _COORDINATE:
+            raise RowRefused(Refusal.SIGNATURE, f"a signature of {len(raw)} bytes; ES256 has {2 * _COORDINATE}")
+        r, s = int.from_bytes(raw[:_COORDINATE]), int.from_bytes(raw[_COORDINATE:])
+        try:
+            signer.key.verify(
+                encode_dss_signature(r, s), f"{protected}.{payload}".encode("ascii"), ec.ECDSA(hashes.SHA256())
+            )
+        except InvalidSignature as error:
+            raise RowRefused(Refusal.SIGNATURE, "the signature does not verify by the signer's certificate") from error
+        document = parse_object(_decode(payload, "payload"))
+        if document.get("version") != _PAYLOAD_VERSION:
+            raise RowRefused(Refusal.MALFORMED_ROW, f"payload version {document.get('version')!a}; accepted: 1")
+        return document
+
+    def _signer(self, header: Mapping[str, Any]) -> Signer:
+        for signer in self._signers:
+            if header.get("x5t#S256") == signer.thumbprint:
+                if header.get("kid") != signer.key_identifier:
+                    raise RowRefused(Refusal.UNTRUSTED_SIGNER, "kid is not the subject key identifier of x5t#S256")
+                return signer
+        raise RowRefused(Refusal.UNTRUSTED_SIGNER, "x5t#S256 names none of the given signers' certificates")
+
+    def _slot_key(self, payload: Mapping[str, Any]) -> ec.EllipticCurvePublicKey:
+        key_set = payload.get("publicKeySet")
+        keys = key_set.get("keys") if isinstance(key_set, dict) else None
+        chosen = (
+            [key for key in keys if isinstance(key, dict) and key.get("kid") == self._slot]
+            if isinstance(keys, list)
+            else []
+        )
+        if len(chosen) != 1:
+            raise RowRefused(Refusal.MISSING_PUBLIC_KEY, f"{len(chosen)} keys in slot {self._slot!a}; accepted: one")
+        return jwk_key(chosen[0])
+
+
+def jwk_key(jwk: Mapping[str, Any]) -> ec.EllipticCurvePublicKey:
+    """Return the key of a P-256 JWK (RFC 7518, 6.2); raises RowRefused for another kind or no point of the curve."""
+    if jwk.get("kty") != "EC" or jwk.get("crv") != "P-256":
+        raise RowRefused(
+            Reason.KEY_KIND,
+            f"a key of kind {str(jwk.get('kty'))[:20]!a} {str(jwk.get('crv'))[:20]!a}; accepted: EC P-256",
+        )
+    x, y = (_decode(_required(jwk, name), name) for name in ("x", "y"))
+    if len(x) != _COORDINATE or len(y) != _COORDINATE:
+        raise RowRefused(Reason.KEY_KIND, f"coordinates of {len(x)} and {len(y)} bytes; P-256 has {_COORDINATE}")
+    try:
+        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + x + y)
+    except ValueError as error:
+        raise RowRefused(Reason.KEY_KIND, "not a point on P-256") from error
+
+
+def base64url(data: bytes) -> str:
+    """Encode without padding (RFC 7515, 2)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def _decode(text: str, what: str) -> bytes:
+    if not _BASE64URL.fullmatch(text):
+        raise RowRefused(Refusal.MALFORMED_ROW, f"{what} is not base64url without padding")
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except binascii.Error as error:
+        raise RowRefused(Refusal.MALFORMED_ROW, f"{what} is not base64url without padding") from error
+
+
+def _required(document: Mapping[str, Any], name: str) -> str:
+    value = text_field(document, name)
+    if value is None:
+        raise RowRefused(Refusal.MALFORMED_ROW, f"{name} is missing")
+    return value

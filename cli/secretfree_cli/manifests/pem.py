@@ -1,0 +1,179 @@
+"""PEM: a bundle in one file, or a folder of files; public keys, certificate requests (verified) or certificates."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from secretfree.registry.admission import Refusal, RowRefused
+from secretfree.request.device_profile import DeviceProfile
+
+from secretfree_cli.manifests.keys import MAX_KEY_FILE, read_key_material, require_same_device
+from secretfree_cli.manifests.manifest import (
+    Entry,
+    FileManifest,
+    ManifestError,
+    Row,
+    at_least_one,
+    bounded_lines,
+    file_digest,
+    shown_name,
+)
+
+SUFFIXES: Final = frozenset({".pem", ".crt", ".cer", ".csr", ".pub", ".key", ".der"})
+"""Files of a folder that are read; others are passed over."""
+_NAME_LINE: Final = re.compile(rb"(?:#|device-id[:=]|subject=.*CN ?=)\s*(?:device-id[:=])?\s*([^\s,/]{1,128})\s*")
+_BEGIN: Final = b"-----BEGIN "
+_END: Final = b"-----END "
+
+
+class PemBundle(FileManifest):
+    """Blocks one after another. The device id is the common name, or for a bare public key the comment line before it.
+
+    Such a line is `# dev-0001`, `device-id: dev-0001`, or the `subject=` that `openssl` prints. Before a request or a
+    certificate it may stand as well, but must name the same device.
+    """
+
+    format = "pem"
+
+    def __init__(self, path: Path, *, profile: DeviceProfile = DeviceProfile.STANDARD) -> None:
+        super().__init__(path)
+        self._profile = profile
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield each block with the name before it."""
+        with self._open() as stream:
+            yield from at_least_one(_blocks(stream), f"{self.name}: no PEM block (-----BEGIN ...) in it")
+
+    def interpret(self, entry: Entry) -> Row:
+        """Return the row; raises RowRefused."""
+        named, block = entry.payload
+        material = read_key_material(block, self._profile)
+        if named is not None:
+            require_same_device(named, material, self._profile)
+        device_id = material.common_name or named
+        if device_id is None:
+            raise RowRefused(
+                Refusal.MISSING_DEVICE_ID, "a public key without a name: put a line '# DEVICE-ID' before its block"
+            )
+        return Row(device_id, material.public_key)
+
+
+class PemFolder:
+    """A folder of files with one key, request or certificate each, read in the order of their names.
+
+    The device id is the common name, or for a bare public key the file's name without its suffix. A file may be called
+    anything where there is a common name.
+    """
+
+    format = "pem"
+
+    def __init__(self, path: Path, *, profile: DeviceProfile = DeviceProfile.STANDARD) -> None:
+        self.path = path
+        self.name = shown_name(path) or str(path.resolve())
+        self._profile = profile
+        if not any(self._files()):
+            raise ManifestError(
+                f"{self.name}: no file in this folder ends in {', '.join(sorted(SUFFIXES))}",
+                hint="files of other names, and folders in the folder, are passed over",
+            )
+        self.size = sum(entry.stat().st_size for entry in self._files())
+        self.consumed = 0
+
+    def digest(self) -> str:
+        """SHA-256 over `<SHA-256 of the file>  <name>` lines, as sha256sum would write them, in the names' order."""
+        whole = hashlib.sha256()
+        for name in self._names():
+            whole.update(f"{file_digest(self.path / name)}  ".encode() + os.fsencode(name) + b"\n")
+        return whole.hexdigest()
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield each file's name."""
+        self.consumed = 0
+        for position, name in enumerate(self._names(), start=1):
+            file = self.path / name
+            member = shown_name(file)
+            size = file.stat().st_size
+            if size > MAX_KEY_FILE:
+                yield Entry.unreadable(position, f"{size} bytes; accepted: at most {MAX_KEY_FILE}", member=member)
+            else:
+                yield Entry(position, file.read_bytes(), member=member)
+            self.consumed += size
+
+    def interpret(self, entry: Entry) -> Row:
+        """Return the row; raises RowRefused."""
+        material = read_key_material(entry.payload, self._profile)
+        return Row(material.common_name or Path(entry.member or "").stem, material.public_key)
+
+    def _files(self) -> Iterator[os.DirEntry[str]]:
+        with os.scandir(self.path) as found:
+            for entry in found:
+                if entry.is_file() and Path(entry.name).suffix.lower() in SUFFIXES:
+                    yield entry
+
+    def _names(self) -> list[str]:
+        return sorted(entry.name for entry in self._files())
+
+
+def _blocks(stream: BinaryIO) -> Iterator[Entry]:
+    """Cut PEM blocks out of the lines around them.
+
+    A name counts for the block that follows it and for no other: one of a block that lost its end or its beginning is
+    dropped with it, and one seen inside such a block is that of the next.
+    """
+    named: str | None = None
+    block: _Block | None = None
+    for number, line, _ in bounded_lines(stream, MAX_KEY_FILE):
+        ends = line.lstrip().startswith(_END)
+        if line.lstrip().startswith(_BEGIN):
+            if block is not None:
+                yield Entry.unreadable(block.began, "a block that does not end before the next begins")
+                named = block.named_inside
+            block = _Block(number, named)
+        if block is None:
+            named = _name(line) or named
+            if ends:
+                yield Entry.unreadable(number, "the end of a block without its beginning")
+                named = None
+            continue
+        block.take(line)
+        if ends:
+            yield block.entry()
+            named = block = None
+    if block is not None:
+        yield Entry.unreadable(block.began, "the file ends inside this block")
+
+
+class _Block:
+    """One block as its lines come, and the name before it."""
+
+    def __init__(self, began: int, named: str | None) -> None:
+        self.began = began
+        self.named_inside: str | None = None
+        self._named = named
+        self._lines: list[bytes] = []
+        self._size = 0
+
+    def take(self, line: bytes) -> None:
+        """Take a line, unless the block is too long already."""
+        self.named_inside = _name(line) or self.named_inside
+        self._size += len(line)
+        if self._size <= MAX_KEY_FILE:
+            self._lines.append(line)
+
+    def entry(self) -> Entry:
+        """Return the block, complete now."""
+        if self.named_inside is not None:
+            return Entry.unreadable(self.began, "a line inside the block names a device: two blocks run together")
+        if self._size > MAX_KEY_FILE:
+            return Entry.unreadable(self.began, f"a block of {self._size} bytes; accepted: at most {MAX_KEY_FILE}")
+        return Entry(self.began, (self._named, b"".join(self._lines)))
+
+
+def _name(line: bytes) -> str | None:
+    found = _NAME_LINE.fullmatch(line.strip())
+    return None if found is None else found.group(1).decode("utf-8", "surrogateescape")

@@ -1,0 +1,290 @@
+"""The ledger on DynamoDB: one conditional write for each step, the record's version as its condition."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
+
+from botocore.exceptions import ClientError
+
+from secretfree.adapters.aws_errors import aws_call, error_code
+from secretfree.issuance.ports import CertificateRecordState, StaleLedgerError, ThrottledError
+from secretfree.issuance.record import (
+    Issuance,
+    IssuanceState,
+    Suspect,
+    epoch_milliseconds,
+    from_epoch_milliseconds,
+)
+from secretfree.request.device_id import DeviceId
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+PENDING_INDEX: Final = "pending-index"
+# A record of a rolled-back issuance says nothing that is needed; it vanishes when nobody has come back for so long.
+ABANDONED_KEPT_FOR: Final = timedelta(days=90)
+
+# One value of an index's partition key takes 1,000 writes a second, and taking or giving back a lease costs two or
+# four of them: a fleet that is told to come back again and again would throttle the table through its index.
+_SHARDS: Final = 16
+
+_ISSUANCE: Final = "issuance#"
+_CERTIFICATE: Final = "certificate#"
+_CONDITION_FAILED: Final = "ConditionalCheckFailed"
+
+
+class DynamoDbLedger:
+    """Port `Ledger`."""
+
+    def __init__(self, client: "DynamoDBClient", *, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def write(self, issuance: Issuance, *, certificate: CertificateRecordState | None = None) -> Issuance:
+        """PutItem, or TransactWriteItems when the certificate's own record goes with it."""
+        stored = replace(issuance, version=issuance.version + 1)
+        item = _item(stored)
+        condition = _condition(issuance)
+        with aws_call():
+            try:
+                if certificate is None:
+                    self._client.put_item(
+                        TableName=self._table, Item=item, ReturnValuesOnConditionCheckFailure="ALL_OLD", **condition
+                    )
+                else:
+                    self._write_both(item, condition, _certificate_item(stored, certificate))
+            except ClientError as error:
+                found = _found_instead(error)
+                if found is None:
+                    raise
+                # The SDK repeats a write whose answer was lost: finding one's own record is success.
+                if found != item:
+                    raise StaleLedgerError(_issuance(found) if found else None) from None
+        return stored
+
+    def _write_both(self, item: dict[str, Any], condition: dict[str, Any], certificate: dict[str, Any]) -> None:
+        issuance_put: Any = {
+            "TableName": self._table,
+            "Item": item,
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            **condition,
+        }
+        self._client.transact_write_items(
+            TransactItems=[{"Put": issuance_put}, {"Put": {"TableName": self._table, "Item": certificate}}]
+        )
+
+    def read(self, device_id: DeviceId, issuer: str) -> Issuance | None:
+        """GetItem, consistent: the device's record at one issuer (port `IssuanceReader`)."""
+        return self._read({"S": device_id}, {"S": _ISSUANCE + issuer})
+
+    def bind(self, device_id: DeviceId, fingerprint: str) -> bool:
+        """PutItem on condition that no other key is there."""
+        with aws_call():
+            try:
+                self._client.put_item(
+                    TableName=self._table,
+                    Item={
+                        "device-id": {"S": device_id},
+                        "record": {"S": "binding"},
+                        "key-fingerprint": {"S": fingerprint},
+                    },
+                    ConditionExpression="attribute_not_exists(#fingerprint) OR #fingerprint = :fingerprint",
+                    ExpressionAttributeNames={"#fingerprint": "key-fingerprint"},
+                    ExpressionAttributeValues={":fingerprint": {"S": fingerprint}},
+                )
+            except ClientError as error:
+                if error_code(error) == "ConditionalCheckFailedException":
+                    return False
+                raise
+        return True
+
+    def unfinished(self, issuer: str, *, due: datetime, limit: int) -> Sequence[Issuance]:
+        """Queries of the sparse index, which holds keys alone, then each record itself, read consistently."""
+        keys = [key for shard in range(_SHARDS) for key in self._due(_pending(issuer, shard), due, limit)]
+        keys.sort(key=lambda key: int(key["lease-expires"]["N"]))
+        records = (self._read(key["device-id"], key["record"]) for key in keys[:limit])
+        return [record for record in records if record is not None and record.due is not None and record.due <= due]
+
+    def _due(self, pending: str, due: datetime, limit: int) -> Sequence[Mapping[str, Any]]:
+        with aws_call():
+            return self._client.query(
+                TableName=self._table,
+                IndexName=PENDING_INDEX,
+                KeyConditionExpression="#pending = :pending AND #due <= :due",
+                ExpressionAttributeNames={"#pending": "pending", "#due": "lease-expires"},
+                ExpressionAttributeValues={":pending": {"S": pending}, ":due": {"N": str(epoch_milliseconds(due))}},
+                Limit=limit,
+            )["Items"]
+
+    def close_certificate(self, device_id: DeviceId, certificate_id: str, *, forget_after: datetime) -> None:
+        """UpdateItem of the certificate's record; its time to live is `expires-at`, in epoch seconds."""
+        with aws_call():
+            self._client.update_item(
+                TableName=self._table,
+                Key={"device-id": {"S": device_id}, "record": {"S": _CERTIFICATE + certificate_id}},
+                UpdateExpression="SET #state = :state, #expires = :expires",
+                ExpressionAttributeNames={"#state": "state", "#expires": "expires-at"},
+                ExpressionAttributeValues={
+                    ":state": {"S": CertificateRecordState.SUPERSEDED.value},
+                    ":expires": {"N": str(int(forget_after.timestamp()))},
+                },
+            )
+
+    def _read(self, device_id: Any, record: Any) -> Issuance | None:
+        with aws_call():
+            answer = self._client.get_item(
+                TableName=self._table, Key={"device-id": device_id, "record": record}, ConsistentRead=True
+            )
+        item = answer.get("Item")
+        return _issuance(item) if item else None
+
+
+def _pending(issuer: str, shard: int) -> str:
+    return f"{issuer}#{shard}"
+
+
+def _condition(issuance: Issuance) -> dict[str, Any]:
+    if issuance.version == 0:
+        return {
+            "ConditionExpression": "attribute_not_exists(#record)",
+            "ExpressionAttributeNames": {"#record": "record"},
+        }
+    return {
+        "ConditionExpression": "#version = :version",
+        "ExpressionAttributeNames": {"#version": "version"},
+        "ExpressionAttributeValues": {":version": {"N": str(issuance.version)}},
+    }
+
+
+def _found_instead(error: ClientError) -> Mapping[str, Any] | None:
+    """The item that failed the condition (empty: there is none); None when the failure is another one."""
+    code = error_code(error)
+    response: Mapping[str, Any] = error.response
+    if code == "ConditionalCheckFailedException":
+        return response.get("Item") or {}
+    if code == "TransactionCanceledException":
+        reasons = response.get("CancellationReasons") or []
+        for reason in reasons:
+            if reason.get("Code") == _CONDITION_FAILED:
+                return reason.get("Item") or {}
+        raise ThrottledError(f"{error.operation_name}: {', '.join(str(reason.get('Code')) for reason in reasons)}")
+    return None
+
+
+def _item(issuance: Issuance) -> dict[str, Any]:
+    """The record's item. `pending` is there only while something is left to do: it makes the index sparse."""
+    item: dict[str, Any] = {
+        "device-id": {"S": str(issuance.device_id)},
+        "record": {"S": _ISSUANCE + issuance.issuer},
+        "key-fingerprint": {"S": issuance.fingerprint},
+        "state": {"S": issuance.state.value},
+        "generation": {"N": str(issuance.generation)},
+        "version": {"N": str(issuance.version)},
+        "begun-at": _date(issuance.begun_at),
+        "attempts": {"N": str(issuance.attempts)},
+        "replaces-key": {"BOOL": issuance.replaces_key},
+        "thing-ensured": {"BOOL": issuance.thing_ensured},
+    }
+    if issuance.due is not None:
+        item["pending"] = {"S": _pending(issuance.issuer, crc32(issuance.device_id.encode()) % _SHARDS)}
+        item["lease-expires"] = _date(issuance.due)
+    for name, moment in (
+        ("admission", issuance.admission),
+        ("requested-at", issuance.requested_at),
+        ("not-after", issuance.not_after),
+    ):
+        if moment is not None:
+            item[name] = _date(moment)
+    for name, text in (
+        ("lease-owner", issuance.lease_owner),
+        ("reference", issuance.reference),
+        ("certificate-id", issuance.certificate_id),
+        ("certificate-arn", issuance.certificate_arn),
+        ("certificate", issuance.certificate_pem),
+        ("certificate-chain", issuance.chain_pem),
+    ):
+        if text is not None:
+            item[name] = {"S": text}
+    for name, certificates in (("superseded", issuance.superseded), ("obsolete", issuance.obsolete)):
+        if certificates:
+            item[name] = {"L": [{"S": certificate_id} for certificate_id in certificates]}
+    if issuance.suspects:
+        item["suspects"] = {"L": [_suspect_item(suspect) for suspect in issuance.suspects]}
+    if issuance.state is IssuanceState.ABANDONED and not issuance.superseded and not issuance.has_leftovers:
+        item["expires-at"] = {"N": str(int((issuance.begun_at + ABANDONED_KEPT_FOR).timestamp()))}
+    return item
+
+
+def _issuance(item: Mapping[str, Any]) -> Issuance:
+    return Issuance(
+        device_id=DeviceId.parse(item["device-id"]["S"]),
+        issuer=item["record"]["S"].removeprefix(_ISSUANCE),
+        fingerprint=item["key-fingerprint"]["S"],
+        state=IssuanceState(item["state"]["S"]),
+        generation=int(item["generation"]["N"]),
+        version=int(item["version"]["N"]),
+        lease_owner=_text(item, "lease-owner"),
+        due=_moment(item, "lease-expires"),
+        begun_at=from_epoch_milliseconds(int(item["begun-at"]["N"])),
+        attempts=int(item["attempts"]["N"]),
+        admission=_moment(item, "admission"),
+        requested_at=_moment(item, "requested-at"),
+        reference=_text(item, "reference"),
+        certificate_id=_text(item, "certificate-id"),
+        certificate_arn=_text(item, "certificate-arn"),
+        certificate_pem=_text(item, "certificate"),
+        chain_pem=_text(item, "certificate-chain"),
+        not_after=_moment(item, "not-after"),
+        thing_ensured=bool(item.get("thing-ensured", {}).get("BOOL")),
+        replaces_key=bool(item.get("replaces-key", {}).get("BOOL")),
+        superseded=_list(item, "superseded"),
+        obsolete=_list(item, "obsolete"),
+        suspects=tuple(_suspect(entry["M"]) for entry in item.get("suspects", {"L": []})["L"]),
+    )
+
+
+def _certificate_item(issuance: Issuance, state: CertificateRecordState) -> dict[str, Any]:
+    """The certificate's own record, which outlives the generation: what was issued, for which key, until when."""
+    item: dict[str, Any] = {
+        "device-id": {"S": str(issuance.device_id)},
+        "record": {"S": f"{_CERTIFICATE}{issuance.certificate_id}"},
+        "state": {"S": state.value},
+        "issuer": {"S": issuance.issuer},
+        "generation": {"N": str(issuance.generation)},
+        "key-fingerprint": {"S": issuance.fingerprint},
+    }
+    if issuance.reference is not None:
+        item["reference"] = {"S": issuance.reference}
+    if issuance.not_after is not None:
+        item["not-after"] = _date(issuance.not_after)
+    return item
+
+
+def _suspect_item(suspect: Suspect) -> dict[str, Any]:
+    entry = {"key-fingerprint": {"S": suspect.fingerprint}, "requested-at": _date(suspect.requested_at)}
+    return {"M": entry if suspect.reference is None else {**entry, "reference": {"S": suspect.reference}}}
+
+
+def _suspect(entry: Mapping[str, Any]) -> Suspect:
+    requested_at = from_epoch_milliseconds(int(entry["requested-at"]["N"]))
+    return Suspect(
+        fingerprint=entry["key-fingerprint"]["S"], requested_at=requested_at, reference=_text(entry, "reference")
+    )
+
+
+def _date(moment: datetime) -> dict[str, str]:
+    return {"N": str(epoch_milliseconds(moment))}
+
+
+def _moment(item: Mapping[str, Any], name: str) -> datetime | None:
+    return from_epoch_milliseconds(int(item[name]["N"])) if name in item else None
+
+
+def _text(item: Mapping[str, Any], name: str) -> str | None:
+    return str(item[name]["S"]) if name in item else None
+
+
+def _list(item: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    return tuple(entry["S"] for entry in item.get(name, {"L": []})["L"])

@@ -1,0 +1,302 @@
+"""The registry in DynamoDB as enrolment reads and writes it: in batches, with whatever was left undone tried again."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from botocore.exceptions import ClientError
+
+from secretfree.adapters.dynamodb.registry_items import AttributeValue, EnrolledDevice, Item, key_of
+from secretfree.issuance.rates import Chance, RetryPolicy
+
+KEY_INDEX: Final = "key-fingerprint-index"
+BATCH_INDEX: Final = "batch-index"
+BATCH_WRITE_ITEMS: Final = 25
+"""Most items of one BatchWriteItem (DynamoDB API reference)."""
+BATCH_GET_KEYS: Final = 100
+"""Most keys of one BatchGetItem."""
+_THROTTLED: Final = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ThrottlingException",
+        "Throttling",
+        "InternalServerError",
+        "ServiceUnavailable",
+    }
+)
+_RETRIES: Final = RetryPolicy(base=0.05, cap=10.0, attempts=12)
+"""Some 30 s on average in which the table takes nothing at all."""
+
+T = TypeVar("T")
+
+
+class TableBusy(Exception):  # noqa: N818 - a state of the table, which passes
+    """The table went on refusing work for want of capacity. What was written before stays written."""
+
+
+class ChangedMeanwhile(Exception):  # noqa: N818 - an answer, on which the caller decides
+    """An item is no longer what it was when it was read."""
+
+
+class RegistryTable:
+    """A registry table behind a DynamoDB client (`boto3.client("dynamodb")`; safe to share between threads).
+
+    `key_index` is the name of its index on `key-fingerprint`; `sleep` takes seconds; `chance` draws the jitter.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        name: str,
+        *,
+        key_index: str = KEY_INDEX,
+        sleep: Callable[[float], None] = time.sleep,
+        chance: Chance = random.random,
+    ) -> None:
+        self._client = client
+        self._sleep = sleep
+        self._chance = chance
+        self.name = name
+        self.key_index = key_index
+
+    def read(self, device_ids: Collection[str]) -> dict[str, EnrolledDevice]:
+        """Return what is enrolled under `device_ids`, read consistently; ids that are not there are left out.
+
+        Raises: TableBusy, botocore's ClientError
+        """
+        return {device_id: EnrolledDevice.from_item(item) for device_id, item in self.read_items(device_ids).items()}
+
+    def read_items(self, device_ids: Collection[str]) -> dict[str, Item]:
+        """Return the raw items under the keys `device_ids`, read consistently (BatchGetItem)."""
+        found: dict[str, Item] = {}
+        for ids in chunks(list(dict.fromkeys(device_ids)), BATCH_GET_KEYS):
+
+            def get(keys: Sequence[Any]) -> Sequence[Any]:
+                response = self._client.batch_get_item(
+                    RequestItems={self.name: {"Keys": list(keys), "ConsistentRead": True}}
+                )
+                for item in response["Responses"].get(self.name, []):
+                    found[item["device-id"]["S"]] = item
+                left: Sequence[Any] = response.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
+                return left
+
+            self._until_done(get, [key_of(device_id) for device_id in ids])
+        return found
+
+    def holders_of(self, fingerprints: Collection[str]) -> dict[str, set[str]]:
+        """Return the devices that hold each key, by the index; keys that none holds are left out.
+
+        The index is eventually consistent, and has only the rows that carry `key-fingerprint`.
+        """
+        holders: dict[str, set[str]] = {}
+        for fingerprint in fingerprints:
+            response = self._client.query(
+                TableName=self.name,
+                IndexName=self.key_index,
+                KeyConditionExpression="#fingerprint = :fingerprint",
+                ExpressionAttributeNames={"#fingerprint": "key-fingerprint"},
+                ExpressionAttributeValues={":fingerprint": {"S": fingerprint}},
+            )
+            if response["Items"]:
+                holders[fingerprint] = {item["device-id"]["S"] for item in response["Items"]}
+        return holders
+
+    def write(self, items: Sequence[Item]) -> None:
+        """Put `items`, whatever was there before (BatchWriteItem knows no conditions: read first).
+
+        Raises: TableBusy, botocore's ClientError
+        """
+        self._batch_write([{"PutRequest": {"Item": item}} for item in items])
+
+    def delete(self, device_ids: Sequence[str]) -> None:
+        """Delete the items under `device_ids`, whatever they are."""
+        self._batch_write([{"DeleteRequest": {"Key": key_of(device_id)}} for device_id in device_ids])
+
+    def put_new(self, item: Item) -> None:
+        """Put an item where none is; raises ChangedMeanwhile if there is one."""
+        self._conditional(
+            self._client.put_item,
+            Item=item,
+            ConditionExpression="attribute_not_exists(#id)",
+            ExpressionAttributeNames={"#id": "device-id"},
+        )
+
+    def put_over(self, item: Item, previous: Item) -> None:
+        """Put an item in the place of `previous`; raises ChangedMeanwhile if that is no longer what is there."""
+        condition = _same_as(previous)
+        self._conditional(self._client.put_item, Item=item, **condition)
+
+    def delete_exactly(self, previous: Item) -> None:
+        """Delete an item as it was read; raises ChangedMeanwhile if it is another by now, or gone."""
+        self._conditional(self._client.delete_item, Key=key_of(previous["device-id"]["S"]), **_same_as(previous))
+
+    def update(self, previous: Item, changes: Mapping[str, AttributeValue], removed: Sequence[str] = ()) -> None:
+        """Set and remove single attributes of an item; raises ChangedMeanwhile if it is no longer as it was read."""
+        condition = _same_as(previous)
+        names, values = condition["ExpressionAttributeNames"], condition.get("ExpressionAttributeValues", {})
+        sets, removes = [], []
+        for position, (name, value) in enumerate(changes.items()):
+            names[f"#set{position}"], values[f":set{position}"] = name, value
+            sets.append(f"#set{position} = :set{position}")
+        for position, name in enumerate(removed):
+            names[f"#remove{position}"] = name
+            removes.append(f"#remove{position}")
+        expression = " ".join(
+            [*(["SET " + ", ".join(sets)] if sets else []), *(["REMOVE " + ", ".join(removes)] if removes else [])]
+        )
+        self._conditional(
+            self._client.update_item,
+            Key=key_of(previous["device-id"]["S"]),
+            UpdateExpression=expression,
+            **{**condition, "ExpressionAttributeValues": values},
+        )
+
+    def change_freely(
+        self, device_id: str, expression: str, names: Mapping[str, str], values: Mapping[str, AttributeValue]
+    ) -> Item:
+        """Carry out an update expression, whatever the item is and if there is none, and return what it is then.
+
+        It may be carried out twice, where an answer is lost.
+        """
+        changed: list[Item] = []
+
+        def change(_: Sequence[str]) -> Sequence[str]:
+            response = self._client.update_item(
+                TableName=self.name,
+                Key=key_of(device_id),
+                UpdateExpression=expression,
+                ExpressionAttributeNames=names,
+                **({"ExpressionAttributeValues": values} if values else {}),
+                ReturnValues="ALL_NEW",
+            )
+            changed.append(response["Attributes"])
+            return []
+
+        self._until_done(change, [device_id])
+        return changed[0]
+
+    def scan(
+        self, *, attributes: Sequence[str] = (), page_size: int | None = None, consistent: bool = False
+    ) -> Iterator[Sequence[Item]]:
+        """Yield the table's pages, each at most 1 MB, with `attributes` alone if any are named.
+
+        A `consistent` one has every write that was answered before its page was asked for, at twice the price.
+        """
+        request: dict[str, Any] = {"TableName": self.name}
+        if consistent:
+            request["ConsistentRead"] = True
+        if attributes:
+            request["ProjectionExpression"] = ", ".join(f"#a{position}" for position in range(len(attributes)))
+            request["ExpressionAttributeNames"] = {f"#a{position}": name for position, name in enumerate(attributes)}
+        if page_size:
+            request["Limit"] = page_size
+        yield from self._pages(self._client.scan, request)
+
+    def batch_members(self, batch: str) -> Iterator[Sequence[str]]:
+        """Yield pages of the ids whose item says `batch`, by the index (eventually consistent)."""
+        request = {
+            "TableName": self.name,
+            "IndexName": BATCH_INDEX,
+            "KeyConditionExpression": "#batch = :batch",
+            "ExpressionAttributeNames": {"#batch": "batch"},
+            "ExpressionAttributeValues": {":batch": {"S": batch}},
+        }
+        for page in self._pages(self._client.query, request):
+            yield [item["device-id"]["S"] for item in page]
+
+    def indexes(self) -> frozenset[str]:
+        """Return the names of the table's indexes that can be asked; tables of existing deployments may have none.
+
+        One that is just being built has but some of the rows, and answers no Query.
+        """
+        found = self._described().get("GlobalSecondaryIndexes", [])
+        return frozenset(index["IndexName"] for index in found if index.get("IndexStatus", "ACTIVE") == "ACTIVE")
+
+    def has_key_index(self) -> bool:
+        """Whether there is an index on `key-fingerprint` to ask. It need not have all rows: see `RegistryState`."""
+        return self.key_index in self.indexes()
+
+    def arn(self) -> str:
+        """Return the table's ARN, which tells tables of one name in different accounts apart."""
+        return str(self._described()["TableArn"])
+
+    def item_count(self) -> int:
+        """Return roughly how many items there are (DescribeTable; DynamoDB renews it every six hours)."""
+        return int(self._described().get("ItemCount", 0))
+
+    def _described(self) -> Mapping[str, Any]:
+        described: Mapping[str, Any] = self._client.describe_table(TableName=self.name)["Table"]
+        return described
+
+    def _pages(self, operation: Callable[..., Any], request: dict[str, Any]) -> Iterator[Sequence[Item]]:
+        while True:
+            response = operation(**request)
+            yield response["Items"]
+            if "LastEvaluatedKey" not in response:
+                return
+            request = {**request, "ExclusiveStartKey": response["LastEvaluatedKey"]}
+
+    def _batch_write(self, requests: Sequence[Any]) -> None:
+        for chunk in chunks(requests, BATCH_WRITE_ITEMS):
+
+            def write(left: Sequence[Any]) -> Sequence[Any]:
+                response = self._client.batch_write_item(RequestItems={self.name: list(left)})
+                unprocessed: Sequence[Any] = response.get("UnprocessedItems", {}).get(self.name, [])
+                return unprocessed
+
+            self._until_done(write, chunk)
+
+    def _until_done(self, attempt: Callable[[Sequence[T]], Sequence[T]], work: Sequence[T]) -> None:
+        """Call `attempt` with what it left undone until that is nothing, pausing with full jitter.
+
+        Only attempts that got nothing done count against the limit: a slow table is not a stuck one.
+        """
+        fruitless = 0
+        while work:
+            try:
+                left = attempt(work)
+            except ClientError as error:
+                if error.response["Error"].get("Code") not in _THROTTLED:
+                    raise
+                left = work
+            if left:
+                fruitless = fruitless + 1 if len(left) >= len(work) else 0
+                if fruitless >= _RETRIES.attempts:
+                    raise TableBusy(f"table {self.name} took nothing in {fruitless} attempts")
+                self._sleep(_RETRIES.delay(fruitless, self._chance))
+            work = left
+
+    def _conditional(self, operation: Callable[..., Any], **request: Any) -> None:
+        try:
+            operation(TableName=self.name, **request)
+        except ClientError as error:
+            if error.response["Error"].get("Code") != "ConditionalCheckFailedException":
+                raise
+            raise ChangedMeanwhile("the item is no longer what it was when it was read") from error
+
+
+def chunks(work: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Cut `work` into runs of at most `size`."""
+    for start in range(0, len(work), size):
+        yield work[start : start + size]
+
+
+def _same_as(previous: Item) -> dict[str, Any]:
+    """Return the condition that an item still has the key, status and batch of `previous`."""
+    names, values, terms = {}, {}, []
+    for position, name in enumerate(("device-id", "pubkey", "key-fingerprint", "status", "batch")):
+        names[f"#was{position}"] = name
+        if name in previous:
+            values[f":was{position}"] = previous[name]
+            terms.append(f"#was{position} = :was{position}")
+        else:
+            terms.append(f"attribute_not_exists(#was{position})")
+    return {
+        "ConditionExpression": " AND ".join(terms),
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+    }

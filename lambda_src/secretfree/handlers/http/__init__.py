@@ -1,0 +1,1 @@
+"""What every handler behind API Gateway shares: the request's values and the answers."""

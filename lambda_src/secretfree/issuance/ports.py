@@ -1,0 +1,178 @@
+"""What issuing needs of the world: the certificate issuers, the thing registry, the ledger, and how each may fail."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from secretfree.issuance.record import Issuance
+from secretfree.request.device_id import DeviceId
+
+
+class ThrottledError(Exception):
+    """The service refused for its rate: the call had no effect."""
+
+
+class UnreachableError(Exception):
+    """No answer, or one that says nothing: the call may have had its effect."""
+
+
+class CertificateRevokedError(Exception):
+    """The certificate was taken out of use by someone else; it is not brought back."""
+
+
+class RequestFailedError(Exception):
+    """The authority gave up on this certificate for good; another generation may succeed."""
+
+
+class SearchTooWideError(Exception):
+    """Too many certificates would have to be looked into to find a lost one: trying again at once will not help."""
+
+
+class StillAttachedError(Exception):
+    """IoT Core detaches in its own time: the certificate is closed, and can be deleted in a while."""
+
+
+class StaleLedgerError(Exception):
+    """The record changed since it was read: another worker holds the lease. `current` is the record as it is now."""
+
+    def __init__(self, current: Issuance | None) -> None:
+        super().__init__("the ledger's record is newer than this worker's")
+        self.current = current
+
+
+class CertificateStatus(StrEnum):
+    """IoT Core's certificate states, as far as issuing tells them apart."""
+
+    ACTIVE = "ACTIVE"
+    INACTIVE = "INACTIVE"
+    REVOKED = "REVOKED"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceCertificate:
+    """A certificate as an issuer hands it over.
+
+    `certificate_id`: lower-case hex SHA-256 of its DER, IoT Core's id. `certificate_arn`: IoT Core's, once it is known.
+    """
+
+    certificate_id: str
+    certificate_pem: str
+    chain_pem: str | None
+    not_after: datetime
+    certificate_arn: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateOrder:
+    """All that an issuer is told: whose certificate, for which (verified) CSR, and the token of this generation."""
+
+    device_id: DeviceId
+    csr_der: bytes
+    token: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisteredCertificate:
+    """A certificate as IoT Core knows it."""
+
+    certificate_arn: str
+    status: CertificateStatus
+
+
+class CertificateIssuer(Protocol):
+    """One way to a certificate. Every method raises ThrottledError or UnreachableError where AWS does."""
+
+    @property
+    def repeatable_for(self) -> timedelta:
+        """How long after the first `request` with a token another one gives the same certificate; zero: never."""
+        ...
+
+    @property
+    def installs_active(self) -> bool:
+        """Whether `install` lets a certificate connect at once; an inactive one was then taken out of use."""
+        ...
+
+    def request(self, order: CertificateOrder) -> str | DeviceCertificate:
+        """Ask for a certificate: its reference, for `collect`, or at once the certificate itself."""
+        ...
+
+    def collect(self, reference: str) -> DeviceCertificate | None:
+        """The certificate asked for, or None while it is being made; RequestFailedError when it never will be."""
+        ...
+
+    def find_unrecorded(
+        self, fingerprint: str, *, since: datetime, until: datetime, known: Collection[str]
+    ) -> Sequence[DeviceCertificate]:
+        """Unused certificates for this key that a `request` in that time made and nobody recorded, but for `known`.
+
+        Raises SearchTooWideError.
+        """
+        ...
+
+    def install(self, certificate: DeviceCertificate, *, resumed: bool) -> str:
+        """Make IoT Core know the certificate and return its ARN; safe to repeat.
+
+        `resumed`: an earlier invocation may have done it. Raises CertificateRevokedError if it is out of use.
+        """
+        ...
+
+    def activate(self, certificate_id: str) -> None:
+        """Let the certificate connect, where `install` has not; safe to repeat."""
+        ...
+
+
+class ThingRegistry(Protocol):
+    """IoT Core's side of a device. Every method may be repeated, and raises ThrottledError or UnreachableError."""
+
+    def ensure_thing(self, device_id: DeviceId) -> None:
+        """The thing exists and is ours; SecretFreeError (`conflict`) when one of another type has the name."""
+        ...
+
+    def attachments(self, device_id: DeviceId, certificate_arn: str) -> Sequence[Callable[[], None]]:
+        """The calls, independent of each other, that tie certificate, thing, policy and groups together."""
+        ...
+
+    def describe(self, certificate_id: str) -> RegisteredCertificate | None:
+        """The certificate as IoT Core has it; None when it has not."""
+        ...
+
+    def retire(self, device_id: DeviceId, certificate_id: str) -> None:
+        """Deactivate, detach and delete a certificate; one that is gone is success.
+
+        Raises StillAttachedError when all but the deletion is done.
+        """
+        ...
+
+
+class CertificateRecordState(StrEnum):
+    """State of a `certificate#` record."""
+
+    ACTIVE = "active"
+    SUPERSEDED = "superseded"
+    REVOKED = "revoked"
+
+
+class Ledger(Protocol):
+    """The record of what was issued. Every method raises ThrottledError or UnreachableError."""
+
+    def write(self, issuance: Issuance, *, certificate: CertificateRecordState | None = None) -> Issuance:
+        """Store `issuance` if nobody has since its `version` (0: there is none), and return it as stored.
+
+        With `certificate`, the current certificate's own record is written in the same transaction. Raises
+        StaleLedgerError. Repeating a write that succeeded unnoticed is success.
+        """
+        ...
+
+    def bind(self, device_id: DeviceId, fingerprint: str) -> bool:
+        """Bind the first key seen to the device; False when another one is bound already."""
+        ...
+
+    def unfinished(self, issuer: str, *, due: datetime, limit: int) -> Sequence[Issuance]:
+        """Issuances whose lease or date has passed, oldest first."""
+        ...
+
+    def close_certificate(self, device_id: DeviceId, certificate_id: str, *, forget_after: datetime) -> None:
+        """Mark a certificate's record superseded; it may vanish after `forget_after`."""
+        ...

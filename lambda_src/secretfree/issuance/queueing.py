@@ -1,0 +1,270 @@
+"""Queue mode: the device's request waits in a queue for a worker of bounded rate, and the device collects later.
+
+Two halves. The front answers from the ledger what is there, and queues what is not, once while one is waiting. The
+worker takes one request after another through the issuing pipeline.
+
+Nothing is handed out by the worker: a certificate reaches a device only as the answer to a request that the authorizer
+has allowed just before. A device that is blocked while it waits may still have a certificate made, and never gets it.
+So the worker asks no registry. It does believe nothing of a message but who was authorized for which request, which the
+queue's policy lets the front alone say, and verifies the request's own signature again.
+"""
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final, Protocol, Self
+
+from secretfree.clock import Clock
+from secretfree.errors import ErrorCode, Reason, SecretFreeError
+from secretfree.issuance.pipeline import (
+    IssuancePolicy,
+    IssuedCertificate,
+    NotReady,
+    Ports,
+    issue,
+    issued_certificate,
+    require_same_request,
+    revoked_certificate,
+)
+from secretfree.issuance.ports import ThrottledError, UnreachableError
+from secretfree.issuance.rates import Chance
+from secretfree.issuance.record import Issuance, Standing
+from secretfree.registry.authorization import AuthorizedDevice
+from secretfree.request.csr import UnverifiedCsr, VerifiedCsr, verify
+from secretfree.request.device_id import DeviceId
+from secretfree.request.device_profile import DeviceProfile
+
+# A front that dies between claiming the device's place and sending the message keeps the device for so long.
+_SENDING: Final = timedelta(seconds=60)
+# How long a refusal is told again before the device may queue anew: whoever mends its cause waits no longer.
+_REFUSAL_KEPT_FOR: Final = timedelta(minutes=5)
+_WAITING_STEP: Final = timedelta(seconds=5)
+
+
+class MarkState(StrEnum):
+    """What became of a device's place in the queue."""
+
+    CLAIMED = "claimed"  # the message is about to be sent
+    QUEUED = "queued"  # the message waits, or a worker is at it
+    REFUSED = "refused"  # the worker refused it for good; the device is told so
+    DONE = "done"  # nothing waits
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueMark:
+    """A device's place in the queue of one issuer; void from `until` on. `token`: the digest of the CSR that waits."""
+
+    device_id: DeviceId
+    issuer: str
+    fingerprint: str
+    token: str
+    state: MarkState
+    since: datetime
+    until: datetime
+    refusal: ErrorCode | None = None
+
+    @classmethod
+    def claimed(cls, device: AuthorizedDevice, issuer: str, now: datetime) -> Self:
+        """The place of a request that is about to be sent."""
+        return cls(
+            device_id=device.device_id,
+            issuer=issuer,
+            fingerprint=device.fingerprint,
+            token=device.csr_digest,
+            state=MarkState.CLAIMED,
+            since=now,
+            until=now + _SENDING,
+        )
+
+    def queued(self, until: datetime) -> Self:
+        """The message is in the queue, which forgets it at `until`."""
+        return replace(self, state=MarkState.QUEUED, until=until)
+
+    def refused(self, code: ErrorCode, now: datetime) -> Self:
+        """The worker refused it."""
+        return replace(self, state=MarkState.REFUSED, until=now + _REFUSAL_KEPT_FOR, refusal=code)
+
+    def done(self, now: datetime) -> Self:
+        """Nothing waits: the next request may queue."""
+        return replace(self, state=MarkState.DONE, until=now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueuedRequest:
+    """What waits in the queue: who was authorized, and the request that proves possession. Nothing of it is secret.
+
+    `as_of`: the generation of the device's record then, 0 where there was none. A message may come late, or twice: one
+    whose key another has replaced since is refused, so that it does not take the device's place from its present key.
+    """
+
+    device: AuthorizedDevice
+    csr_der: bytes
+    as_of: int
+
+    def to_message(self) -> str:
+        """JSON: the authorizer's context, `csr`, base64 of the DER, and `asOf`."""
+        csr = base64.b64encode(self.csr_der).decode("ascii")
+        return json.dumps({**self.device.to_context(), "csr": csr, "asOf": self.as_of})
+
+    @classmethod
+    def from_message(cls, text: str) -> Self:
+        """Raises SecretFreeError (`invalid-request`) for any other text."""
+        try:
+            message = json.loads(text)
+            device = AuthorizedDevice.from_context(message)
+            csr_der = base64.b64decode(message["csr"], validate=True)
+            as_of = int(message["asOf"])
+        except (ValueError, KeyError, TypeError, AttributeError, binascii.Error, SecretFreeError):
+            raise SecretFreeError(
+                ErrorCode.INVALID_REQUEST, "the message is none of the queue's", reason=Reason.CONFIGURATION
+            ) from None
+        return cls(device=device, csr_der=csr_der, as_of=as_of)
+
+
+class IssuanceReader(Protocol):
+    """The ledger, as far as the front reads it; raises ThrottledError or UnreachableError."""
+
+    def read(self, device_id: DeviceId, issuer: str) -> Issuance | None:
+        """The device's record, read consistently."""
+        ...
+
+
+class QueueMarks(Protocol):
+    """The devices' places. Every method raises ThrottledError or UnreachableError."""
+
+    def claim(self, mark: QueueMark, *, now: datetime) -> QueueMark | None:
+        """Store `mark` if the device has no place that still holds at `now`; else that place."""
+        ...
+
+    def confirm(self, mark: QueueMark) -> None:
+        """Store `mark` if its claim is there still: a worker may have been faster."""
+        ...
+
+    def settle(self, mark: QueueMark) -> None:
+        """Store `mark` unless another request has taken the place."""
+        ...
+
+
+class RequestQueue(Protocol):
+    """The queue, as the front sees it; raises ThrottledError or UnreachableError."""
+
+    def send(self, request: QueuedRequest) -> None:
+        """Put a request into the queue; it may arrive more than once."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontPorts:
+    """The world, as the front sees it. `retention`: after which the queue forgets a message."""
+
+    ledger: IssuanceReader
+    marks: QueueMarks
+    queue: RequestQueue
+    retention: timedelta
+    chance: Chance
+
+
+def collect_or_queue(
+    authorized: AuthorizedDevice, csr: VerifiedCsr, *, ports: FrontPorts, policy: IssuancePolicy, clock: Clock
+) -> IssuedCertificate | NotReady:
+    """The device's certificate where it is good; else a place in the queue, and when to ask again.
+
+    Raises SecretFreeError: `not-authorized` for a revoked certificate, whatever the worker refused the request with,
+    `unavailable` when ledger or queue do not answer.
+    """
+    require_same_request(authorized, csr)
+    try:
+        return _collect_or_queue(authorized, csr, ports=ports, policy=policy, clock=clock)
+    except (ThrottledError, UnreachableError) as error:
+        raise SecretFreeError(
+            ErrorCode.UNAVAILABLE,
+            f"the ledger or the queue does not answer: {error}",
+            reason=Reason.LEDGER_UNAVAILABLE,
+            retry_after=policy.retry_after.seconds(
+                age=timedelta(),
+                attempts=policy.retry_after.early_doublings + 1,
+                pressure=1.0,
+                chance=ports.chance,
+            ),
+        ) from error
+
+
+def work_off(
+    request: QueuedRequest,
+    *,
+    profile: DeviceProfile,
+    ports: Ports,
+    marks: QueueMarks,
+    policy: IssuancePolicy,
+    clock: Clock,
+    deadline: float,
+) -> IssuedCertificate | NotReady:
+    """Issue for a request of the queue, and free the device's place when nothing is left to wait for.
+
+    `deadline`: as of `issue`. Raises SecretFreeError as `issue` does; a refusal that no repetition would change is
+    noted first, for the front to tell the device. ThrottledError or UnreachableError when it cannot be.
+    """
+    place = QueueMark.claimed(request.device, policy.issuer, clock.now())
+    try:
+        csr = verify(UnverifiedCsr.from_der(request.csr_der), profile)
+        outcome = issue(
+            request.device, csr, ports=ports, policy=policy, clock=clock, deadline=deadline, as_of=request.as_of
+        )
+    except SecretFreeError as refusal:
+        if is_final(refusal):
+            marks.settle(place.refused(refusal.code, clock.now()))
+        raise
+    if isinstance(outcome, IssuedCertificate):
+        marks.settle(place.done(clock.now()))
+    return outcome
+
+
+def give_up(request: QueuedRequest, *, marks: QueueMarks, policy: IssuancePolicy, clock: Clock) -> None:
+    """Free the device's place: its message comes no more, and the device's next request queues anew."""
+    now = clock.now()
+    marks.settle(QueueMark.claimed(request.device, policy.issuer, now).done(now))
+
+
+def is_final(refusal: SecretFreeError) -> bool:
+    """Whether the same request would be refused again, whenever it comes."""
+    return refusal.retry_after is None and refusal.status < 500
+
+
+def _collect_or_queue(
+    authorized: AuthorizedDevice, csr: VerifiedCsr, *, ports: FrontPorts, policy: IssuancePolicy, clock: Clock
+) -> IssuedCertificate | NotReady:
+    now = clock.now()
+    seen = ports.ledger.read(authorized.device_id, policy.issuer)
+    if seen is not None:
+        standing = seen.standing(authorized.fingerprint, now=now, renewal_window=policy.renewal_window)
+        if standing is Standing.SERVE:
+            return issued_certificate(seen, reused=True)
+        if standing is Standing.REFUSE:
+            raise revoked_certificate()
+        if standing is Standing.WAIT:
+            return _wait(policy, ports.chance, reason=Reason.LEASE_HELD)
+    claimed = QueueMark.claimed(authorized, policy.issuer, now)
+    waiting = ports.marks.claim(claimed, now=now)
+    if waiting is not None:
+        if waiting.refusal is not None and waiting.fingerprint == authorized.fingerprint:
+            raise SecretFreeError(waiting.refusal, "the worker refused the request", reason=Reason.QUEUED)
+        return _wait(policy, ports.chance, age=now - waiting.since)
+    try:
+        as_of = 0 if seen is None else seen.generation
+        ports.queue.send(QueuedRequest(device=authorized, csr_der=csr.der, as_of=as_of))
+    except (ThrottledError, UnreachableError):
+        ports.marks.settle(claimed.done(clock.now()))
+        raise
+    ports.marks.confirm(claimed.queued(now + ports.retention))
+    return _wait(policy, ports.chance)
+
+
+def _wait(
+    policy: IssuancePolicy, chance: Chance, *, age: timedelta = timedelta(), reason: Reason = Reason.QUEUED
+) -> NotReady:
+    attempts = 1 + int(age / _WAITING_STEP)
+    seconds = policy.retry_after.seconds(age=age, attempts=attempts, pressure=0.0, chance=chance)
+    return NotReady(retry_after=seconds, reason=reason)

@@ -1,0 +1,311 @@
+"""The ledger's record: one issuance per device and issuer, as a state machine whose every step is a new version."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from hashlib import sha256
+from typing import Final, Self
+
+from secretfree.errors import ErrorCode, Reason, SecretFreeError
+from secretfree.request.device_id import DeviceId
+
+# Longer than any invocation can live (API Gateway ends at 29 s, the functions a little later), so that whoever finds
+# a lease expired knows that its holder's calls have ended too.
+LEASE: Final = timedelta(seconds=45)
+# How long the sweeper leaves an issuance that was given up for now to the device, which was told to ask again.
+PATIENCE: Final = timedelta(minutes=5)
+
+
+class IssuanceState(Enum):
+    """How far an issuance has come. Each state is recorded before the step that it allows begins."""
+
+    REQUESTING = "requesting"  # a certificate is, or may have been, asked for
+    REQUESTED = "requested"  # the authority's reference is known
+    ISSUED = "issued"  # the certificate is known; IoT Core is being told
+    ACTIVE = "active"  # thing, policy and certificate are in place
+    REVOKED = "revoked"  # taken out of use by someone else; final for this key
+    ABANDONED = "abandoned"  # rolled back; the next request opens a new generation
+
+
+_SUCCESSORS: Final = {
+    IssuanceState.REQUESTING: {IssuanceState.REQUESTED, IssuanceState.ISSUED, IssuanceState.ABANDONED},
+    IssuanceState.REQUESTED: {IssuanceState.ISSUED, IssuanceState.ABANDONED},
+    IssuanceState.ISSUED: {IssuanceState.ACTIVE, IssuanceState.REVOKED, IssuanceState.ABANDONED},
+    IssuanceState.ACTIVE: {IssuanceState.REVOKED},
+    IssuanceState.REVOKED: frozenset[IssuanceState](),
+    IssuanceState.ABANDONED: frozenset[IssuanceState](),
+}
+
+
+class Standing(Enum):
+    """What a request finds, and so what it may do."""
+
+    SERVE = "serve"  # its certificate is good: the same answer again
+    WAIT = "wait"  # another worker is at it
+    RESUME = "resume"  # take the lease and go on where it stopped
+    NEXT_GENERATION = "next-generation"  # nothing to go on with, or another key: begin anew
+    RENEW = "renew"  # the same key in its renewal window
+    REFUSE = "refuse"  # the certificate of this key was revoked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suspect:
+    """A certificate that may exist without a record: its request had no answer, or it was given up before it was known.
+
+    `reference`: the authority's, where there was an answer.
+    """
+
+    fingerprint: str
+    requested_at: datetime
+    reference: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Issuance:
+    """What the ledger knows of a device at one issuer.
+
+    `version` is the fencing token: a write names the version it saw, so that a worker presumed dead cannot write
+    after another has taken over. `lease_owner` is None when nobody works on it. `due` is when a held lease expires,
+    or when the sweeper should look; None when nothing is left to do. `certificate_arn` is known once
+    IoT Core has the certificate. `superseded` certificates go once this generation's is active, `obsolete`
+    ones at any time. `replaces_key`: the superseded certificates are of another key.
+    """
+
+    device_id: DeviceId
+    issuer: str
+    fingerprint: str
+    state: IssuanceState
+    generation: int
+    version: int
+    lease_owner: str | None
+    due: datetime | None
+    begun_at: datetime
+    attempts: int = 1
+    admission: datetime | None = None
+    requested_at: datetime | None = None
+    reference: str | None = None
+    certificate_id: str | None = None
+    certificate_arn: str | None = None
+    certificate_pem: str | None = None
+    chain_pem: str | None = None
+    not_after: datetime | None = None
+    thing_ensured: bool = False
+    replaces_key: bool = False
+    superseded: tuple[str, ...] = ()
+    obsolete: tuple[str, ...] = ()
+    suspects: tuple[Suspect, ...] = ()
+
+    @classmethod
+    def first(cls, device_id: DeviceId, issuer: str, fingerprint: str, *, owner: str, now: datetime) -> Self:
+        """The record of a device never seen before, its lease held by `owner`."""
+        return cls(
+            device_id=device_id,
+            issuer=issuer,
+            fingerprint=fingerprint,
+            state=IssuanceState.REQUESTING,
+            generation=1,
+            version=0,
+            lease_owner=owner,
+            due=now + LEASE,
+            begun_at=now,
+            requested_at=now,
+        )
+
+    @property
+    def token(self) -> str:
+        """Idempotency token of this generation: alphanumeric, at most 36 characters (IssueCertificate)."""
+        text = "\n".join((self.device_id, self.fingerprint, self.issuer, str(self.generation)))
+        return sha256(text.encode()).hexdigest()[:36]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no step of this generation is left."""
+        return self.state in {IssuanceState.ACTIVE, IssuanceState.REVOKED, IssuanceState.ABANDONED}
+
+    @property
+    def known_certificates(self) -> frozenset[str]:
+        """Every certificate that this record accounts for."""
+        return frozenset(self.superseded + self.obsolete) | ({self.certificate_id} if self.certificate_id else set())
+
+    def standing(self, fingerprint: str, *, now: datetime, renewal_window: timedelta) -> Standing:
+        """What a request of the device with the key `fingerprint` may do at `now`."""
+        if self.is_leased(now):
+            return Standing.WAIT
+        if self.fingerprint != fingerprint or self.state is IssuanceState.ABANDONED:
+            return Standing.NEXT_GENERATION
+        if self.state is IssuanceState.REVOKED:
+            return Standing.REFUSE
+        if self.state is not IssuanceState.ACTIVE:
+            expired = self.not_after is not None and now >= self.not_after
+            return Standing.NEXT_GENERATION if expired else Standing.RESUME
+        if self.not_after is not None and now >= self.not_after - renewal_window:
+            return Standing.RENEW
+        return Standing.SERVE
+
+    def is_leased(self, now: datetime) -> bool:
+        """Whether a worker may still be at it."""
+        return self.lease_owner is not None and self.due is not None and now < self.due
+
+    # Transitions. Each gives the next record; writing it is what makes it so.
+
+    def taken(self, owner: str, now: datetime) -> Self:
+        """The same issuance, its lease held by the worker of another request."""
+        return replace(self.held(owner, now), attempts=self.attempts + 1)
+
+    def held(self, owner: str, now: datetime) -> Self:
+        """The same issuance, its lease held by `owner`."""
+        return replace(self, lease_owner=owner, due=now + LEASE)
+
+    def postponed(self, until: datetime) -> Self:
+        """Free, and left alone by the sweeper until then."""
+        return replace(self, lease_owner=None, due=until)
+
+    def asking(self, now: datetime) -> Self:
+        """A request to the issuer follows."""
+        return replace(self, requested_at=now)
+
+    def never_asked(self) -> Self:
+        """The request is known to have had no effect."""
+        return replace(self, requested_at=None)
+
+    def next_generation(self, fingerprint: str, owner: str, now: datetime) -> Self:
+        """A new certificate begins; what the old generation left is remembered until it is cleared away.
+
+        Only a certificate recorded as active, or what it was to replace, stays good meanwhile. One that was merely
+        issued may lack its policy or thing, and another key has taken its place: it goes at any time.
+        """
+        certificate: tuple[str, ...] = () if self.certificate_id is None else (self.certificate_id,)
+        superseded, obsolete = self.superseded, certificate
+        if self.state is IssuanceState.ACTIVE:
+            superseded, obsolete = certificate, self.superseded
+        elif self.state is IssuanceState.REVOKED:
+            superseded, obsolete = (), self.superseded + certificate
+        same_key = fingerprint == self.fingerprint
+        starts_over = same_key and self.state in {IssuanceState.REQUESTING, IssuanceState.REQUESTED}
+        return replace(
+            self,
+            fingerprint=fingerprint,
+            state=IssuanceState.REQUESTING,
+            generation=self.generation + 1,
+            lease_owner=owner,
+            due=now + LEASE,
+            begun_at=self.begun_at if starts_over else now,
+            attempts=self.attempts + 1 if starts_over else 1,
+            requested_at=now,
+            reference=None,
+            certificate_id=None,
+            certificate_arn=None,
+            certificate_pem=None,
+            chain_pem=None,
+            not_after=None,
+            thing_ensured=False,
+            replaces_key=not same_key or (self.replaces_key and not self.is_settled),
+            superseded=superseded,
+            obsolete=self.obsolete + obsolete,
+            suspects=(*self.suspects, *self._suspect(), *self._given_up()),
+        )
+
+    def with_thing(self) -> Self:
+        """The thing exists and is ours: known for this generation, so that coming back does not cost its quota."""
+        return replace(self, thing_ensured=True)
+
+    def registered(self, certificate_arn: str) -> Self:
+        """IoT Core has the certificate."""
+        return replace(self, certificate_arn=certificate_arn)
+
+    def requested(self, reference: str) -> Self:
+        """The authority answered with the certificate's reference."""
+        return replace(self._to(IssuanceState.REQUESTED), reference=reference)
+
+    def issued(self, *, certificate_id: str, certificate_pem: str, chain_pem: str | None, not_after: datetime) -> Self:
+        """The certificate exists and is known."""
+        return replace(
+            self._to(IssuanceState.ISSUED),
+            certificate_id=certificate_id,
+            certificate_pem=certificate_pem,
+            chain_pem=chain_pem,
+            not_after=not_after,
+        )
+
+    def active(self, *, clear_at: datetime | None) -> Self:
+        """All is in place. `clear_at`: when what earlier generations left is due to be cleared away."""
+        due = clear_at if self.superseded or self.has_leftovers else None
+        return replace(self._to(IssuanceState.ACTIVE), lease_owner=None, due=due)
+
+    def revoked(self, now: datetime) -> Self:
+        """The certificate was taken out of use by someone else: so are the ones it was to replace."""
+        due = now if self.superseded or self.has_leftovers else None
+        return replace(self._to(IssuanceState.REVOKED), lease_owner=None, due=due)
+
+    def abandoned(self, now: datetime) -> Self:
+        """Rolled back: nothing is left of this generation but what is to go; what it was to replace stays good."""
+        suspects = (*self.suspects, *self._given_up())
+        return replace(
+            self._to(IssuanceState.ABANDONED),
+            lease_owner=None,
+            due=now if self.obsolete or suspects else None,
+            suspects=suspects,
+            reference=None,
+            certificate_id=None,
+            certificate_arn=None,
+            certificate_pem=None,
+            chain_pem=None,
+            not_after=None,
+        )
+
+    def released(self, now: datetime) -> Self:
+        """Given up for now: the device comes back, or after PATIENCE the sweeper."""
+        return self.postponed(now + PATIENCE)
+
+    def parked(self) -> Self:
+        """Nothing exists that would have to be cleared away: the next request takes it up, whenever that is."""
+        return replace(self, lease_owner=None, due=None)
+
+    def without_leftovers(self) -> Self:
+        """What may go at any time is gone: obsolete certificates, and whatever an unrecorded request made."""
+        return replace(self, obsolete=(), suspects=(), requested_at=None)
+
+    def cleared(self) -> Self:
+        """Nothing is left of earlier generations."""
+        return replace(self.without_leftovers(), superseded=(), lease_owner=None, due=None)
+
+    @property
+    def has_leftovers(self) -> bool:
+        """Whether something may have to go, whatever becomes of this generation."""
+        return bool(self.obsolete or self.suspects)
+
+    @property
+    def all_suspects(self) -> tuple[Suspect, ...]:
+        """Earlier unrecorded requests and, where there is one, this generation's own."""
+        return (*self.suspects, *self._suspect())
+
+    def _suspect(self) -> tuple[Suspect, ...]:
+        if self.state is IssuanceState.REQUESTING and self.requested_at is not None:
+            return (Suspect(fingerprint=self.fingerprint, requested_at=self.requested_at),)
+        return ()
+
+    def _given_up(self) -> tuple[Suspect, ...]:
+        """This generation's certificate where its reference alone is recorded: it may be registered all the same."""
+        if self.state is IssuanceState.REQUESTED and self.reference is not None:
+            requested_at = self.requested_at or self.begun_at
+            return (Suspect(fingerprint=self.fingerprint, requested_at=requested_at, reference=self.reference),)
+        return ()
+
+    def _to(self, state: IssuanceState) -> Self:
+        if state is not self.state and state not in _SUCCESSORS[self.state]:
+            raise SecretFreeError(
+                ErrorCode.INTERNAL,
+                f"an issuance cannot go from {self.state.value} to {state.value}",
+                reason=Reason.UNEXPECTED,
+            )
+        return replace(self, state=state)
+
+
+def epoch_milliseconds(moment: datetime) -> int:
+    """The form in which the ledger keeps a date."""
+    return round(moment.timestamp() * 1000)
+
+
+def from_epoch_milliseconds(value: int) -> datetime:
+    """A date as the ledger keeps it."""
+    return datetime.fromtimestamp(value / 1000, UTC)

@@ -1,0 +1,267 @@
+"""The sweeper's rules: what becomes of an issuance that no device came back for.
+
+It never asks for a certificate, never activates one and hands none out: what needs that waits for the device, whose
+next request passes the authorizer again. A certificate that is active already gets its policy and thing, since its
+device may have it; one that was taken out of use gets nothing, and a device blocked before it had its own never will.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from secretfree.clock import Clock
+from secretfree.errors import SecretFreeError
+from secretfree.issuance.pipeline import IssuancePolicy, Ports, clear_at, with_answer
+from secretfree.issuance.ports import (
+    CertificateRecordState,
+    CertificateStatus,
+    DeviceCertificate,
+    RequestFailedError,
+    SearchTooWideError,
+    StaleLedgerError,
+    StillAttachedError,
+    ThrottledError,
+    UnreachableError,
+)
+from secretfree.issuance.record import LEASE, Issuance, IssuanceState, Suspect
+
+# A certificate's record is kept after the certificate is deleted, for whoever asks what a device once had.
+_HISTORY_KEPT_FOR: Final = timedelta(days=90)
+# What fails for a reason that waiting may not mend is looked at again after this time, so that it does not stand
+# before all others at each run.
+_STUCK_FOR: Final = timedelta(hours=1)
+# The list of certificates may lag behind, and AWS's clock differ: a lost one is looked for only after this.
+_SETTLING: Final = timedelta(seconds=90)
+_DETACHING: Final = timedelta(minutes=1)
+_BATCH: Final = 50
+
+
+class Outcome(StrEnum):
+    """What the sweeper did with one issuance, or why it did not."""
+
+    FINISHED = "finished"  # it was all in place, or nearly; the record says so now
+    PARKED = "parked"  # nothing at IoT Core; goes on with the device's next request
+    ROLLED_BACK = "rolled-back"  # nothing left of it
+    REVOKED = "revoked"  # found out of use, and left so
+    CLEARED = "cleared"  # certificates of earlier generations were retired
+    POSTPONED = "postponed"  # too early
+    OVERTAKEN = "overtaken"  # the device came back meanwhile
+    STUCK = "stuck"  # refused by AWS: see the log
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepReport:
+    """What one run did. `complete`: nothing that was due is left."""
+
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    retired: int = 0
+    orphans: int = 0
+    complete: bool = True
+    failures: tuple[str, ...] = ()
+
+
+def sweep(*, ports: Ports, policy: IssuancePolicy, clock: Clock, deadline: float, most: int = 1000) -> SweepReport:
+    """Go through what is due at one issuer, until `deadline` (of `clock.monotonic()`), a throttle or `most` records."""
+    return _Sweep(ports=ports, policy=policy, clock=clock, deadline=deadline).run(most)
+
+
+class _Sweep:
+    def __init__(self, *, ports: Ports, policy: IssuancePolicy, clock: Clock, deadline: float) -> None:
+        self._ports = ports
+        self._policy = policy
+        self._clock = clock
+        self._deadline = deadline
+        self._outcomes: Counter[Outcome] = Counter()
+        self._failures: list[str] = []
+        self._retired = 0
+        self._orphans = 0
+        self._held: Issuance
+
+    def run(self, most: int) -> SweepReport:
+        complete = False
+        seen: set[tuple[str, int]] = set()
+        # A throttled service has devices waiting, and without the ledger nothing can be done: it goes on another time.
+        try:
+            while not complete and len(seen) < most and self._has_time():
+                due = self._ports.ledger.unfinished(self._policy.issuer, due=self._clock.now(), limit=_BATCH)
+                fresh = [record for record in due if (record.device_id, record.version) not in seen]
+                seen |= {(record.device_id, record.version) for record in fresh}
+                complete = not fresh
+                for record in fresh:
+                    if not self._has_time():
+                        break
+                    self._outcomes[self._swept(record)] += 1
+        except (ThrottledError, UnreachableError, SecretFreeError) as error:
+            self._failures.append(_told(error))
+        return SweepReport(
+            outcomes=self._outcomes,
+            retired=self._retired,
+            orphans=self._orphans,
+            complete=complete,
+            failures=tuple(self._failures),
+        )
+
+    def _has_time(self) -> bool:
+        return self._clock.monotonic() < self._deadline
+
+    def _swept(self, record: Issuance) -> Outcome:
+        """Deal with one record, under its lease as a request would."""
+        too_early = self._too_early(record)
+        try:
+            if too_early is not None:
+                self._ports.ledger.write(record.postponed(too_early))
+                return Outcome.POSTPONED
+            # Nobody works on what is superseded, so the device is not kept waiting for it.
+            self._held = record if record.is_settled else self._ports.ledger.write(self._leased(record))
+            return self._guarded(self._clear if record.is_settled else self._settle)
+        except StaleLedgerError:
+            return Outcome.OVERTAKEN
+        except SecretFreeError as error:
+            self._failures.append(_told(error))
+            return Outcome.STUCK
+
+    def _guarded(self, deal: Callable[[], Outcome]) -> Outcome:
+        """`deal` with the record in hand; whatever stops it, the record is not the first again at the next run."""
+        try:
+            return deal()
+        except StillAttachedError:
+            self._ports.ledger.write(self._held.postponed(self._clock.now() + _DETACHING))
+            return Outcome.POSTPONED
+        except (SecretFreeError, SearchTooWideError) as error:
+            self._failures.append(_told(error))
+            self._ports.ledger.write(self._held.postponed(self._clock.now() + _STUCK_FOR))
+            return Outcome.STUCK
+        except (ThrottledError, UnreachableError):
+            self._ports.ledger.write(self._held.released(self._clock.now()))
+            raise
+
+    def _settle(self) -> Outcome:
+        if self._held.state is IssuanceState.REQUESTING:
+            return self._roll_back_request()
+        if self._held.state is IssuanceState.REQUESTED:
+            return self._settle_requested()
+        return self._settle_issued()
+
+    def _leased(self, record: Issuance) -> Issuance:
+        return record.held(self._ports.owner(), self._clock.now())
+
+    def _too_early(self, record: Issuance) -> datetime | None:
+        """When this may be dealt with; None: now."""
+        ripe = [suspect.requested_at + self._ripening() for suspect in record.all_suspects]
+        return max(ripe) if ripe and max(ripe) > self._clock.now() else None
+
+    def _ripening(self) -> timedelta:
+        """While the token still holds, the device's next request continues this very generation."""
+        return max(LEASE + _SETTLING, self._ports.issuer.repeatable_for)
+
+    def _roll_back_request(self) -> Outcome:
+        """No certificate is known. One may exist that nobody knows: it goes, and the next request begins anew."""
+        self._remove_leftovers()
+        return self._write(self._held.without_leftovers().abandoned(self._clock.now()), Outcome.ROLLED_BACK)
+
+    def _settle_requested(self) -> Outcome:
+        """IoT Core is told of the certificate while it is recorded: it may know it though the record does not."""
+        certificate = self._collected(self._held.reference)
+        if certificate is None or self._ports.things.describe(certificate.certificate_id) is None:
+            return self._park()
+        self._held = self._ports.ledger.write(with_answer(self._held, certificate))
+        return self._settle_issued()
+
+    def _park(self) -> Outcome:
+        """IoT Core knows nothing of it: the device's next request goes on from here, whenever that is."""
+        self._remove_leftovers()
+        return self._write(self._held.without_leftovers().parked(), Outcome.PARKED)
+
+    def _settle_issued(self) -> Outcome:
+        certificate_id = self._held.certificate_id or ""
+        registered = self._ports.things.describe(certificate_id)
+        if registered is None:
+            return self._park()
+        if registered.status is CertificateStatus.ACTIVE:
+            return self._finish(registered.certificate_arn)
+        if registered.status is CertificateStatus.REVOKED or self._ports.issuer.installs_active:
+            revoked = self._held.revoked(self._clock.now())
+            return self._write(revoked, Outcome.REVOKED, certificate=CertificateRecordState.REVOKED)
+        self._ports.things.retire(self._held.device_id, certificate_id)
+        return self._roll_back_request()
+
+    def _finish(self, certificate_arn: str) -> Outcome:
+        """The certificate is active: the device may have it, and be connected with it."""
+        device_id = self._held.device_id
+        self._ports.things.ensure_thing(device_id)
+        for attachment in self._ports.things.attachments(device_id, certificate_arn):
+            attachment()
+        active = self._held.with_thing().active(clear_at=clear_at(self._held, self._clock.now()))
+        return self._write(active, Outcome.FINISHED, certificate=CertificateRecordState.ACTIVE)
+
+    def _clear(self) -> Outcome:
+        """Retire what earlier generations left; what a rolled-back one was to replace stays good."""
+        if self._held.state is IssuanceState.ABANDONED:
+            self._remove_leftovers()
+            return self._write(self._held.without_leftovers().parked(), Outcome.CLEARED)
+        self._remove_leftovers(self._held.superseded)
+        return self._write(self._held.cleared(), Outcome.CLEARED)
+
+    def _remove_leftovers(self, superseded: Sequence[str] = ()) -> None:
+        """Remove what may go at any time, and `superseded`.
+
+        A search may outlast the lease, and a device that came back meanwhile may have been given what was found: so
+        the lease is taken again, which fails then, before anything found is touched.
+        """
+        self._retire((*self._held.obsolete, *superseded))
+        orphans = [orphan for suspect in self._held.all_suspects for orphan in self._made_by(suspect)]
+        if orphans and not self._held.is_settled:
+            self._held = self._ports.ledger.write(self._leased(self._held))
+        for orphan in orphans:
+            self._ports.things.retire(self._held.device_id, orphan)
+            self._orphans += 1
+
+    def _made_by(self, suspect: Suspect) -> Sequence[str]:
+        """The ids of the certificates at IoT Core that a request made and no record accounts for."""
+        known = self._held.known_certificates
+        if suspect.reference is not None:
+            certificate = self._collected(suspect.reference)
+            if certificate is None or certificate.certificate_id in known:
+                return []
+            registered = self._ports.things.describe(certificate.certificate_id)
+            return [] if registered is None else [certificate.certificate_id]
+        since, until = suspect.requested_at, suspect.requested_at + LEASE
+        found = self._ports.issuer.find_unrecorded(suspect.fingerprint, since=since, until=until, known=known)
+        return [certificate.certificate_id for certificate in found]
+
+    def _collected(self, reference: str | None) -> DeviceCertificate | None:
+        """The certificate behind `reference`; None while, or where, there is none."""
+        if reference is None:
+            return None
+        try:
+            return self._ports.issuer.collect(reference)
+        except RequestFailedError:
+            return None
+
+    def _retire(self, certificates: Iterable[str]) -> None:
+        """All of them, before any that is still being detached is told of."""
+        forget_after = self._clock.now() + _HISTORY_KEPT_FOR
+        attached: StillAttachedError | None = None
+        for certificate_id in certificates:
+            try:
+                self._ports.things.retire(self._held.device_id, certificate_id)
+            except StillAttachedError as error:
+                attached = error
+                continue
+            self._ports.ledger.close_certificate(self._held.device_id, certificate_id, forget_after=forget_after)
+            self._retired += 1
+        if attached is not None:
+            raise attached
+
+    def _write(
+        self, record: Issuance, outcome: Outcome, *, certificate: CertificateRecordState | None = None
+    ) -> Outcome:
+        self._ports.ledger.write(record, certificate=certificate)
+        return outcome
+
+
+def _told(error: Exception) -> str:
+    return error.detail if isinstance(error, SecretFreeError) else str(error)

@@ -1,0 +1,139 @@
+"""The authorization decision: does the registry know the device whose key signed this request?"""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, Self
+
+from secretfree.errors import ErrorCode, Reason, SecretFreeError, malformed, not_authorized
+from secretfree.registry.entry import FINGERPRINT_FORM, DeviceStatus, RegistryEntry, RegistryReader
+from secretfree.request.csr import VerifiedCsr
+from secretfree.request.device_id import DeviceId
+
+
+class MatchPolicy(StrEnum):
+    """What of a request must be that of an enrolled device. Proof of possession is never optional."""
+
+    UDID_AND_PUBLIC_KEY = "UDID_AND_PUBLIC_KEY"
+    PUBLIC_KEY = "PUBLIC_KEY"
+    UDID = "UDID"
+
+
+class BindingReader(Protocol):
+    """Reads which key was the first that a device used; MatchPolicy.UDID alone asks."""
+
+    def bound_fingerprint(self, device_id: DeviceId) -> str | None:
+        """The fingerprint, read consistently, or None while unbound; raises SecretFreeError (`unavailable`)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizedDevice:
+    """Who may have a certificate, for which key, by which request.
+
+    `fingerprint` is the lower-case hex SHA-256 of the SPKI, `csr_digest` that of the CSR's DER.
+    """
+
+    device_id: DeviceId
+    fingerprint: str
+    csr_digest: str
+
+    def to_context(self) -> dict[str, str]:
+        """The authorizer's context, as the issuer finds it at `event.requestContext.authorizer`."""
+        return {"deviceId": self.device_id, "keyFingerprint": self.fingerprint, "csrDigest": self.csr_digest}
+
+    @classmethod
+    def from_context(cls, context: Mapping[str, object]) -> Self:
+        """The device that the authorizer allowed; raises SecretFreeError (`internal`) for another context."""
+        device_id, fingerprint, digest = (
+            str(context.get(name)) for name in ("deviceId", "keyFingerprint", "csrDigest")
+        )
+        forms_hold = (
+            DeviceId.is_valid(device_id)
+            and FINGERPRINT_FORM.fullmatch(fingerprint)
+            and FINGERPRINT_FORM.fullmatch(digest)
+        )
+        if not forms_hold:
+            raise SecretFreeError(
+                ErrorCode.INTERNAL, "the request did not come through the authorizer", reason=Reason.CONFIGURATION
+            )
+        return cls(DeviceId.parse(device_id), fingerprint, digest)
+
+
+def authorize(
+    csr: VerifiedCsr, *, match: MatchPolicy, registry: RegistryReader, bindings: BindingReader | None = None
+) -> AuthorizedDevice:
+    """The enrolled device that made `csr`.
+
+    Raises SecretFreeError: `malformed-request` where the policy needs a device id and the common name is none,
+    `not-authorized` for every refusal that depends on the registry, `unavailable` when a table cannot be read.
+    """
+    fingerprint = csr.public_key.fingerprint
+    match match:
+        case MatchPolicy.UDID_AND_PUBLIC_KEY:
+            entry = _enrolled(_device_id(csr), registry)
+            _require_key(entry, fingerprint)
+        case MatchPolicy.PUBLIC_KEY:
+            entry = _enrolled_with_key(fingerprint, registry)
+        case MatchPolicy.UDID:
+            entry = _enrolled(_device_id(csr), registry)
+            _require_binding(entry.device_id, fingerprint, bindings)
+    return AuthorizedDevice(entry.device_id, fingerprint, csr.digest)
+
+
+def _device_id(csr: VerifiedCsr) -> DeviceId:
+    if csr.device_id is None:
+        raise malformed("the common name is no device id", reason=Reason.DEVICE_ID)
+    return csr.device_id
+
+
+def _enrolled(device_id: DeviceId, registry: RegistryReader) -> RegistryEntry:
+    entry = registry.by_device_id(device_id)
+    if entry is None:
+        raise not_authorized("no such device", reason=Reason.UNKNOWN_DEVICE)
+    _require_allowed(entry)
+    return entry
+
+
+def _enrolled_with_key(fingerprint: str, registry: RegistryReader) -> RegistryEntry:
+    """The one device with that key. The index may lag behind the table, so each entry's own key is compared."""
+    found = registry.by_fingerprint(fingerprint)
+    holders = [entry for entry in found if entry.defect is not None or _same(entry.fingerprint, fingerprint)]
+    if not holders:
+        raise not_authorized("no device with that key", reason=Reason.UNKNOWN_DEVICE)
+    if len(holders) > 1:
+        raise not_authorized("more than one device with that key", reason=Reason.AMBIGUOUS_KEY)
+    entry = holders[0]
+    _require_allowed(entry)
+    _require_key(entry, fingerprint)
+    return entry
+
+
+def _require_allowed(entry: RegistryEntry) -> None:
+    if entry.status is DeviceStatus.UNREADABLE:
+        raise not_authorized("the record's status is neither allowed nor blocked", reason=Reason.REGISTRY_RECORD)
+    if entry.status is not DeviceStatus.ALLOWED:
+        raise not_authorized("the device is blocked", reason=Reason.BLOCKED_DEVICE)
+
+
+def _require_key(entry: RegistryEntry, fingerprint: str) -> None:
+    if entry.defect is not None:
+        raise not_authorized(entry.defect, reason=Reason.REGISTRY_RECORD)
+    if entry.fingerprint is None:
+        raise not_authorized("the record holds no key", reason=Reason.REGISTRY_RECORD)
+    if not _same(entry.fingerprint, fingerprint):
+        raise not_authorized("the device is enrolled with another key", reason=Reason.KEY_MISMATCH)
+
+
+def _require_binding(device_id: DeviceId, fingerprint: str, bindings: BindingReader | None) -> None:
+    """The first key is bound by the issuer, with the certificate; until then any key may be the first."""
+    if bindings is None:
+        raise SecretFreeError(ErrorCode.INTERNAL, "MatchPolicy.UDID without bindings", reason=Reason.CONFIGURATION)
+    bound = bindings.bound_fingerprint(device_id)
+    if bound is not None and not _same(bound, fingerprint):
+        raise not_authorized("the device is bound to another key", reason=Reason.KEY_MISMATCH)
+
+
+def _same(recorded: str | None, presented: str) -> bool:
+    return recorded is not None and hmac.compare_digest(recorded, presented)

@@ -1,0 +1,114 @@
+"""The generic manifests' columns: what a row of CSV or JSON Lines says, for the CLI and the cloud alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from secretfree.registry.admission import Refusal, RowRefused
+
+DEVICE_ID: Final = "device-id"
+PUBLIC_KEYS: Final = ("public-key", "pubkey")
+"""The second is the registry's own name, as an export writes it."""
+STATUS: Final = "status"
+FINGERPRINT: Final = "key-fingerprint"
+ATTRIBUTES: Final = "attributes"
+ATTRIBUTE_PREFIX: Final = "attributes."
+PASSED_OVER: Final = frozenset({"batch", "enrolled-at", "source", "blocked-reason"})
+"""What an export says of a former import; each import keeps its own account."""
+COLUMNS_FORM: Final = (
+    "device-id, public-key, and optionally status, key-fingerprint, attributes (an object, in JSON Lines) "
+    "and attributes.NAME"
+)
+_TEXT_COLUMNS: Final = frozenset({DEVICE_ID, *PUBLIC_KEYS, STATUS, FINGERPRINT})
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """A row taken apart and as yet unchecked: what `record.admit` takes. An empty column is an absent one."""
+
+    device_id: str | None
+    public_key: str | None
+    status: str | None = None
+    fingerprint: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def read_columns(fields: Mapping[str, object]) -> Columns:
+    """Take a row apart; its names are `COLUMNS_FORM`, case and surrounding spaces aside.
+
+    Raises: RowRefused for an unknown column with something in it, a value that is no text, a column given twice.
+    """
+    texts: dict[str, str] = {}
+    attributes: dict[str, str] = {}
+    for given, value in fields.items():
+        meant = _remembered(given) if len(given) <= _MAX_REMEMBERED else _understood(given)
+        if meant.column == ATTRIBUTES:
+            attributes |= _object(value)
+        elif meant.attribute is None:
+            _take(texts, meant.column, value)
+        elif text := _text(meant.name, value):
+            attributes[meant.attribute] = text
+    keys = [texts[name] for name in PUBLIC_KEYS if name in texts]
+    if len(keys) > 1:
+        raise RowRefused(Refusal.MALFORMED_ROW, "public-key and pubkey are two names of one column")
+    return Columns(
+        texts.get(DEVICE_ID), keys[0] if keys else None, texts.get(STATUS), texts.get(FINGERPRINT), attributes
+    )
+
+
+def missing_columns(names: list[str]) -> list[str]:
+    """Return which of the columns that every row needs a header lacks."""
+    present = {name.strip().lstrip("\ufeff").lower() for name in names}
+    missing = [] if DEVICE_ID in present else [DEVICE_ID]
+    return missing if present & set(PUBLIC_KEYS) else [*missing, PUBLIC_KEYS[0]]
+
+
+class _Meant(NamedTuple):
+    """What a column's name says: as it is given, in lower case, and the attribute's name if it is one's."""
+
+    name: str
+    column: str
+    attribute: str | None
+
+
+def _understood(given: str) -> _Meant:
+    name = given.strip().lstrip("\ufeff")  # a byte order mark, which spreadsheets write
+    column = name.lower()
+    return _Meant(name, column, name[len(ATTRIBUTE_PREFIX) :] if column.startswith(ATTRIBUTE_PREFIX) else None)
+
+
+_remembered: Final = lru_cache(maxsize=256)(_understood)
+"""All rows of a manifest have the same few names."""
+_MAX_REMEMBERED: Final = 128
+"""Characters of a name: those of a file are its maker's, and are not to fill the memory."""
+
+
+def _take(texts: dict[str, str], name: str, value: object) -> None:
+    if name in PASSED_OVER or value in (None, ""):
+        return
+    if name not in _TEXT_COLUMNS:
+        raise RowRefused(Refusal.UNKNOWN_FIELD, f"the column {name[:80]!r}; accepted: {COLUMNS_FORM}")
+    if name in texts:
+        raise RowRefused(Refusal.MALFORMED_ROW, f"the column {name!r} is there twice")
+    if text := _text(name, value):
+        texts[name] = text
+
+
+def _text(name: str, value: object) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise RowRefused(Refusal.MALFORMED_ROW, f"{name[:80]!r} is no text")
+    return value.strip()
+
+
+def _object(value: object) -> dict[str, str]:
+    if value in (None, ""):
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in [*value, *value.values()]):
+        raise RowRefused(Refusal.MALFORMED_ROW, "attributes is no object of texts")
+    return dict(value)

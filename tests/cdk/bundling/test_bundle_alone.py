@@ -1,0 +1,113 @@
+"""The bundle as Lambda has it: each handler imported by an interpreter that sees the asset and nothing else."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cdk_iot_secretfree import Bundle, BundleTarget
+from cdk_iot_secretfree.bundling import bundle
+from cdk_iot_secretfree.bundling.bundle import runtime_source
+
+pytestmark = pytest.mark.packaging
+
+HANDLERS = sorted(
+    f"secretfree.handlers.{file.stem}"
+    for file in (runtime_source() / "handlers").glob("*.py")
+    if "def handler(" in file.read_text()
+)
+ENVIRONMENT = {
+    "AWS_DEFAULT_REGION": "eu-west-1",
+    "SECRETFREE_PRODUCT": "widget",
+    "SECRETFREE_DEVICE_PROFILE": "STANDARD",
+    "SECRETFREE_REGISTRY_TABLE": "registry",
+    "SECRETFREE_REGISTRY_KEY_INDEX": "key-fingerprint-index",
+    "SECRETFREE_MATCH_POLICY": "UDID_AND_PUBLIC_KEY",
+    "SECRETFREE_LEDGER_TABLE": "ledger",
+    "SECRETFREE_POLICY_NAME": "policy",
+    "SECRETFREE_THING_TYPE": "type",
+    "SECRETFREE_THING_GROUPS": "[]",
+    "SECRETFREE_THING_ATTRIBUTES": "{}",
+    "SECRETFREE_IOT_ENDPOINT": "endpoint",
+    "SECRETFREE_SUBJECT": "{}",
+    "SECRETFREE_RENEWAL_WINDOW_DAYS": "30",
+    "SECRETFREE_ISSUER": "private-ca",
+    "SECRETFREE_CA_ARN": "arn",
+    "SECRETFREE_CA_SIGNING_ALGORITHM": "SHA256WITHECDSA",
+    "SECRETFREE_CA_TEMPLATE_ARN": "template",
+    "SECRETFREE_CERTIFICATE_VALIDITY_DAYS": "365",
+    "SECRETFREE_CA_REGISTERED": "true",
+    "SECRETFREE_IMPORT_BUCKET": "bucket",
+    "SECRETFREE_QUEUE_URL": "https://queue",
+    "SECRETFREE_QUEUE_RETENTION_SECONDS": "345600",
+    "SECRETFREE_QUEUE_MOST_RECEIVES": "20",
+    "SECRETFREE_ISSUANCE_INTERVAL_MILLISECONDS": "1500",
+}
+# -I: no user site, no PYTHON* variables, no current folder; -S: no site-packages; the asset is all that is left.
+IMPORT = """
+import importlib, json, sys
+asset, name = sys.argv[1:]
+sys.path.insert(0, asset)
+module = importlib.import_module(name)
+where = [f for m in list(sys.modules.values()) if (f := getattr(m, "__file__", None))]
+print(json.dumps({"callable": callable(module.handler), "files": where, "standard": sys.base_prefix}))
+"""
+
+
+@pytest.fixture(scope="module")
+def asset(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("asset")
+    Bundle(target=BundleTarget.HOST).write(directory)
+    return directory
+
+
+def test_there_are_handlers_to_import():
+    assert {"authorizer", "issuer", "account_resources"} <= {name.rpartition(".")[2] for name in HANDLERS}
+
+
+@pytest.mark.parametrize("name", HANDLERS)
+def test_a_handler_imports_from_the_asset_alone(asset, name):
+    finished = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", IMPORT, str(asset), name],
+        env={**ENVIRONMENT, "PATH": os.defpath},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    told = json.loads(finished.stdout.splitlines()[-1])
+    assert told["callable"]
+    elsewhere = [
+        file
+        for file in told["files"]
+        if not Path(file).is_relative_to(asset)
+        and (not Path(file).is_relative_to(told["standard"]) or "site-packages" in file)
+    ]
+    assert elsewhere == []
+
+
+def test_every_client_can_be_made_from_the_asset_alone(asset):
+    source = "import sys; sys.path.insert(0, sys.argv[1]); from secretfree.adapters import clients\n"
+    source += "for service in sys.argv[2:]: clients.client(service)"
+    finished = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", source, str(asset), *sorted(bundle.AWS_SERVICES)],
+        env={**ENVIRONMENT, "PATH": os.defpath},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_for_lambda_the_native_code_is_of_its_architecture(tmp_path):
+    Bundle().write(tmp_path)
+    native = list(tmp_path.rglob("*.so"))
+    assert native
+    for library in native:
+        header = library.read_bytes()[:20]
+        assert header[:4] == b"\x7fELF"
+        assert int.from_bytes(header[18:20], "little") == 0xB7, library  # EM_AARCH64
+    unzipped = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
+    assert unzipped < 250 * 1024 * 1024  # Lambda's limit

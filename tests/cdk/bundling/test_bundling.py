@@ -1,0 +1,271 @@
+"""The bundle: what goes into it, what names it, how it is cached, and how it fails."""
+
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from aws_cdk import App, Stack
+from aws_cdk import aws_lambda as lambda_
+from cdk_iot_secretfree import Bundle, BundleTarget, BundlingError
+from cdk_iot_secretfree.bundling import bundle
+
+LOCK = "wheel==1 --hash=sha256:00\n"
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """A small runtime package in the place of the real one."""
+    package = tmp_path / "site" / "secretfree"
+    (package / "handlers").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "handlers" / "issuer.py").write_text("print('issue')\n")
+    monkeypatch.setattr(bundle, "runtime_source", lambda: package)
+    return package
+
+
+@pytest.fixture
+def installs(tmp_path, monkeypatch):
+    """An installer that leaves what pip leaves, and remembers the commands."""
+    commands = []
+
+    def run(command, **_options):
+        commands.append(command)
+        target = Path(command[command.index("--target") + 1])
+        (target / "wheel").mkdir(parents=True)
+        (target / "wheel" / "__init__.py").write_text("VERSION = 1\n")
+        (target / "wheel" / "__pycache__").mkdir()
+        (target / "wheel" / "__pycache__" / "x.pyc").write_bytes(b"\0")
+        (target / "botocore" / "data").mkdir(parents=True)
+        (target / "botocore" / "data" / "endpoints.json").write_text('{"partitions":[]}')
+        for service in ("iot", "ec2"):
+            (target / "botocore" / "data" / service).mkdir()
+            (target / "botocore" / "data" / service / "service-2.json").write_text("{}")
+        (target / "bin").mkdir()
+        (target / "bin" / "tool").write_text(f"#!{sys.executable}\n")
+        (target / "wheel-1.dist-info").mkdir()
+        for name in ("METADATA", "RECORD", "INSTALLER", "REQUESTED"):
+            (target / "wheel-1.dist-info" / name).write_text(name)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(bundle.subprocess, "run", run)
+    return commands
+
+
+def written(bundle, directory):
+    directory.mkdir()
+    bundle.write(directory)
+    return {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
+
+
+class TestContent:
+    def test_the_package_and_the_wheels_without_installer_and_unused_services(self, source, installs, tmp_path):
+        (source / "__pycache__").mkdir()
+        (source / "__pycache__" / "x.pyc").write_bytes(b"\0")
+        assert written(Bundle(), tmp_path / "out") == {
+            "secretfree/__init__.py",
+            "secretfree/handlers/issuer.py",
+            "botocore/data/endpoints.json",
+            "botocore/data/iot/service-2.json",
+            "wheel/__init__.py",
+            "wheel-1.dist-info/METADATA",
+        }
+
+    def test_modes_do_not_depend_on_the_umask(self, source, installs, tmp_path):
+        (source / "__init__.py").chmod(0o600)
+        written(Bundle(), tmp_path / "out")
+        modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+        assert modes == {0o644}
+
+    def test_wheels_are_taken_by_hash_for_the_functions_platform(self, source, installs, tmp_path):
+        written(Bundle(architecture=lambda_.Architecture.X86_64), tmp_path / "out")
+        (command,) = installs
+        text = " ".join(command)
+        assert command[:4] == [sys.executable, "-m", "pip", "install"]
+        for needed in ("--require-hashes", "--only-binary=:all:", "--no-deps", "--python-version 3.13"):
+            assert needed in text
+        assert "manylinux_2_34_x86_64" in text
+        assert "aarch64" not in text
+
+    def test_for_this_host_wheels_are_those_of_this_python(self, source, installs, tmp_path):
+        written(Bundle(target=BundleTarget.HOST), tmp_path / "out")
+        assert "--platform" not in installs[0]
+        assert "--python-version" not in installs[0]
+
+
+class TestWithoutPip:
+    """Environments made by uv have no pip."""
+
+    @pytest.fixture(autouse=True)
+    def no_pip(self, monkeypatch):
+        find = bundle.importlib.util.find_spec
+        monkeypatch.setattr(bundle.importlib.util, "find_spec", lambda name: None if name == "pip" else find(name))
+
+    @pytest.mark.parametrize("target", list(BundleTarget))
+    def test_uv_installs_the_same(self, source, installs, tmp_path, monkeypatch, target):
+        monkeypatch.setattr(bundle, "_uv", lambda: "/tools/uv")
+        written(Bundle(target=target), tmp_path / "out")
+        text = " ".join(installs[0])
+        assert text.startswith("/tools/uv pip install")
+        assert "--require-hashes" in text
+        assert ("--python-platform aarch64-manylinux_2_34" in text) == (target is BundleTarget.LAMBDA)
+
+    def test_without_uv_too_it_says_what_to_do(self, source, installs, tmp_path, monkeypatch):
+        monkeypatch.setattr(bundle, "_uv", lambda: None)
+        with pytest.raises(BundlingError, match=r"Neither pip .* nor uv .*python -m ensurepip"):
+            written(Bundle(), tmp_path / "out")
+
+    def test_uv_is_looked_for_beside_python_first(self, tmp_path, monkeypatch):
+        (tmp_path / "uv").write_text("")
+        monkeypatch.setattr(bundle.sys, "executable", str(tmp_path / "python"))
+        assert bundle._uv() == str(tmp_path / "uv")
+        (tmp_path / "uv").unlink()
+        monkeypatch.setattr(bundle.shutil, "which", lambda name: f"/usr/bin/{name}")
+        assert bundle._uv() == "/usr/bin/uv"
+
+
+class TestDigest:
+    def test_it_is_the_same_for_a_checkout_and_an_installed_wheel(self, source, tmp_path, monkeypatch):
+        in_checkout = Bundle().digest()
+        installed = tmp_path / "elsewhere" / "secretfree"
+        shutil.copytree(source, installed)
+        (installed / "__pycache__").mkdir()
+        (installed / "__pycache__" / "issuer.cpython-311.pyc").write_bytes(b"\0")
+        monkeypatch.setattr(bundle, "runtime_source", lambda: installed)
+        assert Bundle().digest() == in_checkout
+
+    def test_it_changes_with_a_byte_a_name_the_lock_and_the_platform(self, source, tmp_path, monkeypatch):
+        digests = [Bundle().digest()]
+        digests.append(Bundle(runtime=lambda_.Runtime.PYTHON_3_14).digest())
+        digests.append(Bundle(architecture=lambda_.Architecture.X86_64).digest())
+        digests.append(Bundle(target=BundleTarget.HOST).digest())
+        (source / "handlers" / "issuer.py").write_text("print('other')\n")
+        digests.append(Bundle().digest())
+        (source / "handlers" / "issuer.py").rename(source / "handlers" / "sweeper.py")
+        digests.append(Bundle().digest())
+        lock = tmp_path / "runtime.txt"
+        lock.write_text(LOCK)
+        monkeypatch.setattr(bundle, "RUNTIME_LOCK", lock)
+        digests.append(Bundle().digest())
+        assert len(set(digests)) == len(digests)
+
+
+class TestCache:
+    def test_a_second_synth_installs_nothing(self, source, installs, tmp_path):
+        first = written(Bundle(), tmp_path / "one")
+        (source / "handlers" / "issuer.py").write_text("print('changed')\n")
+        assert written(Bundle(), tmp_path / "two") == first
+        assert len(installs) == 1
+
+    def test_another_platform_has_another_entry(self, source, installs, tmp_path):
+        written(Bundle(), tmp_path / "one")
+        written(Bundle(architecture=lambda_.Architecture.X86_64), tmp_path / "two")
+        assert len(installs) == 2
+
+    def test_a_bundle_is_a_copy_so_the_cache_stays_as_it_is(self, source, installs, tmp_path):
+        written(Bundle(), tmp_path / "one")
+        (tmp_path / "one" / "wheel" / "__init__.py").write_text("tampered")
+        written(Bundle(), tmp_path / "two")
+        assert (tmp_path / "two" / "wheel" / "__init__.py").read_text() == "VERSION = 1\n"
+
+    def test_whoever_comes_second_takes_what_the_first_has_made(self, tmp_path):
+        for name in ("made", "cached"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / name).write_text("")
+        bundle._rename_unless_there(tmp_path / "made", tmp_path / "cached")
+        assert [path.name for path in (tmp_path / "cached").iterdir()] == ["cached"]
+
+    def test_any_other_failure_to_rename_is_told(self, tmp_path):
+        with pytest.raises(FileNotFoundError):
+            bundle._rename_unless_there(tmp_path / "absent", tmp_path / "cached")
+
+    @pytest.mark.parametrize("configured", ["", "relative/cache"])
+    def test_without_an_absolute_xdg_directory_it_is_in_the_home(self, tmp_path, monkeypatch, configured):
+        monkeypatch.setenv("XDG_CACHE_HOME", configured)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert bundle._cache_directory() == tmp_path / ".cache" / "cdk-iot-secretfree" / "wheels"
+
+
+class TestFailure:
+    def test_an_unreachable_registry_is_told_with_the_command_and_leaves_no_cache(self, source, tmp_path, monkeypatch):
+        def refuse(command, **_options):
+            return subprocess.CompletedProcess(command, 1, "", "line\n" * 40 + "ERROR: No matching distribution\n")
+
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        monkeypatch.setattr(bundle.subprocess, "run", refuse)
+        with pytest.raises(BundlingError) as failed:
+            written(Bundle(), tmp_path / "out")
+        message = str(failed.value)
+        assert "exit code 1" in message
+        assert "--require-hashes" in message
+        assert message.endswith("ERROR: No matching distribution")
+        assert message.count("line") == 11
+        assert list((tmp_path / "cache" / "cdk-iot-secretfree" / "wheels").iterdir()) == []
+
+    def test_docker_is_never_started_instead(self, source, tmp_path, monkeypatch):
+        def refuse(command, **_options):
+            return subprocess.CompletedProcess(command, 1, "", "ERROR: no route to host")
+
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        monkeypatch.setattr(bundle.subprocess, "run", refuse)
+        stack = Stack(App(outdir=str(tmp_path / "cdk.out")), "Stack")
+        with pytest.raises(RuntimeError, match=r"no route to host"):
+            self.function(stack)
+
+    def test_a_missing_runtime_package_is_named(self, monkeypatch):
+        monkeypatch.setattr(bundle.importlib.util, "find_spec", lambda _name: None)
+        with pytest.raises(BundlingError, match=r"'secretfree'.*is not installed beside cdk_iot_secretfree"):
+            bundle.runtime_source()
+
+    @staticmethod
+    def function(stack):
+        return lambda_.Function(
+            stack, "Function", runtime=lambda_.Runtime.PYTHON_3_13, handler="h", code=Bundle().code()
+        )
+
+
+class TestServices:
+    def test_models_are_there_for_every_client_that_the_runtime_makes(self):
+        sources = "".join(file.read_text() for file in bundle.runtime_source().rglob("*.py"))
+        asked_for = set(re.findall(r"client\(\"([a-z0-9-]+)\"", sources))
+        assert {"acm-pca", "dynamodb", "iot"} <= asked_for
+        assert asked_for <= bundle.AWS_SERVICES
+
+    def test_another_choice_of_models_is_another_bundle(self, monkeypatch):
+        before = Bundle().digest()
+        monkeypatch.setattr(bundle, "AWS_SERVICES", bundle.AWS_SERVICES | {"kms"})
+        assert Bundle().digest() != before
+
+
+class TestAsset:
+    def test_functions_of_one_bundle_share_one_asset(self, source, installs, tmp_path):
+        app = App(outdir=str(tmp_path / "cdk.out"))
+        stack = Stack(app, "Stack")
+        for name in ("A", "B"):
+            runtime = lambda_.Runtime.PYTHON_3_13
+            lambda_.Function(stack, name, runtime=runtime, handler="h", code=Bundle().code())
+        app.synth()
+        assets = list((tmp_path / "cdk.out").glob("asset.*"))
+        assert len(assets) == 1
+        assert (assets[0] / "secretfree" / "handlers" / "issuer.py").is_file()
+
+    def test_the_runtime_is_found_without_being_imported(self):
+        found = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                (
+                    "import sys\nfrom cdk_iot_secretfree.bundling.bundle import runtime_source\nruntime_source()\n"
+                    "print('secretfree' in sys.modules)"
+                ),
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert found.stdout.strip() == "False"
+        assert (bundle.runtime_source() / "handlers").is_dir()

@@ -1,0 +1,394 @@
+"""The commands that look after enrolled devices and batches, against a registry and a ledger on moto."""
+
+import csv
+import io
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import boto3
+import pytest
+from click.testing import CliRunner, Result
+from secretfree.adapters.dynamodb.registry_table import ChangedMeanwhile, RegistryTable
+from secretfree_cli.importing import batch_commands, commands
+from secretfree_cli.devices import commands as devices_commands
+from secretfree_cli.importing.prepare import import_table_request
+from secretfree_cli.manifests.generate import sample_devices
+from secretfree_cli.output import CliError, ExitCode
+from secretfree_cli.target import Target
+
+DEVICES = list(sample_devices(4, "dev-{}".format))
+COMMANDS = {
+    "enroll": commands.enroll,
+    "list": devices_commands.list_devices,
+    "show": devices_commands.show,
+    "block": devices_commands.block,
+    "unblock": devices_commands.unblock,
+    "remove": devices_commands.remove,
+    "export": devices_commands.export,
+    "stats": devices_commands.stats,
+    "batch": batch_commands.batch,
+}
+
+
+class Stack:
+    """A registry and a ledger as one stack has them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.client = boto3.client("dynamodb")
+        self.client.create_table(**import_table_request("registry", "", "")["TableCreationParameters"])
+        self.client.create_table(
+            TableName="ledger",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("device-id", "record")],
+            KeySchema=[
+                {"AttributeName": "device-id", "KeyType": "HASH"},
+                {"AttributeName": "record", "KeyType": "RANGE"},
+            ],
+        )
+        self._patch = monkeypatch
+        self.has_ledger = True
+        monkeypatch.setattr("secretfree_cli.target.resolve_target", lambda **_: self.target())
+
+    def target(self) -> Target:
+        return Target(
+            session=boto3.Session(),
+            endpoint_url=None,
+            region="eu-central-1",
+            stack_name="SecretFree",
+            registry_table="registry",
+            ledger_table="ledger" if self.has_ledger else None,
+        )
+
+    def run(self, name: str, *arguments: object, code: int = 0) -> Result:
+        result = CliRunner().invoke(COMMANDS[name], [str(argument) for argument in arguments], catch_exceptions=False)
+        assert result.exit_code == code, result.output
+        return result
+
+    def json(self, *words: object, code: int = 0) -> Any:
+        return json.loads(self.run(str(words[0]), *words[1:], "--json", code=code).stdout)
+
+    def enroll(self, *pairs: tuple[int, int], batch: str, options: tuple[str, ...] = (), status: str = "") -> None:
+        """Enrol devices by their numbers, each with the key of the device of another number."""
+        path = Path(f"{batch}.csv")
+        with path.open("w") as file:
+            file.write("device-id,public-key,status,attributes.colour\n")
+            for device, key in pairs:
+                file.write(f"dev-{device},{DEVICES[key].public_key.registry_text()},{status},red\n")
+        self.run("enroll", path, "--batch", batch, *options)
+
+    def certify(self, device: int, *, state: str = "active", not_after: float | None = None) -> None:
+        item = {
+            "device-id": {"S": f"dev-{device}"},
+            "record": {"S": "certificate#c1"},
+            "state": {"S": state},
+            "issuer": {"S": "private-ca"},
+        }
+        if not_after is not None:
+            item["not-after"] = {"N": str(int(not_after * 1000))}
+        self.client.put_item(TableName="ledger", Item=item)
+
+    def items(self) -> dict[str, Mapping[str, Any]]:
+        found = self.client.scan(TableName="registry")["Items"]
+        return {item["device-id"]["S"]: item for item in found if "#" not in item["device-id"]["S"]}
+
+
+@pytest.fixture
+def stack(monkeypatch: pytest.MonkeyPatch, moto_account: None) -> Stack:
+    return Stack(monkeypatch)
+
+
+def test_devices_are_listed_and_chosen_by_status_batch_and_prefix(stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    stack.enroll((2, 2), batch="two", status="blocked")
+
+    def listed(*options: str) -> set[str]:
+        return {device["deviceId"] for device in stack.json("list", *options)["devices"]}
+
+    assert listed() == {"dev-0", "dev-1", "dev-2"}
+    assert listed("--batch", "one") == {"dev-0", "dev-1"}
+    assert listed("--status", "blocked") == {"dev-2"}
+    assert listed("--prefix", "dev-1") == {"dev-1"}
+    assert stack.json("list", "--limit", "2")["more"] is True
+    shown = stack.run("list", "--limit", "1")
+    assert "dev-" in shown.stdout
+    assert "--limit" in shown.stderr
+
+
+def test_a_device_is_shown_with_its_certificates(stack: Stack) -> None:
+    stack.enroll((0, 0), batch="one")
+    stack.certify(0)
+    shown = stack.json("show", "dev-0")
+    assert shown["keyFingerprint"] == DEVICES[0].public_key.fingerprint
+    assert shown["attributes"] == {"colour": "red"}
+    assert [one["certificate_id"] for one in shown["certificates"]] == ["c1"]
+    assert "c1 active" in stack.run("show", "dev-0").stdout
+    stack.run("show", "dev-9", code=ExitCode.NOT_FOUND)
+    stack.run("show", "a/b", code=ExitCode.USAGE)
+
+
+def test_blocking_and_unblocking_change_the_status_and_say_why(stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    done = stack.json("block", "dev-0", "dev-9", "--reason", "stolen", code=ExitCode.PARTLY_REFUSED)
+    assert [one["outcome"] for one in done["devices"]] == ["blocked", "not-found"]
+    item = stack.items()["dev-0"]
+    assert (item["status"]["S"], item["blocked-reason"]["S"]) == ("blocked", "stolen")
+    assert stack.json("block", "dev-0", "--reason", "x")["devices"][0]["outcome"] == "already-blocked"
+    stack.run("unblock", "dev-0")
+    assert "blocked-reason" not in stack.items()["dev-0"]
+    assert stack.items()["dev-0"]["status"]["S"] == "allowed"
+    stack.run("block", "dev-0", code=ExitCode.USAGE)
+    stack.run("unblock", "dev-9", code=ExitCode.NOT_FOUND)
+
+
+def test_a_device_with_an_active_certificate_is_not_removed_unless_forced(stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), (2, 2), (3, 3), batch="one")
+    stack.certify(0)
+    stack.certify(1, state="superseded")
+    stack.certify(2, not_after=time.time() - 60)
+    done = stack.json("remove", "dev-0", "dev-1", "dev-2", "dev-9", code=ExitCode.PARTLY_REFUSED)
+    assert [one["outcome"] for one in done["devices"]] == [
+        "has-active-certificate",
+        "removed",
+        "removed",
+        "not-found",
+    ]
+    assert set(stack.items()) == {"dev-0", "dev-3"}
+    stack.run("remove", "dev-0", code=ExitCode.REFUSED)
+    stack.run("remove", "dev-9", code=ExitCode.NOT_FOUND)
+    stack.run("remove", "dev-0", "--force")
+    assert set(stack.items()) == {"dev-3"}
+
+
+@pytest.mark.parametrize("command", [("remove",), ("block", "--reason", "x"), ("unblock",)])
+def test_an_impossible_id_among_several_is_found_before_any_device_is_touched(
+    command: tuple[str, ...], stack: Stack
+) -> None:
+    stack.enroll((0, 0), batch="one")
+    before = stack.items()
+    stack.run(command[0], "dev-0", "bad id", *command[1:], code=ExitCode.USAGE)
+    assert stack.items() == before
+
+
+def test_devices_that_were_removed_are_told_also_where_an_error_ends_it_before_the_last(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    original = RegistryTable.delete_exactly
+
+    def delete(table: RegistryTable, item: Any) -> None:
+        if item["device-id"]["S"] == "dev-1":
+            raise CliError("no more")
+        original(table, item)
+
+    monkeypatch.setattr(RegistryTable, "delete_exactly", delete)
+    assert stack.run("remove", "dev-0", "dev-1", code=1).stdout.split() == ["dev-0", "removed"]
+
+
+def test_of_several_devices_one_that_somebody_else_changes_stops_no_other(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    original = RegistryTable.update
+
+    def update(table: RegistryTable, item: Any, *arguments: Any) -> None:
+        if item["device-id"]["S"] == "dev-0":
+            raise ChangedMeanwhile("just now")
+        original(table, item, *arguments)
+
+    monkeypatch.setattr(RegistryTable, "update", update)
+    done = stack.json("block", "dev-0", "dev-1", "--reason", "x", code=ExitCode.PARTLY_REFUSED)
+    assert [one["outcome"] for one in done["devices"]] == ["changed-meanwhile", "blocked"]
+
+
+def test_without_a_ledger_to_ask_removal_must_be_forced(stack: Stack) -> None:
+    stack.enroll((0, 0), batch="one")
+    stack.has_ledger = False
+    stack.run("remove", "dev-0", code=ExitCode.USAGE)
+    stack.run("batch", "revert", "one", code=ExitCode.USAGE)
+    assert set(stack.items()) == {"dev-0"}
+    assert "certificates" not in stack.json("show", "dev-0")
+
+
+def test_a_revert_that_is_cut_off_says_how_to_go_on(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack.enroll((0, 0), batch="one")
+
+    def cut_off(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch_commands, "revert_batch", cut_off)
+    result = stack.run("batch", "revert", "one", code=ExitCode.FAILURE)
+    assert "the same command goes on where it stopped" in result.stderr
+
+
+def test_an_export_that_is_cut_off_leaves_the_former_one(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack.enroll((0, 0), batch="one")
+    stack.run("export", "--output", "e.jsonl")
+    former = Path("e.jsonl").read_bytes()
+
+    def cut_off(found: object, stream: TextIO) -> None:
+        stream.write("half a line")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(devices_commands.registry, "export_json_lines", cut_off)
+    stack.run("export", "--output", "e.jsonl", code=ExitCode.FAILURE)
+    assert Path("e.jsonl").read_bytes() == former
+    assert not list(Path().glob("*.partial"))
+
+
+def test_an_export_that_cannot_be_written_is_told_in_a_line(stack: Stack) -> None:
+    result = stack.run("export", "--output", "nowhere/e.jsonl", code=ExitCode.FAILURE)
+    assert result.stderr.splitlines()[-1] == "error: nowhere/e.jsonl cannot be written: No such file or directory"
+
+
+@pytest.mark.parametrize("chosen", ["csv", "jsonl"])
+def test_an_export_is_read_again_into_the_same_registry(chosen: str, stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    stack.run("block", "dev-1", "--reason", "stolen, twice")
+    before = stack.items()
+    options = ("--attribute", "colour") if chosen == "csv" else ()
+    assert "2 devices" in stack.run("export", "--format", chosen, "--output", f"e.{chosen}", *options).stderr
+    stack.run("remove", "dev-0", "dev-1")
+    stack.run("enroll", f"e.{chosen}", "--batch", "again")
+    after = stack.items()
+    for name in ("pubkey", "key-fingerprint", "status", "attributes"):
+        assert {i: item[name] for i, item in after.items()} == {i: item[name] for i, item in before.items()}
+
+
+def test_an_export_goes_to_stdout_and_takes_a_selection(stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    output = stack.run("export", "--format", "csv", "--prefix", "dev-1").stdout
+    assert [row["device-id"] for row in csv.DictReader(io.StringIO(output))] == ["dev-1"]
+
+
+def test_a_csv_says_which_attributes_it_leaves_out(stack: Stack) -> None:
+    stack.enroll((0, 0), batch="one")
+    assert "attributes colour:" in stack.run("export", "--format", "csv").stderr
+    for complete in (("--format", "csv", "--attribute", "colour"), ("--format", "jsonl")):
+        assert "attributes" not in stack.run("export", *complete).stderr
+
+
+def test_the_registry_is_counted(stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    legacy = {"device-id": {"S": "old"}, "pubkey": {"S": "rubbish"}}
+    stack.client.put_item(TableName="registry", Item=legacy)
+    assert stack.json("stats") == {
+        "devices": 3,
+        "byStatus": {"allowed": 3},
+        "bySource": {"csv": 2, "unknown": 1},
+        "byBatch": {"one": 2, "none": 1},
+        "withoutFingerprint": 1,
+        "unreadableKeys": 1,
+    }
+    assert "unreadable keys" in stack.run("stats").stdout
+
+
+def test_a_batch_is_undone_and_nothing_else(stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    stack.enroll((2, 2), (3, 3), batch="two")
+    before = stack.items()
+    done = stack.json("batch", "revert", "two")
+    assert (done["removed"], done["restored"], done["kept"]) == (2, 0, 0)
+    assert stack.items() == {name: before[name] for name in ("dev-0", "dev-1")}
+    assert stack.json("batch", "show", "two")["state"] == "reverted"
+    assert stack.json("batch", "revert", "two")["removed"] == 0
+
+
+def test_undoing_a_replacement_brings_the_former_item_back_however_often(stack: Stack) -> None:
+    replace = ("--replace", "--reason", "swap")
+    stack.enroll((0, 0), batch="one")
+    first = stack.items()
+    stack.enroll((0, 1), batch="two", options=replace)
+    second = stack.items()
+    stack.enroll((0, 2), batch="three", options=replace)
+    assert stack.json("batch", "revert", "three")["restored"] == 1
+    assert stack.items() == second
+    assert stack.json("batch", "revert", "two")["restored"] == 1
+    assert stack.items() == first
+
+
+def test_a_row_that_a_later_batch_replaced_is_not_of_the_batch_any_more(stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    stack.enroll((0, 2), batch="two", options=("--replace", "--reason", "swap"))
+    assert stack.json("batch", "revert", "one")["removed"] == 1
+    assert set(stack.items()) == {"dev-0"}
+
+
+def test_what_a_reverted_batch_brought_does_not_come_back_when_a_later_one_is_reverted(stack: Stack) -> None:
+    replace = ("--replace", "--reason", "swap")
+    stack.enroll((0, 0), batch="zero")
+    first = stack.items()
+    stack.enroll((0, 1), (1, 3), batch="one", options=replace)
+    stack.enroll((0, 2), batch="two", options=replace)
+    done = stack.json("batch", "revert", "one")
+    assert (done["removed"], done["restored"], done["replaced-since"]) == (1, 0, 1)
+    assert "later one" in stack.run("batch", "revert", "one").stderr
+    assert stack.json("batch", "revert", "two")["restored"] == 1
+    assert stack.items() == first
+
+
+def test_a_device_goes_where_every_batch_that_brought_it_was_reverted(stack: Stack) -> None:
+    stack.enroll((0, 0), batch="one")
+    stack.enroll((0, 1), batch="two", options=("--replace", "--reason", "swap"))
+    stack.run("batch", "revert", "one")
+    assert stack.json("batch", "revert", "two")["removed"] == 1
+    assert stack.items() == {}
+
+
+@pytest.mark.parametrize("is_indexed", [True, False])
+def test_a_former_key_that_is_another_devices_by_now_does_not_come_back(stack: Stack, is_indexed: bool) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    stack.enroll((0, 2), (1, 3), batch="two", options=("--replace", "--reason", "swap"))
+    stack.enroll((3, 0), batch="three")
+    if not is_indexed:
+        legacy = {"device-id": {"S": "old"}, "pubkey": {"S": DEVICES[0].public_key.registry_text()}}
+        stack.run("remove", "dev-3", "--force")
+        stack.client.put_item(TableName="registry", Item=legacy)
+        stack.client.delete_item(TableName="registry", Key={"device-id": {"S": "registry#state"}})
+    before = stack.items()
+    done = stack.json("batch", "revert", "two", code=ExitCode.PARTLY_REFUSED)
+    assert (done["restored"], done["former-key-taken"]) == (1, 1)
+    assert stack.items()["dev-0"] == before["dev-0"]
+    assert stack.items()["dev-1"]["batch"] == {"S": "one"}
+    assert "another device" in stack.run("batch", "revert", "two", code=ExitCode.PARTLY_REFUSED).stderr
+
+
+def test_a_former_item_that_had_no_fingerprint_returns_with_it(stack: Stack) -> None:
+    legacy = {"device-id": {"S": "dev-0"}, "pubkey": {"S": DEVICES[0].public_key.registry_text()}}
+    stack.client.put_item(TableName="registry", Item=legacy)
+    stack.enroll((0, 1), batch="one", options=("--replace", "--reason", "swap"))
+    stack.run("batch", "revert", "one")
+    assert stack.items()["dev-0"] == {**legacy, "key-fingerprint": {"S": DEVICES[0].public_key.fingerprint}}
+
+
+def test_a_batch_is_one_line_in_a_pipe(stack: Stack) -> None:
+    name = "a-rather-long-name-of-a-batch-that-somebody-chose-for-the-reel-17"[:64]
+    stack.enroll((0, 0), batch=name)
+    lines = stack.run("batch", "list").stdout.splitlines()
+    assert len(lines) == 2
+    assert name in lines[1]
+
+
+def test_a_blocked_device_of_the_batch_goes_as_well(stack: Stack) -> None:
+    stack.enroll((0, 0), batch="one")
+    stack.run("block", "dev-0", "--reason", "x")
+    assert stack.json("batch", "revert", "one")["removed"] == 1
+
+
+def test_a_device_that_has_a_certificate_stays_when_its_batch_is_undone_unless_forced(stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    stack.certify(0)
+    done = stack.json("batch", "revert", "one", code=ExitCode.PARTLY_REFUSED)
+    assert (done["removed"], done["kept"]) == (1, 1)
+    assert set(stack.items()) == {"dev-0"}
+    assert "removed" in stack.run("batch", "revert", "one", "--force").stdout
+    assert stack.items() == {}
+
+
+def test_batches_are_shown_to_people(stack: Stack) -> None:
+    stack.enroll((0, 0), batch="one")
+    assert "one" in stack.run("batch", "list").stdout
+    assert "sha256:" in stack.run("batch", "show", "one").stdout
+    stack.run("batch", "show", "nine", code=ExitCode.NOT_FOUND)

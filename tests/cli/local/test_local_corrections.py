@@ -1,0 +1,102 @@
+"""What is corrected in the AWS emulator, each on its own; the whole is tested end to end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from secretfree_cli.importing.prepare import import_table_request
+from secretfree_cli.local.emulators.aws_corrections import authorizer_context, iot_resource, render_authorizer_context
+
+CERTIFICATE = "arn:aws:iot:us-east-1:000000000000:cert/abc"
+PLACE = {"region": "us-east-1", "account_id": "000000000000"}
+
+
+def test_a_call_on_a_ca_certificate_is_authorized_on_it():
+    assert iot_resource("/cacertificate/abc", b"", **PLACE) == "arn:aws:iot:us-east-1:000000000000:cacert/abc"
+
+
+def test_attaching_a_policy_is_authorized_on_the_target():
+    body = json.dumps({"target": CERTIFICATE}).encode()
+    assert iot_resource("/target-policies/Policy", body, **PLACE) == CERTIFICATE
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/cacertificate", b""),
+        ("/things/x", b""),
+        ("/target-policies/Policy", b""),
+        ("/target-policies/Policy", b"[]"),
+        ("/target-policies/Policy", b'{"target": 1}'),
+    ],
+)
+def test_every_other_call_is_left_to_the_emulator(path, body):
+    assert iot_resource(path, body, **PLACE) is None
+
+
+def test_the_authorizers_word_is_rendered_into_the_refusal():
+    context = authorizer_context({"body": {"context": {"code": "not-authorized", "n": 1}}})
+    body = b'{"code":"$context.authorizer.code","n":"$context.authorizer.n","other":"$context.authorizer.other"}'
+    assert json.loads(render_authorizer_context(body, context)) == {"code": "not-authorized", "n": "1", "other": ""}
+
+
+@pytest.mark.parametrize("answer", [None, {}, {"body": b"not JSON"}, {"body": "[]"}, {"body": {"context": None}}])
+def test_an_authorizer_that_says_nothing_has_no_context(answer):
+    assert authorizer_context(answer) == {}
+
+
+def test_an_authorizers_answer_may_be_json_text():
+    assert authorizer_context({"body": '{"context": {"code": "x"}}'}) == {"code": "x"}
+
+
+def test_a_batchs_capacity_is_counted_for_who_asks_for_it():
+    # In a process of its own: the emulator's modules are changed, and start threads.
+    code = """
+import json
+from ministack.services import dynamodb
+from secretfree_cli.local.emulators.aws_unasked import spare_unasked_work
+
+def write(device_id, **more):
+    item = {"device-id": {"S": device_id}, "key-fingerprint": {"S": "f" * 64}, "pubkey": {"S": "x" * 2000}}
+    requests = {"registry": [{"PutRequest": {"Item": item}}]}
+    status, _, body = dynamodb._batch_write_item({"RequestItems": requests, **more})
+    assert status == 200
+    return json.loads(body)
+
+dynamodb._create_table(TABLE)
+kinds = ("TOTAL", "INDEXES")
+before = [write("a", ReturnConsumedCapacity=kind) for kind in kinds]
+spare_unasked_work()
+assert write("b") == {"UnprocessedItems": {}}
+assert [write("c", ReturnConsumedCapacity=kind) for kind in kinds] == before
+print(before[0]["ConsumedCapacity"][0]["CapacityUnits"])
+"""
+    table = json.dumps(import_table_request("registry", "", "")["TableCreationParameters"])
+    done = subprocess.run(
+        [sys.executable, "-c", f"TABLE = {table}\n{code}"], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) > 1
+
+
+def test_a_listener_on_every_interface_becomes_a_loopback_one():
+    # In a process of its own: it changes the event loop of the process it is called in.
+    code = """
+import asyncio
+from secretfree_cli.local.emulators.aws_emulator import confine_to_loopback
+
+async def listen(host):
+    server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host=host, port=0)
+    return {socket.getsockname()[0] for socket in server.sockets}
+
+async def main():
+    for host in ("0.0.0.0", None, "", "::", "127.0.0.1"):
+        print(*await listen(host))
+
+confine_to_loopback()
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["127.0.0.1"] * 5

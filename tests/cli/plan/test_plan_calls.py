@@ -1,0 +1,187 @@
+"""The plan's table of calls against the real pipeline: what it makes, on moto, new and taken up again at each point."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+from moto import mock_aws
+from secretfree.adapters import clients, single_try_clients
+from secretfree.clock import SystemClock
+from secretfree.config import IssuerConfig, IssuerKind
+from secretfree.handlers import wiring
+from secretfree.issuance.pipeline import IssuedCertificate, NotReady, issue
+from secretfree.registry.authorization import AuthorizedDevice
+from secretfree.request.csr import UnverifiedCsr, VerifiedCsr, verify
+from secretfree.request.device_id import DeviceId
+from secretfree.request.device_profile import DeviceProfile
+from secretfree_cli.plan.calls import Progress, call_sequence
+
+AUTHORIZER_CALLS = Counter({"GetItem": 1})
+SAME = {"RegisterCertificateWithoutCA": "RegisterCertificate"}
+
+
+class Account:
+    """An account on moto that notes the runtime's calls and throttles the operations it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: Counter[str] = Counter()
+        self.throttled: set[str] = set()
+        make = BaseClient._make_api_call
+
+        def noted(client: BaseClient, operation: str, parameters: Any) -> Any:
+            name = SAME.get(operation, operation)
+            if name in self.throttled:
+                error = {"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}
+                raise ClientError(error, operation)  # type: ignore[arg-type]
+            self.made[name] += 1
+            return make(client, operation, parameters)
+
+        monkeypatch.setattr(BaseClient, "_make_api_call", noted)
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    caches = (clients.client, clients._session, single_try_clients._client)
+    with mock_aws(config={"iot": {"use_valid_cert": True}}):  # or moto hashes the PEM, not the DER
+        for cached in caches:
+            cached.cache_clear()
+        yield Account(monkeypatch)
+        for cached in caches:
+            cached.cache_clear()
+
+
+def world(kind: IssuerKind) -> tuple[Any, Any]:
+    """The ports and the policy as the issuer's function has them, and the account's resources."""
+    boto3.client("dynamodb").create_table(
+        TableName="ledger",
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "device-id", "KeyType": "HASH"}, {"AttributeName": "record", "KeyType": "RANGE"}],
+        AttributeDefinitions=[
+            {"AttributeName": "device-id", "AttributeType": "S"},
+            {"AttributeName": "record", "AttributeType": "S"},
+        ],
+    )
+    iot = boto3.client("iot")
+    iot.create_thing_type(thingTypeName="widget")
+    iot.create_policy(policyName="widget", policyDocument='{"Version":"2012-10-17","Statement":[]}')
+    config = IssuerConfig.from_environment(
+        {
+            "SECRETFREE_PRODUCT": "widget",
+            "SECRETFREE_DEVICE_PROFILE": "STANDARD",
+            "SECRETFREE_ISSUER": kind.value,
+            "SECRETFREE_MATCH_POLICY": "UDID_AND_PUBLIC_KEY",
+            "SECRETFREE_LEDGER_TABLE": "ledger",
+            "SECRETFREE_POLICY_NAME": "widget",
+            "SECRETFREE_THING_TYPE": "widget",
+            "SECRETFREE_THING_GROUPS": "[]",
+            "SECRETFREE_THING_ATTRIBUTES": "{}",
+            "SECRETFREE_IOT_ENDPOINT": "endpoint.example",
+            "SECRETFREE_SUBJECT": "{}",
+            "SECRETFREE_RENEWAL_WINDOW_DAYS": "30",
+            "SECRETFREE_CA_ARN": authority() if kind is IssuerKind.PRIVATE_CA else "",
+            "SECRETFREE_CA_SIGNING_ALGORITHM": "SHA256WITHRSA",
+            "SECRETFREE_CA_TEMPLATE_ARN": "arn:aws:acm-pca:::template/EndEntityClientAuthCertificate_APIPassthrough/V1",
+            "SECRETFREE_CERTIFICATE_VALIDITY_DAYS": "365",
+            "SECRETFREE_CA_REGISTERED": "false",
+        }
+    )
+    return wiring.ports(config, kind), wiring.policy(config, kind)
+
+
+def authority() -> str:
+    pca = boto3.client("acm-pca")
+    arn: str = pca.create_certificate_authority(
+        CertificateAuthorityConfiguration={
+            "KeyAlgorithm": "RSA_2048",
+            "SigningAlgorithm": "SHA256WITHRSA",
+            "Subject": {"CommonName": "Test"},
+        },
+        CertificateAuthorityType="ROOT",
+    )["CertificateAuthorityArn"]
+    root = pca.issue_certificate(
+        CertificateAuthorityArn=arn,
+        Csr=pca.get_certificate_authority_csr(CertificateAuthorityArn=arn)["Csr"].encode(),
+        SigningAlgorithm="SHA256WITHRSA",
+        TemplateArn="arn:aws:acm-pca:::template/RootCACertificate/V1",
+        Validity={"Type": "DAYS", "Value": 3650},
+    )["CertificateArn"]
+    pem = pca.get_certificate(CertificateAuthorityArn=arn, CertificateArn=root)["Certificate"]
+    pca.import_certificate_authority_certificate(CertificateAuthorityArn=arn, Certificate=pem.encode())
+    return arn
+
+
+def verified() -> VerifiedCsr:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "widget-1")])
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    return verify(UnverifiedCsr.from_der(request.public_bytes(Encoding.DER)), DeviceProfile.STANDARD)
+
+
+def ask(csr: VerifiedCsr, ports: Any, policy: Any) -> IssuedCertificate | NotReady:
+    clock = SystemClock()
+    device = AuthorizedDevice(
+        device_id=DeviceId.parse("widget-1"), fingerprint=csr.public_key.fingerprint, csr_digest=csr.digest
+    )
+    with ThreadPoolExecutor(max_workers=6) as executor:  # its end waits for the confirmation, as the pipeline does not
+        ports = replace(ports, executor=executor)
+        return issue(device, csr, ports=ports, policy=policy, clock=clock, deadline=clock.monotonic() + 20)
+
+
+def planned(kind: IssuerKind, progress: Progress) -> Counter[str]:
+    """The issuer's calls on a path, as the plan has them; moto has a certificate ready at the first look."""
+    calls = Counter(
+        call.operation.partition(":")[2] for stage in call_sequence(kind).paths[progress] for call in stage.calls
+    )
+    if calls["GetCertificate"]:
+        calls["GetCertificate"] = 1
+    return calls - AUTHORIZER_CALLS
+
+
+@pytest.mark.parametrize("kind", IssuerKind)
+def test_a_new_device_costs_the_calls_that_the_plan_counts(account: Account, kind: IssuerKind) -> None:
+    ports, policy = world(kind)
+    account.made.clear()
+    assert isinstance(ask(verified(), ports, policy), IssuedCertificate)
+    assert account.made == planned(kind, Progress.NOTHING)
+
+
+@pytest.mark.parametrize(
+    ("kind", "throttled", "progress"),
+    [
+        (IssuerKind.PRIVATE_CA, "IssueCertificate", Progress.THING_MADE),
+        (IssuerKind.PRIVATE_CA, "GetCertificate", Progress.REQUESTED),
+        (IssuerKind.PRIVATE_CA, "RegisterCertificate", Progress.ISSUED),
+        (IssuerKind.PRIVATE_CA, "AttachPolicy", Progress.REGISTERED),
+        (IssuerKind.IOT_CORE, "CreateCertificateFromCsr", Progress.THING_MADE),
+        (IssuerKind.IOT_CORE, "AttachPolicy", Progress.REGISTERED),
+        (IssuerKind.IOT_CORE, "UpdateCertificate", Progress.REGISTERED),
+    ],
+)
+def test_a_device_taken_up_again_costs_the_calls_that_the_plan_counts(
+    account: Account, kind: IssuerKind, throttled: str, progress: Progress
+) -> None:
+    ports, policy = world(kind)
+    csr = verified()
+    account.throttled = {throttled}
+    assert isinstance(ask(csr, ports, policy), NotReady)
+    account.throttled = set()
+    account.made.clear()
+    assert isinstance(ask(csr, ports, policy), IssuedCertificate)
+    assert account.made == planned(kind, progress)

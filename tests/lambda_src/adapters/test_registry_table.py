@@ -1,0 +1,335 @@
+"""The registry table as enrolment uses it: on moto what ends there, on the Stubber what is sent and sent again."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
+from cryptography.hazmat.primitives.asymmetric import ec
+from moto import mock_aws
+from secretfree.adapters.dynamodb.ready_bodies import send_items_as_they_are
+from secretfree.adapters.dynamodb.registry_items import Provenance, to_item
+from secretfree.adapters.dynamodb.registry_table import ChangedMeanwhile, RegistryTable, TableBusy, chunks
+from secretfree.registry.admission import Refusal, admit
+from secretfree.registry.batch import (
+    Batch,
+    BatchState,
+    ManifestFile,
+    find_batch,
+    is_batch_id,
+    list_batches,
+    members,
+    new_batch_id,
+    save_batch,
+)
+from secretfree.registry.decision import Outcome
+from secretfree.registry.enrollment import CHANGED_MEANWHILE, enroll_items
+from secretfree.request.keys import DevicePublicKey
+
+TABLE = "registry"
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
+KEYS = [DevicePublicKey.from_key(ec.generate_private_key(ec.SECP256R1()).public_key()) for _ in range(4)]
+THROTTLED = "ProvisionedThroughputExceededException"
+
+
+def new_item(number: int, key: DevicePublicKey | None = None, *, batch: str = "b1") -> dict[str, Any]:
+    return to_item(admit(f"dev-{number}", key or KEYS[number]), Provenance(batch, NOW, "csv"))
+
+
+def plain_item(number: int) -> dict[str, Any]:
+    return {"device-id": {"S": f"dev-{number}"}, "pubkey": {"S": f"key-{number}"}}
+
+
+def puts(items: list[dict[str, Any]]) -> dict[str, Any]:
+    return {TABLE: [{"PutRequest": {"Item": item}} for item in items]}
+
+
+@pytest.fixture(params=[True, False], ids=["indexed", "of-an-existing-deployment"])
+def indexed(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+@pytest.fixture
+def table(indexed: bool) -> Iterator[RegistryTable]:
+    def index(name: str, *keys: str) -> dict[str, Any]:
+        schema = [{"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)]
+        return {"IndexName": name, "KeySchema": schema, "Projection": {"ProjectionType": "KEYS_ONLY"}}
+
+    with mock_aws():
+        client = boto3.client("dynamodb")
+        names = ("device-id", "key-fingerprint", "batch") if indexed else ("device-id",)
+        indexes = [index("key-fingerprint-index", "key-fingerprint"), index("batch-index", "batch", "device-id")]
+        client.create_table(
+            TableName=TABLE,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in names],
+            KeySchema=[{"AttributeName": "device-id", "KeyType": "HASH"}],
+            **({"GlobalSecondaryIndexes": indexes} if indexed else {}),
+        )
+        send_items_as_they_are(client)
+        yield RegistryTable(client, TABLE, sleep=lambda _: None)
+
+
+class Stubbed:
+    """A table whose client answers as told, and that notes how long it paused."""
+
+    def __init__(self) -> None:
+        client = boto3.client("dynamodb", region_name="eu-central-1")
+        self.stubber = Stubber(client)
+        self.pauses: list[float] = []
+        self.table = RegistryTable(client, TABLE, sleep=self.pauses.append, chance=lambda: 1.0)
+
+
+@pytest.fixture
+def stubbed() -> Iterator[Stubbed]:
+    made = Stubbed()
+    with made.stubber:
+        yield made
+        made.stubber.assert_no_pending_responses()
+
+
+def test_items_go_out_twenty_five_at_a_time(stubbed: Stubbed) -> None:
+    items = [plain_item(number) for number in range(30)]
+    for part in (items[:25], items[25:]):
+        stubbed.stubber.add_response("batch_write_item", {"UnprocessedItems": {}}, {"RequestItems": puts(part)})
+    stubbed.table.write(items)
+    assert stubbed.pauses == []
+
+
+def test_unprocessed_items_alone_are_sent_again_after_a_pause(stubbed: Stubbed) -> None:
+    items = [plain_item(number) for number in range(3)]
+    answers = [(items, items[1:]), (items[1:], items[2:]), (items[2:], [])]
+    for sent, left in answers:
+        answer = {"UnprocessedItems": puts(left) if left else {}}
+        stubbed.stubber.add_response("batch_write_item", answer, {"RequestItems": puts(sent)})
+    stubbed.table.write(items)
+    assert len(stubbed.pauses) == 2
+
+
+def test_a_throttled_call_is_made_again_with_growing_pauses(stubbed: Stubbed) -> None:
+    for _ in range(3):
+        stubbed.stubber.add_client_error("batch_write_item", THROTTLED)
+    stubbed.stubber.add_response("batch_write_item", {"UnprocessedItems": {}}, {"RequestItems": puts([plain_item(1)])})
+    stubbed.table.write([plain_item(1)])
+    assert stubbed.pauses == sorted(stubbed.pauses)
+    assert len(set(stubbed.pauses)) == 3
+
+
+def test_a_table_that_takes_nothing_is_given_up_in_the_end(stubbed: Stubbed) -> None:
+    for _ in range(12):
+        stubbed.stubber.add_client_error("batch_write_item", THROTTLED)
+    with pytest.raises(TableBusy, match=TABLE):
+        stubbed.table.write([plain_item(1)])
+
+
+def test_a_table_that_takes_little_at_a_time_is_not_given_up(stubbed: Stubbed) -> None:
+    items = [plain_item(number) for number in range(25)]
+    for number in range(25):
+        left = items[number + 1 :]
+        answer = {"UnprocessedItems": puts(left) if left else {}}
+        stubbed.stubber.add_response("batch_write_item", answer, {"RequestItems": puts(items[number:])})
+    stubbed.table.write(items)
+
+
+def test_an_error_that_is_no_throttling_is_not_tried_again(stubbed: Stubbed) -> None:
+    stubbed.stubber.add_client_error("batch_write_item", "AccessDeniedException")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        stubbed.table.write([plain_item(1)])
+
+
+def test_unprocessed_keys_are_read_again_and_reads_are_consistent(stubbed: Stubbed) -> None:
+    def request(*numbers: int) -> dict[str, Any]:
+        return {TABLE: {"Keys": [{"device-id": {"S": f"dev-{n}"}} for n in numbers], "ConsistentRead": True}}
+
+    left = {TABLE: {"Keys": [{"device-id": {"S": "dev-2"}}]}}
+    answer = {"Responses": {TABLE: [plain_item(1)]}, "UnprocessedKeys": left}
+    stubbed.stubber.add_response("batch_get_item", answer, {"RequestItems": request(1, 2)})
+    stubbed.stubber.add_response(
+        "batch_get_item", {"Responses": {TABLE: [plain_item(2)]}}, {"RequestItems": request(2)}
+    )
+    assert set(stubbed.table.read_items(["dev-1", "dev-2", "dev-1"])) == {"dev-1", "dev-2"}
+
+
+def test_what_is_written_is_read_back_as_it_is(table: RegistryTable) -> None:
+    table.write([new_item(number) for number in range(3)])
+    found = table.read(["dev-0", "dev-2", "dev-9"])
+    assert {device_id: device.fingerprint for device_id, device in found.items()} == {
+        "dev-0": KEYS[0].fingerprint,
+        "dev-2": KEYS[2].fingerprint,
+    }
+    assert dict(found["dev-0"].item) == new_item(0)
+
+
+def test_an_item_with_binary_attributes_is_written_as_well(table: RegistryTable) -> None:
+    item = {**plain_item(1), "blob": {"B": b"\x00\xff"}}
+    table.write([item])
+    assert table.read_items(["dev-1"])["dev-1"] == item
+
+
+def test_conditional_changes_notice_what_changed_meanwhile(table: RegistryTable) -> None:
+    table.put_new(new_item(0))
+    before = table.read_items(["dev-0"])["dev-0"]
+    with pytest.raises(ChangedMeanwhile):
+        table.put_new(new_item(0, KEYS[1]))
+    table.update(before, {"status": {"S": "blocked"}, "blocked-reason": {"S": "x"}}, ["source"])
+    after = table.read_items(["dev-0"])["dev-0"]
+    assert (after["status"], "source" in after) == ({"S": "blocked"}, False)
+    for change in (
+        lambda: table.update(before, {"status": {"S": "allowed"}}),
+        lambda: table.put_over(new_item(0, KEYS[1]), before),
+        lambda: table.delete_exactly(before),
+    ):
+        with pytest.raises(ChangedMeanwhile):
+            change()
+    table.delete_exactly(after)
+    assert table.read(["dev-0"]) == {}
+
+
+def test_other_errors_of_conditional_calls_are_not_swallowed(stubbed: Stubbed) -> None:
+    stubbed.stubber.add_client_error("put_item", "AccessDeniedException")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        stubbed.table.put_new(plain_item(1))
+
+
+def test_pages_are_followed_to_the_end(table: RegistryTable, indexed: bool) -> None:
+    table.write([new_item(number) for number in range(4)])
+    pages = list(table.scan(attributes=("device-id",), page_size=1))
+    assert sorted(item["device-id"]["S"] for page in pages for item in page) == [f"dev-{n}" for n in range(4)]
+    assert all(set(item) == {"device-id"} for page in pages for item in page)
+    assert table.item_count() == 4
+    assert ("batch-index" in table.indexes()) is indexed
+
+
+def test_a_consistent_scan_asks_for_it_on_each_page_and_another_does_not(stubbed: Stubbed) -> None:
+    page = {"Items": [plain_item(1)], "LastEvaluatedKey": {"device-id": {"S": "dev-1"}}}
+    first = {"TableName": TABLE, "ConsistentRead": True}
+    stubbed.stubber.add_response("scan", page, first)
+    stubbed.stubber.add_response("scan", {"Items": []}, {**first, "ExclusiveStartKey": page["LastEvaluatedKey"]})
+    stubbed.stubber.add_response("scan", {"Items": []}, {"TableName": TABLE})
+    assert len(list(stubbed.table.scan(consistent=True))) == 2
+    assert len(list(stubbed.table.scan())) == 1
+
+
+def test_an_index_that_is_still_being_built_is_none_to_ask(stubbed: Stubbed) -> None:
+    for status, expected in (("CREATING", False), ("ACTIVE", True)):
+        index = {"IndexName": "key-fingerprint-index", "IndexStatus": status}
+        described = {"Table": {"TableName": TABLE, "GlobalSecondaryIndexes": [index]}}
+        stubbed.stubber.add_response("describe_table", described, {"TableName": TABLE})
+        assert stubbed.table.has_key_index() is expected
+
+
+def test_the_index_by_key_may_have_another_name() -> None:
+    client = boto3.client("dynamodb", region_name="eu-central-1")
+    table = RegistryTable(client, TABLE, key_index="by-key")
+    with Stubber(client) as stubber:
+        request = {
+            "TableName": TABLE,
+            "IndexName": "by-key",
+            "KeyConditionExpression": "#fingerprint = :fingerprint",
+            "ExpressionAttributeNames": {"#fingerprint": "key-fingerprint"},
+            "ExpressionAttributeValues": {":fingerprint": {"S": "f" * 64}},
+        }
+        stubber.add_response("query", {"Items": [{"device-id": {"S": "dev-1"}}]}, request)
+        assert table.holders_of(["f" * 64]) == {"f" * 64: {"dev-1"}}
+
+
+class NoHolders:
+    def holders_of(self, fingerprints: object) -> dict[str, set[str]]:
+        return {}
+
+
+def test_a_chunk_is_enrolled_and_accounted_for_in_its_order(table: RegistryTable) -> None:
+    legacy = {"device-id": {"S": "dev-2"}, "pubkey": {"S": KEYS[2].registry_text()}}
+    table.write([new_item(0, KEYS[3], batch="b0"), new_item(1, batch="b0"), legacy])
+    items = [new_item(number) for number in range(3)] + [new_item(9, KEYS[3])]
+
+    class Holders:
+        def holders_of(self, fingerprints: object) -> dict[str, set[str]]:
+            return {KEYS[3].fingerprint: {"dev-0"}}
+
+    verdicts = enroll_items(items, table=table, holders=Holders())
+    assert [verdict.outcome for verdict in verdicts] == [
+        Outcome.REFUSED,
+        Outcome.UNCHANGED,
+        Outcome.INDEXED,
+        Outcome.REFUSED,
+    ]
+    assert [verdict.reason for verdict in verdicts][::3] == [
+        Refusal.ENROLLED_WITH_OTHER_KEY,
+        Refusal.KEY_OF_OTHER_DEVICE,
+    ]
+    assert table.read(["dev-2"])["dev-2"].has_fingerprint_attribute
+    assert "dev-9" not in table.read(["dev-9"])
+
+
+def test_a_dry_run_says_the_same_and_writes_nothing(table: RegistryTable) -> None:
+    verdicts = enroll_items([new_item(0)], table=table, holders=NoHolders(), dry_run=True)
+    assert verdicts[0].outcome is Outcome.ENROLLED
+    assert table.read(["dev-0"]) == {}
+
+
+def test_a_replacement_is_written_with_the_former_item_inside(table: RegistryTable) -> None:
+    table.write([new_item(0, KEYS[1], batch="b0")])
+    enroll_items([new_item(0)], table=table, holders=NoHolders(), replace_reason="swap")
+    device = table.read(["dev-0"])["dev-0"]
+    assert device.fingerprint == KEYS[0].fingerprint
+    assert device.item["replaced"]["M"] == new_item(0, KEYS[1], batch="b0")
+
+
+def test_a_replacement_of_what_somebody_changes_just_then_is_refused(
+    table: RegistryTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table.write([new_item(0, KEYS[1], batch="b0")])
+    seen = table.read(["dev-0"])
+    monkeypatch.setattr(table, "read", lambda _: seen)
+    table.write([new_item(0, KEYS[2], batch="b9")])
+    verdict = enroll_items([new_item(0)], table=table, holders=NoHolders(), replace_reason="swap")[0]
+    assert (verdict.outcome, verdict.reason) == (Outcome.REFUSED, CHANGED_MEANWHILE)
+    monkeypatch.undo()
+    assert table.read(["dev-0"])["dev-0"].fingerprint == KEYS[2].fingerprint
+
+
+def test_holders_are_found_by_the_index(table: RegistryTable, indexed: bool) -> None:
+    if not indexed:
+        pytest.skip("there is no index to ask")
+    table.write([new_item(0), new_item(1, KEYS[0])])
+    assert table.holders_of([KEYS[0].fingerprint, KEYS[1].fingerprint]) == {KEYS[0].fingerprint: {"dev-0", "dev-1"}}
+
+
+def batch(batch_id: str = "b1", **fields: Any) -> Batch:
+    files = (ManifestFile("a.csv", "0" * 64, "csv"),)
+    return Batch(batch_id, BatchState.IMPORTING, "arn:aws:iam::1:user/a", "2026-01-31T00:00:00Z", files, **fields)
+
+
+def test_a_batch_is_kept_with_who_what_when_and_how_it_ended(table: RegistryTable) -> None:
+    begun = batch(replace_reason="swap")
+    save_batch(table, begun)
+    assert find_batch(table, "b1") == begun
+    ended = begun.finished(BatchState.COMPLETE, NOW, {"enrolled": 3})
+    save_batch(table, ended)
+    assert find_batch(table, "b1") == ended
+    assert find_batch(table, "b2") is None
+
+
+def test_batches_are_listed_latest_first_and_know_their_members(table: RegistryTable) -> None:
+    save_batch(table, batch("b1"))
+    save_batch(table, Batch("b2", BatchState.COMPLETE, "x", "2026-02-01T00:00:00Z"))
+    table.write([new_item(0), new_item(1, batch="b2")])
+    assert [one.id for one in list_batches(table)] == ["b2", "b1"]
+    assert [device_id for page in members(table, "b1") for device_id in page] == ["dev-0"]
+
+
+def test_batch_ids_sort_by_time_and_have_a_form() -> None:
+    first, second = new_batch_id(NOW), new_batch_id(NOW)
+    assert first != second
+    assert first.startswith("20260131T000000Z-")
+    assert is_batch_id(first)
+    assert not any(is_batch_id(text) for text in ("", "a#b", "a b", "x" * 65, "a\n"))
+
+
+def test_work_is_cut_into_runs() -> None:
+    assert [list(part) for part in chunks([1, 2, 3, 4, 5], 2)] == [[1, 2], [3, 4], [5]]
+    assert list(chunks([], 2)) == []

@@ -1,0 +1,136 @@
+"""The ledger's record: which transitions exist, and what each leaves behind."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from secretfree.errors import SecretFreeError
+from secretfree.issuance.record import (
+    LEASE,
+    Issuance,
+    IssuanceState,
+    Standing,
+    epoch_milliseconds,
+    from_epoch_milliseconds,
+)
+from secretfree.request.device_id import DeviceId
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+WINDOW = timedelta(days=30)
+
+
+def first() -> Issuance:
+    return Issuance.first(DeviceId.parse("widget-1"), "private-ca", "a" * 64, owner="worker", now=NOW)
+
+
+def issued() -> Issuance:
+    return (
+        first()
+        .requested("arn")
+        .issued(certificate_id="c1", certificate_pem="pem", chain_pem=None, not_after=NOW + timedelta(days=365))
+    )
+
+
+def active() -> Issuance:
+    return issued().active(clear_at=None)
+
+
+def test_the_token_is_the_generation_s_own_and_fits_private_ca() -> None:
+    record = first()
+    other = record.next_generation(record.fingerprint, "w", NOW)
+    assert record.token == first().token
+    assert record.token != other.token
+    assert len(record.token) == 36
+    assert record.token.isalnum()
+
+
+@pytest.mark.parametrize(
+    "transition",
+    [
+        lambda: active().requested("arn"),
+        lambda: first().active(clear_at=None),
+        lambda: first().revoked(NOW),
+        lambda: active().abandoned(NOW),
+        lambda: active().revoked(NOW).active(clear_at=None),
+        lambda: first().abandoned(NOW).requested("arn"),
+    ],
+)
+def test_a_step_that_is_not_next_is_refused(transition: object) -> None:
+    with pytest.raises(SecretFreeError, match="cannot go from"):
+        transition()  # type: ignore[operator]
+
+
+def test_a_lease_holds_until_it_expires() -> None:
+    record = first()
+    assert record.standing("a" * 64, now=NOW + LEASE - timedelta(seconds=1), renewal_window=WINDOW) is Standing.WAIT
+    assert record.standing("a" * 64, now=NOW + LEASE, renewal_window=WINDOW) is Standing.RESUME
+    assert record.released(NOW).standing("a" * 64, now=NOW, renewal_window=WINDOW) is Standing.RESUME
+
+
+@pytest.mark.parametrize(
+    ("record", "fingerprint", "after", "expected"),
+    [
+        (active(), "a", timedelta(), Standing.SERVE),
+        (active(), "a", timedelta(days=335), Standing.RENEW),
+        (active(), "b", timedelta(), Standing.NEXT_GENERATION),
+        (active().revoked(NOW), "a", timedelta(), Standing.REFUSE),
+        (active().revoked(NOW), "b", timedelta(), Standing.NEXT_GENERATION),
+        (first().abandoned(NOW), "a", timedelta(), Standing.NEXT_GENERATION),
+    ],
+)
+def test_standing_follows_from_state_key_and_time(
+    record: Issuance, fingerprint: str, after: timedelta, expected: Standing
+) -> None:
+    assert record.standing(fingerprint * 64, now=NOW + after, renewal_window=WINDOW) is expected
+
+
+def test_a_new_generation_accounts_for_the_old_certificate_and_for_an_unanswered_request() -> None:
+    renewed = active().next_generation("a" * 64, "w", NOW)
+    assert (renewed.superseded, renewed.suspects, renewed.replaces_key) == (("c1",), (), False)
+    rekeyed = first().next_generation("b" * 64, "w", NOW)
+    assert [suspect.fingerprint for suspect in rekeyed.suspects] == ["a" * 64]
+    assert rekeyed.replaces_key
+    assert rekeyed.next_generation("b" * 64, "w", NOW).replaces_key
+
+
+def test_what_an_active_certificate_had_superseded_is_obsolete_when_it_is_itself_renewed() -> None:
+    second = active().next_generation("a" * 64, "w", NOW).requested("arn")
+    done = second.issued(certificate_id="c2", certificate_pem="pem", chain_pem=None, not_after=NOW)
+    third = done.active(clear_at=NOW).next_generation("a" * 64, "w", NOW)
+    assert (third.superseded, third.obsolete) == (("c2",), ("c1",))
+    assert third.abandoned(NOW).due == NOW
+
+
+def test_only_a_certificate_recorded_as_active_stays_good_while_another_key_takes_its_place() -> None:
+    second = active().next_generation("a" * 64, "w", NOW).requested("arn")
+    unfinished = second.issued(certificate_id="c2", certificate_pem="pem", chain_pem=None, not_after=NOW)
+    rekeyed = unfinished.next_generation("b" * 64, "w", NOW)
+    assert (rekeyed.superseded, rekeyed.obsolete) == (("c1",), ("c2",))
+    after_revocation = unfinished.revoked(NOW).next_generation("b" * 64, "w", NOW)
+    assert (after_revocation.superseded, after_revocation.obsolete) == ((), ("c1", "c2"))
+
+
+def test_an_abandoned_generation_leaves_no_certificate_to_supersede() -> None:
+    record = issued().abandoned(NOW).next_generation("a" * 64, "w", NOW)
+    assert record.superseded == ()
+    assert record.certificate_id is None
+
+
+def test_only_what_is_left_to_clear_keeps_a_finished_record_due() -> None:
+    later = NOW + timedelta(hours=1)
+    assert issued().active(clear_at=later).due is None
+    renewed = active().next_generation("a" * 64, "w", NOW).requested("arn")
+    done = renewed.issued(certificate_id="c2", certificate_pem="pem", chain_pem=None, not_after=NOW)
+    assert done.active(clear_at=later).due == later
+    assert done.active(clear_at=later).cleared().due is None
+    assert done.revoked(NOW).due == NOW
+
+
+def test_dates_survive_the_ledger_s_form() -> None:
+    moment = datetime(2026, 5, 4, 3, 2, 1, 123000, tzinfo=UTC)
+    assert from_epoch_milliseconds(epoch_milliseconds(moment)) == moment
+
+
+def test_every_state_is_reachable() -> None:
+    reached = {first().state, first().requested("r").state, issued().state, active().state}
+    reached |= {active().revoked(NOW).state, first().abandoned(NOW).state}
+    assert reached == set(IssuanceState)

@@ -1,0 +1,316 @@
+"""The sweeper: what it finishes, rolls back, clears away, and leaves alone."""
+
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from secretfree.adapters.iot_core import SearchBounds
+from secretfree.config import IssuerKind
+from secretfree.errors import SecretFreeError
+from secretfree.issuance.pipeline import IssuedCertificate, NotReady
+from secretfree.issuance.ports import StillAttachedError
+from secretfree.issuance.sweeping import Outcome, sweep
+from secretfree.request.device_id import DeviceId
+from support.fake_cloud import FakeCertificate, Fault, Killed
+from support.world import World
+
+BOTH = pytest.mark.parametrize("kind", list(IssuerKind))
+
+
+def stopped(kind: IssuerKind, operation: str, fault: Fault = Fault.KILLED_BEFORE) -> World:
+    """A world whose device's first request ended at `operation`."""
+    world = World(kind)
+    world.cloud.always[operation] = fault
+    with suppress(Killed):
+        world.ask()
+    world.cloud.always.clear()
+    world.cloud.calls.clear()
+    return world
+
+
+@BOTH
+def test_nothing_is_due_while_a_worker_may_be_alive(kind: IssuerKind) -> None:
+    world = stopped(kind, "AttachPolicy")
+    report = world.sweep(after=timedelta(seconds=44))
+    assert not report.outcomes
+    assert set(world.cloud.calls) == {"Query"}
+
+
+@BOTH
+def test_what_was_answered_but_not_confirmed_is_finished(kind: IssuerKind) -> None:
+    world = stopped(kind, "TransactWriteItems")
+    report = world.sweep(after=timedelta(minutes=1))
+    assert report.outcomes == {Outcome.FINISHED: 1}
+    assert world.record()["state"] == "active"
+    world.require_invariants_at_quiescence()
+
+
+def test_a_reference_is_kept_for_the_device_at_no_cost() -> None:
+    world = stopped(IssuerKind.PRIVATE_CA, "GetCertificate")
+    report = world.sweep(after=timedelta(minutes=10))
+    assert report.outcomes == {Outcome.PARKED: 1}
+    assert not world.cloud.certificates
+    assert isinstance(world.ask(), IssuedCertificate)
+    assert len(world.cloud.issued) == 1
+
+
+def test_a_certificate_that_was_recorded_but_not_registered_is_kept_for_the_device() -> None:
+    world = stopped(IssuerKind.PRIVATE_CA, "RegisterCertificate", Fault.THROTTLED)
+    report = world.sweep(after=timedelta(minutes=10))
+    assert report.outcomes == {Outcome.PARKED: 1}
+    assert isinstance(world.ask(), IssuedCertificate)
+    assert len(world.cloud.issued) == 1
+
+
+def test_an_inactive_certificate_is_never_activated_but_rolled_back() -> None:
+    world = stopped(IssuerKind.IOT_CORE, "UpdateCertificate")
+    report = world.sweep(after=timedelta(minutes=1))
+    assert report.outcomes == {Outcome.ROLLED_BACK: 1}
+    assert not world.cloud.certificates
+    assert not world.cloud.ever_active
+    assert isinstance(world.ask(), IssuedCertificate)
+
+
+def test_a_certificate_that_someone_deactivated_stays_so() -> None:
+    world = stopped(IssuerKind.PRIVATE_CA, "AttachPolicy")
+    (certificate,) = world.cloud.certificates.values()
+    certificate.status = "INACTIVE"
+    report = world.sweep(after=timedelta(minutes=1))
+    assert report.outcomes == {Outcome.REVOKED: 1}
+    assert certificate.status == "INACTIVE"
+    assert world.record()["state"] == "revoked"
+
+
+def test_an_unanswered_request_is_left_to_the_device_while_its_token_holds() -> None:
+    world = stopped(IssuerKind.PRIVATE_CA, "IssueCertificate", Fault.KILLED_AFTER)
+    assert world.sweep(after=timedelta(minutes=1)).outcomes == {Outcome.POSTPONED: 1}
+    assert world.sweep(after=timedelta(minutes=5)).outcomes == {Outcome.ROLLED_BACK: 1}
+    assert world.record()["state"] == "abandoned"
+    assert "expires-at" in world.record()
+
+
+def test_an_orphan_is_deleted_and_no_other_device_s_certificate_with_it() -> None:
+    world = stopped(IssuerKind.IOT_CORE, "CreateCertificateFromCsr", Fault.KILLED_AFTER)
+    other = World(IssuerKind.IOT_CORE)
+    other.cloud.always["UpdateCertificate"] = Fault.THROTTLED
+    other.ask("widget-2")
+    (bystander,) = other.cloud.certificates.values()
+    world.cloud.certificates[bystander.certificate_id] = bystander
+    report = world.sweep(after=timedelta(minutes=5))
+    assert report.outcomes == {Outcome.ROLLED_BACK: 1}
+    assert report.orphans == 1
+    assert list(world.cloud.certificates) == [bystander.certificate_id]
+
+
+@BOTH
+def test_a_throttled_sweep_stops_and_leaves_the_record_for_another_time(kind: IssuerKind) -> None:
+    world = stopped(kind, "AttachPolicy")
+    world.cloud.always["DescribeCertificate"] = Fault.THROTTLED
+    report = world.sweep(after=timedelta(minutes=1))
+    assert not report.complete
+    assert report.failures == ("DescribeCertificate: ThrottlingException",)
+    assert "lease-owner" not in world.record()
+    world.quiesce()
+    world.require_invariants_at_quiescence()
+
+
+def test_what_aws_refuses_does_not_stand_before_the_others() -> None:
+    world = World(IssuerKind.PRIVATE_CA)
+    for name in ("widget-1", "widget-2"):
+        world.cloud.always["TransactWriteItems"] = Fault.KILLED_BEFORE
+        with suppress(Killed):
+            world.ask(name)
+    world.cloud.always.clear()
+    world.cloud.things["widget-1"] = {"type": "boiler", "attributes": {}}
+    report = world.sweep(after=timedelta(minutes=1))
+    assert report.outcomes == {Outcome.STUCK: 1, Outcome.FINISHED: 1}
+    assert "boiler" in report.failures[0]
+    assert world.sweep(after=timedelta(minutes=5)).outcomes == {}
+
+
+@BOTH
+def test_what_cannot_be_cleared_away_is_tried_again_later(kind: IssuerKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(kind)
+    old = world.ask(key=0)
+    new = world.ask(key=1)
+    assert isinstance(old, IssuedCertificate)
+    assert isinstance(new, IssuedCertificate)
+    world.cloud.certificates[old.certificate_id].things["someone-else-s"] = "NON_EXCLUSIVE_THING"
+    assert world.sweep().outcomes == {Outcome.POSTPONED: 1}  # it may just not be detached yet
+    report = world.sweep(after=timedelta(minutes=2))
+    assert report.outcomes == {Outcome.STUCK: 1}
+    assert world.cloud.certificates[old.certificate_id].status == "INACTIVE"
+    again = world.ask(key=1)
+    assert isinstance(again, IssuedCertificate)
+    assert again.certificate_id == new.certificate_id
+    world.cloud.certificates[old.certificate_id].things.clear()
+    assert world.sweep(after=timedelta(hours=2)).retired == 1
+
+
+@BOTH
+def test_the_sweeper_yields_to_a_device_that_comes_back_first(kind: IssuerKind) -> None:
+    world = stopped(kind, "AttachPolicy")
+    world.clock.sleep(60)
+    # Sixteen queries, one for each shard, and the read come first; then the sweeper's own claim.
+    world.cloud.before_call[len(world.cloud.calls) + 18] = world.ask
+    report = world.sweep()
+    assert report.outcomes[Outcome.OVERTAKEN] == 1
+    assert world.record()["state"] == "active"
+
+
+@BOTH
+def test_a_run_is_bounded_by_its_deadline(kind: IssuerKind) -> None:
+    world = stopped(kind, "AttachPolicy")
+    world.clock.sleep(60)
+    report = sweep(ports=world.ports, policy=world.policy, clock=world.clock, deadline=world.clock.monotonic())
+    assert not report.complete
+    assert world.cloud.calls == []
+
+
+@BOTH
+def test_a_certificate_still_being_detached_is_deleted_a_minute_later_and_no_other_waits_for_it(
+    kind: IssuerKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(kind)
+    for key in (0, 1):
+        world.ask(key=key)
+    world.clock.sleep(timedelta(days=364).total_seconds())
+    world.ask(key=1)
+    first, second, present = world.cloud.certificates
+    retire = world.things.retire
+
+    def slowly(device_id: DeviceId, certificate_id: str) -> None:
+        if certificate_id == first and world.cloud.certificates[first].status == "ACTIVE":
+            world.cloud.certificates[first].status = "INACTIVE"
+            raise StillAttachedError(first)
+        retire(device_id, certificate_id)
+
+    monkeypatch.setattr(world.things, "retire", slowly)
+    assert world.sweep(after=timedelta(hours=2)).failures == ()
+    assert second not in world.cloud.certificates
+    assert world.sweep(after=timedelta(minutes=1)).failures == ()
+    assert set(world.cloud.certificates) == {present}
+
+
+def test_a_certificate_found_too_late_is_the_device_s_that_came_back_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The search outlasts the lease; the device finds its certificate itself, and is given it."""
+    world = stopped(IssuerKind.IOT_CORE, "CreateCertificateFromCsr", Fault.KILLED_AFTER)
+    find = world.sweepers_ports.issuer.find_unrecorded
+    answers: list[IssuedCertificate | NotReady] = []
+
+    def slowly(*arguments: Any, **named: Any) -> Any:
+        found = find(*arguments, **named)
+        world.clock.sleep(50)
+        answers.append(world.ask())
+        return found
+
+    monkeypatch.setattr(world.sweepers_ports.issuer, "find_unrecorded", slowly)
+    report = world.sweep(after=timedelta(minutes=5))
+    (answer,) = answers
+    assert isinstance(answer, IssuedCertificate)
+    assert report.outcomes == {Outcome.OVERTAKEN: 1}
+    assert list(world.cloud.certificates) == [answer.certificate_id]
+    monkeypatch.undo()
+    world.quiesce()
+    world.require_invariants_at_quiescence()
+
+
+@pytest.mark.parametrize("comes_back_with", [None, 0, 1], ids=["never", "the-same-key", "another-key"])
+def test_a_certificate_registered_while_its_record_failed_is_accounted_for(comes_back_with: int | None) -> None:
+    world = World(IssuerKind.PRIVATE_CA)
+    throttled = world.cloud.always
+    world.cloud.before_call[6] = lambda: throttled.update(PutItem=Fault.THROTTLED)
+    with suppress(SecretFreeError):
+        world.ask()
+    world.cloud.always.clear()
+    assert world.record()["state"] == "requested"
+    assert len(world.cloud.certificates) == 1
+    if comes_back_with is not None:
+        world.clock.sleep(60)
+        world.ask_until_issued(key=comes_back_with)
+    world.quiesce()
+    assert len(world.cloud.certificates) == 1
+    world.require_invariants_at_quiescence()
+
+
+@BOTH
+def test_a_record_that_cannot_be_cleared_for_throttling_is_not_the_first_again(kind: IssuerKind) -> None:
+    world = World(kind)
+    for device in ("widget-1", "widget-2"):
+        world.ask(device, key=0)
+        world.ask(device, key=1)
+        world.clock.sleep(1)
+    world.cloud.always["DescribeCertificate"] = Fault.THROTTLED
+    assert not world.sweep().complete
+    world.cloud.always.clear()
+    assert world.sweep().retired == 1  # the other one's
+    assert world.sweep(after=timedelta(minutes=6)).retired == 1
+
+
+def test_what_aws_refuses_for_one_record_ends_no_run() -> None:
+    world = World(IssuerKind.PRIVATE_CA)
+    for device in ("widget-1", "widget-2"):
+        world.cloud.faults[len(world.cloud.calls) + 8] = Fault.KILLED_BEFORE
+        with suppress(Killed):
+            world.ask(device)
+        world.clock.sleep(1)
+    world.clock.sleep(60)
+    world.cloud.faults[len(world.cloud.calls) + 16 + 2 + 1] = Fault.REFUSED  # the lease of the first
+    report = world.sweep()
+    assert report.outcomes == {Outcome.STUCK: 1, Outcome.FINISHED: 1}
+    assert report.failures == ("PutItem: AccessDeniedException",)
+
+
+def brown_out(devices: int, **settings: Any) -> World:
+    """Every device's request is carried out and none is answered."""
+    world = World(IssuerKind.IOT_CORE, **settings)
+    world.cloud.always["CreateCertificateFromCsr"] = Fault.TIMED_OUT_AFTER
+    for number in range(devices):
+        assert isinstance(world.ask(f"widget-{number}"), NotReady)
+        world.clock.sleep(0.5)
+    world.cloud.always.clear()
+    return world
+
+
+def test_a_brown_out_that_left_more_certificates_than_a_request_looks_into_passes() -> None:
+    world = brown_out(SearchBounds().lookups + 5)
+    devices = [f"widget-{number}" for number in range(len(world.cloud.certificates))]
+    world.clock.sleep(60)
+    answers = {device: world.ask_until_issued(device)[0].certificate_id for device in devices}
+    world.quiesce()
+    assert set(world.cloud.certificates) == set(answers.values())
+    world.require_invariants_at_quiescence()
+
+
+def test_the_sweeper_clears_away_what_a_brown_out_left_when_nobody_comes_back() -> None:
+    world = brown_out(SearchBounds().lookups + 5)
+    world.quiesce()
+    assert world.cloud.certificates == {}
+
+
+def test_a_search_too_wide_for_the_sweeper_is_reported_goes_on_next_time_and_holds_up_nobody_else() -> None:
+    world = brown_out(25, sweepers_bounds=SearchBounds(pages=1, lookups=10))
+    report = world.sweep(after=timedelta(minutes=5))
+    assert report.complete
+    assert report.outcomes[Outcome.STUCK] + report.outcomes[Outcome.ROLLED_BACK] == 25
+    assert report.outcomes[Outcome.ROLLED_BACK] >= 1
+    assert "may be the lost one" in report.failures[0]
+    world.quiesce()
+    assert world.cloud.certificates == {}
+
+
+def test_a_list_too_long_for_a_request_leaves_the_lost_certificate_to_the_sweeper() -> None:
+    world = brown_out(1)
+    (lost,) = world.cloud.certificates.values()
+    for number in range(250 * SearchBounds().pages):
+        newer = FakeCertificate(f"{number:064x}", f"arn/{number:064x}", lost.pem, "ACTIVE", world.clock.now())
+        world.cloud.certificates[newer.certificate_id] = newer
+    world.clock.sleep(60)
+    answer, tries = world.ask_until_issued("widget-0")
+    assert tries == 1
+    world.quiesce()
+    assert lost.certificate_id not in world.cloud.certificates
+    assert world.cloud.certificates[answer.certificate_id].status == "ACTIVE"

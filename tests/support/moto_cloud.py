@@ -1,0 +1,190 @@
+"""The same account on moto and on the Private CA emulator: the same faults, real conditions, serialisation and clients.
+
+moto's `create_certificate_from_csr` certifies a key of its own, so that call is made of a signature here and moto's
+registration. Time is the test's: what moto dates is read by the date that the test's clock had.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from cryptography import x509
+from moto import mock_aws
+from support.fake_cloud import POLICY, THING_TYPE, Client, FakeCertificate, FakeClock, FakeCloud
+
+REGION = "eu-central-1"
+_ACCOUNT = {
+    "region_name": REGION,
+    "aws_access_key_id": "test",
+    "aws_secret_access_key": "test",
+    "config": Config(retries={"total_max_attempts": 1}),
+}
+
+
+@contextmanager
+def moto_cloud(private_ca_url: str) -> Iterator["MotoCloud"]:
+    """An empty account; its Private CA is the emulator at `private_ca_url`."""
+    settings: Any = {"iot": {"use_valid_cert": True}, "core": {"passthrough": {"urls": [f"{private_ca_url}.*"]}}}
+    with mock_aws(config=settings):
+        yield MotoCloud(private_ca_url)
+
+
+class MotoCloud(FakeCloud):
+    """What `FakeCloud` holds in memory is read from the services."""
+
+    def __init__(self, private_ca_url: str) -> None:
+        self._created: dict[str, datetime] = {}
+        self._services: dict[str, Any] = {
+            "dynamodb": boto3.client("dynamodb", **_ACCOUNT),
+            "iot": boto3.client("iot", **_ACCOUNT),
+            "acm-pca": boto3.client("acm-pca", endpoint_url=private_ca_url, **_ACCOUNT),
+        }
+        super().__init__(clock=FakeClock(datetime.now(UTC)))
+        self._iot.create_thing_type(thingTypeName=THING_TYPE)
+        self._iot.create_policy(policyName=POLICY, policyDocument='{"Version":"2012-10-17","Statement":[]}')
+        self._services["dynamodb"].create_table(**LEDGER_TABLE)
+        self.authority_arn = _root_authority(self._services["acm-pca"])
+
+    def client(self, service: str) -> Any:
+        return Client(self, _Service(self, service))
+
+    def carry_out(self, service: str, method: str, arguments: Mapping[str, Any]) -> Any:
+        """The call itself, and what the tests want to know of it."""
+        client = self._services[service]
+        if method == "create_certificate_from_csr":
+            assert not arguments["setAsActive"]
+            pem = self.sign(arguments["certificateSigningRequest"], "AWS IoT Certificate")
+            answer = client.register_certificate_without_ca(certificatePem=pem, status="INACTIVE") | {
+                "certificatePem": pem
+            }
+        else:
+            answer = getattr(client, method)(**arguments)
+        if method in {"register_certificate", "register_certificate_without_ca", "create_certificate_from_csr"}:
+            self._created[answer["certificateId"]] = self.clock.now()
+        if method == "list_certificates":
+            for entry in answer["certificates"]:
+                entry["creationDate"] = self._created[entry["certificateId"]]
+        if method == "issue_certificate" and answer["CertificateArn"] not in self.orders:
+            self.orders[answer["CertificateArn"]] = dict(arguments)
+            self.issued.append(answer["CertificateArn"])
+        if method == "attach_thing_principal":
+            assert arguments["thingPrincipalType"] == "EXCLUSIVE_THING"
+        return answer
+
+    def revoke(self, certificate_id: str) -> None:
+        self._iot.update_certificate(certificateId=certificate_id, newStatus="REVOKED")
+
+    def remove(self, certificate_id: str) -> None:
+        certificate = self.certificates.get(certificate_id)
+        if certificate is None:
+            return
+        for policy in certificate.policies:
+            self._iot.detach_policy(policyName=policy, target=certificate.arn)
+        for thing in certificate.things:
+            self._iot.detach_thing_principal(thingName=thing, principal=certificate.arn)
+        self._iot.delete_certificate(certificateId=certificate_id, forceDelete=True)
+
+    @property
+    def _iot(self) -> Any:
+        return self._services["iot"]
+
+    @property
+    def items(self) -> dict[tuple[str, str], dict[str, Any]]:  # type: ignore[override]
+        found = self._services["dynamodb"].scan(TableName="ledger", ConsistentRead=True)["Items"]
+        return {(item["device-id"]["S"], item["record"]["S"]): item for item in found}
+
+    @items.setter
+    def items(self, _: object) -> None:
+        """The table begins empty."""
+
+    @property
+    def things(self) -> dict[str, dict[str, Any]]:  # type: ignore[override]
+        return {
+            thing["thingName"]: {"type": thing["thingTypeName"], "attributes": thing["attributes"]}
+            for thing in self._iot.list_things()["things"]
+        }
+
+    @things.setter
+    def things(self, _: object) -> None:
+        """The account begins empty."""
+
+    @property
+    def certificates(self) -> dict[str, FakeCertificate]:  # type: ignore[override]
+        return {
+            entry["certificateId"]: FakeCertificate(
+                certificate_id=entry["certificateId"],
+                arn=entry["certificateArn"],
+                pem="",
+                status=entry["status"],
+                created=self._created[entry["certificateId"]],
+                things=dict.fromkeys(
+                    self._iot.list_principal_things(principal=entry["certificateArn"])["things"], "EXCLUSIVE_THING"
+                ),
+                policies={
+                    policy["policyName"]
+                    for policy in self._iot.list_attached_policies(target=entry["certificateArn"])["policies"]
+                },
+            )
+            for entry in self._iot.list_certificates()["certificates"]
+        }
+
+    @certificates.setter
+    def certificates(self, _: object) -> None:
+        """The account begins empty."""
+
+
+class _Service:
+    def __init__(self, cloud: MotoCloud, service: str) -> None:
+        self._cloud = cloud
+        self._service = service
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        return lambda **arguments: self._cloud.carry_out(self._service, method, arguments)
+
+
+LEDGER_TABLE: Any = {
+    "TableName": "ledger",
+    "BillingMode": "PAY_PER_REQUEST",
+    "KeySchema": [{"AttributeName": "device-id", "KeyType": "HASH"}, {"AttributeName": "record", "KeyType": "RANGE"}],
+    "AttributeDefinitions": [
+        {"AttributeName": "device-id", "AttributeType": "S"},
+        {"AttributeName": "record", "AttributeType": "S"},
+        {"AttributeName": "pending", "AttributeType": "S"},
+        {"AttributeName": "lease-expires", "AttributeType": "N"},
+    ],
+    "GlobalSecondaryIndexes": [
+        {
+            "IndexName": "pending-index",
+            "KeySchema": [
+                {"AttributeName": "pending", "KeyType": "HASH"},
+                {"AttributeName": "lease-expires", "KeyType": "RANGE"},
+            ],
+            "Projection": {"ProjectionType": "KEYS_ONLY"},
+        }
+    ],
+}
+
+
+def _root_authority(client: Any) -> str:
+    arn: str = client.create_certificate_authority(
+        CertificateAuthorityConfiguration={
+            "KeyAlgorithm": "EC_prime256v1",
+            "SigningAlgorithm": "SHA256WITHECDSA",
+            "Subject": {"CommonName": "Test"},
+        },
+        CertificateAuthorityType="ROOT",
+    )["CertificateAuthorityArn"]
+    issued = client.issue_certificate(
+        CertificateAuthorityArn=arn,
+        Csr=client.get_certificate_authority_csr(CertificateAuthorityArn=arn)["Csr"].encode(),
+        SigningAlgorithm="SHA256WITHECDSA",
+        TemplateArn="arn:aws:acm-pca:::template/RootCACertificate/V1",
+        Validity={"Type": "DAYS", "Value": 3650},
+    )["CertificateArn"]
+    pem = client.get_certificate(CertificateAuthorityArn=arn, CertificateArn=issued)["Certificate"]
+    assert x509.load_pem_x509_certificate(pem.encode())
+    client.import_certificate_authority_certificate(CertificateAuthorityArn=arn, Certificate=pem.encode())
+    return arn

@@ -1,0 +1,149 @@
+"""One product line on the fake cloud: devices that ask, the issuers' pipeline, the sweeper, and the invariants."""
+
+import itertools
+import random
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
+from secretfree.adapters.iot_core import SWEEPERS_BOUNDS, IotCoreIssuer, IotCoreThings, SearchBounds
+from secretfree.adapters.private_ca import PrivateCaIssuer
+from secretfree.config import IssuerKind, PrivateCaConfig, SubjectConfig
+from secretfree.errors import SecretFreeError
+from secretfree.issuance.pipeline import IssuancePolicy, IssuedCertificate, NotReady, Ports, issue
+from secretfree.issuance.rates import Congestion
+from secretfree.issuance.sweeping import SweepReport, sweep
+from secretfree.registry.authorization import AuthorizedDevice
+from secretfree.request.csr import UnverifiedCsr, VerifiedCsr, verify
+from secretfree.request.device_id import DeviceId
+from secretfree.request.device_profile import DeviceProfile
+from support.fake_cloud import POLICY, TEMPLATE, THING_TYPE, FakeCloud, InlineExecutor, Killed
+
+RENEWAL_WINDOW = timedelta(days=30)
+_CSRS: dict[tuple[str, int], VerifiedCsr] = {}
+
+
+def verified_csr(device: str, key: int = 0) -> VerifiedCsr:
+    """The CSR of `device` with its key number `key`; made once."""
+    if (device, key) not in _CSRS:
+        private_key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device)])
+        csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(private_key, hashes.SHA256())
+        _CSRS[device, key] = verify(UnverifiedCsr.from_der(csr.public_bytes(Encoding.DER)), DeviceProfile.STANDARD)
+    return _CSRS[device, key]
+
+
+@dataclass
+class World:
+    kind: IssuerKind
+    cloud: FakeCloud = field(default_factory=FakeCloud)
+    binds_first_key: bool = False
+    executor: Executor = field(default_factory=InlineExecutor)
+    groups: tuple[str, ...] = ()
+    budget: float = 20.0
+    seed: int = 1
+    sweepers_bounds: SearchBounds = SWEEPERS_BOUNDS
+    registered: bool = True
+
+    def __post_init__(self) -> None:
+        self.clock = self.cloud.clock
+        iot = self.cloud.client("iot")
+        self.things = IotCoreThings(iot, thing_type=THING_TYPE, policy_name=POLICY, groups=self.groups)
+        numbers = itertools.count()
+        private_ca = PrivateCaConfig(
+            authority_arn=self.cloud.authority_arn,
+            signing_algorithm="SHA256WITHECDSA",
+            template_arn=TEMPLATE,
+            validity=timedelta(days=365),
+            registered=self.registered,
+        )
+        self.ports = Ports(
+            issuer=IotCoreIssuer(iot, self.things)
+            if self.kind is IssuerKind.IOT_CORE
+            else PrivateCaIssuer(
+                self.cloud.client("acm-pca"), iot, self.things, config=private_ca, subject=SubjectConfig()
+            ),
+            things=self.things,
+            ledger=DynamoDbLedger(self.cloud.client("dynamodb"), table="ledger"),
+            executor=self.executor,
+            congestion=Congestion(),
+            chance=random.Random(self.seed).random,
+            owner=lambda: f"worker-{next(numbers)}",
+        )
+        self.sweepers_ports = self.ports
+        if self.kind is IssuerKind.IOT_CORE:
+            searching = IotCoreIssuer(iot, self.things, bounds=self.sweepers_bounds)
+            self.sweepers_ports = replace(self.ports, issuer=searching)
+        self.policy = IssuancePolicy(
+            issuer=self.kind.value, renewal_window=RENEWAL_WINDOW, binds_first_key=self.binds_first_key
+        )
+
+    def ask(self, device: str = "widget-1", key: int = 0) -> IssuedCertificate | NotReady:
+        csr = verified_csr(device, key)
+        authorized = AuthorizedDevice(DeviceId.parse(device), csr.public_key.fingerprint, csr.digest)
+        deadline = self.clock.monotonic() + self.budget
+        return issue(authorized, csr, ports=self.ports, policy=self.policy, clock=self.clock, deadline=deadline)
+
+    def ask_until_issued(self, device: str = "widget-1", key: int = 0, most: int = 60) -> tuple[IssuedCertificate, int]:
+        """As a device does: again after Retry-After, or a few seconds when nothing came back. With its tries."""
+        for tries in range(1, most + 1):
+            wait = 5.0
+            try:
+                outcome = self.ask(device, key)
+                if isinstance(outcome, IssuedCertificate):
+                    return outcome, tries
+                wait = outcome.retry_after
+            except Killed:
+                pass
+            except SecretFreeError as error:
+                if error.retry_after is None and error.status != 500:
+                    raise
+                wait = error.retry_after or wait
+            self.clock.sleep(wait)
+        raise AssertionError(f"no certificate after {most} requests")
+
+    def sweep(self, *, after: timedelta = timedelta()) -> SweepReport:
+        self.clock.sleep(after.total_seconds())
+        return sweep(
+            ports=self.sweepers_ports, policy=self.policy, clock=self.clock, deadline=self.clock.monotonic() + 60
+        )
+
+    def quiesce(self) -> None:
+        """Let time pass and the sweeper run until nothing is left to do."""
+        self.cloud.faults.clear()
+        self.cloud.always.clear()
+        for _ in range(4):
+            report = self.sweep(after=timedelta(hours=2))
+            assert report.complete, report
+        assert not any("pending" in item for item in self.cloud.items.values())
+
+    def record(self, device: str = "widget-1") -> dict[str, str]:
+        item = self.cloud.items[device, f"issuance#{self.kind.value}"]
+        return {name: str(next(iter(value.values()))) for name, value in item.items()}
+
+    def require_invariants_at_quiescence(self) -> None:
+        """Every certificate at IoT Core is active, attached, and the one its device's ledger entry names.
+
+        A certificate whose replacement waits for the device is good until then.
+        """
+        accounted = {}
+        for (device, record), item in self.cloud.items.items():
+            if not record.startswith("issuance#"):
+                continue
+            if item["state"]["S"] == "active":
+                accounted[item["certificate-id"]["S"]] = device
+            else:
+                accounted |= {entry["S"]: device for entry in item.get("superseded", {"L": []})["L"]}
+        for certificate in self.cloud.certificates.values():
+            assert certificate.status == "ACTIVE", "an inactive certificate is left"
+            assert certificate.certificate_id in accounted, "a certificate that the ledger does not know"
+            device = accounted[certificate.certificate_id]
+            assert certificate.things == {device: "EXCLUSIVE_THING"}
+            assert certificate.policies == {POLICY}
+            assert self.cloud.things[device]["type"] == THING_TYPE
