@@ -11,9 +11,9 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 from secretfree.config import IssuerKind
 from support.fake_cloud import Fault, Killed
 from support.issuing_calls import CALLS
+from support.issuing_model import IssuingModel
 from support.moto_cloud import MotoCloud, moto_cloud
 from support.world import World
-from test_issuing_model import IssuingModel
 
 pytestmark = pytest.mark.slow
 BOTH = pytest.mark.parametrize("kind", list(IssuerKind))

@@ -1,0 +1,139 @@
+"""Random devices, keys, faults, revocations, blocks and clock jumps against the invariants of issuing."""
+
+from contextlib import suppress
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from secretfree.config import IssuerKind
+from secretfree.errors import ErrorCode, SecretFreeError
+from secretfree.issuance.pipeline import IssuedCertificate
+from support.fake_cloud import Fault, Killed
+from support.world import World
+
+DEVICES = st.sampled_from(["widget-1", "widget-2"])
+KEYS = st.sampled_from([0, 0, 0, 1])
+
+
+class IssuingModel(RuleBasedStateMachine):
+    """`answered`: the last certificate that each device was given for its present key."""
+
+    kind = IssuerKind.PRIVATE_CA
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = self.make_world()
+        self.blocked: set[str] = set()
+        self.revoked: set[str] = set()
+        self.keys = {"widget-1": 0, "widget-2": 0}
+
+    def make_world(self) -> World:
+        """The account that the model runs on."""
+        return World(self.kind)
+
+    @rule(device=DEVICES)
+    def the_device_asks(self, device: str) -> None:
+        if device in self.blocked:  # the authorizer's part: the request never gets here
+            return
+        try:
+            outcome = self.world.ask(device, self.keys[device])
+        except Killed:
+            return
+        except SecretFreeError as error:
+            if error.code is ErrorCode.NOT_AUTHORIZED and self.revoked:
+                return
+            if error.code not in {ErrorCode.TOO_MANY_REQUESTS, ErrorCode.UNAVAILABLE, ErrorCode.INTERNAL}:
+                raise
+            return
+        if isinstance(outcome, IssuedCertificate):
+            certificate = self.world.cloud.certificates.get(outcome.certificate_id)
+            assert certificate is None or certificate.things == {device: "EXCLUSIVE_THING"}
+            assert outcome.thing_name == device
+
+    @rule(device=DEVICES, key=KEYS)
+    def the_operator_enrols_another_key(self, device: str, key: int) -> None:
+        self.keys[device] = key
+
+    @rule(device=DEVICES)
+    def the_operator_blocks_or_unblocks(self, device: str) -> None:
+        self.blocked ^= {device}
+
+    @rule(number=st.integers(1, 12), fault=st.sampled_from(list(Fault)))
+    def a_call_will_fail(self, number: int, fault: Fault) -> None:
+        self.world.cloud.faults[len(self.world.cloud.calls) + number] = fault
+
+    @rule(number=st.integers(1, 12))
+    def the_ledger_will_be_throttled_from_there_on(self, number: int) -> None:
+        """What runs beside a write to it is done all the same."""
+        throttled = self.world.cloud.always
+        self.world.cloud.before_call[len(self.world.cloud.calls) + number] = lambda: throttled.update(
+            PutItem=Fault.THROTTLED
+        )
+
+    @rule()
+    def the_ledger_recovers(self) -> None:
+        self.world.cloud.always.clear()
+
+    @rule(looks=st.sampled_from([0, 2, 40]))
+    def the_authority_slows_down(self, looks: int) -> None:
+        self.world.cloud.looks_until_ready = looks
+
+    @precondition(lambda self: not self.world.cloud.before_call)
+    @rule(number=st.integers(1, 40), seconds=st.sampled_from([20, 50, 90]))
+    def a_worker_will_stall_while_the_device_asks_again(self, number: int, seconds: int) -> None:
+        """For longer than a lease, though no invocation lives as long."""
+
+        def meanwhile() -> None:
+            self.world.clock.sleep(seconds)
+            self.the_device_asks("widget-1")
+
+        self.world.cloud.before_call[len(self.world.cloud.calls) + number] = meanwhile
+
+    @precondition(lambda self: self.world.cloud.certificates)
+    @rule(number=st.integers(0, 9))
+    def someone_revokes(self, number: int) -> None:
+        certificates = list(self.world.cloud.certificates)
+        certificate = certificates[number % len(certificates)]
+        self.world.cloud.revoke(certificate)
+        self.revoked.add(certificate)
+
+    @rule(jump=st.sampled_from([1, 10, 60, 300, 3600, 86400 * 200, 86400 * 400]))
+    def time_passes(self, jump: int) -> None:
+        self.world.clock.sleep(jump)
+
+    @rule()
+    def the_sweeper_runs(self) -> None:
+        with suppress(Killed):
+            self.world.sweep()
+
+    @invariant()
+    def revoked_stays_revoked(self) -> None:
+        for certificate_id in self.revoked:
+            certificate = self.world.cloud.certificates.get(certificate_id)
+            assert certificate is None or certificate.status != "ACTIVE"
+
+    @invariant()
+    def one_certificate_per_generation(self) -> None:
+        orders = self.world.cloud.orders.values()
+        tokens = [order["IdempotencyToken"] for order in orders]
+        assert len(tokens) == len(set(tokens))
+        generations = sum(
+            int(item["generation"]["N"])
+            for (_, record), item in self.world.cloud.items.items()
+            if record.startswith("issuance#")
+        )
+        assert len(self.world.cloud.issued) <= generations
+
+    def teardown(self) -> None:
+        self.world.cloud.before_call.clear()
+        self.world.quiesce()
+        for certificate_id in self.revoked:
+            self.world.cloud.remove(certificate_id)
+        self.world.require_invariants_at_quiescence()
+        self.world.cloud.looks_until_ready = 0
+        for device, key in self.keys.items():
+            if device not in self.blocked and not self.revoked:
+                assert self.world.ask_until_issued(device, key)
+        self.world.quiesce()
+        for certificate_id in self.revoked:
+            self.world.cloud.remove(certificate_id)
+        self.world.require_invariants_at_quiescence()
