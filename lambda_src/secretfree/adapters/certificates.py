@@ -1,4 +1,4 @@
-"""Certificates and CSRs in the forms that AWS takes and gives."""
+"""Certificates in the forms that AWS gives them."""
 
 from hashlib import sha256
 
@@ -33,11 +33,6 @@ def key_fingerprint(pem: str) -> str:
     """Lower-case hex SHA-256 of the certificate's SPKI, as the registry names keys."""
     key = x509.load_pem_x509_certificate(pem.encode()).public_key()
     return sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
-
-
-def pem_csr(der: bytes) -> bytes:
-    """The PEM of a CSR's DER, in lines of 64 characters (RFC 7468)."""
-    return x509.load_der_x509_csr(der).public_bytes(Encoding.PEM)
 
 
 def _lines(pem: str) -> str:

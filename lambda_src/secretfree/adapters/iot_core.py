@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import ClientError
 
 from secretfree.adapters.aws_errors import aws_call, error_code
-from secretfree.adapters.certificates import device_certificate, key_fingerprint, pem_csr
+from secretfree.adapters.certificates import device_certificate, key_fingerprint
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance.ports import (
     CertificateOrder,
@@ -188,7 +188,7 @@ class IotCoreIssuer:
         """CreateCertificateFromCsr, inactive."""
         with aws_call():
             answer = self._client.create_certificate_from_csr(
-                certificateSigningRequest=pem_csr(order.csr_der).decode(), setAsActive=False
+                certificateSigningRequest=order.csr.pem(), setAsActive=False
             )
         return device_certificate(
             answer["certificatePem"], certificate_id=answer["certificateId"], certificate_arn=answer["certificateArn"]

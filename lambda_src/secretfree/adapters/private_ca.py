@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import ClientError
 
 from secretfree.adapters.aws_errors import aws_call, error_code
-from secretfree.adapters.certificates import device_certificate, pem_csr
+from secretfree.adapters.certificates import device_certificate
 from secretfree.config import PrivateCaConfig, SubjectConfig
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance.ports import (
@@ -61,7 +61,7 @@ class PrivateCaIssuer:
             try:
                 answer = self._authority.issue_certificate(
                     CertificateAuthorityArn=self._config.authority_arn,
-                    Csr=pem_csr(order.csr_der),
+                    Csr=order.csr.pem().encode(),
                     SigningAlgorithm=self._config.signing_algorithm,  # type: ignore[arg-type]
                     TemplateArn=self._config.template_arn,
                     Validity={"Type": "DAYS", "Value": self._config.validity.days},

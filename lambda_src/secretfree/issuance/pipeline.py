@@ -398,7 +398,7 @@ class _Worker:
 
     def _order(self, lease: _Lease) -> str | DeviceCertificate:
         issuer = self._ports.issuer
-        order = CertificateOrder(device_id=self._device, csr_der=self._csr.der, token=lease.record.token)
+        order = CertificateOrder(device_id=self._device, csr=self._csr, token=lease.record.token)
         try:
             answer = self._persist("request", lambda: issuer.request(order), repeatable=bool(issuer.repeatable_for))
         except (ThrottledError, SecretFreeError):  # refused each time, so without effect

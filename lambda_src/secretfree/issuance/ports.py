@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from secretfree.issuance.record import Issuance
+from secretfree.request.csr import VerifiedCsr
 from secretfree.request.device_id import DeviceId
 
 
@@ -66,10 +67,10 @@ class DeviceCertificate:
 
 @dataclass(frozen=True, kw_only=True)
 class CertificateOrder:
-    """All that an issuer is told: whose certificate, for which (verified) CSR, and the token of this generation."""
+    """What an issuer gets: the device, its verified request, and the idempotency token of this generation."""
 
     device_id: DeviceId
-    csr_der: bytes
+    csr: VerifiedCsr
     token: str
 
 

@@ -187,23 +187,25 @@ def test_retiring_reports_what_else_stands_in_the_way(stubbed: Stubbed) -> None:
         stubbed.things.retire(DEVICE, ID)
 
 
-def test_amazon_s_ca_gets_the_verified_csr_and_makes_an_inactive_certificate(stubbed: Stubbed, csr_der: Any) -> None:
-    der = csr_der("widget-1")
-    pem = x509.load_der_x509_csr(der).public_bytes(Encoding.PEM).decode()
+def test_amazon_s_ca_gets_the_verified_csr_and_makes_an_inactive_certificate(
+    stubbed: Stubbed, verified_csr: Any
+) -> None:
+    csr = verified_csr("widget-1")
+    pem = x509.load_der_x509_csr(csr.der).public_bytes(Encoding.PEM).decode()
     stubbed.stub.add_response(
         "create_certificate_from_csr",
         {"certificateArn": ARN, "certificateId": ID, "certificatePem": PEM},
         {"certificateSigningRequest": pem, "setAsActive": False},
     )
-    made = stubbed.issuer.request(CertificateOrder(device_id=DEVICE, csr_der=der, token="0" * 36))
+    made = stubbed.issuer.request(CertificateOrder(device_id=DEVICE, csr=csr, token="0" * 36))
     assert (made.certificate_id, made.certificate_arn, made.certificate_pem) == (ID, ARN, PEM)
     assert stubbed.issuer.install(made, resumed=False) == ARN
 
 
-def test_a_csr_that_iot_core_does_not_take_is_a_bad_request(stubbed: Stubbed, csr_der: Any) -> None:
+def test_a_csr_that_iot_core_does_not_take_is_a_bad_request(stubbed: Stubbed, verified_csr: Any) -> None:
     stubbed.fails("create_certificate_from_csr", "InvalidRequestException")
     with pytest.raises(SecretFreeError) as raised:
-        stubbed.issuer.request(CertificateOrder(device_id=DEVICE, csr_der=csr_der("widget-1"), token="0" * 36))
+        stubbed.issuer.request(CertificateOrder(device_id=DEVICE, csr=verified_csr("widget-1"), token="0" * 36))
     assert raised.value.code is ErrorCode.INVALID_REQUEST
 
 

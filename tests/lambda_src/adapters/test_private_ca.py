@@ -75,8 +75,9 @@ def stubbed() -> Iterator[Stubbed]:
 
 
 @pytest.fixture
-def order(csr_der: Any) -> CertificateOrder:
-    return CertificateOrder(device_id=DeviceId.parse("widget-1"), csr_der=csr_der("whatever-the-CSR-says"), token=TOKEN)
+def order(verified_csr: Any) -> CertificateOrder:
+    csr = verified_csr("whatever-the-CSR-says")
+    return CertificateOrder(device_id=DeviceId.parse("widget-1"), csr=csr, token=TOKEN)
 
 
 def certificate(stubbed: Stubbed) -> DeviceCertificate:
@@ -98,7 +99,7 @@ def test_the_request_takes_the_key_from_the_csr_and_all_else_from_the_policy(
         {"CertificateArn": CERTIFICATE_ARN},
         {
             "CertificateAuthorityArn": CA_ARN,
-            "Csr": pem_of(order.csr_der),
+            "Csr": pem_of(order.csr.der),
             "SigningAlgorithm": "SHA384WITHECDSA",
             "TemplateArn": TEMPLATE,
             "Validity": {"Type": "DAYS", "Value": 90},
