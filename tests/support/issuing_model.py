@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from secretfree.config import IssuerKind
 from secretfree.errors import ErrorCode, SecretFreeError
-from secretfree.issuance.pipeline import IssuedCertificate
+from secretfree.issuance.model import IssuedCertificate
 from support.fake_cloud import Fault, Killed
 from support.world import World
 

@@ -16,7 +16,8 @@ from secretfree.adapters.iot_core import SWEEPERS_BOUNDS, IotCoreIssuer, IotCore
 from secretfree.adapters.private_ca import PrivateCaIssuer
 from secretfree.config import IssuerKind, PrivateCaConfig, SubjectConfig
 from secretfree.errors import SecretFreeError
-from secretfree.issuance.pipeline import IssuancePolicy, IssuedCertificate, NotReady, Ports, issue
+from secretfree.issuance.model import IssuancePolicy, IssuancePorts, IssuedCertificate, NotReady
+from secretfree.issuance.pipeline import issue
 from secretfree.issuance.rates import Congestion
 from secretfree.issuance.sweeping import SweepReport, sweep
 from secretfree.registry.authorization import AuthorizedDevice
@@ -63,7 +64,7 @@ class World:
             validity=timedelta(days=365),
             registered=self.registered,
         )
-        self.ports = Ports(
+        self.ports = IssuancePorts(
             issuer=IotCoreIssuer(iot, self.things)
             if self.kind is IssuerKind.IOT_CORE
             else PrivateCaIssuer(

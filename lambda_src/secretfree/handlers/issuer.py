@@ -8,7 +8,8 @@ from secretfree.config import IssuerConfig
 from secretfree.handlers import reports, wiring
 from secretfree.handlers.http import answers
 from secretfree.handlers.http.request import device_csr, header_values, request_id, request_ids
-from secretfree.issuance.pipeline import IssuedCertificate, NotReady, issue
+from secretfree.issuance.model import IssuanceAnswer
+from secretfree.issuance.pipeline import issue
 from secretfree.issuance.recent_askers import RecentAskers
 from secretfree.registry.authorization import AuthorizedDevice
 from secretfree.request.csr import UnverifiedCsr, verify
@@ -45,7 +46,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         _telemetry.flush()
 
 
-def _issue(event: dict[str, Any], *, remaining: float) -> IssuedCertificate | NotReady:
+def _issue(event: dict[str, Any], *, remaining: float) -> IssuanceAnswer:
     device = AuthorizedDevice.from_context(event["requestContext"].get("authorizer") or {})
     _askers.admit(device.device_id, _clock.now())
     csr = verify(UnverifiedCsr.from_header_value(device_csr(event)), _config.device_profile)

@@ -13,7 +13,7 @@ from secretfree.config import QueueingConfig
 from secretfree.handlers import reports
 from secretfree.handlers.http import answers
 from secretfree.handlers.http.request import device_csr, header_values, request_id, request_ids
-from secretfree.issuance.pipeline import IssuancePolicy, IssuedCertificate, NotReady
+from secretfree.issuance.model import IssuanceAnswer, IssuancePolicy
 from secretfree.issuance.queueing import FrontPorts, collect_or_queue
 from secretfree.issuance.recent_askers import RecentAskers
 from secretfree.registry.authorization import AuthorizedDevice
@@ -53,7 +53,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         _telemetry.flush()
 
 
-def _answer(event: dict[str, Any]) -> IssuedCertificate | NotReady:
+def _answer(event: dict[str, Any]) -> IssuanceAnswer:
     device = AuthorizedDevice.from_context(event["requestContext"].get("authorizer") or {})
     _askers.admit(device.device_id, _clock.now())
     csr = verify(UnverifiedCsr.from_header_value(device_csr(event)), _config.device_profile)

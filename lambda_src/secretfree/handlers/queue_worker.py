@@ -11,8 +11,8 @@ from secretfree.clock import SystemClock
 from secretfree.config import QueuedIssuerConfig
 from secretfree.errors import SecretFreeError
 from secretfree.handlers import reports, wiring
+from secretfree.issuance.model import IssuedCertificate
 from secretfree.issuance.pacing import Pace
-from secretfree.issuance.pipeline import IssuedCertificate
 from secretfree.issuance.ports import ThrottledError, UnreachableError
 from secretfree.issuance.queueing import QueuedRequest, give_up, is_final, work_off
 from secretfree.telemetry import Telemetry

@@ -2,11 +2,11 @@
 
 from secretfree.errors import SecretFreeError
 from secretfree.handlers.http.request import RequestIds
-from secretfree.issuance.pipeline import IssuedCertificate, NotReady
+from secretfree.issuance.model import IssuanceAnswer, NotReady
 from secretfree.telemetry import LogLevel, Metric, Telemetry
 
 
-def outcome(telemetry: Telemetry, outcome: IssuedCertificate | NotReady, *, ids: RequestIds) -> None:
+def outcome(telemetry: Telemetry, outcome: IssuanceAnswer, *, ids: RequestIds) -> None:
     """A certificate, new or told again, or none yet. `ids`: the log fields by which the request is found."""
     if isinstance(outcome, NotReady):
         telemetry.count(Metric.PENDING)

@@ -7,7 +7,7 @@ from secretfree.adapters.iot_core import SWEEPERS_BOUNDS
 from secretfree.clock import SystemClock
 from secretfree.config import IssuerConfig, IssuerKind
 from secretfree.handlers import wiring
-from secretfree.issuance.sweeping import Outcome, SweepReport, sweep
+from secretfree.issuance.sweeping import SweepOutcome, SweepReport, sweep
 from secretfree.telemetry import LogLevel, Metric, Telemetry
 
 _config: Final = IssuerConfig.from_environment(os.environ)
@@ -49,7 +49,7 @@ def _tell(kind: IssuerKind, report: SweepReport) -> None:
             telemetry.log("certificates removed", step=step, count=count)
     for failure in report.failures:
         telemetry.log("failed", level=LogLevel.ERROR, detail=failure)
-    telemetry.count(Metric.ISSUED, report.outcomes[Outcome.FINISHED])
-    telemetry.count(Metric.PENDING, report.outcomes[Outcome.PARKED] + report.outcomes[Outcome.POSTPONED])
+    telemetry.count(Metric.ISSUED, report.outcomes[SweepOutcome.FINISHED])
+    telemetry.count(Metric.PENDING, report.outcomes[SweepOutcome.PARKED] + report.outcomes[SweepOutcome.POSTPONED])
     telemetry.count(Metric.FAILED, len(report.failures))
     telemetry.flush()

@@ -10,7 +10,7 @@ from secretfree.adapters import clients, single_try_clients
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.adapters.iot_core import IotCoreIssuer, IotCoreThings, SearchBounds
 from secretfree.config import IssuerConfig, IssuerKind
-from secretfree.issuance.pipeline import IssuancePolicy, Ports, StageTimer
+from secretfree.issuance.model import IssuancePolicy, IssuancePorts, StageTimer
 from secretfree.issuance.ports import CertificateIssuer
 from secretfree.issuance.rates import Congestion
 from secretfree.registry.authorization import MatchPolicy
@@ -25,10 +25,10 @@ def ports(
     *,
     bounds: SearchBounds | None = None,
     stage: StageTimer = nullcontext,
-) -> Ports:
+) -> IssuancePorts:
     """The ports of one issuer, on AWS clients that the process shares.
 
-    `bounds`: how far it searches for a lost certificate; None: as far as a request may. `stage`: as of `Ports`.
+    `bounds`: how far it searches for a lost certificate; None: as far as a request may. `stage`: as of `IssuancePorts`.
     """
     iot = single_try_clients.iot()
     things = IotCoreThings(
@@ -38,7 +38,7 @@ def ports(
         groups=config.thing_groups,
         attributes=config.thing_attributes,
     )
-    return Ports(
+    return IssuancePorts(
         issuer=_issuer(config, kind, things, bounds),
         things=things,
         ledger=DynamoDbLedger(clients.dynamodb(), table=config.ledger_table),

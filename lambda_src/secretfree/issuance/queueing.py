@@ -19,16 +19,18 @@ from typing import Final, Protocol, Self
 
 from secretfree.clock import Clock
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
-from secretfree.issuance.pipeline import (
+from secretfree.issuance.calls import ledger_unavailable
+from secretfree.issuance.model import (
+    IssuanceAnswer,
     IssuancePolicy,
+    IssuancePorts,
     IssuedCertificate,
     NotReady,
-    Ports,
-    issue,
     issued_certificate,
     require_same_request,
     revoked_certificate,
 )
+from secretfree.issuance.pipeline import issue
 from secretfree.issuance.ports import ThrottledError, UnreachableError
 from secretfree.issuance.rates import Chance
 from secretfree.issuance.record import Issuance, Standing
@@ -169,7 +171,7 @@ class FrontPorts:
 
 def collect_or_queue(
     authorized: AuthorizedDevice, csr: VerifiedCsr, *, ports: FrontPorts, policy: IssuancePolicy, clock: Clock
-) -> IssuedCertificate | NotReady:
+) -> IssuanceAnswer:
     """The device's certificate where it is good; else a place in the queue, and when to ask again.
 
     Raises SecretFreeError: `not-authorized` for a revoked certificate, whatever the worker refused the request with,
@@ -179,29 +181,19 @@ def collect_or_queue(
     try:
         return _collect_or_queue(authorized, csr, ports=ports, policy=policy, clock=clock)
     except (ThrottledError, UnreachableError) as error:
-        raise SecretFreeError(
-            ErrorCode.UNAVAILABLE,
-            f"the ledger or the queue does not answer: {error}",
-            reason=Reason.LEDGER_UNAVAILABLE,
-            retry_after=policy.retry_after.seconds(
-                age=timedelta(),
-                attempts=policy.retry_after.early_doublings + 1,
-                pressure=1.0,
-                chance=ports.chance,
-            ),
-        ) from error
+        raise ledger_unavailable(error, policy.retry_after, ports.chance) from error
 
 
 def work_off(
     request: QueuedRequest,
     *,
     profile: DeviceProfile,
-    ports: Ports,
+    ports: IssuancePorts,
     marks: QueueMarks,
     policy: IssuancePolicy,
     clock: Clock,
     deadline: float,
-) -> IssuedCertificate | NotReady:
+) -> IssuanceAnswer:
     """Issue for a request of the queue, and free the device's place when nothing is left to wait for.
 
     `deadline`: as of `issue`. Raises SecretFreeError as `issue` does; a refusal that no repetition would change is
@@ -235,7 +227,7 @@ def is_final(refusal: SecretFreeError) -> bool:
 
 def _collect_or_queue(
     authorized: AuthorizedDevice, csr: VerifiedCsr, *, ports: FrontPorts, policy: IssuancePolicy, clock: Clock
-) -> IssuedCertificate | NotReady:
+) -> IssuanceAnswer:
     now = clock.now()
     seen = ports.ledger.read(authorized.device_id, policy.issuer)
     if seen is not None:

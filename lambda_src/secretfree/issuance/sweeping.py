@@ -14,7 +14,7 @@ from typing import Final
 
 from secretfree.clock import Clock
 from secretfree.errors import SecretFreeError
-from secretfree.issuance.pipeline import IssuancePolicy, Ports, clear_at, with_answer
+from secretfree.issuance.model import IssuancePolicy, IssuancePorts, clear_at, with_answer
 from secretfree.issuance.ports import (
     CertificateRecordState,
     CertificateStatus,
@@ -39,7 +39,7 @@ _DETACHING: Final = timedelta(minutes=1)
 _BATCH: Final = 50
 
 
-class Outcome(StrEnum):
+class SweepOutcome(StrEnum):
     """What the sweeper did with one issuance, or why it did not."""
 
     FINISHED = "finished"  # it was all in place, or nearly; the record says so now
@@ -56,25 +56,27 @@ class Outcome(StrEnum):
 class SweepReport:
     """What one run did. `complete`: nothing that was due is left."""
 
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    outcomes: Counter[SweepOutcome] = field(default_factory=Counter)
     retired: int = 0
     orphans: int = 0
     complete: bool = True
     failures: tuple[str, ...] = ()
 
 
-def sweep(*, ports: Ports, policy: IssuancePolicy, clock: Clock, deadline: float, most: int = 1000) -> SweepReport:
+def sweep(
+    *, ports: IssuancePorts, policy: IssuancePolicy, clock: Clock, deadline: float, most: int = 1000
+) -> SweepReport:
     """Go through what is due at one issuer, until `deadline` (of `clock.monotonic()`), a throttle or `most` records."""
     return _Sweep(ports=ports, policy=policy, clock=clock, deadline=deadline).run(most)
 
 
 class _Sweep:
-    def __init__(self, *, ports: Ports, policy: IssuancePolicy, clock: Clock, deadline: float) -> None:
+    def __init__(self, *, ports: IssuancePorts, policy: IssuancePolicy, clock: Clock, deadline: float) -> None:
         self._ports = ports
         self._policy = policy
         self._clock = clock
         self._deadline = deadline
-        self._outcomes: Counter[Outcome] = Counter()
+        self._outcomes: Counter[SweepOutcome] = Counter()
         self._failures: list[str] = []
         self._retired = 0
         self._orphans = 0
@@ -107,38 +109,38 @@ class _Sweep:
     def _has_time(self) -> bool:
         return self._clock.monotonic() < self._deadline
 
-    def _swept(self, record: Issuance) -> Outcome:
+    def _swept(self, record: Issuance) -> SweepOutcome:
         """Deal with one record, under its lease as a request would."""
         too_early = self._too_early(record)
         try:
             if too_early is not None:
                 self._ports.ledger.write(record.postponed(too_early))
-                return Outcome.POSTPONED
+                return SweepOutcome.POSTPONED
             # Nobody works on what is superseded, so the device is not kept waiting for it.
             self._held = record if record.is_settled else self._ports.ledger.write(self._leased(record))
             return self._guarded(self._clear if record.is_settled else self._settle)
         except StaleLedgerError:
-            return Outcome.OVERTAKEN
+            return SweepOutcome.OVERTAKEN
         except SecretFreeError as error:
             self._failures.append(_told(error))
-            return Outcome.STUCK
+            return SweepOutcome.STUCK
 
-    def _guarded(self, deal: Callable[[], Outcome]) -> Outcome:
+    def _guarded(self, deal: Callable[[], SweepOutcome]) -> SweepOutcome:
         """`deal` with the record in hand; whatever stops it, the record is not the first again at the next run."""
         try:
             return deal()
         except StillAttachedError:
             self._ports.ledger.write(self._held.postponed(self._clock.now() + _DETACHING))
-            return Outcome.POSTPONED
+            return SweepOutcome.POSTPONED
         except (SecretFreeError, SearchTooWideError) as error:
             self._failures.append(_told(error))
             self._ports.ledger.write(self._held.postponed(self._clock.now() + _STUCK_FOR))
-            return Outcome.STUCK
+            return SweepOutcome.STUCK
         except (ThrottledError, UnreachableError):
             self._ports.ledger.write(self._held.released(self._clock.now()))
             raise
 
-    def _settle(self) -> Outcome:
+    def _settle(self) -> SweepOutcome:
         if self._held.state is IssuanceState.REQUESTING:
             return self._roll_back_request()
         if self._held.state is IssuanceState.REQUESTED:
@@ -157,12 +159,12 @@ class _Sweep:
         """While the token still holds, the device's next request continues this very generation."""
         return max(LEASE + _SETTLING, self._ports.issuer.repeatable_for)
 
-    def _roll_back_request(self) -> Outcome:
+    def _roll_back_request(self) -> SweepOutcome:
         """No certificate is known. One may exist that nobody knows: it goes, and the next request begins anew."""
         self._remove_leftovers()
-        return self._write(self._held.without_leftovers().abandoned(self._clock.now()), Outcome.ROLLED_BACK)
+        return self._write(self._held.without_leftovers().abandoned(self._clock.now()), SweepOutcome.ROLLED_BACK)
 
-    def _settle_requested(self) -> Outcome:
+    def _settle_requested(self) -> SweepOutcome:
         """IoT Core is told of the certificate while it is recorded: it may know it though the record does not."""
         certificate = self._collected(self._held.reference)
         if certificate is None or self._ports.things.describe(certificate.certificate_id) is None:
@@ -170,12 +172,12 @@ class _Sweep:
         self._held = self._ports.ledger.write(with_answer(self._held, certificate))
         return self._settle_issued()
 
-    def _park(self) -> Outcome:
+    def _park(self) -> SweepOutcome:
         """IoT Core knows nothing of it: the device's next request goes on from here, whenever that is."""
         self._remove_leftovers()
-        return self._write(self._held.without_leftovers().parked(), Outcome.PARKED)
+        return self._write(self._held.without_leftovers().parked(), SweepOutcome.PARKED)
 
-    def _settle_issued(self) -> Outcome:
+    def _settle_issued(self) -> SweepOutcome:
         certificate_id = self._held.certificate_id or ""
         registered = self._ports.things.describe(certificate_id)
         if registered is None:
@@ -184,26 +186,26 @@ class _Sweep:
             return self._finish(registered.certificate_arn)
         if registered.status is CertificateStatus.REVOKED or self._ports.issuer.installs_active:
             revoked = self._held.revoked(self._clock.now())
-            return self._write(revoked, Outcome.REVOKED, certificate=CertificateRecordState.REVOKED)
+            return self._write(revoked, SweepOutcome.REVOKED, certificate=CertificateRecordState.REVOKED)
         self._ports.things.retire(self._held.device_id, certificate_id)
         return self._roll_back_request()
 
-    def _finish(self, certificate_arn: str) -> Outcome:
+    def _finish(self, certificate_arn: str) -> SweepOutcome:
         """The certificate is active: the device may have it, and be connected with it."""
         device_id = self._held.device_id
         self._ports.things.ensure_thing(device_id)
         for attachment in self._ports.things.attachments(device_id, certificate_arn):
             attachment()
         active = self._held.with_thing().active(clear_at=clear_at(self._held, self._clock.now()))
-        return self._write(active, Outcome.FINISHED, certificate=CertificateRecordState.ACTIVE)
+        return self._write(active, SweepOutcome.FINISHED, certificate=CertificateRecordState.ACTIVE)
 
-    def _clear(self) -> Outcome:
+    def _clear(self) -> SweepOutcome:
         """Retire what earlier generations left; what a rolled-back one was to replace stays good."""
         if self._held.state is IssuanceState.ABANDONED:
             self._remove_leftovers()
-            return self._write(self._held.without_leftovers().parked(), Outcome.CLEARED)
+            return self._write(self._held.without_leftovers().parked(), SweepOutcome.CLEARED)
         self._remove_leftovers(self._held.superseded)
-        return self._write(self._held.cleared(), Outcome.CLEARED)
+        return self._write(self._held.cleared(), SweepOutcome.CLEARED)
 
     def _remove_leftovers(self, superseded: Sequence[str] = ()) -> None:
         """Remove what may go at any time, and `superseded`.
@@ -257,8 +259,8 @@ class _Sweep:
             raise attached
 
     def _write(
-        self, record: Issuance, outcome: Outcome, *, certificate: CertificateRecordState | None = None
-    ) -> Outcome:
+        self, record: Issuance, outcome: SweepOutcome, *, certificate: CertificateRecordState | None = None
+    ) -> SweepOutcome:
         self._ports.ledger.write(record, certificate=certificate)
         return outcome
 

@@ -22,7 +22,8 @@ from secretfree.adapters import clients, single_try_clients
 from secretfree.clock import SystemClock
 from secretfree.config import IssuerConfig, IssuerKind
 from secretfree.handlers import wiring
-from secretfree.issuance.pipeline import IssuedCertificate, NotReady, issue
+from secretfree.issuance.model import IssuedCertificate, NotReady
+from secretfree.issuance.pipeline import issue
 from secretfree.registry.authorization import AuthorizedDevice
 from secretfree.request.csr import UnverifiedCsr, VerifiedCsr, verify
 from secretfree.request.device_id import DeviceId

@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 from secretfree.config import IssuerKind
 from secretfree.errors import SecretFreeError
-from secretfree.issuance.pipeline import IssuedCertificate
+from secretfree.issuance.model import IssuedCertificate
 from support.fake_cloud import Fault, Killed
 from support.issuing_calls import CALLS
 from support.world import World

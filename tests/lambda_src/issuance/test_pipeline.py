@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from secretfree.config import IssuerKind
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
-from secretfree.issuance import pipeline
-from secretfree.issuance.pipeline import IssuedCertificate, NotReady, issue, require_same_request
+from secretfree.issuance import calls as runner
+from secretfree.issuance.model import IssuedCertificate, NotReady, require_same_request
+from secretfree.issuance.pipeline import issue
 from secretfree.issuance.record import LEASE
 from secretfree.registry.authorization import AuthorizedDevice
 from secretfree.request.device_id import DeviceId
@@ -177,7 +178,7 @@ def test_the_answer_waits_for_five_calls_in_a_row_and_the_same_again_for_one(
             calls.depth += 1
             return super().call(operation, act)
 
-    monkeypatch.setattr(pipeline, "wait", calls.wait)
+    monkeypatch.setattr(runner, "wait", calls.wait)
     world = World(kind, cloud=CountingCloud(), executor=calls, groups=groups)
     assert isinstance(world.ask(), IssuedCertificate)
     assert calls.depth == 5

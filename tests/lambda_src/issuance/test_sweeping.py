@@ -8,9 +8,9 @@ import pytest
 from secretfree.adapters.iot_core import SearchBounds
 from secretfree.config import IssuerKind
 from secretfree.errors import SecretFreeError
-from secretfree.issuance.pipeline import IssuedCertificate, NotReady
+from secretfree.issuance.model import IssuedCertificate, NotReady
 from secretfree.issuance.ports import StillAttachedError
-from secretfree.issuance.sweeping import Outcome, sweep
+from secretfree.issuance.sweeping import SweepOutcome, sweep
 from secretfree.request.device_id import DeviceId
 from support.fake_cloud import FakeCertificate, Fault, Killed
 from support.world import World
@@ -41,7 +41,7 @@ def test_nothing_is_due_while_a_worker_may_be_alive(kind: IssuerKind) -> None:
 def test_what_was_answered_but_not_confirmed_is_finished(kind: IssuerKind) -> None:
     world = stopped(kind, "TransactWriteItems")
     report = world.sweep(after=timedelta(minutes=1))
-    assert report.outcomes == {Outcome.FINISHED: 1}
+    assert report.outcomes == {SweepOutcome.FINISHED: 1}
     assert world.record()["state"] == "active"
     world.require_invariants_at_quiescence()
 
@@ -49,7 +49,7 @@ def test_what_was_answered_but_not_confirmed_is_finished(kind: IssuerKind) -> No
 def test_a_reference_is_kept_for_the_device_at_no_cost() -> None:
     world = stopped(IssuerKind.PRIVATE_CA, "GetCertificate")
     report = world.sweep(after=timedelta(minutes=10))
-    assert report.outcomes == {Outcome.PARKED: 1}
+    assert report.outcomes == {SweepOutcome.PARKED: 1}
     assert not world.cloud.certificates
     assert isinstance(world.ask(), IssuedCertificate)
     assert len(world.cloud.issued) == 1
@@ -58,7 +58,7 @@ def test_a_reference_is_kept_for_the_device_at_no_cost() -> None:
 def test_a_certificate_that_was_recorded_but_not_registered_is_kept_for_the_device() -> None:
     world = stopped(IssuerKind.PRIVATE_CA, "RegisterCertificate", Fault.THROTTLED)
     report = world.sweep(after=timedelta(minutes=10))
-    assert report.outcomes == {Outcome.PARKED: 1}
+    assert report.outcomes == {SweepOutcome.PARKED: 1}
     assert isinstance(world.ask(), IssuedCertificate)
     assert len(world.cloud.issued) == 1
 
@@ -66,7 +66,7 @@ def test_a_certificate_that_was_recorded_but_not_registered_is_kept_for_the_devi
 def test_an_inactive_certificate_is_never_activated_but_rolled_back() -> None:
     world = stopped(IssuerKind.IOT_CORE, "UpdateCertificate")
     report = world.sweep(after=timedelta(minutes=1))
-    assert report.outcomes == {Outcome.ROLLED_BACK: 1}
+    assert report.outcomes == {SweepOutcome.ROLLED_BACK: 1}
     assert not world.cloud.certificates
     assert not world.cloud.ever_active
     assert isinstance(world.ask(), IssuedCertificate)
@@ -77,15 +77,15 @@ def test_a_certificate_that_someone_deactivated_stays_so() -> None:
     (certificate,) = world.cloud.certificates.values()
     certificate.status = "INACTIVE"
     report = world.sweep(after=timedelta(minutes=1))
-    assert report.outcomes == {Outcome.REVOKED: 1}
+    assert report.outcomes == {SweepOutcome.REVOKED: 1}
     assert certificate.status == "INACTIVE"
     assert world.record()["state"] == "revoked"
 
 
 def test_an_unanswered_request_is_left_to_the_device_while_its_token_holds() -> None:
     world = stopped(IssuerKind.PRIVATE_CA, "IssueCertificate", Fault.KILLED_AFTER)
-    assert world.sweep(after=timedelta(minutes=1)).outcomes == {Outcome.POSTPONED: 1}
-    assert world.sweep(after=timedelta(minutes=5)).outcomes == {Outcome.ROLLED_BACK: 1}
+    assert world.sweep(after=timedelta(minutes=1)).outcomes == {SweepOutcome.POSTPONED: 1}
+    assert world.sweep(after=timedelta(minutes=5)).outcomes == {SweepOutcome.ROLLED_BACK: 1}
     assert world.record()["state"] == "abandoned"
     assert "expires-at" in world.record()
 
@@ -98,7 +98,7 @@ def test_an_orphan_is_deleted_and_no_other_device_s_certificate_with_it() -> Non
     (bystander,) = other.cloud.certificates.values()
     world.cloud.certificates[bystander.certificate_id] = bystander
     report = world.sweep(after=timedelta(minutes=5))
-    assert report.outcomes == {Outcome.ROLLED_BACK: 1}
+    assert report.outcomes == {SweepOutcome.ROLLED_BACK: 1}
     assert report.orphans == 1
     assert list(world.cloud.certificates) == [bystander.certificate_id]
 
@@ -124,7 +124,7 @@ def test_what_aws_refuses_does_not_stand_before_the_others() -> None:
     world.cloud.always.clear()
     world.cloud.things["widget-1"] = {"type": "boiler", "attributes": {}}
     report = world.sweep(after=timedelta(minutes=1))
-    assert report.outcomes == {Outcome.STUCK: 1, Outcome.FINISHED: 1}
+    assert report.outcomes == {SweepOutcome.STUCK: 1, SweepOutcome.FINISHED: 1}
     assert "boiler" in report.failures[0]
     assert world.sweep(after=timedelta(minutes=5)).outcomes == {}
 
@@ -137,9 +137,9 @@ def test_what_cannot_be_cleared_away_is_tried_again_later(kind: IssuerKind, monk
     assert isinstance(old, IssuedCertificate)
     assert isinstance(new, IssuedCertificate)
     world.cloud.certificates[old.certificate_id].things["someone-else-s"] = "NON_EXCLUSIVE_THING"
-    assert world.sweep().outcomes == {Outcome.POSTPONED: 1}  # it may just not be detached yet
+    assert world.sweep().outcomes == {SweepOutcome.POSTPONED: 1}  # it may just not be detached yet
     report = world.sweep(after=timedelta(minutes=2))
-    assert report.outcomes == {Outcome.STUCK: 1}
+    assert report.outcomes == {SweepOutcome.STUCK: 1}
     assert world.cloud.certificates[old.certificate_id].status == "INACTIVE"
     again = world.ask(key=1)
     assert isinstance(again, IssuedCertificate)
@@ -155,7 +155,7 @@ def test_the_sweeper_yields_to_a_device_that_comes_back_first(kind: IssuerKind) 
     # Sixteen queries, one for each shard, and the read come first; then the sweeper's own claim.
     world.cloud.before_call[len(world.cloud.calls) + 18] = world.ask
     report = world.sweep()
-    assert report.outcomes[Outcome.OVERTAKEN] == 1
+    assert report.outcomes[SweepOutcome.OVERTAKEN] == 1
     assert world.record()["state"] == "active"
 
 
@@ -211,7 +211,7 @@ def test_a_certificate_found_too_late_is_the_device_s_that_came_back_meanwhile(
     report = world.sweep(after=timedelta(minutes=5))
     (answer,) = answers
     assert isinstance(answer, IssuedCertificate)
-    assert report.outcomes == {Outcome.OVERTAKEN: 1}
+    assert report.outcomes == {SweepOutcome.OVERTAKEN: 1}
     assert list(world.cloud.certificates) == [answer.certificate_id]
     monkeypatch.undo()
     world.quiesce()
@@ -260,7 +260,7 @@ def test_what_aws_refuses_for_one_record_ends_no_run() -> None:
     world.clock.sleep(60)
     world.cloud.faults[len(world.cloud.calls) + 16 + 2 + 1] = Fault.REFUSED  # the lease of the first
     report = world.sweep()
-    assert report.outcomes == {Outcome.STUCK: 1, Outcome.FINISHED: 1}
+    assert report.outcomes == {SweepOutcome.STUCK: 1, SweepOutcome.FINISHED: 1}
     assert report.failures == ("PutItem: AccessDeniedException",)
 
 
@@ -295,8 +295,8 @@ def test_a_search_too_wide_for_the_sweeper_is_reported_goes_on_next_time_and_hol
     world = brown_out(25, sweepers_bounds=SearchBounds(pages=1, lookups=10))
     report = world.sweep(after=timedelta(minutes=5))
     assert report.complete
-    assert report.outcomes[Outcome.STUCK] + report.outcomes[Outcome.ROLLED_BACK] == 25
-    assert report.outcomes[Outcome.ROLLED_BACK] >= 1
+    assert report.outcomes[SweepOutcome.STUCK] + report.outcomes[SweepOutcome.ROLLED_BACK] == 25
+    assert report.outcomes[SweepOutcome.ROLLED_BACK] >= 1
     assert "may be the lost one" in report.failures[0]
     world.quiesce()
     assert world.cloud.certificates == {}

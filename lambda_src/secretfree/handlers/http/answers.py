@@ -6,16 +6,14 @@ from typing import Any, Final
 
 from secretfree.errors import ErrorCode, SecretFreeError
 from secretfree.handlers.http.problem import json_response, problem_response, proxy_response
-from secretfree.issuance.pipeline import IssuedCertificate, NotReady
+from secretfree.issuance.model import IssuanceAnswer, NotReady
 
 PEM_TYPE: Final = "application/x-pem-file"
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 _NO_WEIGHT: Final = frozenset({"q=0", "q=0.", "q=0.0", "q=0.00", "q=0.000"})
 
 
-def for_outcome(
-    outcome: IssuedCertificate | NotReady, *, endpoint: str, accepted: Sequence[str], request_id: str
-) -> dict[str, Any]:
+def for_outcome(outcome: IssuanceAnswer, *, endpoint: str, accepted: Sequence[str], request_id: str) -> dict[str, Any]:
     """200 with the certificate, as JSON or as the leaf's PEM alone, or 202. `accepted`: the values of `Accept`."""
     if isinstance(outcome, NotReady):
         return problem_response(

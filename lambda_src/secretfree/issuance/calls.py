@@ -1,0 +1,127 @@
+"""How an invocation makes its calls: retries with backoff, parallel calls, nothing new after the deadline."""
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, wait
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from secretfree.clock import Clock
+from secretfree.errors import ErrorCode, Reason, SecretFreeError
+from secretfree.issuance.ports import ThrottledError, UnreachableError
+from secretfree.issuance.rates import Chance, Congestion, RetryAfterPolicy, RetryPolicy
+
+T = TypeVar("T")
+
+
+class OutOfTimeError(Exception):
+    """What is left does not fit into this invocation."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+class CallRunner:
+    """One invocation's calls. `deadline` is a time of `clock.monotonic()` after which no further call begins."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        deadline: float,
+        executor: Executor,
+        congestion: Congestion,
+        chance: Chance,
+        retry: RetryPolicy,
+        retry_after: RetryAfterPolicy,
+    ) -> None:
+        self._clock = clock
+        self._deadline = deadline
+        self._executor = executor
+        self._congestion = congestion
+        self._chance = chance
+        self._retry = retry
+        self._retry_after = retry_after
+
+    def persist(self, name: str, call: Callable[[], T], *, repeatable: bool = True, even_late: bool = False) -> T:
+        """Make `call`, again while it is throttled or unanswered (if `repeatable`), within the deadline.
+
+        `name` is what the call counts as where throttling is observed, because each has a quota of its own.
+        ThrottledError and SecretFreeError mean that no try can have had an effect. `even_late`: one try is made in any
+        case.
+        """
+        unanswered: UnreachableError | None = None
+        tries = 0
+        while True:
+            if self._clock.monotonic() >= self._deadline and not (even_late and tries == 0):
+                raise unanswered or OutOfTimeError(Reason.DEADLINE)
+            try:
+                result = call()
+            except ThrottledError as throttled:
+                self._observe(name, throttled=True)
+                failure: Exception = unanswered or throttled
+            except UnreachableError as error:
+                if not repeatable:
+                    raise
+                failure = unanswered = error
+            except SecretFreeError as refused:
+                if unanswered is None:
+                    raise
+                raise unanswered from refused  # the unanswered try may have had its effect, although this one had none
+            else:
+                self._observe(name, throttled=False)
+                return result
+            delay = self._retry.delay(tries, self._chance)
+            tries += 1
+            pressure = self._congestion.pressure(self._clock.monotonic(), call=name)
+            if tries >= self._retry.limit(pressure) or not self.has_time_for(delay):
+                raise failure
+            self._clock.sleep(delay)
+
+    def through_ledger(self, call: Callable[[], T], *, even_late: bool = False) -> T:
+        """`call`, or SecretFreeError (`unavailable`) when the ledger does not answer: nothing is done unrecorded."""
+        try:
+            return self.persist("ledger", call, even_late=even_late)
+        except (ThrottledError, UnreachableError, OutOfTimeError) as error:
+            raise ledger_unavailable(error, self._retry_after, self._chance) from error
+
+    def side_by_side(self, *calls: Callable[[], Any]) -> list[Future[Any]]:
+        """All `calls` in parallel, the last one in this thread; returns when every one has ended, well or not."""
+        *beside, here = calls
+        futures = [self._executor.submit(call) for call in beside]
+        own: Future[Any] = Future()
+        try:
+            own.set_result(here())
+        except Exception as error:  # noqa: BLE001 - raised again when the result is read
+            own.set_exception(error)
+        wait(futures)
+        return [*futures, own]
+
+    def has_time_for(self, seconds: float) -> bool:
+        """Whether a call may still begin after a wait of so many seconds."""
+        return self._clock.monotonic() + seconds < self._deadline
+
+    def retry_after(self, *, age: timedelta, attempts: int) -> int:
+        """Seconds after which the device asks again, given how long and how often it has asked."""
+        pressure = self._congestion.pressure(self._clock.monotonic())
+        return self._retry_after.seconds(age=age, attempts=attempts, pressure=pressure, chance=self._chance)
+
+    def _observe(self, name: str, *, throttled: bool) -> None:
+        self._congestion.observe(throttled=throttled, now=self._clock.monotonic(), call=name)
+
+
+def ledger_unavailable(error: Exception, retry_after: RetryAfterPolicy, chance: Chance) -> SecretFreeError:
+    """The refusal while the ledger, or the queue beside it, does not answer: as under full pressure."""
+    return SecretFreeError(
+        ErrorCode.UNAVAILABLE,
+        f"the ledger does not answer: {error}",
+        reason=Reason.LEDGER_UNAVAILABLE,
+        retry_after=retry_after.seconds(
+            age=timedelta(), attempts=retry_after.early_doublings + 1, pressure=1.0, chance=chance
+        ),
+    )
+
+
+def results(ended: list[Future[Any]]) -> list[Any]:
+    """The results of calls that have ended; raises the first failure."""
+    return [future.result() for future in ended]

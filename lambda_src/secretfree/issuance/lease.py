@@ -1,0 +1,167 @@
+"""Who may work on a device: one worker at a time, by the lease in the ledger's record."""
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from math import ceil
+from typing import Final
+
+from secretfree.clock import Clock
+from secretfree.errors import ErrorCode, Reason, SecretFreeError, not_authorized
+from secretfree.issuance.calls import CallRunner, OutOfTimeError
+from secretfree.issuance.model import (
+    IssuanceAnswer,
+    IssuancePolicy,
+    IssuancePorts,
+    NotReady,
+    issued_certificate,
+    revoked_certificate,
+)
+from secretfree.issuance.ports import (
+    CertificateRecordState,
+    CertificateStatus,
+    StaleLedgerError,
+    ThrottledError,
+    UnreachableError,
+)
+from secretfree.issuance.record import LEASE, Issuance, IssuanceState, Standing
+from secretfree.request.device_id import DeviceId
+
+# A token is not used near the end of the authority's idempotency window: a worker may take a while to get there.
+IDEMPOTENCY_MARGIN: Final = timedelta(seconds=60)
+_WAITING_STEP: Final = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invocation:
+    """One invocation's work on one device. `as_of`: see `secretfree.issuance.pipeline.issue`."""
+
+    device_id: DeviceId
+    fingerprint: str
+    as_of: int | None
+    ports: IssuancePorts
+    policy: IssuancePolicy
+    clock: Clock
+    calls: CallRunner
+
+    def write(self, record: Issuance, *, certificate: CertificateRecordState | None = None) -> Issuance:
+        """Store `record`; SecretFreeError (`unavailable`) when the ledger does not answer."""
+        return self.calls.through_ledger(lambda: self.ports.ledger.write(record, certificate=certificate))
+
+    def next_generation(self, seen: Issuance) -> Issuance:
+        """The record of a new generation after `seen`, its lease held by this worker."""
+        return seen.next_generation(self.fingerprint, self.ports.owner(), self.clock.now())
+
+    def not_ready(self, record: Issuance, reason: Reason, *, attempts: int | None = None) -> NotReady:
+        """The answer while `record` has no certificate for the device."""
+        return NotReady(
+            retry_after=self.calls.retry_after(
+                age=self.clock.now() - record.begun_at,
+                attempts=record.attempts if attempts is None else attempts,
+            ),
+            reason=reason,
+        )
+
+
+@dataclass
+class Lease:
+    """The record as last stored by this worker, which holds its lease.
+
+    `unaccounted`: a request may have been made whose outcome is not recorded. It counts while the record says
+    `requesting`; storing an answer takes the record beyond that.
+    """
+
+    record: Issuance
+    unaccounted: bool
+
+
+def take_lease(work: Invocation) -> Lease | IssuanceAnswer:
+    """Take the lease, or say what the device gets without it.
+
+    Raises SecretFreeError: `too-many-requests`, `not-authorized` for another key than the bound one, for one that
+    another key has replaced, and for a revoked certificate, `unavailable` when the ledger does not answer.
+    """
+    if work.policy.binds_first_key:
+        _require_bound_key(work)
+    now = work.clock.now()
+    first = Issuance.first(work.device_id, work.policy.issuer, work.fingerprint, owner=work.ports.owner(), now=now)
+    try:
+        return Lease(work.write(_admitted(work, first)), unaccounted=False)
+    except StaleLedgerError as stale:
+        if stale.current is None:  # deleted between the write and the look, by its time to live or by an operator
+            return work.not_ready(first, Reason.LEASE_HELD)
+        return _take_over(work, stale.current)
+
+
+def _require_bound_key(work: Invocation) -> None:
+    if not work.calls.through_ledger(lambda: work.ports.ledger.bind(work.device_id, work.fingerprint)):
+        raise not_authorized("another key is bound to this device", reason=Reason.KEY_MISMATCH)
+
+
+def _take_over(work: Invocation, seen: Issuance) -> Lease | IssuanceAnswer:
+    if work.as_of is not None and seen.generation > work.as_of and seen.fingerprint != work.fingerprint:
+        raise not_authorized("another key has come since this one was authorized", reason=Reason.KEY_MISMATCH)
+    standing = seen.standing(work.fingerprint, now=work.clock.now(), renewal_window=work.policy.renewal_window)
+    if standing is Standing.SERVE:
+        return issued_certificate(seen, reused=True)
+    if standing is Standing.WAIT:
+        return _wait_for_holder(work, seen)
+    if standing is Standing.REFUSE:
+        raise revoked_certificate()
+    if standing is Standing.RENEW:
+        try:
+            _refuse_to_renew_revoked(work, seen)
+        except (ThrottledError, UnreachableError, OutOfTimeError):
+            return work.not_ready(seen, Reason.UPSTREAM_UNAVAILABLE)
+    begins_anew = standing is not Standing.RESUME or _outlived_its_token(work, seen)
+    try:
+        stored = work.write(_admitted(work, work.next_generation(seen) if begins_anew else _resumed(work, seen)))
+    except StaleLedgerError:
+        return work.not_ready(seen, Reason.LEASE_HELD)
+    return Lease(stored, unaccounted=not begins_anew and seen.requested_at is not None)
+
+
+def _resumed(work: Invocation, seen: Issuance) -> Issuance:
+    now = work.clock.now()
+    taken = seen.taken(work.ports.owner(), now)
+    never_asked = seen.state is IssuanceState.REQUESTING and seen.requested_at is None
+    return taken.asking(now) if never_asked else taken
+
+
+def _outlived_its_token(work: Invocation, seen: Issuance) -> bool:
+    """Whether a repeated request could make a second certificate in this generation."""
+    window = work.ports.issuer.repeatable_for
+    if not window or seen.state is not IssuanceState.REQUESTING or seen.requested_at is None:
+        return False
+    return work.clock.now() >= seen.requested_at + window - IDEMPOTENCY_MARGIN
+
+
+def _refuse_to_renew_revoked(work: Invocation, seen: Issuance) -> None:
+    """A certificate that an operator took out of use is not replaced on request."""
+    registered = work.calls.persist("describe", lambda: work.ports.things.describe(seen.certificate_id or ""))
+    if registered is not None and registered.status is not CertificateStatus.ACTIVE:
+        with suppress(StaleLedgerError):
+            work.write(seen.revoked(work.clock.now()), certificate=CertificateRecordState.REVOKED)
+        raise revoked_certificate()
+
+
+def _admitted(work: Invocation, record: Issuance) -> Issuance:
+    """`record` with one more lease charged to the device; SecretFreeError (`too-many-requests`) if too many."""
+    now: datetime = work.clock.now()
+    charged = work.policy.admission.charge(record.admission, now)
+    if charged is None:
+        wait = work.policy.admission.wait(record.admission, now)
+        raise SecretFreeError(
+            ErrorCode.TOO_MANY_REQUESTS,
+            "the device asks too often",
+            reason=Reason.THROTTLED,
+            retry_after=max(1, ceil(wait.total_seconds())),
+        )
+    return replace(record, admission=charged)
+
+
+def _wait_for_holder(work: Invocation, seen: Issuance) -> NotReady:
+    """A worker is usually done in a second or two; one that has held the lease for long has perhaps died."""
+    now = work.clock.now()
+    held = LEASE - ((seen.due or now) - now)
+    return work.not_ready(seen, Reason.LEASE_HELD, attempts=1 + int(held / _WAITING_STEP))

@@ -1,0 +1,152 @@
+"""What issuing works with and answers: its policy, its ports as one bundle, and the answers for a device."""
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final, TypeAlias
+
+from secretfree.errors import ErrorCode, Reason, SecretFreeError, not_authorized
+from secretfree.issuance.ports import CertificateIssuer, DeviceCertificate, Ledger, ThingRegistry
+from secretfree.issuance.rates import (
+    ISSUANCE_RATE,
+    AdmissionRate,
+    Chance,
+    Congestion,
+    PollPolicy,
+    RetryAfterPolicy,
+    RetryPolicy,
+)
+from secretfree.issuance.record import Issuance, IssuanceState
+from secretfree.registry.authorization import AuthorizedDevice
+from secretfree.request.csr import VerifiedCsr
+
+# A superseded certificate of the same key stays good for a while: the device may not have received the answer yet, or
+# may be connected with the old certificate.
+RENEWAL_GRACE: Final = timedelta(hours=1)
+
+StageTimer: TypeAlias = Callable[[str], AbstractContextManager[object]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IssuancePolicy:
+    """What deploy time decides about issuing through one issuer.
+
+    `issuer`: its name, unique in a product line. `awaits_confirmation`: the last write is awaited as well, because no
+    device waits for the answer.
+    """
+
+    issuer: str
+    renewal_window: timedelta
+    binds_first_key: bool = False
+    awaits_confirmation: bool = False
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    poll: PollPolicy = field(default_factory=PollPolicy)
+    retry_after: RetryAfterPolicy = field(default_factory=RetryAfterPolicy)
+    admission: AdmissionRate = ISSUANCE_RATE
+
+
+@dataclass(frozen=True, kw_only=True)
+class IssuancePorts:
+    """The world, as the pipeline and the sweeper see it.
+
+    `executor` runs independent calls in parallel. `chance` is uniform in [0, 1). `owner` returns a new name for this
+    worker at each call. `stage` measures what runs inside, under the name of a step: request, collect, install, attach.
+    """
+
+    issuer: CertificateIssuer
+    things: ThingRegistry
+    ledger: Ledger
+    executor: Executor
+    congestion: Congestion
+    chance: Chance
+    owner: Callable[[], str]
+    stage: StageTimer = nullcontext
+
+
+@dataclass(frozen=True, kw_only=True)
+class IssuedCertificate:
+    """The answer to the device. `reused`: the certificate was issued before, and no issuing call was made."""
+
+    certificate_pem: str
+    chain_pem: str | None
+    certificate_id: str
+    thing_name: str
+    not_after: datetime
+    reused: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotReady:
+    """Accepted, not ready: the device asks again after `retry_after` seconds."""
+
+    retry_after: int
+    reason: Reason
+
+
+IssuanceAnswer: TypeAlias = IssuedCertificate | NotReady
+
+
+def require_same_request(authorized: AuthorizedDevice, csr: VerifiedCsr) -> None:
+    """Refuse a CSR that is not the one that was authorized."""
+    if csr.digest != authorized.csr_digest or csr.public_key.fingerprint != authorized.fingerprint:
+        raise SecretFreeError(
+            ErrorCode.INVALID_REQUEST,
+            "the request's CSR is not the one that was authorized",
+            reason=Reason.DIGEST_MISMATCH,
+        )
+
+
+def issued_certificate(record: Issuance, *, reused: bool) -> IssuedCertificate:
+    """The answer that `record` holds, once a certificate was issued."""
+    certificate = recorded_answer(record)
+    if isinstance(certificate, str):
+        raise TypeError(certificate)
+    return IssuedCertificate(
+        certificate_pem=certificate.certificate_pem,
+        chain_pem=certificate.chain_pem,
+        certificate_id=certificate.certificate_id,
+        thing_name=record.device_id,
+        not_after=certificate.not_after,
+        reused=reused,
+    )
+
+
+def recorded_answer(record: Issuance) -> str | DeviceCertificate:
+    """What the issuer answered according to `record`: its reference, or the certificate itself."""
+    if record.state is IssuanceState.REQUESTED and record.reference is not None:
+        return record.reference
+    if record.certificate_id is None or record.certificate_pem is None or record.not_after is None:
+        raise SecretFreeError(
+            ErrorCode.INTERNAL, f"the ledger's record is incomplete for {record.state.value}", reason=Reason.UNEXPECTED
+        )
+    return DeviceCertificate(
+        certificate_id=record.certificate_id,
+        certificate_pem=record.certificate_pem,
+        chain_pem=record.chain_pem,
+        not_after=record.not_after,
+        certificate_arn=record.certificate_arn,
+    )
+
+
+def with_answer(record: Issuance, answer: str | DeviceCertificate) -> Issuance:
+    """`record` one step further: with the issuer's reference, or with the certificate itself."""
+    if isinstance(answer, str):
+        return record.requested(answer)
+    return record.issued(
+        certificate_id=answer.certificate_id,
+        certificate_pem=answer.certificate_pem,
+        chain_pem=answer.chain_pem,
+        not_after=answer.not_after,
+    )
+
+
+def clear_at(record: Issuance, now: datetime) -> datetime:
+    """When the certificates that `record` supersedes are due for deletion, if it becomes active at `now`."""
+    return now if record.replaces_key else now + RENEWAL_GRACE
+
+
+def revoked_certificate() -> SecretFreeError:
+    """The refusal of a key whose certificate an operator took out of use."""
+    return not_authorized("the certificate of this key was revoked", reason=Reason.BLOCKED_DEVICE)
