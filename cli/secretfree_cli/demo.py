@@ -21,6 +21,7 @@ from rich.markup import escape
 from secretfree.errors import ErrorCode
 from secretfree.registry.entry import DeviceStatus
 
+from secretfree_cli.command_line import command
 from secretfree_cli.device.commands import broker_of, own_topic
 from secretfree_cli.device.keys import KeyType
 from secretfree_cli.device.mqtt import DeviceConnection, MqttError, MqttRefusedError
@@ -41,7 +42,7 @@ _SILENCE_SECONDS = 0.5
 """How long a message that must not arrive is waited for; one that may arrives within milliseconds."""
 
 
-@click.command()
+@command("demo")
 @click.option("--keep", is_flag=True, help="Leave the local cloud up and the devices in ./devices, to go on with.")
 def demo(*, keep: bool) -> None:
     """Show all of it on this machine: from an empty cloud to devices on MQTT, and every impostor refused.

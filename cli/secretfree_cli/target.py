@@ -16,10 +16,12 @@ import click
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from secretfree_cli.command_line import section
 from secretfree_cli.local.state import CloudRecord, StateFolder, find_project
 from secretfree_cli.output import CliError, ExitCode, note
 
 DEFAULT_STACK = "SecretFree"
+_target_option = section("The cloud")
 MQTT_TLS_PORT = 8883
 _CLIENT_CONFIG = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 5})
 
@@ -185,12 +187,12 @@ def target_finder_options(function: Callable[..., Any]) -> Callable[..., Any]:
     Nothing is looked up, and no credentials are needed, until that is called.
     """
 
-    @click.option("--local", is_flag=True, help="The local cloud of this project (`secretfree local up`).")
-    @click.option("--stack", metavar="NAME", help=f"CloudFormation stack of the product.  [default: {DEFAULT_STACK}]")
-    @click.option("--table", metavar="NAME", help="A registry table alone, of any stack or none.")
-    @click.option("--region", metavar="REGION", help="AWS Region.")
-    @click.option("--profile", metavar="NAME", help="Profile of the AWS configuration.")
-    @click.option("--endpoint-url", metavar="URL", help="Where AWS's APIs answer, if not at AWS.")
+    @_target_option("--local", is_flag=True, help="The local cloud of this project (`secretfree local up`).")
+    @_target_option("--stack", metavar="NAME", help=f"CloudFormation stack of the product.  [default: {DEFAULT_STACK}]")
+    @_target_option("--table", metavar="NAME", help="A registry table alone, of any stack or none.")
+    @_target_option("--region", metavar="REGION", help="AWS Region.")
+    @_target_option("--profile", metavar="NAME", help="Profile of the AWS configuration.")
+    @_target_option("--endpoint-url", metavar="URL", help="Where AWS's APIs answer, if not at AWS.")
     @functools.wraps(function)
     def with_finder(
         *args: Any,

@@ -9,7 +9,8 @@ import click
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from click.testing import CliRunner
-from secretfree_cli.main import SUBCOMMANDS, LazyGroup, Subcommand, _load, main
+from secretfree_cli.command_line import LazyGroup, Subcommand, load
+from secretfree_cli.main import SUBCOMMANDS, main
 
 
 def group(**subcommands: Subcommand) -> LazyGroup:
@@ -52,7 +53,7 @@ def test_a_missing_package_names_the_extra_that_brings_it(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("name", [*SUBCOMMANDS])
 def test_every_subcommand_of_the_table_loads(name):
-    assert isinstance(_load(name, SUBCOMMANDS[name]), click.Command)
+    assert isinstance(load(name, SUBCOMMANDS[name]), click.Command)
 
 
 @pytest.mark.parametrize(

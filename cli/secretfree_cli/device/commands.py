@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from secretfree.errors import SecretFreeError
 
+from secretfree_cli.command_line import Group
 from secretfree_cli.device.keys import KeyType
 from secretfree_cli.device.mqtt import MQTT_TLS_PORT, Broker, DeviceConnection, MqttError, MqttRefusedError
 from secretfree_cli.device.provisioning import (
@@ -46,7 +47,7 @@ _directory_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def device() -> None:
     """Be a device: make a key, provision, connect, publish.
 
@@ -98,7 +99,7 @@ def new(*, device_id: str, key_type: str, firmware: str, directory: Path, as_jso
         )
         return
     note(f"made device {made.device_id} ({key_type}); its private key stays in {made.folder}")
-    note(f"next: secretfree enroll {made.device_id} --public-key {made.public_key_file}")
+    note(f"next: secretfree enroll device {made.device_id} --public-key {made.public_key_file}")
     emit(str(made.public_key_file))
 
 

@@ -12,6 +12,7 @@ from typing import Final, TextIO
 import click
 from secretfree.registry.entry import DeviceStatus
 
+from secretfree_cli.command_line import command
 from secretfree_cli.devices import enrolled as registry
 from secretfree_cli.importing.index_keys import index_keys as add_fingerprints
 from secretfree_cli.devices.ledger_view import LedgerView
@@ -26,7 +27,7 @@ _SHOWN_IDS: Final = 10
 _CHANGED: Final = registry.Removal.CHANGED.value
 
 
-@click.command("list")
+@command("list")
 @click.option("--status", type=click.Choice(["allowed", "blocked"]))
 @click.option("--batch", "batch_id", metavar="ID", help="Only devices of this batch.")
 @click.option("--prefix", metavar="TEXT", help="Only device ids that begin so.")
@@ -64,7 +65,7 @@ def list_devices(
         note(f"there are more than {limit}; --limit shows more, `secretfree export` all")
 
 
-@click.command("show")
+@command("show")
 @click.argument("device_id")
 @json_option
 @target_options
@@ -84,7 +85,7 @@ def show(*, target: Target, device_id: str, as_json: bool) -> None:
         emit_fields({"certificate": f"{certificate['certificate_id']} {certificate['state']}"})
 
 
-@click.command("block")
+@command("block")
 @click.argument("device_ids", nargs=-1, required=True, metavar="DEVICE_ID...")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; kept with the device.")
 @json_option
@@ -94,7 +95,7 @@ def block(*, target: Target, device_ids: tuple[str, ...], reason: str, as_json: 
     _set_status(target, device_ids, DeviceStatus.BLOCKED, reason=reason, as_json=as_json)
 
 
-@click.command("unblock")
+@command("unblock")
 @click.argument("device_ids", nargs=-1, required=True, metavar="DEVICE_ID...")
 @json_option
 @target_options
@@ -103,7 +104,7 @@ def unblock(*, target: Target, device_ids: tuple[str, ...], as_json: bool) -> No
     _set_status(target, device_ids, DeviceStatus.ALLOWED, reason=None, as_json=as_json)
 
 
-@click.command("remove")
+@command("remove")
 @click.argument("device_ids", nargs=-1, required=True, metavar="DEVICE_ID...")
 @click.option("--force", is_flag=True, help="Also devices that have an active certificate, or whose ledger is unknown.")
 @json_option
@@ -118,7 +119,7 @@ def remove(*, target: Target, device_ids: tuple[str, ...], force: bool, as_json:
     sys.exit(exit_code_of(len(outcomes), failed, not_found=registry.Removal.NOT_FOUND))
 
 
-@click.command("export")
+@command("export")
 @click.option("--format", "chosen", type=click.Choice(["csv", "jsonl"]), default="jsonl", show_default=True)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: stdout]")
 @click.option("--attribute", "attributes", multiple=True, metavar="NAME", help="CSV: an attribute as a column.")
@@ -153,7 +154,7 @@ def export(
         note(f"without the attributes {names}: --attribute NAME makes one a column, --format jsonl has all")
 
 
-@click.command("index-keys")
+@command("index-keys")
 @click.option("--dry-run", is_flag=True, help="Count, and write nothing.")
 @click.option("--parallelism", type=click.IntRange(1, 64), default=8, show_default=True, help="Requests at a time.")
 @json_option
@@ -179,7 +180,7 @@ def index_keys(*, target: Target, dry_run: bool, parallelism: int, as_json: bool
     sys.exit(ExitCode.PARTLY_REFUSED if done.unreadable or done.changed else ExitCode.OK)
 
 
-@click.command("stats")
+@command("stats")
 @json_option
 @target_options
 def stats(*, target: Target, as_json: bool) -> None:

@@ -1,9 +1,8 @@
-"""The operator's view of the line: each device enrolled as it is read, with an OK or FAIL to be seen and heard."""
+"""The operator's view of a session: each device is enrolled as it is read, and answered with OK or FAIL."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 
 import click
@@ -11,19 +10,18 @@ from secretfree.registry.admission import RowRefused
 from secretfree.request.device_profile import DeviceProfile
 
 from secretfree_cli.factory.codes import KnownKeys, pair, read_code
-from secretfree_cli.factory.serial_port import DEFAULT_BAUD, DEFAULT_KEY_TIMEOUT, readings
 from secretfree_cli.factory.uart import Reading, Unreadable
 
 Enroll = Callable[[Reading], str]
-"""Puts one device through the gate and into the registry; returns what was done in a word or two ("enrolled").
+"""Checks one device and writes it to the registry; returns a word or two for the operator ("enrolled").
 
 Raises: RowRefused
 """
 
 
 @dataclass(frozen=True)
-class LineTally:
-    """How a session at the bench or the line went. Devices, each counted once."""
+class SessionTally:
+    """Result of a session: devices, each counted once."""
 
     accepted: int
     refused: int
@@ -33,40 +31,20 @@ class LineTally:
 
 @dataclass(frozen=True)
 class Signal:
-    """How the operator learns of each device: a line on stderr, and the bell once for OK, thrice for FAIL."""
+    """The answer for each device: a line on stderr, and the bell once for OK, three times for FAIL."""
 
     bell: bool = True
 
     def ok(self, device: str, note: str) -> None:
-        """Say that the device is done."""
+        """Show that the device is enrolled."""
         self._say(click.style(" OK ", bg="green", fg="black", bold=True), device, note, rings=1)
 
     def fail(self, device: str, why: str) -> None:
-        """Say that the device must be put aside, and why."""
+        """Show that the device must be put aside, and why."""
         self._say(click.style("FAIL", bg="red", fg="white", bold=True), device, why, rings=3)
 
     def _say(self, word: str, device: str, note: str, *, rings: int) -> None:
         click.echo(f"{word} {device}  {_printable(note)}" + ("\a" * rings if self.bell else ""), err=True)
-
-
-def enroll_from_serial(
-    port: str,
-    *,
-    enroll: Enroll,
-    baud: int = DEFAULT_BAUD,
-    count: int | None = 1,
-    profile: DeviceProfile = DeviceProfile.STANDARD,
-    key_timeout: float = DEFAULT_KEY_TIMEOUT,
-    idle_timeout: float | None = None,
-    signal: Signal | None = None,
-) -> LineTally:
-    """Enrol `count` devices from a serial port (None: until interrupted), one after another.
-
-    Forms that are read: `secretfree_cli.factory.uart`. Raises CliError as `serial_port.readings` does.
-    """
-    source = readings(port, baud=baud, profile=profile, key_timeout=key_timeout, idle_timeout=idle_timeout)
-    with closing(source):
-        return run_line(source, enroll=enroll, count=count, signal=signal or Signal())
 
 
 def enroll_from_codes(
@@ -78,19 +56,21 @@ def enroll_from_codes(
     count: int | None = None,
     profile: DeviceProfile = DeviceProfile.STANDARD,
     signal: Signal | None = None,
-) -> LineTally:
-    """Enrol the devices whose codes a scanner types as lines, or a picture held (`picture.codes_in_picture`).
+) -> SessionTally:
+    """Enrol the devices of codes: lines that a scanner types, or what `picture.codes_in_picture` read.
 
-    What a code may contain: `secretfree_cli.factory.codes`. `key_required` is False under match policy UDID only.
+    Forms of a code: `secretfree_cli.factory.codes`. `key_required` is False under match policy UDID only.
     """
     source = _scanned(lines, known=known, key_required=key_required, profile=profile)
-    return run_line(source, enroll=enroll, count=count, signal=signal or Signal())
+    return run_session(source, enroll=enroll, count=count, signal=signal or Signal())
 
 
-def run_line(source: Iterable[Reading | Unreadable], *, enroll: Enroll, count: int | None, signal: Signal) -> LineTally:
-    """Enrol what `source` yields until `count` devices have had their answer, the source ends or Ctrl-C is pressed.
+def run_session(
+    source: Iterable[Reading | Unreadable], *, enroll: Enroll, count: int | None, signal: Signal
+) -> SessionTally:
+    """Enrol what `source` yields, until `count` devices are answered, the source ends or the operator presses Ctrl-C.
 
-    A device that says the same again (a board that prints at every reset, a code scanned twice) is counted once.
+    A device that is read twice (a board that prints at each reset, a code scanned twice) counts once.
     """
     answered: set[tuple[str, str | None]] = set()
     accepted = refused = unreadable = 0
@@ -114,7 +94,7 @@ def run_line(source: Iterable[Reading | Unreadable], *, enroll: Enroll, count: i
                 break
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
-    return LineTally(accepted, refused, unreadable)
+    return SessionTally(accepted, refused, unreadable)
 
 
 def _scanned(
@@ -132,5 +112,5 @@ def _scanned(
 
 
 def _printable(text: str) -> str:
-    """A device or a label must not be able to move the operator's cursor."""
+    """Return text from a device or a label without characters that control a terminal."""
     return "".join(character if character.isprintable() else "?" for character in text)

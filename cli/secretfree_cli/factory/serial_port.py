@@ -1,21 +1,41 @@
-"""The serial port: what devices print on it, as readings, across unplugged adapters and devices that fall silent."""
+"""The serial port: what devices print on it, as readings; adapters may be unplugged and devices may fall silent."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import closing
 from typing import Final
 
 import serial
 from secretfree.clock import Clock, SystemClock
 from secretfree.request.device_profile import DeviceProfile
 
-from secretfree_cli.factory.uart import Reading, UartTranscript, Unreadable
+from secretfree_cli.factory.bench import Enroll, SessionTally, Signal, run_session
+from secretfree_cli.factory.uart import DEFAULT_BAUD, DEFAULT_KEY_TIMEOUT, Reading, UartTranscript, Unreadable
 from secretfree_cli.output import CliError
 
-DEFAULT_BAUD: Final = 115_200
-DEFAULT_KEY_TIMEOUT: Final = 10.0
 _POLL: Final = 0.2
 _CHUNK: Final = 4_096
+
+
+def enroll_from_serial(
+    port: str,
+    *,
+    enroll: Enroll,
+    baud: int = DEFAULT_BAUD,
+    count: int | None = 1,
+    profile: DeviceProfile = DeviceProfile.STANDARD,
+    key_timeout: float = DEFAULT_KEY_TIMEOUT,
+    idle_timeout: float | None = None,
+    signal: Signal | None = None,
+) -> SessionTally:
+    """Enrol `count` devices from a serial port (None: until interrupted), one after another.
+
+    Forms that are read: `secretfree_cli.factory.uart`. Raises CliError as `readings` does.
+    """
+    source = readings(port, baud=baud, profile=profile, key_timeout=key_timeout, idle_timeout=idle_timeout)
+    with closing(source):
+        return run_session(source, enroll=enroll, count=count, signal=signal or Signal())
 
 
 def readings(
@@ -27,12 +47,12 @@ def readings(
     idle_timeout: float | None = None,
     clock: Clock | None = None,
 ) -> Generator[Reading | Unreadable, None, None]:
-    """Yield what the devices on `port` say, one after another.
+    """Yield what the devices on `port` print, one after another.
 
     `port` is a device (`/dev/ttyACM0`, `COM3`) or a URL of pyserial (`socket://host:port`, `rfc2217://host:port`). A
-    device that has told its id has `key_timeout` seconds to tell its key; after that its id is forgotten, so that the
-    key of the next one is never taken for its own. An adapter that is unplugged with its device is waited for. With
-    `idle_timeout`, in seconds, the wait for a byte ends; with None it never does.
+    device has `key_timeout` seconds after its id to print its key. After that the id is dropped, so that it never gets
+    the key of the next device. If the adapter is unplugged, the function waits for it to come back. `idle_timeout`:
+    seconds without a byte after which the function stops; None waits without end.
 
     Raises: CliError if the port cannot be opened at the start, or `idle_timeout` has passed.
     """

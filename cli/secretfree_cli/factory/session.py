@@ -1,4 +1,4 @@
-"""A session at the bench or the line as one batch: each device through the gate and into the registry as it is read."""
+"""A session as one batch: each device is checked and written to the registry as it is read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WORDS: Mapping[Outcome, str] = {
 
 
 @dataclass
-class LineSession:
+class EnrollmentSession:
     """Enrols devices one at a time. The batch is begun by the first device that passes the gate, not by opening a port.
 
     `source` says where devices came from (`uart`, `scan`, `image`), `origin` which one (a port, a file). Sessions may
@@ -93,7 +93,7 @@ class LineSession:
 
 
 @contextmanager
-def closing_batch(session: LineSession) -> Iterator[LineSession]:
+def closing_batch(session: EnrollmentSession) -> Iterator[EnrollmentSession]:
     """Close the session's batch however it ends: what was enrolled stays, and its account with it."""
     try:
         yield session

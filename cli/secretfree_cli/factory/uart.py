@@ -19,6 +19,9 @@ JSON_LINE_FORM: Final = (
 )
 KEY_FORM: Final = "a PEM block 'PUBLIC KEY', or hex of an uncompressed point (04 || X || Y) or of an SPKI DER"
 
+DEFAULT_BAUD: Final = 115_200
+DEFAULT_KEY_TIMEOUT: Final = 10.0
+"""Seconds."""
 MAX_LINE: Final = 8_192
 """Bytes; a longer line is noise and is dropped up to its end."""
 MAX_KEY: Final = 4_096

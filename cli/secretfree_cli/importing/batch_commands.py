@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import click
 from secretfree.registry.batch import Batch, BatchState, find_batch, list_batches, save_batch
 
+from secretfree_cli.command_line import Group
 from secretfree_cli.devices.ledger_view import LedgerView
 from secretfree_cli.importing.options import progress_shown
 from secretfree_cli.importing.revert import STAYING, Undone
@@ -18,7 +19,7 @@ from secretfree_cli.output import CliError, ExitCode, emit_fields, emit_json, em
 from secretfree_cli.target import Target, target_options
 
 
-@click.group("batch")
+@click.group("batch", cls=Group)
 def batch() -> None:
     """Look at enrolment batches, and undo one."""
 

@@ -1,10 +1,12 @@
-"""Options that enrolment's commands share, and what they make of them."""
+"""Options that the commands of enrolment share, and the values that they stand for."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ import click
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from secretfree.errors import SecretFreeError
+from secretfree.registry.batch import BATCH_ID_FORM, is_batch_id
 from secretfree.request.device_profile import PROFILES, DeviceProfile
 
+from secretfree_cli.command_line import section
 from secretfree_cli.importing.importer import Progress
 from secretfree_cli.importing.progress import Bar, Silent
 from secretfree_cli.manifests.detect import FORMATS, FormatOptions
@@ -24,18 +28,74 @@ from secretfree_cli.target import Target
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
+import_option = section("The import")
+_file_option = section("Reading files")
+
+dry_run_option = click.option("--dry-run", is_flag=True, help="Check and compare everything, write nothing.")
+report_option = click.option(
+    "--report", type=click.Path(dir_okay=False, path_type=Path), help="Write every refused row here, as JSON Lines."
+)
+device_profile_option = click.option(
+    "--device-profile", type=click.Choice(list(PROFILES)), help="How ids are spelt.  [default: the stack's profile]"
+)
+
+
+def batch_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--batch`; it arrives, checked, as the keyword `batch_id`."""
+
+    def checked(_context: click.Context, _parameter: click.Parameter, batch_id: str | None) -> str | None:
+        if batch_id is not None and not is_batch_id(batch_id):
+            raise click.UsageError(f"--batch {batch_id!a}; accepted: {BATCH_ID_FORM}")
+        return batch_id
+
+    return import_option(
+        "--batch", "batch_id", metavar="ID", callback=checked, help="Id of the batch.  [default: made from the time]"
+    )(function)
+
+
+@dataclass(frozen=True)
+class ReplaceOptions:
+    """Whether enrolled devices may get another key: `reason` is None if not."""
+
+    reason: str | None
+
+
+def replace_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--replace` and `--reason`; they arrive as the keyword `replacing`, a ReplaceOptions."""
+
+    @import_option("--replace", is_flag=True, help="Let enrolled devices get another key. Needs --reason.")
+    @import_option("--reason", metavar="TEXT", help="Why keys are replaced. Kept with the batch and the device.")
+    @wraps(function)
+    def command(*args: Any, replace: bool, reason: str | None, **given: Any) -> Any:
+        if replace and not (reason or "").strip():
+            raise click.UsageError("--replace needs --reason: it is kept with the batch and the device")
+        if reason is not None and not replace:
+            raise click.UsageError("--reason needs --replace")
+        return function(*args, replacing=ReplaceOptions(reason if replace else None), **given)
+
+    return command
+
+
 def format_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say how manifests are to be read; see `format_options_of`."""
+    """Add the options that say how to read manifests, and `--device-profile`; see `format_options_of`."""
     for option in (
-        click.option("--ignore-column", "ignored_columns", multiple=True, metavar="THEIRS", help="CSV: pass over it."),
-        click.option(
-            "--column", "columns", multiple=True, metavar="OURS=THEIRS", help="CSV: a column under the supplier's name."
+        _file_option("--ignore-column", "ignored_columns", multiple=True, metavar="THEIRS", help="CSV: skip a column."),
+        _file_option(
+            "--column",
+            "columns",
+            multiple=True,
+            metavar="OURS=THEIRS",
+            help="CSV: a column that has the supplier's name, such as device-id=Serial.",
         ),
-        click.option("--slot", metavar="SLOT", help="Microchip: key id [default: 0]. Infineon: object, such as E0E0."),
-        click.option("--ca", "authorities", multiple=True, type=_FILE, help="Infineon: the issuing CA's certificate."),
-        click.option("--signer", "signers", multiple=True, type=_FILE, help="Microchip: the signer's certificate."),
-        click.option("--device-profile", type=click.Choice(list(PROFILES)), help="[default: the stack's]"),
-        click.option("--format", "forced", type=click.Choice(list(FORMATS)), help="[default: told from the file]"),
+        _file_option("--slot", metavar="SLOT", help="Microchip: key id [default: 0]. Infineon: object, such as E0E0."),
+        _file_option("--ca", "authorities", multiple=True, type=_FILE, help="Infineon: certificate of the issuing CA."),
+        _file_option("--signer", "signers", multiple=True, type=_FILE, help="Microchip: certificate of the signer."),
+        _file_option(
+            "--device-profile",
+            type=click.Choice(list(PROFILES)),
+            help="How ids are spelt.  [default: the stack's profile]",
+        ),
+        _file_option("--format", "forced", type=click.Choice(list(FORMATS)), help="[default: detected]"),
     ):
         function = option(function)
     return function
@@ -67,7 +127,7 @@ def format_options_of(
 
 
 def reading_of(options: FormatOptions) -> Mapping[str, object]:
-    """Return what formats are told, by options' names, as JSON: what makes two readings of one file differ."""
+    """Return the options of formats as JSON, by their names: readings of one file differ only by these."""
     return {
         "--column": dict(options.columns),
         "--ignore-column": sorted(options.ignored_columns),
@@ -78,7 +138,7 @@ def reading_of(options: FormatOptions) -> Mapping[str, object]:
 
 
 def gate_of(target: Target, profile: str | None = None) -> Gate:
-    """Return the gate as the target's stack has it, or with another device profile by name."""
+    """Return the gate that the target's stack has, or one with another device profile by name."""
     name = profile or target.device_profile or DeviceProfile.STANDARD.value
     if name not in PROFILES:
         raise CliError(f"device profile {name!a}; accepted: {', '.join(PROFILES)}")

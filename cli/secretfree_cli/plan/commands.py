@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from secretfree.config import IssuerKind
 
+from secretfree_cli.command_line import command
 from secretfree_cli.output import CliError, emit_json, json_option, note, stderr, stdout
 from secretfree_cli.plan.plan import Fleet, make_plan, naive_fleet
 from secretfree_cli.plan.plot import write_plot
@@ -17,7 +18,7 @@ from secretfree_cli.plan.report import as_document, write_report
 _SECONDS_AN_HOUR = 3_600
 
 
-@click.command()
+@command("plan")
 @click.option("--devices", type=click.IntRange(min=1), required=True, metavar="N", help="Devices to provision.")
 @click.option(
     "--over",

@@ -26,7 +26,7 @@ def test_new_prints_the_public_key_to_enrol(run: Callable[..., Result], tmp_path
     result = run("new", "sensor-1", "--key-type", "rsa-2048")
 
     assert result.exit_code == ExitCode.OK
-    assert "secretfree enroll sensor-1 --public-key" in result.stderr
+    assert "secretfree enroll device sensor-1 --public-key" in result.stderr
     assert Path(result.stdout.strip()).read_text().startswith("-----BEGIN PUBLIC KEY-----")
 
 

@@ -14,7 +14,7 @@ from secretfree.registry.admission import RowRefused, admit
 from secretfree.request.device_profile import DeviceProfile
 from secretfree.request.keys import DevicePublicKey
 from secretfree_cli.factory import picture
-from secretfree_cli.factory.bench import LineTally, Signal, enroll_from_codes
+from secretfree_cli.factory.bench import SessionTally, Signal, enroll_from_codes
 from secretfree_cli.factory.codes import MAX_CODE, DeviceCode, ManifestKeys, pair, read_code
 from secretfree_cli.factory.picture import codes_in_picture
 from secretfree_cli.factory.uart import Reading
@@ -125,7 +125,7 @@ class TestScanning:
             return "enrolled"
 
         lines = ["pump-1\n", "\n", "pump-1\n", "not an id\n", "pump-9\n", "pump-2\n"]
-        assert enroll_from_codes(lines, enroll=enroll, known=REEL) == LineTally(accepted=2, refused=0, unreadable=2)
+        assert enroll_from_codes(lines, enroll=enroll, known=REEL) == SessionTally(accepted=2, refused=0, unreadable=2)
         assert [reading.public_key for reading in taken] == [KEY, OTHER_KEY]
         shown = capsys.readouterr().err.splitlines()
         assert [line.count("\a") for line in shown] == [1, 3, 3, 1]

@@ -13,8 +13,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from secretfree.registry.admission import RowRefused
 from secretfree.request.keys import DevicePublicKey
-from secretfree_cli.factory.bench import LineTally, Signal, enroll_from_serial
-from secretfree_cli.factory.serial_port import readings
+from secretfree_cli.factory.bench import SessionTally, Signal
+from secretfree_cli.factory.serial_port import enroll_from_serial, readings
 from secretfree_cli.factory.uart import Reading, Unreadable
 from secretfree_cli.output import CliError
 
@@ -79,7 +79,7 @@ class Registry:
 def test_one_device_is_enrolled_and_answered_with_ok_and_a_bell(line: Line, capsys: pytest.CaptureFixture[str]) -> None:
     registry = Registry()
     line.print_later(DEVICES[0].prints())
-    assert enroll_from_serial(line.port, enroll=registry.enroll) == LineTally(accepted=1, refused=0, unreadable=0)
+    assert enroll_from_serial(line.port, enroll=registry.enroll) == SessionTally(accepted=1, refused=0, unreadable=0)
     assert registry.rows == {DEVICES[0].udid: DEVICES[0].key.fingerprint}
     shown = capsys.readouterr()
     assert "OK" in shown.err
@@ -113,7 +113,7 @@ def test_a_refused_device_is_answered_with_fail_and_three_bells_and_the_line_goe
 ) -> None:
     registry = Registry({DEVICES[0].udid: "another"})
     line.print_later(DEVICES[0].prints() + DEVICES[1].prints())
-    assert enroll_from_serial(line.port, enroll=registry.enroll, count=2) == LineTally(1, 1, 0)
+    assert enroll_from_serial(line.port, enroll=registry.enroll, count=2) == SessionTally(1, 1, 0)
     failed, accepted = capsys.readouterr().err.splitlines()
     assert "FAIL" in failed
     assert "enrolled-with-other-key" in failed
@@ -163,7 +163,7 @@ def test_ctrl_c_ends_the_line_with_what_was_done(line: Line, capsys: pytest.Capt
         return "enrolled"
 
     line.print_later(DEVICES[0].prints() + DEVICES[1].prints())
-    assert enroll_from_serial(line.port, enroll=enroll, count=None) == LineTally(1, 0, 0)
+    assert enroll_from_serial(line.port, enroll=enroll, count=None) == SessionTally(1, 0, 0)
     assert "stopped" in capsys.readouterr().err
 
 

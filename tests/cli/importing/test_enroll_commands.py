@@ -277,7 +277,7 @@ def test_a_sample_of_each_format_is_enrolled_through_the_commands(format_name: s
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("csv", "there.csv"), "there.csv is there already"),
+        (("csv", "there.csv"), "there.csv exists already"),
         (("csv", "new.csv", "--keys", "keys"), "keys/dev-00000000.key.pem cannot be written: File exists"),
         (("csv", "nowhere/new.csv"), "nowhere/new.csv cannot be written: No such file or directory"),
     ],

@@ -1,0 +1,35 @@
+"""Which extra of the distribution brings which package, and the console script that says so. Standard library only."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+EXTRAS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "plan": frozenset({"matplotlib", "simpy"}),
+        "factory": frozenset({"PIL", "serial", "zxingcpp"}),
+        "local": frozenset({"ministack", "moto", "psutil"}),
+    }
+)
+"""Packages by their import names. Every other package of the command is in the extra `cli`, which these include."""
+
+
+def advice_for(package: str, extra: str = "cli") -> str:
+    """Return how to install the extra that brings a package; `extra` if it is of none in the table."""
+    top_level = package.partition(".")[0]
+    named = next((name for name, packages in EXTRAS.items() if top_level in packages), extra)
+    return f"pip install 'cdk-iot-secretfree[{named}]'"
+
+
+def main() -> None:
+    """Run the command `secretfree`, or say which extra it lacks."""
+    try:
+        from secretfree_cli.main import main as run
+    except ModuleNotFoundError as error:
+        print(f"error: `secretfree` needs the Python package {error.name!r}, which is not installed", file=sys.stderr)  # noqa: T201 - click may be what is missing
+        print(f"hint: {advice_for(error.name or '')}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(1) from None
+    run()
