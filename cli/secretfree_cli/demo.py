@@ -194,7 +194,7 @@ class Story:
     def _enrol(self, cast: Cast) -> None:
         self._narrator.chapter(
             "Enrol them: this is the list of who may come",
-            """`secretfree enroll` checks each key and writes id, public key and fingerprint into the registry.
+            """`secretfree enroll files` checks each key and writes id, public key and fingerprint into the registry.
             The Lambdas' roles can read that table and cannot write it.""",
         )
         gate = gate_of(self._target)

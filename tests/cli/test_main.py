@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import re
 import subprocess
 import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
 
 import click
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from click.testing import CliRunner
 from secretfree_cli.command_line import LazyGroup, Subcommand, load
+from secretfree_cli.extras import advice_for
+from secretfree_cli.importing.commands import enroll
 from secretfree_cli.main import SUBCOMMANDS, main
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def group(**subcommands: Subcommand) -> LazyGroup:
@@ -95,3 +105,79 @@ def test_any_other_error_is_not_hidden():
 
 def test_the_version_is_the_distributions():
     assert CliRunner().invoke(main, ["--version"]).output.startswith("secretfree, version ")
+
+
+def test_every_package_that_the_command_imports_is_in_the_extra_that_the_advice_names():
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    brings = {name: {re.split(r"[<>=\[; ]", line)[0].lower() for line in lines} for name, lines in extras.items()}
+    distributions = metadata.packages_distributions()
+    for package in imported_packages(REPOSITORY / "cli" / "secretfree_cli"):
+        extra = advice_for(package).partition("[")[2].partition("]")[0]
+        whole = brings[extra] | (brings["runtime"] if extra == "cli" else set())
+        names = {name.lower() for name in distributions[package]}
+        if names & set().union(*brings.values()):  # else a declared package brings it, as boto3 does botocore
+            assert names & whole, f"{package} is not in the extra {extra}"
+
+
+def test_without_click_the_console_script_names_the_extra(tmp_path):
+    (tmp_path / "click.py").write_text("raise ModuleNotFoundError('no click', name='click')\n")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from secretfree_cli.extras import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "cdk-iot-secretfree[cli]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_package_that_is_missed_while_a_command_runs_names_its_extra(monkeypatch):
+    @click.command()
+    def fail() -> None:
+        raise ModuleNotFoundError("no", name="PIL.Image")
+
+    made = group()
+    made.add_command(fail, "fail")
+    assert "cdk-iot-secretfree[factory]" in CliRunner().invoke(made, ["fail"]).output
+
+
+@pytest.mark.parametrize("command", ["enroll", "plan", "list"])
+def test_a_failure_under_json_is_a_document_on_stdout_and_a_line_on_stderr(command, monkeypatch, tmp_path):
+    result = CliRunner().invoke(main, [command, "--no-such-option", "--json"])
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["error"]["exitCode"] == 2
+    assert "no-such-option" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "source"),
+    [
+        (["reel.csv"], "files"),
+        (["--dry-run", "reel.csv"], "files"),
+        (["dev-1", "--public-key", "key.pem"], "device"),
+        (["dev-1", "--public-key=key.pem"], "device"),
+        (["--serial", "/dev/ttyACM0"], "uart"),
+        (["--scan"], "scan"),
+        (["--keys", "reel.csv", "--image", "label.png"], "scan"),
+        (["uart", "--port", "x"], "uart"),
+    ],
+)
+def test_enroll_without_a_sources_name_means_files_or_the_source_whose_option_is_given(arguments, source, monkeypatch):
+    seen = []
+    probe = click.Command(
+        "probe", callback=lambda: seen.append(click.get_current_context().info_name), add_help_option=False
+    )
+    probe.allow_extra_args = probe.ignore_unknown_options = True
+    monkeypatch.setattr(type(enroll), "get_command", lambda *_: probe)
+    CliRunner().invoke(enroll, arguments, catch_exceptions=False)
+    assert seen == [source]
+
+
+def imported_packages(folder):
+    """Top-level packages of third parties that any module below the folder imports, at its top or later."""
+    own = {"secretfree", "secretfree_cli"} | set(sys.stdlib_module_names)
+    found = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.partition(".")[0])
+    return found - own

@@ -1,4 +1,4 @@
-"""From a UART to a certificate: a device prints its id and key, `enroll --serial` takes it, it provisions."""
+"""From a UART to a certificate: a device prints its id and key, `enroll uart` enrols it, it provisions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_device_read_off_a_pseudo_terminal_gets_its_certificate(
     board = threading.Thread(target=print_at_every_reset)
     board.start()
     try:
-        enrolled = enroll(cloud, "--serial", os.ttyname(operator_end), "--json")
+        enrolled = enroll(cloud, "uart", "--port", os.ttyname(operator_end), "--json")
     finally:
         ended.set()
         board.join()
@@ -58,7 +58,7 @@ def enroll(cloud: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
     target += ["--endpoint-url", cloud.target.endpoint_url]
     credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
     return subprocess.run(
-        [sys.executable, "-m", "secretfree_cli.main", "enroll", *target, *arguments],
+        [sys.executable, "-m", "secretfree_cli.main", "enroll", *arguments, *target],
         capture_output=True,
         text=True,
         check=False,

@@ -1,4 +1,4 @@
-"""One run of `secretfree enroll`: its batch, its checkpoint, its accounts."""
+"""One run of `secretfree enroll files`: its batch, its checkpoint, its accounts."""
 
 from __future__ import annotations
 
