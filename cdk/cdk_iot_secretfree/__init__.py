@@ -1,5 +1,7 @@
 """Secret-free provisioning of IoT devices, as AWS CDK constructs."""
 
+from secretfree.contract import DeviceProfile, IotRegistration, MatchPolicy
+
 from cdk_iot_secretfree.authority.device_authority import AuthoritySubject, DeviceAuthority, Revocation, RevocationList
 from cdk_iot_secretfree.bundling.bundle import Bundle, BundleTarget, BundlingError
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
@@ -10,11 +12,8 @@ from cdk_iot_secretfree.options import (
     ApiDomain,
     ApiOptions,
     CertificateSubject,
-    DeviceProfile,
     FunctionOptions,
-    IotRegistration,
     KeyAlgorithm,
-    MatchPolicy,
     UsageMode,
 )
 from cdk_iot_secretfree.provisioning import SecretFreeProvisioning, ThingGroup, ThingType

@@ -8,6 +8,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
+from secretfree.contract import AccountResource, EndpointAttribute, RegistrationProperty, Variable
 
 from cdk_iot_secretfree.options import FunctionOptions
 
@@ -26,7 +27,7 @@ class RuntimeFunction(Construct):
         *,
         handler: str,
         description: str,
-        environment: Mapping[str, str],
+        environment: Mapping[Variable, str],
         options: FunctionOptions,
         timeout: Duration,
         removal_policy: RemovalPolicy,
@@ -45,7 +46,10 @@ class RuntimeFunction(Construct):
             code=options.bundle.code(),
             handler=handler,
             description=description,
-            environment={**environment, "SECRETFREE_LOG_LEVEL": options.log_level},
+            environment={
+                variable.value: value
+                for variable, value in {**environment, Variable.LOG_LEVEL: options.log_level}.items()
+            },
             timeout=timeout,
             memory_size=memory_size or options.memory_size,
             reserved_concurrent_executions=concurrency,
@@ -75,7 +79,7 @@ class IotAccount(Construct):
             "Function",
             handler="secretfree.handlers.account_resources.handler",
             description="Looks up the IoT data endpoint and registers certificate authorities at deploy time",
-            environment={"SECRETFREE_PRODUCT": "account"},
+            environment={Variable.PRODUCT: "account"},
             options=options,
             timeout=_CUSTOM_RESOURCE_TIMEOUT,
             removal_policy=RemovalPolicy.DESTROY,
@@ -100,8 +104,8 @@ class IotAccount(Construct):
         """The account's ATS data endpoint, looked up once at deploy time (`DescribeEndpoint`, 10 a second)."""
         # The IAM reference gives DescribeEndpoint no resource type.
         self._function.allow(["iot:DescribeEndpoint"], ["*"])
-        resource = self._resource(scope, id, "Custom::IotDataEndpoint", {})
-        return str(resource.get_att_string("EndpointAddress"))
+        resource = self._resource(scope, id, AccountResource.IOT_DATA_ENDPOINT, {})
+        return str(resource.get_att_string(EndpointAttribute.ADDRESS.value))
 
     def register_authority(
         self,
@@ -141,13 +145,13 @@ class IotAccount(Construct):
         return self._resource(
             scope,
             id,
-            "Custom::IotCaRegistration",
+            AccountResource.IOT_CA_REGISTRATION,
             {
-                "CertificateAuthorityArn": authority_arn,
-                "Mode": mode,
-                "SigningAlgorithm": signing_algorithm,
-                "TemplateArn": template_arn,
-                **({} if revision is None else {"Revision": revision}),
+                RegistrationProperty.AUTHORITY_ARN: authority_arn,
+                RegistrationProperty.MODE: mode,
+                RegistrationProperty.SIGNING_ALGORITHM: signing_algorithm,
+                RegistrationProperty.TEMPLATE_ARN: template_arn,
+                **({} if revision is None else {RegistrationProperty.REVISION: revision}),
             },
         )
 
@@ -155,15 +159,15 @@ class IotAccount(Construct):
         self,
         scope: Construct,
         id: str,  # noqa: A002 - the name that every construct has
-        kind: str,
-        properties: Mapping[str, str],
+        kind: AccountResource,
+        properties: Mapping[RegistrationProperty, str],
     ) -> CustomResource:
         return CustomResource(
             scope,
             id,
             service_token=self._function.function.function_arn,
-            resource_type=kind,
-            properties=dict(properties),
+            resource_type=kind.value,
+            properties={name.value: value for name, value in properties.items()},
             # A function that could not answer is not waited for as long as CloudFormation would by itself: an hour.
             service_timeout=_SERVICE_TIMEOUT,
         )

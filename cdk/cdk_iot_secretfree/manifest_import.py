@@ -15,17 +15,15 @@ from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
+from secretfree.contract import DeviceProfile, ManifestFolder, MatchPolicy, Variable
 
 from cdk_iot_secretfree.functions import RuntimeFunction
-from cdk_iot_secretfree.options import DeviceProfile, FunctionOptions, MatchPolicy
+from cdk_iot_secretfree.options import FunctionOptions
 from cdk_iot_secretfree.tables import IDeviceRegistry
 from cdk_iot_secretfree.validation import require_instance, require_range, require_removal_policy
 
-MANIFESTS: Final = "manifests/"
-"""Where manifests are put: `manifests/NAME.csv`, `.jsonl` or `.ndjson`."""
-
-RESULTS: Final = "results/"
-"""Where the results of each import are written: `results/BATCH/summary.json` and `refused.jsonl`."""
+MANIFESTS: Final = ManifestFolder.MANIFESTS.value
+RESULTS: Final = ManifestFolder.RESULTS.value
 
 
 class ManifestImport(Construct):
@@ -89,12 +87,12 @@ class ManifestImport(Construct):
             handler="secretfree.handlers.manifest_import.handler",
             description="Opens manifests, enrols their rows and closes the account of each import",
             environment={
-                "SECRETFREE_PRODUCT": product,
-                "SECRETFREE_DEVICE_PROFILE": device_profile.value,
-                "SECRETFREE_MATCH_POLICY": match.value,
-                "SECRETFREE_REGISTRY_TABLE": registry.table_name,
-                "SECRETFREE_REGISTRY_KEY_INDEX": str(registry.key_index),
-                "SECRETFREE_IMPORT_BUCKET": self.bucket.bucket_name,
+                Variable.PRODUCT: product,
+                Variable.DEVICE_PROFILE: device_profile.value,
+                Variable.MATCH_POLICY: match.value,
+                Variable.REGISTRY_TABLE: registry.table_name,
+                Variable.REGISTRY_KEY_INDEX: str(registry.key_index),
+                Variable.IMPORT_BUCKET: self.bucket.bucket_name,
             },
             options=functions or FunctionOptions(),
             timeout=_FUNCTION_TIMEOUT,

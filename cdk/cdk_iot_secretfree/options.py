@@ -8,32 +8,10 @@ from typing import Final
 from aws_cdk import Duration
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_logs as logs
+from secretfree.contract import LogLevel
 
 from cdk_iot_secretfree.bundling.bundle import Bundle
 from cdk_iot_secretfree.validation import refuse, require_match, require_range, require_whole_days
-
-
-class MatchPolicy(StrEnum):
-    """How a device is found in the registry. In each, the CSR's signature must verify with the key it carries."""
-
-    UDID_AND_PUBLIC_KEY = "UDID_AND_PUBLIC_KEY"
-    """Look up by the CSR's common name, compare the key: the default, and the strongest."""
-
-    PUBLIC_KEY = "PUBLIC_KEY"
-    """Look up by the key; the registry's device id names the thing, whatever the CSR's common name says."""
-
-    UDID = "UDID"
-    """Look up by common name alone and bind the first key seen: weak, for tables that hold no keys."""
-
-
-class DeviceProfile(StrEnum):
-    """A family of devices, and what it alone may do."""
-
-    STANDARD = "STANDARD"
-    """No rule relaxed."""
-
-    TI_CC32XX = "TI_CC32XX"
-    """TI SimpleLink CC32xx: SHA-1 proof of possession, e-mail in the subject, UDIDs in any spelling."""
 
 
 class KeyAlgorithm(StrEnum):
@@ -58,19 +36,6 @@ class UsageMode(StrEnum):
     GENERAL_PURPOSE = "GENERAL_PURPOSE"
     SHORT_LIVED_CERTIFICATE = "SHORT_LIVED_CERTIFICATE"
     """Certificates of at most seven days, at a lower monthly price, without CRL or OCSP."""
-
-
-class IotRegistration(StrEnum):
-    """How a CA is registered with AWS IoT Core in the stack's Region (`RegisterCACertificate`)."""
-
-    DEFAULT = "DEFAULT"
-    """With a verification certificate; one account in a Region may register a CA so."""
-
-    SNI_ONLY = "SNI_ONLY"
-    """Without one; several accounts may register the CA, and devices must send SNI."""
-
-    NONE = "NONE"
-    """Not registered: device certificates are registered without a CA, and devices must send SNI."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +166,7 @@ def require_validity_days(argument: str, value: Duration, mode: UsageMode) -> in
 
 
 _PRINTABLE_64: Final = r"[ -~\u00a1-\uffff]{1,64}"
-_LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+_LOG_LEVELS: Final = tuple(level.name for level in LogLevel)
 _SIGNING_ALGORITHMS: Final = {
     KeyAlgorithm.RSA_2048: "SHA256WITHRSA",
     KeyAlgorithm.RSA_3072: "SHA256WITHRSA",

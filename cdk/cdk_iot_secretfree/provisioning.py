@@ -17,6 +17,16 @@ from aws_cdk import aws_iot as iot
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
+from secretfree.contract import (
+    METRIC_NAMESPACE,
+    DeviceProfile,
+    Dimension,
+    MatchPolicy,
+    Metric,
+    Output,
+    RegistryIndex,
+    Variable,
+)
 
 from cdk_iot_secretfree.api import ProvisioningApi
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
@@ -24,8 +34,8 @@ from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
 from cdk_iot_secretfree.functions import IotAccount, RuntimeFunction
 from cdk_iot_secretfree.issuers.issuer import IotCoreIssuer, Issuer
 from cdk_iot_secretfree.issuers.modes import IssuanceMode, IssuanceQueue, IssuingFunctions, IssuingLine
-from cdk_iot_secretfree.options import ApiOptions, CertificateSubject, DeviceProfile, FunctionOptions, MatchPolicy
-from cdk_iot_secretfree.tables import KEY_INDEX, DeviceRegistry, IDeviceRegistry, IssuanceLedger
+from cdk_iot_secretfree.options import ApiOptions, CertificateSubject, FunctionOptions
+from cdk_iot_secretfree.tables import DeviceRegistry, IDeviceRegistry, IssuanceLedger
 from cdk_iot_secretfree.validation import (
     is_token,
     refuse,
@@ -167,15 +177,15 @@ class SecretFreeProvisioning(Construct):
         self._authorizer = self._make_authorizer()
         issuer_environment = {
             **self.runtime_environment(),
-            "SECRETFREE_MATCH_POLICY": match.value,
-            "SECRETFREE_LEDGER_TABLE": self._ledger.table_name,
-            "SECRETFREE_POLICY_NAME": self._device_policy.policy_name,
-            "SECRETFREE_THING_TYPE": bound_type,
-            "SECRETFREE_THING_GROUPS": Stack.of(self).to_json_string(groups),
-            "SECRETFREE_THING_ATTRIBUTES": _json(thing_attributes or {}),
-            "SECRETFREE_IOT_ENDPOINT": self._iot_endpoint,
-            "SECRETFREE_SUBJECT": _json((subject or CertificateSubject()).as_environment()),
-            "SECRETFREE_RENEWAL_WINDOW_DAYS": str(_renewal_window_days(renewal_window, issuers)),
+            Variable.MATCH_POLICY: match.value,
+            Variable.LEDGER_TABLE: self._ledger.table_name,
+            Variable.POLICY_NAME: self._device_policy.policy_name,
+            Variable.THING_TYPE: bound_type,
+            Variable.THING_GROUPS: Stack.of(self).to_json_string(groups),
+            Variable.THING_ATTRIBUTES: _json(thing_attributes or {}),
+            Variable.IOT_ENDPOINT: self._iot_endpoint,
+            Variable.SUBJECT: _json((subject or CertificateSubject()).as_environment()),
+            Variable.RENEWAL_WINDOW_DAYS: str(_renewal_window_days(renewal_window, issuers)),
         }
         self._issuing = {issuer.name: self._make_issuer(issuer, mode, issuer_environment, groups) for issuer in issuers}
         self._sweeper = self._make_sweeper(issuer_environment, groups)
@@ -268,9 +278,9 @@ class SecretFreeProvisioning(Construct):
         """The Private CA, where one signs."""
         return next((issuer.authority for issuer in self._issuers if issuer.authority is not None), None)
 
-    def runtime_environment(self) -> Mapping[str, str]:
+    def runtime_environment(self) -> Mapping[Variable, str]:
         """The environment that every function of the product line has."""
-        return {"SECRETFREE_PRODUCT": self._product, "SECRETFREE_DEVICE_PROFILE": self._device_profile.value}
+        return {Variable.PRODUCT: self._product, Variable.DEVICE_PROFILE: self._device_profile.value}
 
     def grant_enroll(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal add, change and remove devices: for the factory's importer."""
@@ -287,86 +297,89 @@ class SecretFreeProvisioning(Construct):
             InvalidArgumentError: where another product line of the same stack has them already.
         """
         stack = Stack.of(self)
-        if stack.node.try_find_child("ProvisioningUrl") is not None:
+        if stack.node.try_find_child(Output.PROVISIONING_URL.value) is not None:
             refuse("add_outputs", f"a second call in stack {stack.node.id}", "one product line with outputs a stack")
         outputs = {
-            "ProvisioningUrl": self.url,
-            "RegistryTable": self.registry.table_name,
-            "LedgerTable": self.ledger.table_name,
-            "IotEndpoint": self.iot_endpoint,
-            "DevicePolicyName": self.device_policy.policy_name,
-            "Product": self.product,
-            "MatchPolicy": self.match.value,
-            "DeviceProfile": self.device_profile.value,
+            Output.PROVISIONING_URL: self.url,
+            Output.REGISTRY_TABLE: self.registry.table_name,
+            Output.LEDGER_TABLE: self.ledger.table_name,
+            Output.IOT_ENDPOINT: self.iot_endpoint,
+            Output.DEVICE_POLICY_NAME: self.device_policy.policy_name,
+            Output.PRODUCT: self.product,
+            Output.MATCH_POLICY: self.match.value,
+            Output.DEVICE_PROFILE: self.device_profile.value,
         }
         if self.authority is not None:
-            outputs["AuthorityArn"] = self.authority.arn
+            outputs[Output.AUTHORITY_ARN] = self.authority.arn
         for key, value in outputs.items():
-            CfnOutput(stack, key, value=value)
+            CfnOutput(stack, key.value, value=value)
 
     def metric_allowed(self, *, statistic: str = "Sum", period: Duration | None = None) -> cloudwatch.Metric:
         """Requests that the authorizer let through."""
-        return self._metric("Allowed", {}, statistic, period)
+        return self._metric(Metric.ALLOWED, {}, statistic, period)
 
     def metric_denied(
         self, *, reason: str | None = None, statistic: str = "Sum", period: Duration | None = None
     ) -> cloudwatch.Metric:
         """Requests refused: all, or for one reason, as in `unknown-device`, `key-mismatch`, `bad-signature`."""
-        return self._metric("Denied", {} if reason is None else {"Reason": reason}, statistic, period)
+        return self._metric(Metric.DENIED, {} if reason is None else {Dimension.REASON: reason}, statistic, period)
 
     def metric_issued(
         self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
     ) -> cloudwatch.Metric:
         """New certificates: of all issuers, or of one."""
-        return self._metric("Issued", self._issuer_dimension(issuer), statistic, period)
+        return self._metric(Metric.ISSUED, self._issuer_dimension(issuer), statistic, period)
 
     def metric_reused(
         self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
     ) -> cloudwatch.Metric:
         """Answers with a certificate that the device had already."""
-        return self._metric("Reused", self._issuer_dimension(issuer), statistic, period)
+        return self._metric(Metric.REUSED, self._issuer_dimension(issuer), statistic, period)
 
     def metric_pending(
         self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
     ) -> cloudwatch.Metric:
         """Answers 202: accepted, not ready."""
-        return self._metric("Pending", self._issuer_dimension(issuer), statistic, period)
+        return self._metric(Metric.PENDING, self._issuer_dimension(issuer), statistic, period)
 
     def metric_failed(
         self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
     ) -> cloudwatch.Metric:
         """Issuances that failed."""
-        return self._metric("Failed", self._issuer_dimension(issuer), statistic, period)
+        return self._metric(Metric.FAILED, self._issuer_dimension(issuer), statistic, period)
 
     def metric_throttled(
         self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
     ) -> cloudwatch.Metric:
         """Requests of devices that ask too often, answered 429."""
-        return self._metric("Throttled", self._issuer_dimension(issuer), statistic, period)
+        return self._metric(Metric.THROTTLED, self._issuer_dimension(issuer), statistic, period)
 
     def metric_stage_latency(
         self, stage: str, *, statistic: str = "p99", period: Duration | None = None
     ) -> cloudwatch.Metric:
         """Milliseconds that one stage of the runtime took."""
-        return self._metric("StageLatency", {"Stage": stage}, statistic, period)
+        return self._metric(Metric.STAGE_LATENCY, {Dimension.STAGE: stage}, statistic, period)
 
     def _metric(
-        self, name: str, dimensions: Mapping[str, str], statistic: str, period: Duration | None
+        self, metric: Metric, dimensions: Mapping[Dimension, str], statistic: str, period: Duration | None
     ) -> cloudwatch.Metric:
         return cloudwatch.Metric(
             namespace=METRIC_NAMESPACE,
-            metric_name=name,
-            dimensions_map={"Product": self._product, **dimensions},
+            metric_name=metric.value,
+            dimensions_map={
+                Dimension.PRODUCT.value: self._product,
+                **{dimension.value: value for dimension, value in dimensions.items()},
+            },
             statistic=statistic,
             period=period or Duration.minutes(5),
         )
 
-    def _issuer_dimension(self, issuer: str | None) -> Mapping[str, str]:
+    def _issuer_dimension(self, issuer: str | None) -> Mapping[Dimension, str]:
         if issuer is None:
             return {}
         if issuer not in self._issuing:
             refuse("issuer", issuer, ", ".join(self._issuing))
-        return {"Issuer": issuer}
+        return {Dimension.ISSUER: issuer}
 
     def _warn(self) -> None:
         if self._match is MatchPolicy.UDID:
@@ -380,12 +393,12 @@ class SecretFreeProvisioning(Construct):
         by_key = self._match is MatchPolicy.PUBLIC_KEY
         environment = {
             **self.runtime_environment(),
-            "SECRETFREE_REGISTRY_TABLE": self._registry.table_name,
-            "SECRETFREE_REGISTRY_KEY_INDEX": self._registry.key_index or KEY_INDEX,
-            "SECRETFREE_MATCH_POLICY": self._match.value,
+            Variable.REGISTRY_TABLE: self._registry.table_name,
+            Variable.REGISTRY_KEY_INDEX: self._registry.key_index or RegistryIndex.KEY.value,
+            Variable.MATCH_POLICY: self._match.value,
         }
         if self._match is MatchPolicy.UDID:
-            environment["SECRETFREE_LEDGER_TABLE"] = self._ledger.table_name
+            environment[Variable.LEDGER_TABLE] = self._ledger.table_name
         function = RuntimeFunction(
             self,
             "AuthorizerFunction",
@@ -403,7 +416,7 @@ class SecretFreeProvisioning(Construct):
         return function
 
     def _make_issuer(
-        self, issuer: Issuer, mode: IssuanceMode, environment: Mapping[str, str], groups: Sequence[str]
+        self, issuer: Issuer, mode: IssuanceMode, environment: Mapping[Variable, str], groups: Sequence[str]
     ) -> IssuingFunctions:
         def grant(function: RuntimeFunction) -> None:
             issuer.grant_issue(function)
@@ -416,7 +429,7 @@ class SecretFreeProvisioning(Construct):
             issuers=len(self._issuers),
             environment={
                 **environment,
-                "SECRETFREE_ISSUER": issuer.name,
+                Variable.ISSUER: issuer.name,
                 **issuer.environment(Stack.of(self)),
             },
             ledger=self._ledger,
@@ -426,7 +439,7 @@ class SecretFreeProvisioning(Construct):
         )
         return mode.bind(self, line)
 
-    def _make_sweeper(self, environment: Mapping[str, str], groups: Sequence[str]) -> RuntimeFunction:
+    def _make_sweeper(self, environment: Mapping[Variable, str], groups: Sequence[str]) -> RuntimeFunction:
         of_issuers = {
             name: value for issuer in self._issuers for name, value in issuer.environment(Stack.of(self)).items()
         }
@@ -438,7 +451,7 @@ class SecretFreeProvisioning(Construct):
             environment={
                 **environment,
                 **of_issuers,
-                "SECRETFREE_ISSUER": ",".join(issuer.name for issuer in self._issuers),
+                Variable.ISSUER: ",".join(issuer.name for issuer in self._issuers),
             },
             options=self._functions,
             timeout=_SWEEPER_TIMEOUT,
@@ -522,8 +535,6 @@ class _NamedThingGroup(ThingGroup):
     def bind(self, scope: Construct, id: str, *, removal_policy: RemovalPolicy) -> str:  # noqa: A002, ARG002
         return self.name
 
-
-METRIC_NAMESPACE: Final = "SecretFree"
 
 _IOT_NAME: Final = r"[a-zA-Z0-9:_-]{1,128}"
 _IOT_NAME_FORM: Final = "1 to 128 of A-Z a-z 0-9 : _ -"

@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 
 from aws_cdk import CfnOutput, CliCredentialsStackSynthesizer, Environment, RemovalPolicy, Stack
 from constructs import Construct, Node
+from secretfree.contract import DeviceProfile, IssuerKind, MatchPolicy, Output
 
 from cdk_iot_secretfree.authority.device_authority import AuthoritySubject, DeviceAuthority
 from cdk_iot_secretfree.bundling.bundle import Bundle, BundleTarget
@@ -13,7 +14,7 @@ from cdk_iot_secretfree.device_policy import DevicePolicy
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.issuers.modes import IssuanceMode
 from cdk_iot_secretfree.manifest_import import ManifestImport
-from cdk_iot_secretfree.options import DeviceProfile, FunctionOptions, KeyAlgorithm, MatchPolicy
+from cdk_iot_secretfree.options import FunctionOptions, KeyAlgorithm
 from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
 from cdk_iot_secretfree.validation import refuse
 
@@ -39,7 +40,7 @@ class SampleOptions:
 
     stack_name: str = "SecretFree"
     product: str = "widget"
-    issuers: tuple[str, ...] = ("private-ca", "iot-core")
+    issuers: tuple[str, ...] = tuple(kind.value for kind in IssuerKind)
     ca_arn: str | None = None
     ca_key_algorithm: KeyAlgorithm = KeyAlgorithm.EC_P256
     match_policy: MatchPolicy = MatchPolicy.UDID_AND_PUBLIC_KEY
@@ -122,7 +123,7 @@ class SecretFreeStack(Stack):
         self.manifest_import = self._manifest_import(chosen, functions) if chosen.manifest_import else None
         self.provisioning.add_outputs()
         if self.manifest_import is not None:
-            CfnOutput(self, "ManifestBucket", value=self.manifest_import.bucket.bucket_name)
+            CfnOutput(self, Output.MANIFEST_BUCKET.value, value=self.manifest_import.bucket.bucket_name)
 
     def _manifest_import(self, options: SampleOptions, functions: FunctionOptions) -> ManifestImport:
         manifest_import = ManifestImport(
@@ -141,7 +142,7 @@ class SecretFreeStack(Stack):
         return manifest_import
 
     def _issuer(self, name: str, options: SampleOptions, functions: FunctionOptions) -> Issuer:
-        if name == "iot-core":
+        if name == IssuerKind.IOT_CORE:
             return Issuer.iot_core()
         if options.ca_arn is not None:
             return Issuer.private_ca(
@@ -167,7 +168,7 @@ class SecretFreeStack(Stack):
 _Choice = TypeVar("_Choice")
 
 _PREFIX: Final = "secretfree:"
-_ISSUERS: Final = ("private-ca", "iot-core")
+_ISSUERS: Final = tuple(kind.value for kind in IssuerKind)
 _SYNTHESIZERS: Final = ("default", "cli-credentials")
 _ISSUANCE_MODES: Final = {"direct": IssuanceMode.direct, "queued": IssuanceMode.queued}
 _SWITCH: Final = {"true": True, "false": False}

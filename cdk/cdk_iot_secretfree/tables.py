@@ -9,12 +9,9 @@ from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
+from secretfree.contract import LedgerAttribute, LedgerIndex, RegistryAttribute, RegistryIndex
 
 from cdk_iot_secretfree.validation import is_token, refuse, require_match, require_removal_policy
-
-KEY_INDEX: Final = "key-fingerprint-index"
-BATCH_INDEX: Final = "batch-index"
-PENDING_INDEX: Final = "pending-index"
 
 _TABLE_NAME: Final = r"[a-zA-Z0-9_.-]{3,255}"
 _TABLE_NAME_FORM: Final = "a DynamoDB table's name: 3 to 255 of A-Z a-z 0-9 _ . -"
@@ -75,17 +72,17 @@ class DeviceRegistry(Construct):
         self._table = dynamodb.TableV2(
             self,
             "Resource",
-            partition_key=_string("device-id"),
+            partition_key=_string(RegistryAttribute.DEVICE_ID),
             global_secondary_indexes=[
                 dynamodb.GlobalSecondaryIndexPropsV2(
-                    index_name=KEY_INDEX,
-                    partition_key=_string("key-fingerprint"),
+                    index_name=RegistryIndex.KEY.value,
+                    partition_key=_string(RegistryAttribute.KEY_FINGERPRINT),
                     projection_type=dynamodb.ProjectionType.KEYS_ONLY,
                 ),
                 dynamodb.GlobalSecondaryIndexPropsV2(
-                    index_name=BATCH_INDEX,
-                    partition_key=_string("batch"),
-                    sort_key=_string("device-id"),
+                    index_name=RegistryIndex.BATCH.value,
+                    partition_key=_string(RegistryAttribute.BATCH),
+                    sort_key=_string(RegistryAttribute.DEVICE_ID),
                     projection_type=dynamodb.ProjectionType.KEYS_ONLY,
                 ),
             ],
@@ -112,11 +109,11 @@ class DeviceRegistry(Construct):
     @property
     def key_index(self) -> str | None:
         """The index on `key-fingerprint`."""
-        return KEY_INDEX
+        return RegistryIndex.KEY.value
 
     def grant_lookup(self, grantee: iam.IGrantable, *, by_key: bool) -> iam.Grant:
         """Let the runtime look up one device, by device id or by key. Nothing can be listed with it."""
-        return _grant_lookup(self._table, grantee, KEY_INDEX if by_key else None, self._encryption_key)
+        return _grant_lookup(self._table, grantee, RegistryIndex.KEY if by_key else None, self._encryption_key)
 
     def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal read and list devices."""
@@ -128,7 +125,7 @@ class DeviceRegistry(Construct):
 
     def grant_import(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let `ManifestImport` enrol: as `grant_enroll`, but it can list nothing."""
-        return _grant_import(self._table, grantee, KEY_INDEX, self._encryption_key)
+        return _grant_import(self._table, grantee, RegistryIndex.KEY, self._encryption_key)
 
     def metric_throttled_requests(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
         """Reads and writes that DynamoDB throttled."""
@@ -188,14 +185,16 @@ class IssuanceLedger(Construct):
         self._table = dynamodb.TableV2(
             self,
             "Resource",
-            partition_key=_string("device-id"),
-            sort_key=_string("record"),
-            time_to_live_attribute="expires-at",
+            partition_key=_string(LedgerAttribute.DEVICE_ID),
+            sort_key=_string(LedgerAttribute.RECORD),
+            time_to_live_attribute=LedgerAttribute.EXPIRES_AT.value,
             global_secondary_indexes=[
                 dynamodb.GlobalSecondaryIndexPropsV2(
-                    index_name=PENDING_INDEX,
-                    partition_key=_string("pending"),
-                    sort_key=dynamodb.Attribute(name="lease-expires", type=dynamodb.AttributeType.NUMBER),
+                    index_name=LedgerIndex.PENDING.value,
+                    partition_key=_string(LedgerAttribute.PENDING),
+                    sort_key=dynamodb.Attribute(
+                        name=LedgerAttribute.LEASE_EXPIRES.value, type=dynamodb.AttributeType.NUMBER
+                    ),
                     projection_type=dynamodb.ProjectionType.KEYS_ONLY,
                 ),
             ],
@@ -237,7 +236,7 @@ class IssuanceLedger(Construct):
 
     def grant_sweep(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the sweeper find the unfinished issuances, and finish or close them."""
-        return _grant_query(self._table, grantee, PENDING_INDEX).combine(
+        return _grant_query(self._table, grantee, LedgerIndex.PENDING).combine(
             _grant(self._table, grantee, _SWEEP_ACTIONS, self._encryption_key, writes=True, indexes=False)
         )
 
@@ -313,8 +312,8 @@ _QUEUE_ACTIONS: Final = ("dynamodb:GetItem", "dynamodb:PutItem")
 _SWEEP_ACTIONS: Final = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")
 
 
-def _string(name: str) -> dynamodb.Attribute:
-    return dynamodb.Attribute(name=name, type=dynamodb.AttributeType.STRING)
+def _string(name: RegistryAttribute | LedgerAttribute) -> dynamodb.Attribute:
+    return dynamodb.Attribute(name=name.value, type=dynamodb.AttributeType.STRING)
 
 
 def _encryption(scope: Construct, key: kms.IKey | None) -> dynamodb.TableEncryptionV2:

@@ -15,6 +15,7 @@ import boto3
 import click
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from secretfree.contract import Output
 
 from secretfree_cli.command_line import section
 from secretfree_cli.local.state import CloudRecord, StateFolder, find_project
@@ -147,13 +148,13 @@ def local_target(record: CloudRecord, *, stack: str | None = None, table: str | 
     outputs = _stack_outputs(session, name, record.endpoint_url)
     return in_this_cloud(
         stack_name=name,
-        registry_table=_required(outputs, "RegistryTable", name),
-        ledger_table=outputs.get("LedgerTable"),
-        url=local_api_url(_required(outputs, "ProvisioningUrl", name), record.endpoint_url),
-        iot_endpoint=outputs.get("IotEndpoint"),
-        product=outputs.get("Product"),
-        match_policy=outputs.get("MatchPolicy"),
-        device_profile=outputs.get("DeviceProfile"),
+        registry_table=_required(outputs, Output.REGISTRY_TABLE, name),
+        ledger_table=outputs.get(Output.LEDGER_TABLE),
+        url=local_api_url(_required(outputs, Output.PROVISIONING_URL, name), record.endpoint_url),
+        iot_endpoint=outputs.get(Output.IOT_ENDPOINT),
+        product=outputs.get(Output.PRODUCT),
+        match_policy=outputs.get(Output.MATCH_POLICY),
+        device_profile=outputs.get(Output.DEVICE_PROFILE),
     )
 
 
@@ -166,7 +167,9 @@ def local_api_url(deployed: str, endpoint_url: str) -> str:
     parts = urlsplit(deployed)
     named = re.fullmatch(r"(?P<api>[a-z0-9]+)\.execute-api\..+", parts.hostname or "")
     if named is None:
-        raise CliError(f"ProvisioningUrl is {deployed!r}; expected https://API.execute-api.REGION.SUFFIX/STAGE")
+        raise CliError(
+            f"{Output.PROVISIONING_URL} is {deployed!r}; expected https://API.execute-api.REGION.SUFFIX/STAGE"
+        )
     return f"{endpoint_url}/_aws/execute-api/{named['api']}/{parts.path.strip('/')}"
 
 
@@ -228,21 +231,21 @@ def _account_target(
         return Target(session=session, endpoint_url=endpoint_url, region=region, stack_name=None, registry_table=table)
     name = stack or DEFAULT_STACK
     outputs = _stack_outputs(session, name, endpoint_url)
-    iot_endpoint = outputs.get("IotEndpoint")
+    iot_endpoint = outputs.get(Output.IOT_ENDPOINT)
     return Target(
         session=session,
         endpoint_url=endpoint_url,
         region=region,
         stack_name=name,
-        registry_table=_required(outputs, "RegistryTable", name),
-        ledger_table=outputs.get("LedgerTable"),
-        url=_required(outputs, "ProvisioningUrl", name).rstrip("/"),
+        registry_table=_required(outputs, Output.REGISTRY_TABLE, name),
+        ledger_table=outputs.get(Output.LEDGER_TABLE),
+        url=_required(outputs, Output.PROVISIONING_URL, name).rstrip("/"),
         iot_endpoint=iot_endpoint,
         mqtt_host=iot_endpoint,
-        authority_arn=outputs.get("AuthorityArn"),
-        product=outputs.get("Product"),
-        match_policy=outputs.get("MatchPolicy"),
-        device_profile=outputs.get("DeviceProfile"),
+        authority_arn=outputs.get(Output.AUTHORITY_ARN),
+        product=outputs.get(Output.PRODUCT),
+        match_policy=outputs.get(Output.MATCH_POLICY),
+        device_profile=outputs.get(Output.DEVICE_PROFILE),
     )
 
 
@@ -264,11 +267,11 @@ def _stack_outputs(session: boto3.Session, name: str, endpoint_url: str | None) 
     return {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
 
 
-def _required(outputs: Mapping[str, str], key: str, stack: str) -> str:
+def _required(outputs: Mapping[str, str], key: Output, stack: str) -> str:
     if key not in outputs:
         present = ", ".join(sorted(outputs)) or "none"
         raise CliError(
-            f"stack {stack!r} has no output {key!r} (it has: {present})",
+            f"stack {stack!r} has no output {key.value!r} (it has: {present})",
             hint="a stack made of SecretFreeStack has it; for another, give its registry with --table",
             exit_code=ExitCode.NOT_FOUND,
         )

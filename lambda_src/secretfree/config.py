@@ -5,25 +5,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import Enum, StrEnum
+from enum import Enum
 from typing import Final, Self, TypeVar
 
-from secretfree.registry.authorization import MatchPolicy
+from secretfree.contract import IssuerKind, LogLevel, MatchPolicy, Variable
 from secretfree.request.device_profile import DeviceProfile
-from secretfree.telemetry import LogLevel
 
 _Choice = TypeVar("_Choice", bound=Enum)
 
 
 class ConfigurationError(Exception):
     """An environment variable that is missing or not of its form. The message names it and what is accepted."""
-
-
-class IssuerKind(StrEnum):
-    """The two issuers: AWS Private CA (`/new`) and AWS IoT Core's own CA (`/proto`)."""
-
-    PRIVATE_CA = "private-ca"
-    IOT_CORE = "iot-core"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +33,13 @@ class AuthorizerConfig:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """Raises ConfigurationError."""
-        match = _choice(environment, "SECRETFREE_MATCH_POLICY", MatchPolicy)
+        match = _choice(environment, Variable.MATCH_POLICY, MatchPolicy)
         return cls(
             **_function_settings(environment),  # type: ignore[arg-type]
-            registry_table=_text(environment, "SECRETFREE_REGISTRY_TABLE"),
-            registry_key_index=_text(environment, "SECRETFREE_REGISTRY_KEY_INDEX"),
+            registry_table=_text(environment, Variable.REGISTRY_TABLE),
+            registry_key_index=_text(environment, Variable.REGISTRY_KEY_INDEX),
             match=match,
-            ledger_table=_text(environment, "SECRETFREE_LEDGER_TABLE") if match is MatchPolicy.UDID else None,
+            ledger_table=_text(environment, Variable.LEDGER_TABLE) if match is MatchPolicy.UDID else None,
         )
 
 
@@ -68,10 +60,10 @@ class ImportConfig:
         """Raises ConfigurationError."""
         return cls(
             **_function_settings(environment),  # type: ignore[arg-type]
-            match=_choice(environment, "SECRETFREE_MATCH_POLICY", MatchPolicy),
-            registry_table=_text(environment, "SECRETFREE_REGISTRY_TABLE"),
-            registry_key_index=_text(environment, "SECRETFREE_REGISTRY_KEY_INDEX"),
-            bucket=_text(environment, "SECRETFREE_IMPORT_BUCKET"),
+            match=_choice(environment, Variable.MATCH_POLICY, MatchPolicy),
+            registry_table=_text(environment, Variable.REGISTRY_TABLE),
+            registry_key_index=_text(environment, Variable.REGISTRY_KEY_INDEX),
+            bucket=_text(environment, Variable.IMPORT_BUCKET),
         )
 
 
@@ -118,7 +110,7 @@ class IssuerConfig:
     def issuer(self) -> IssuerKind:
         """The one issuer of an issuer function; raises ConfigurationError for the sweeper's several."""
         if len(self.issuers) != 1:
-            raise ConfigurationError("SECRETFREE_ISSUER names several issuers: accepted is one")
+            raise ConfigurationError(f"{Variable.ISSUER} names several issuers: accepted is one")
         return self.issuers[0]
 
     @classmethod
@@ -128,15 +120,15 @@ class IssuerConfig:
         return cls(
             **_function_settings(environment),  # type: ignore[arg-type]
             issuers=issuers,
-            match=_choice(environment, "SECRETFREE_MATCH_POLICY", MatchPolicy),
-            ledger_table=_text(environment, "SECRETFREE_LEDGER_TABLE"),
-            policy_name=_text(environment, "SECRETFREE_POLICY_NAME"),
-            thing_type=_text(environment, "SECRETFREE_THING_TYPE"),
+            match=_choice(environment, Variable.MATCH_POLICY, MatchPolicy),
+            ledger_table=_text(environment, Variable.LEDGER_TABLE),
+            policy_name=_text(environment, Variable.POLICY_NAME),
+            thing_type=_text(environment, Variable.THING_TYPE),
             thing_groups=_thing_groups(environment),
-            thing_attributes=_string_map(environment, "SECRETFREE_THING_ATTRIBUTES"),
-            iot_endpoint=_text(environment, "SECRETFREE_IOT_ENDPOINT"),
+            thing_attributes=_string_map(environment, Variable.THING_ATTRIBUTES),
+            iot_endpoint=_text(environment, Variable.IOT_ENDPOINT),
             subject=_subject(environment),
-            renewal_window=_days(environment, "SECRETFREE_RENEWAL_WINDOW_DAYS", least=0),
+            renewal_window=_days(environment, Variable.RENEWAL_WINDOW_DAYS, least=0),
             private_ca=_private_ca(environment) if IssuerKind.PRIVATE_CA in issuers else None,
         )
 
@@ -160,12 +152,12 @@ class QueueingConfig:
         """Raises ConfigurationError."""
         return cls(
             **_function_settings(environment),  # type: ignore[arg-type]
-            issuer=_choice(environment, "SECRETFREE_ISSUER", IssuerKind),
-            ledger_table=_text(environment, "SECRETFREE_LEDGER_TABLE"),
-            iot_endpoint=_text(environment, "SECRETFREE_IOT_ENDPOINT"),
-            renewal_window=_days(environment, "SECRETFREE_RENEWAL_WINDOW_DAYS", least=0),
-            queue_url=_text(environment, "SECRETFREE_QUEUE_URL"),
-            retention=timedelta(seconds=_number(environment, "SECRETFREE_QUEUE_RETENTION_SECONDS", least=60)),
+            issuer=_choice(environment, Variable.ISSUER, IssuerKind),
+            ledger_table=_text(environment, Variable.LEDGER_TABLE),
+            iot_endpoint=_text(environment, Variable.IOT_ENDPOINT),
+            renewal_window=_days(environment, Variable.RENEWAL_WINDOW_DAYS, least=0),
+            queue_url=_text(environment, Variable.QUEUE_URL),
+            retention=timedelta(seconds=_number(environment, Variable.QUEUE_RETENTION_SECONDS, least=60)),
         )
 
 
@@ -186,9 +178,9 @@ class QueuedIssuerConfig:
         """Raises ConfigurationError."""
         return cls(
             issuing=IssuerConfig.from_environment(environment),
-            queue_url=_text(environment, "SECRETFREE_QUEUE_URL"),
-            most_receives=_number(environment, "SECRETFREE_QUEUE_MOST_RECEIVES", least=1),
-            interval=timedelta(milliseconds=_number(environment, "SECRETFREE_ISSUANCE_INTERVAL_MILLISECONDS", least=0)),
+            queue_url=_text(environment, Variable.QUEUE_URL),
+            most_receives=_number(environment, Variable.QUEUE_MOST_RECEIVES, least=1),
+            interval=timedelta(milliseconds=_number(environment, Variable.ISSUANCE_INTERVAL_MILLISECONDS, least=0)),
         )
 
 
@@ -197,28 +189,28 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 def _function_settings(environment: Mapping[str, str]) -> dict[str, object]:
-    level = environment.get("SECRETFREE_LOG_LEVEL", LogLevel.INFO.name)
+    level = environment.get(Variable.LOG_LEVEL, LogLevel.INFO.name)
     if level not in LogLevel.__members__:
-        raise _refused("SECRETFREE_LOG_LEVEL", level, f"one of {', '.join(LogLevel.__members__)}")
+        raise _refused(Variable.LOG_LEVEL, level, f"one of {', '.join(LogLevel.__members__)}")
     return {
-        "product": _text(environment, "SECRETFREE_PRODUCT"),
-        "device_profile": _choice(environment, "SECRETFREE_DEVICE_PROFILE", DeviceProfile),
+        "product": _text(environment, Variable.PRODUCT),
+        "device_profile": _choice(environment, Variable.DEVICE_PROFILE, DeviceProfile),
         "log_level": LogLevel[level],
     }
 
 
 def _private_ca(environment: Mapping[str, str]) -> PrivateCaConfig:
     return PrivateCaConfig(
-        authority_arn=_text(environment, "SECRETFREE_CA_ARN"),
-        signing_algorithm=_text(environment, "SECRETFREE_CA_SIGNING_ALGORITHM"),
-        template_arn=_text(environment, "SECRETFREE_CA_TEMPLATE_ARN"),
-        validity=_days(environment, "SECRETFREE_CERTIFICATE_VALIDITY_DAYS", least=1),
-        registered=_boolean(environment, "SECRETFREE_CA_REGISTERED"),
+        authority_arn=_text(environment, Variable.CA_ARN),
+        signing_algorithm=_text(environment, Variable.CA_SIGNING_ALGORITHM),
+        template_arn=_text(environment, Variable.CA_TEMPLATE_ARN),
+        validity=_days(environment, Variable.CERTIFICATE_VALIDITY_DAYS, least=1),
+        registered=_boolean(environment, Variable.CA_REGISTERED),
     )
 
 
 def _issuers(environment: Mapping[str, str]) -> tuple[IssuerKind, ...]:
-    name = "SECRETFREE_ISSUER"
+    name = Variable.ISSUER
     value = _text(environment, name)
     accepted = f"one of {', '.join(IssuerKind)}, or a comma list of them"
     parts = [part.strip() for part in value.split(",")]
@@ -228,7 +220,7 @@ def _issuers(environment: Mapping[str, str]) -> tuple[IssuerKind, ...]:
 
 
 def _thing_groups(environment: Mapping[str, str]) -> tuple[str, ...]:
-    name = "SECRETFREE_THING_GROUPS"
+    name = Variable.THING_GROUPS
     groups = _json(environment, name)
     if not isinstance(groups, list) or not all(isinstance(group, str) and group for group in groups):
         raise _refused(name, environment[name], "a JSON array of thing group names")
@@ -236,7 +228,7 @@ def _thing_groups(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _subject(environment: Mapping[str, str]) -> SubjectConfig:
-    name = "SECRETFREE_SUBJECT"
+    name = Variable.SUBJECT
     parts = _string_map(environment, name)
     try:
         return SubjectConfig(**parts)
@@ -245,14 +237,14 @@ def _subject(environment: Mapping[str, str]) -> SubjectConfig:
         raise _refused(name, environment[name], accepted) from None
 
 
-def _string_map(environment: Mapping[str, str], name: str) -> dict[str, str]:
+def _string_map(environment: Mapping[str, str], name: Variable) -> dict[str, str]:
     value = _json(environment, name)
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
         raise _refused(name, environment[name], "a JSON object of strings")
     return value
 
 
-def _json(environment: Mapping[str, str], name: str) -> object:
+def _json(environment: Mapping[str, str], name: Variable) -> object:
     text = _text(environment, name)
     try:
         value: object = json.loads(text)
@@ -261,28 +253,28 @@ def _json(environment: Mapping[str, str], name: str) -> object:
     return value
 
 
-def _days(environment: Mapping[str, str], name: str, *, least: int) -> timedelta:
+def _days(environment: Mapping[str, str], name: Variable, *, least: int) -> timedelta:
     text = _text(environment, name)
     if _DAYS.fullmatch(text) is None or int(text) < least:
         raise _refused(name, text, f"whole days, {least} or more")
     return timedelta(days=int(text))
 
 
-def _number(environment: Mapping[str, str], name: str, *, least: int) -> int:
+def _number(environment: Mapping[str, str], name: Variable, *, least: int) -> int:
     text = _text(environment, name)
     if _NUMBER.fullmatch(text) is None or int(text) < least:
         raise _refused(name, text, f"a whole number, {least} or more")
     return int(text)
 
 
-def _boolean(environment: Mapping[str, str], name: str) -> bool:
+def _boolean(environment: Mapping[str, str], name: Variable) -> bool:
     text = _text(environment, name)
     if text not in {"true", "false"}:
         raise _refused(name, text, "true or false")
     return text == "true"
 
 
-def _choice(environment: Mapping[str, str], name: str, choices: type[_Choice]) -> _Choice:
+def _choice(environment: Mapping[str, str], name: Variable, choices: type[_Choice]) -> _Choice:
     text = _text(environment, name)
     try:
         return choices(text)
@@ -290,12 +282,12 @@ def _choice(environment: Mapping[str, str], name: str, choices: type[_Choice]) -
         raise _refused(name, text, f"one of {', '.join(str(choice.value) for choice in choices)}") from None
 
 
-def _text(environment: Mapping[str, str], name: str) -> str:
+def _text(environment: Mapping[str, str], name: Variable) -> str:
     text = environment.get(name, "")
     if not text:
         raise ConfigurationError(f"environment variable {name} is missing or empty")
     return text
 
 
-def _refused(name: str, given: str, accepted: str) -> ConfigurationError:
+def _refused(name: Variable, given: str, accepted: str) -> ConfigurationError:
     return ConfigurationError(f"environment variable {name} is {given[:200]!r}: accepted is {accepted}")

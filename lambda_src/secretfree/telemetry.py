@@ -6,12 +6,11 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from enum import Enum, IntEnum, StrEnum
+from enum import Enum
 from typing import Any, Final, TextIO
 
 from secretfree.clock import Clock, SystemClock
-
-NAMESPACE: Final = "SecretFree"
+from secretfree.contract import METRIC_NAMESPACE, Dimension, LogLevel, Metric
 
 # What a log line may hold, and how it is called there. None of them holds a CSR, a header, an event or a key.
 LOG_FIELDS: Final[Mapping[str, str]] = {
@@ -40,26 +39,7 @@ LOG_FIELDS: Final[Mapping[str, str]] = {
 }
 
 
-class LogLevel(IntEnum):
-    """SECRETFREE_LOG_LEVEL; a line below it is not written."""
-
-    DEBUG = 10
-    INFO = 20
-    WARNING = 30
-    ERROR = 40
-
-
-class Metric(StrEnum):
-    """The metrics of the namespace, all with the dimension Product."""
-
-    ALLOWED = "Allowed"
-    DENIED = "Denied"
-    ISSUED = "Issued"
-    REUSED = "Reused"
-    PENDING = "Pending"
-    FAILED = "Failed"
-    THROTTLED = "Throttled"
-    STAGE_LATENCY = "StageLatency"
+_NO_DIMENSIONS: Final[Mapping[Dimension, str]] = {}
 
 
 class Telemetry:
@@ -85,7 +65,7 @@ class Telemetry:
         self._clock: Clock = SystemClock() if clock is None else clock
         self._stream = stream
         self._strict = "AWS_LAMBDA_FUNCTION_NAME" not in os.environ if strict is None else strict
-        self._metrics: defaultdict[tuple[tuple[str, str], ...], dict[str, list[float]]] = defaultdict(dict)
+        self._metrics: defaultdict[tuple[tuple[Dimension, str], ...], dict[str, list[float]]] = defaultdict(dict)
 
     def log(self, event: str, *, level: LogLevel = LogLevel.INFO, **fields: object) -> None:
         """Write one JSON line. `event` is a fixed phrase of the caller's; a field that is None is left out."""
@@ -111,8 +91,8 @@ class Telemetry:
             line["droppedFields"] = dropped
         self._write(line)
 
-    def count(self, metric: Metric | str, amount: int = 1, **dimensions: str) -> None:
-        """Add to a counter. `dimensions` by CloudWatch's names, e.g. `Reason="bad-signature"`; at most one."""
+    def count(self, metric: Metric, amount: int = 1, *, dimensions: Mapping[Dimension, str] = _NO_DIMENSIONS) -> None:
+        """Add to a counter. `dimensions`: at most one beside `PRODUCT`."""
         self._add(Metric(metric), float(amount), dimensions)
 
     @contextmanager
@@ -122,7 +102,7 @@ class Telemetry:
         try:
             yield
         finally:
-            self._add(Metric.STAGE_LATENCY, round((self._clock.monotonic() - start) * 1000, 3), {"Stage": name})
+            self._add(Metric.STAGE_LATENCY, round((self._clock.monotonic() - start) * 1000, 3), {Dimension.STAGE: name})
 
     def flush(self) -> None:
         """Write the metrics gathered since the last flush: one EMF line for each set of dimension values."""
@@ -131,11 +111,11 @@ class Telemetry:
         for dimensions, metrics in gathered.items():
             self._write(_embedded_metrics(timestamp, self._product, dict(dimensions), metrics))
 
-    def _add(self, metric: Metric, value: float, dimensions: Mapping[str, str]) -> None:
+    def _add(self, metric: Metric, value: float, dimensions: Mapping[Dimension, str]) -> None:
         if len(dimensions) > 1:
-            raise TypeError(f"dimensions {sorted(dimensions)}: accepted is at most one beside Product")
+            raise TypeError(f"dimensions {sorted(dimensions)}: accepted is at most one beside {Dimension.PRODUCT}")
         if not dimensions and self._issuer is not None:
-            dimensions = {"Issuer": self._issuer}
+            dimensions = {Dimension.ISSUER: self._issuer}
         self._metrics[tuple(dimensions.items())].setdefault(metric.value, []).append(value)
 
     def _write(self, line: Mapping[str, object]) -> None:
@@ -146,21 +126,21 @@ class Telemetry:
 
 
 def _embedded_metrics(
-    timestamp: int, product: str, dimensions: Mapping[str, str], metrics: Mapping[str, list[float]]
+    timestamp: int, product: str, dimensions: Mapping[Dimension, str], metrics: Mapping[str, list[float]]
 ) -> dict[str, object]:
     """One line of the embedded metric format specification; a counter is summed, latencies stay single values."""
-    names = ["Product", *dimensions]
+    names = [Dimension.PRODUCT, *dimensions]
     # A latency over all stages together would mean nothing.
-    sets = [names] if "Stage" in dimensions or not dimensions else [["Product"], names]
+    sets = [names] if Dimension.STAGE in dimensions or not dimensions else [[Dimension.PRODUCT], names]
     latency = Metric.STAGE_LATENCY.value
     definitions = [{"Name": name, "Unit": "Milliseconds" if name == latency else "Count"} for name in metrics]
     line: dict[str, Any] = {
         "_aws": {
             "Timestamp": timestamp,
-            "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": sets, "Metrics": definitions}],
+            "CloudWatchMetrics": [{"Namespace": METRIC_NAMESPACE, "Dimensions": sets, "Metrics": definitions}],
         },
-        "Product": product,
-        **dimensions,
+        Dimension.PRODUCT: product,
+        **{dimension.value: value for dimension, value in dimensions.items()},
     }
     for name, values in metrics.items():
         line[name] = values if name == latency else sum(values)

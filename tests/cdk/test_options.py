@@ -5,9 +5,6 @@ import pytest
 from aws_cdk import Duration
 from aws_cdk import aws_lambda as lambda_
 from cdk_iot_secretfree import Bundle, CertificateSubject, FunctionOptions, InvalidArgumentError
-from cdk_iot_secretfree.options import DeviceProfile, MatchPolicy
-from secretfree.registry.authorization import MatchPolicy as RuntimeMatchPolicy
-from secretfree.request.device_profile import DeviceProfile as RuntimeDeviceProfile
 
 
 @pytest.mark.parametrize(
@@ -36,11 +33,6 @@ def test_a_long_value_is_cut_in_the_message():
     with pytest.raises(InvalidArgumentError) as refused:
         CertificateSubject(organization="x" * 5_000)
     assert len(str(refused.value)) < 250
-
-
-def test_the_constructs_choices_are_those_of_the_runtime():
-    assert {item.value for item in MatchPolicy} == {item.value for item in RuntimeMatchPolicy}
-    assert {item.value for item in DeviceProfile} == {item.value for item in RuntimeDeviceProfile}
 
 
 def test_everything_public_is_there():

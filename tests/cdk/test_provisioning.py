@@ -29,7 +29,8 @@ from cdk_iot_secretfree import (
     ThingType,
     UsageMode,
 )
-from secretfree.config import AuthorizerConfig, IssuerConfig, IssuerKind
+from secretfree.config import AuthorizerConfig, IssuerConfig
+from secretfree.contract import METRIC_NAMESPACE, IssuerKind, Metric
 
 THINGS = {
     "iot:AttachPolicy",
@@ -376,20 +377,35 @@ class TestFace:
     @pytest.mark.parametrize(
         ("metric", "arguments", "name", "dimensions"),
         [
-            ("allowed", {}, "Allowed", {"Product": "widget"}),
-            ("denied", {}, "Denied", {"Product": "widget"}),
-            ("denied", {"reason": "key-mismatch"}, "Denied", {"Product": "widget", "Reason": "key-mismatch"}),
-            ("issued", {"issuer": "iot-core"}, "Issued", {"Product": "widget", "Issuer": "iot-core"}),
-            ("reused", {}, "Reused", {"Product": "widget"}),
-            ("pending", {}, "Pending", {"Product": "widget"}),
-            ("failed", {}, "Failed", {"Product": "widget"}),
-            ("throttled", {}, "Throttled", {"Product": "widget"}),
-            ("stage_latency", {"stage": "sign"}, "StageLatency", {"Product": "widget", "Stage": "sign"}),
+            ("allowed", {}, Metric.ALLOWED, {"Product": "widget"}),
+            ("denied", {}, Metric.DENIED, {"Product": "widget"}),
+            (
+                "denied",
+                {"reason": "key-mismatch"},
+                Metric.DENIED,
+                {"Product": "widget", "Reason": "key-mismatch"},
+            ),
+            (
+                "issued",
+                {"issuer": "iot-core"},
+                Metric.ISSUED,
+                {"Product": "widget", "Issuer": "iot-core"},
+            ),
+            ("reused", {}, Metric.REUSED, {"Product": "widget"}),
+            ("pending", {}, Metric.PENDING, {"Product": "widget"}),
+            ("failed", {}, Metric.FAILED, {"Product": "widget"}),
+            ("throttled", {}, Metric.THROTTLED, {"Product": "widget"}),
+            (
+                "stage_latency",
+                {"stage": "sign"},
+                Metric.STAGE_LATENCY,
+                {"Product": "widget", "Stage": "sign"},
+            ),
         ],
     )
     def test_metrics_are_those_that_the_runtime_writes(self, provisioning, metric, arguments, name, dimensions):
         made = getattr(provisioning, f"metric_{metric}")(**arguments)
-        assert (made.namespace, made.metric_name, made.dimensions) == ("SecretFree", name, dimensions)
+        assert (made.namespace, made.metric_name, made.dimensions) == (METRIC_NAMESPACE, name, dimensions)
         assert made.period.to_minutes() == 5
 
     def test_a_metric_of_an_issuer_that_is_not_there_is_refused(self, provisioning):

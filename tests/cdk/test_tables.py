@@ -8,7 +8,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk.assertions import Template
 from cdk_iot_secretfree import DeviceRegistry, InvalidArgumentError, IssuanceLedger
-from secretfree.adapters.dynamodb import ledger
+from secretfree.contract import LedgerIndex
 
 
 def key_schemas(table):
@@ -126,7 +126,7 @@ class TestLedger:
     def test_records_are_kept_for_each_device_and_the_unfinished_are_found(self, synthesise):
         table = synthesise(lambda stack: IssuanceLedger(stack, "Ledger")).only("AWS::DynamoDB::GlobalTable")
         assert [key["AttributeName"] for key in table["KeySchema"]] == ["device-id", "record"]
-        assert key_schemas(table) == {ledger.PENDING_INDEX: ["pending", "lease-expires"]}
+        assert key_schemas(table) == {LedgerIndex.PENDING.value: ["pending", "lease-expires"]}
         assert {"AttributeName": "lease-expires", "AttributeType": "N"} in table["AttributeDefinitions"]
         assert table["TimeToLiveSpecification"] == {"AttributeName": "expires-at", "Enabled": True}
 

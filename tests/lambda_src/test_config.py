@@ -8,13 +8,11 @@ from secretfree.config import (
     ConfigurationError,
     ImportConfig,
     IssuerConfig,
-    IssuerKind,
     PrivateCaConfig,
     SubjectConfig,
 )
-from secretfree.registry.authorization import MatchPolicy
+from secretfree.contract import IssuerKind, LogLevel, MatchPolicy
 from secretfree.request.device_profile import DeviceProfile
-from secretfree.telemetry import LogLevel
 
 FUNCTION = {"SECRETFREE_PRODUCT": "widget", "SECRETFREE_DEVICE_PROFILE": "STANDARD"}
 AUTHORIZER = FUNCTION | {

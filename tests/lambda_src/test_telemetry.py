@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from secretfree.clock import Clock
+from secretfree.contract import METRIC_NAMESPACE, Dimension, LogLevel, Metric
 from secretfree.errors import ErrorCode
-from secretfree.telemetry import LOG_FIELDS, LogLevel, Metric, Telemetry
+from secretfree.telemetry import LOG_FIELDS, Telemetry
 
 
 class Recorder:
@@ -82,7 +83,7 @@ def test_a_line_break_in_a_value_starts_no_line(recorder: Recorder) -> None:
 
 
 def test_a_reason_is_a_dimension_beside_the_product(recorder: Recorder) -> None:
-    recorder.telemetry.count(Metric.DENIED, Reason="bad-signature")
+    recorder.telemetry.count(Metric.DENIED, dimensions={Dimension.REASON: "bad-signature"})
     recorder.telemetry.flush()
     assert recorder.lines == [
         {
@@ -90,34 +91,37 @@ def test_a_reason_is_a_dimension_beside_the_product(recorder: Recorder) -> None:
                 "Timestamp": 1767323045678,
                 "CloudWatchMetrics": [
                     {
-                        "Namespace": "SecretFree",
-                        "Dimensions": [["Product"], ["Product", "Reason"]],
-                        "Metrics": [{"Name": "Denied", "Unit": "Count"}],
+                        "Namespace": METRIC_NAMESPACE,
+                        "Dimensions": [[Dimension.PRODUCT], [Dimension.PRODUCT, Dimension.REASON]],
+                        "Metrics": [{"Name": Metric.DENIED, "Unit": "Count"}],
                     }
                 ],
             },
-            "Product": "widget",
-            "Reason": "bad-signature",
-            "Denied": 1.0,
+            Dimension.PRODUCT: "widget",
+            Dimension.REASON: "bad-signature",
+            Metric.DENIED: 1.0,
         }
     ]
 
 
 def test_counts_of_one_kind_are_summed_into_one_line(clock: Clock) -> None:
     recorder = Recorder(clock, issuer="private-ca")
-    recorder.telemetry.count("Issued")
-    recorder.telemetry.count("Issued", 2)
-    recorder.telemetry.count("Throttled")
+    recorder.telemetry.count(Metric.ISSUED)
+    recorder.telemetry.count(Metric.ISSUED, 2)
+    recorder.telemetry.count(Metric.THROTTLED)
     recorder.telemetry.flush()
     (line,) = recorder.lines
-    assert (line["Issued"], line["Throttled"], line["Issuer"]) == (3.0, 1.0, "private-ca")
-    assert line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["Product"], ["Product", "Issuer"]]
+    assert (line[Metric.ISSUED], line[Metric.THROTTLED], line[Dimension.ISSUER]) == (3.0, 1.0, "private-ca")
+    assert line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [
+        [Dimension.PRODUCT],
+        [Dimension.PRODUCT, Dimension.ISSUER],
+    ]
 
 
 def test_a_count_without_more_has_the_product_alone(recorder: Recorder) -> None:
     recorder.telemetry.count(Metric.ALLOWED)
     recorder.telemetry.flush()
-    assert recorder.lines[0]["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["Product"]]
+    assert recorder.lines[0]["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [[Dimension.PRODUCT]]
 
 
 def test_a_stage_is_measured_in_milliseconds_also_when_it_fails(recorder: Recorder, clock: Any) -> None:
@@ -127,10 +131,10 @@ def test_a_stage_is_measured_in_milliseconds_also_when_it_fails(recorder: Record
             raise ValueError("no")
     recorder.telemetry.flush()
     (line,) = recorder.lines
-    assert (line["StageLatency"], line["Stage"]) == ([12.5, 250.0], "sign")
+    assert (line[Metric.STAGE_LATENCY], line[Dimension.STAGE]) == ([12.5, 250.0], "sign")
     definition = line["_aws"]["CloudWatchMetrics"][0]
-    assert definition["Dimensions"] == [["Product", "Stage"]]
-    assert definition["Metrics"] == [{"Name": "StageLatency", "Unit": "Milliseconds"}]
+    assert definition["Dimensions"] == [[Dimension.PRODUCT, Dimension.STAGE]]
+    assert definition["Metrics"] == [{"Name": Metric.STAGE_LATENCY, "Unit": "Milliseconds"}]
 
 
 def test_a_flush_leaves_nothing_for_the_next_invocation(recorder: Recorder) -> None:
@@ -144,7 +148,7 @@ def test_a_metric_of_another_name_or_two_dimensions_is_an_error(recorder: Record
     with pytest.raises(ValueError, match="Alowed"):
         recorder.telemetry.count("Alowed")
     with pytest.raises(TypeError, match="at most one"):
-        recorder.telemetry.count(Metric.DENIED, Reason="x", Issuer="y")
+        recorder.telemetry.count(Metric.DENIED, dimensions={Dimension.REASON: "x", Dimension.ISSUER: "y"})
 
 
 def test_without_a_stream_the_lines_go_to_the_output(capsys: pytest.CaptureFixture[str]) -> None:

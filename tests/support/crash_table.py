@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import NamedTuple
 
-from secretfree.config import IssuerKind
+from secretfree.contract import IssuerKind
 from support.fake_cloud import Fault
 from support.world import World
 

@@ -1,6 +1,6 @@
 """The AWS calls of one issuance, in their order, by issuer."""
 
-from secretfree.config import IssuerKind
+from secretfree.contract import IssuerKind
 
 CALLS = {
     IssuerKind.PRIVATE_CA: (

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from secretfree.config import IssuerKind
+from secretfree.contract import IssuerKind
 from secretfree.errors import ErrorCode, SecretFreeError
 from secretfree.issuance.model import IssuedCertificate
 from support.fake_cloud import Fault, Killed

@@ -14,7 +14,8 @@ from cryptography.x509.oid import NameOID
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.adapters.iot_core import SWEEPERS_BOUNDS, IotCoreIssuer, IotCoreThings, SearchBounds
 from secretfree.adapters.private_ca import PrivateCaIssuer
-from secretfree.config import IssuerKind, PrivateCaConfig, SubjectConfig
+from secretfree.config import PrivateCaConfig, SubjectConfig
+from secretfree.contract import IssuerKind
 from secretfree.errors import SecretFreeError
 from secretfree.issuance.model import IssuancePolicy, IssuancePorts, IssuedCertificate, NotReady
 from secretfree.issuance.pipeline import issue

@@ -10,9 +10,10 @@ from aws_cdk import aws_acmpca as acmpca
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
+from secretfree.contract import IotRegistration
 
 from cdk_iot_secretfree.functions import IotAccount
-from cdk_iot_secretfree.options import FunctionOptions, IotRegistration, KeyAlgorithm, UsageMode
+from cdk_iot_secretfree.options import FunctionOptions, KeyAlgorithm, UsageMode
 from cdk_iot_secretfree.validation import (
     is_retained,
     is_token,

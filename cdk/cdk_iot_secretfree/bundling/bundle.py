@@ -19,6 +19,7 @@ from typing import Any, Final
 import jsii
 from aws_cdk import BundlingOptions, DockerImage, ILocalBundling
 from aws_cdk import aws_lambda as lambda_
+from secretfree import contract
 
 from cdk_iot_secretfree.bundling.service_models import AWS_SERVICES, reduce_to_called_services
 from cdk_iot_secretfree.validation import refuse, require_instance
@@ -152,19 +153,8 @@ class Bundle:
 
 
 def runtime_source() -> Path:
-    """The folder of the `secretfree` package: in a checkout or in site-packages, found without importing it.
-
-    Raises:
-        BundlingError: when no such package is installed.
-    """
-    spec = importlib.util.find_spec(RUNTIME_PACKAGE)
-    locations = list(spec.submodule_search_locations or ()) if spec else []
-    if not locations:
-        raise BundlingError(
-            f"The package {RUNTIME_PACKAGE!r}, which the Lambdas run, is not installed beside cdk_iot_secretfree: "
-            "install the distribution cdk-iot-secretfree, or its checkout with `pip install -e .`"
-        )
-    return Path(locations[0])
+    """The folder of the `secretfree` package that this library shares its contract with: checkout or site-packages."""
+    return Path(contract.__file__).parent
 
 
 @jsii.implements(ILocalBundling)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from aws_cdk import Annotations, Duration, Stack
+from secretfree.contract import IssuerKind, Variable
 
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.functions import RuntimeFunction
@@ -60,7 +61,7 @@ class Issuer(ABC):
         return None
 
     @abstractmethod
-    def environment(self, stack: Stack) -> Mapping[str, str]:
+    def environment(self, stack: Stack) -> Mapping[Variable, str]:
         """What the function is told of this issuer."""
 
     @abstractmethod
@@ -96,7 +97,7 @@ class PrivateCaIssuer(Issuer):
     @property
     def name(self) -> str:
         """What the runtime and the metrics call it."""
-        return "private-ca"
+        return IssuerKind.PRIVATE_CA.value
 
     @property
     def path(self) -> str:
@@ -118,14 +119,14 @@ class PrivateCaIssuer(Issuer):
         """Validity of a certificate."""
         return self._validity_days
 
-    def environment(self, stack: Stack) -> Mapping[str, str]:
+    def environment(self, stack: Stack) -> Mapping[Variable, str]:
         """What the function is told of this issuer."""
         return {
-            "SECRETFREE_CA_ARN": self._authority.arn,
-            "SECRETFREE_CA_SIGNING_ALGORITHM": self._authority.signing_algorithm,
-            "SECRETFREE_CA_TEMPLATE_ARN": _template_arn(stack),
-            "SECRETFREE_CERTIFICATE_VALIDITY_DAYS": str(self._validity_days),
-            "SECRETFREE_CA_REGISTERED": "true" if self._authority.is_registered else "false",
+            Variable.CA_ARN: self._authority.arn,
+            Variable.CA_SIGNING_ALGORITHM: self._authority.signing_algorithm,
+            Variable.CA_TEMPLATE_ARN: _template_arn(stack),
+            Variable.CERTIFICATE_VALIDITY_DAYS: str(self._validity_days),
+            Variable.CA_REGISTERED: "true" if self._authority.is_registered else "false",
         }
 
     def grant_issue(self, function: RuntimeFunction) -> None:
@@ -146,7 +147,7 @@ class IotCoreIssuer(Issuer):
     @property
     def name(self) -> str:
         """What the runtime and the metrics call it."""
-        return "iot-core"
+        return IssuerKind.IOT_CORE.value
 
     @property
     def path(self) -> str:
@@ -158,7 +159,7 @@ class IotCoreIssuer(Issuer):
         """Id of the issuer's function in the construct tree."""
         return "IotCoreIssuer"
 
-    def environment(self, stack: Stack) -> Mapping[str, str]:  # noqa: ARG002 - nothing depends on the stack
+    def environment(self, stack: Stack) -> Mapping[Variable, str]:  # noqa: ARG002 - nothing depends on the stack
         """What the function is told of this issuer."""
         return {}
 

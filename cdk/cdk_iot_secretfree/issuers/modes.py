@@ -12,6 +12,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
+from secretfree.contract import Variable
 
 from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.issuers.issuer import Issuer
@@ -30,7 +31,7 @@ class IssuingLine:
     product: str
     issuer: Issuer
     issuers: int
-    environment: Mapping[str, str]
+    environment: Mapping[Variable, str]
     ledger: IssuanceLedger
     grant: Callable[[RuntimeFunction], None]
     functions: FunctionOptions
@@ -121,9 +122,9 @@ class IssuanceQueue(Construct):
             description=f"Issues queued certificates to devices of {line.product}: {line.issuer.name}",
             environment={
                 **line.environment,
-                "SECRETFREE_QUEUE_URL": self._queue.queue_url,
-                "SECRETFREE_QUEUE_MOST_RECEIVES": str(_MOST_RECEIVES),
-                "SECRETFREE_ISSUANCE_INTERVAL_MILLISECONDS": str(int(interval.to_milliseconds())),
+                Variable.QUEUE_URL: self._queue.queue_url,
+                Variable.QUEUE_MOST_RECEIVES: str(_MOST_RECEIVES),
+                Variable.ISSUANCE_INTERVAL_MILLISECONDS: str(int(interval.to_milliseconds())),
             },
             options=line.functions,
             timeout=_WORKER_TIMEOUT,
@@ -226,8 +227,8 @@ class _Queued(IssuanceMode):
             description=f"Queues requests of devices of {line.product}, and hands out certificates: {line.issuer.name}",
             environment={
                 **{name: line.environment[name] for name in _FRONT_ENVIRONMENT},
-                "SECRETFREE_QUEUE_URL": queue.queue.queue_url,
-                "SECRETFREE_QUEUE_RETENTION_SECONDS": str(int(self.retention.to_seconds())),
+                Variable.QUEUE_URL: queue.queue.queue_url,
+                Variable.QUEUE_RETENTION_SECONDS: str(int(self.retention.to_seconds())),
             },
             options=line.functions,
             timeout=_API_TIMEOUT,
@@ -240,12 +241,12 @@ class _Queued(IssuanceMode):
 
 
 _FRONT_ENVIRONMENT: Final = (
-    "SECRETFREE_PRODUCT",
-    "SECRETFREE_DEVICE_PROFILE",
-    "SECRETFREE_ISSUER",
-    "SECRETFREE_LEDGER_TABLE",
-    "SECRETFREE_IOT_ENDPOINT",
-    "SECRETFREE_RENEWAL_WINDOW_DAYS",
+    Variable.PRODUCT,
+    Variable.DEVICE_PROFILE,
+    Variable.ISSUER,
+    Variable.LEDGER_TABLE,
+    Variable.IOT_ENDPOINT,
+    Variable.RENEWAL_WINDOW_DAYS,
 )
 # API Gateway waits as long for the integration; the function must not go on behind its back.
 _API_TIMEOUT: Final = Duration.seconds(29)

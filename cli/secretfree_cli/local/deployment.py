@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from secretfree.contract import Output
+
 from secretfree_cli.local.servers import log_end
 from secretfree_cli.local.state import CloudRecord, StateFolder
 from secretfree_cli.output import CliError, ExitCode
@@ -90,7 +92,7 @@ def deploy(deployment: Deployment, record: CloudRecord, folder: StateFolder, *, 
         outputs: dict[str, dict[str, str]] = json.loads(outputs_file.read_text())
     except FileNotFoundError:
         outputs = {}
-    return sorted(outputs, key=lambda name: "ProvisioningUrl" not in outputs[name])
+    return sorted(outputs, key=lambda name: Output.PROVISIONING_URL not in outputs[name])
 
 
 def ensure_asset_bucket(s3: Any, *, account: str, region: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 
-from secretfree.config import IssuerKind
+from secretfree.contract import IssuerKind
 
 
 class Priced(StrEnum):

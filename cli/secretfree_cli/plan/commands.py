@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from secretfree.config import IssuerKind
+from secretfree.contract import IssuerKind
 
 from secretfree_cli.command_line import command
 from secretfree_cli.output import CliError, emit_json, json_option, note, stderr, stdout

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from secretfree.config import IssuerKind
+from secretfree.contract import IssuerKind
 
 from secretfree_cli.plan.asking_again import FixedRetry, RuntimePolicy
 from secretfree_cli.plan.calls import Priced, call_sequence

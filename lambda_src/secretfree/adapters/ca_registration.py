@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from secretfree.adapters.aws_errors import error_code
 from secretfree.config import ConfigurationError
+from secretfree.contract import IotRegistration, RegistrationProperty
 
 if TYPE_CHECKING:
     from mypy_boto3_acm_pca import ACMPCAClient
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 # Physical ids: `<id>` was registered by this resource and goes with it; `<id>/shared` was there before and stays.
 _SHARED: Final = "/shared"
 _CERTIFICATE_ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_MODES: Final = ("DEFAULT", "SNI_ONLY")
+_MODES: Final = (IotRegistration.DEFAULT, IotRegistration.SNI_ONLY)
 # Seconds. The verification certificate is made at deploy time: there is no hurry, and the function has minutes.
 _PATIENCE: Final = 90.0
 
@@ -41,14 +42,15 @@ class CaRegistrationRequest:
     @classmethod
     def from_properties(cls, properties: Mapping[str, Any]) -> Self:
         """Raises ConfigurationError naming the property."""
-        mode = properties.get("Mode", "DEFAULT")
+        mode = properties.get(RegistrationProperty.MODE, IotRegistration.DEFAULT)
         if mode not in _MODES:
             raise ConfigurationError(f"Mode {mode!r}: accepted are {', '.join(_MODES)}")
+        verified = mode == IotRegistration.DEFAULT
         return cls(
-            authority_arn=_required(properties, "CertificateAuthorityArn"),
+            authority_arn=_required(properties, RegistrationProperty.AUTHORITY_ARN),
             mode=mode,
-            signing_algorithm=_required(properties, "SigningAlgorithm") if mode == "DEFAULT" else "",
-            template_arn=_required(properties, "TemplateArn") if mode == "DEFAULT" else "",
+            signing_algorithm=_required(properties, RegistrationProperty.SIGNING_ALGORITHM) if verified else "",
+            template_arn=_required(properties, RegistrationProperty.TEMPLATE_ARN) if verified else "",
         )
 
 
@@ -89,7 +91,7 @@ class CaRegistration:
             ours = self._register(request, certificate_pem) or ours
         else:
             # In another's DEFAULT registration devices of SNI_ONLY are served as well, but not the other way round.
-            if ours or request.mode == "DEFAULT":
+            if ours or request.mode == IotRegistration.DEFAULT:
                 _require_mode(described, request.mode)
             if described["status"] != "ACTIVE":
                 self._iot.update_ca_certificate(certificateId=certificate_id, newStatus="ACTIVE")
@@ -125,7 +127,7 @@ class CaRegistration:
             "allowAutoRegistration": False,
             "certificateMode": request.mode,
         }
-        if request.mode == "DEFAULT":
+        if request.mode == IotRegistration.DEFAULT:
             settings["verificationCertificate"] = self._verification_certificate(request)
         try:
             self._iot.register_ca_certificate(**settings)
@@ -194,7 +196,7 @@ def _certificate_id(pem: str) -> str:
     return sha256(x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)).hexdigest()
 
 
-def _required(properties: Mapping[str, Any], name: str) -> str:
+def _required(properties: Mapping[str, Any], name: RegistrationProperty) -> str:
     value = properties.get(name)
     if not isinstance(value, str) or not value:
         raise ConfigurationError(f"property {name} is missing: accepted is a text")

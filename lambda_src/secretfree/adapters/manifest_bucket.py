@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-MANIFESTS: Final = "manifests/"
-RESULTS: Final = "results/"
+from secretfree.contract import ManifestFolder
+
+MANIFESTS: Final = ManifestFolder.MANIFESTS.value
+RESULTS: Final = ManifestFolder.RESULTS.value
 FORMATS: Final[Mapping[str, str]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 """File name suffix to format."""
 MAX_BYTES: Final = 10_000_000_000

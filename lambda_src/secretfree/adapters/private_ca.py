@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 from secretfree.adapters.aws_errors import aws_call, error_code
 from secretfree.adapters.certificates import device_certificate
 from secretfree.config import PrivateCaConfig, SubjectConfig
+from secretfree.contract import Variable
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance.ports import (
     CertificateOrder,
@@ -166,8 +167,8 @@ def _as_configuration_error(error: ClientError) -> Exception:
         return SecretFreeError(
             ErrorCode.INTERNAL,
             f"the private CA refuses to issue ({code}); its state, its own end of validity, the signing "
-            "algorithm and the template must fit SECRETFREE_CERTIFICATE_VALIDITY_DAYS, _CA_SIGNING_ALGORITHM and "
-            "_CA_TEMPLATE_ARN",
+            f"algorithm and the template must fit {Variable.CERTIFICATE_VALIDITY_DAYS}, "
+            f"{Variable.CA_SIGNING_ALGORITHM} and {Variable.CA_TEMPLATE_ARN}",
             reason=Reason.CONFIGURATION,
         )
     return error

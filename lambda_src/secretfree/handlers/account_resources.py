@@ -6,9 +6,10 @@ from typing import Any, Final
 from secretfree.adapters import clients
 from secretfree.adapters.ca_registration import CaRegistration, CaRegistrationRequest
 from secretfree.adapters.cloudformation import Answer, respond
-from secretfree.telemetry import LogLevel, Telemetry
+from secretfree.contract import AccountResource, EndpointAttribute, LogLevel, Variable
+from secretfree.telemetry import Telemetry
 
-_telemetry: Final = Telemetry(os.environ.get("SECRETFREE_PRODUCT", "unknown"))
+_telemetry: Final = Telemetry(os.environ.get(Variable.PRODUCT, "unknown"))
 
 
 def handler(event: dict[str, Any], context: Any) -> None:
@@ -23,15 +24,15 @@ def handler(event: dict[str, Any], context: Any) -> None:
 
 
 def _data_endpoint(event: dict[str, Any]) -> Answer:
-    """`Custom::IotDataEndpoint`: DescribeEndpoint is limited to a few calls a second, so deploy time looks it up."""
+    """`IOT_DATA_ENDPOINT`: DescribeEndpoint is limited to a few calls a second, so deploy time looks it up."""
     if event["RequestType"] == "Delete":
         return Answer(physical_id=event["PhysicalResourceId"])
     address = clients.iot().describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"]
-    return Answer(physical_id=address, attributes={"EndpointAddress": address})
+    return Answer(physical_id=address, attributes={EndpointAttribute.ADDRESS: address})
 
 
 def _ca_registration(event: dict[str, Any]) -> Answer:
-    """`Custom::IotCaRegistration`."""
+    """`IOT_CA_REGISTRATION`."""
     registration = CaRegistration(clients.iot(), clients.acm_pca())
     if event["RequestType"] == "Delete":
         registration.remove(event["PhysicalResourceId"])
@@ -48,4 +49,7 @@ def _ca_registration(event: dict[str, Any]) -> Answer:
     )
 
 
-_RESOURCES: Final = {"Custom::IotDataEndpoint": _data_endpoint, "Custom::IotCaRegistration": _ca_registration}
+_RESOURCES: Final = {
+    AccountResource.IOT_DATA_ENDPOINT: _data_endpoint,
+    AccountResource.IOT_CA_REGISTRATION: _ca_registration,
+}

@@ -6,11 +6,12 @@ from typing import Any, Final, NoReturn
 from secretfree.adapters import clients
 from secretfree.adapters.dynamodb.registry import DynamoDbBindings, DynamoDbRegistry
 from secretfree.config import AuthorizerConfig
+from secretfree.contract import Dimension, LogLevel, Metric
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.handlers.http.request import device_csr, request_ids
 from secretfree.registry.authorization import AuthorizedDevice, authorize
 from secretfree.request.csr import UnverifiedCsr, verify
-from secretfree.telemetry import LogLevel, Metric, Telemetry
+from secretfree.telemetry import Telemetry
 
 _config: Final = AuthorizerConfig.from_environment(os.environ)
 _registry: Final = DynamoDbRegistry(
@@ -60,7 +61,7 @@ def _allow(event: dict[str, Any], device: AuthorizedDevice) -> dict[str, Any]:
 def _refuse(event: dict[str, Any], error: SecretFreeError) -> dict[str, Any]:
     if error.status >= 500:
         _fail(event, error)
-    _telemetry.count(Metric.DENIED, Reason=error.reason)
+    _telemetry.count(Metric.DENIED, dimensions={Dimension.REASON: error.reason})
     # A record of the registry that cannot be read is our own defect, though the device is refused like any other.
     level = LogLevel.ERROR if error.reason is Reason.REGISTRY_RECORD else LogLevel.INFO
     _log_error("denied", event, error, level)
@@ -70,7 +71,7 @@ def _refuse(event: dict[str, Any], error: SecretFreeError) -> dict[str, Any]:
 
 
 def _fail(event: dict[str, Any], error: SecretFreeError) -> NoReturn:
-    _telemetry.count(Metric.FAILED, Reason=error.reason)
+    _telemetry.count(Metric.FAILED, dimensions={Dimension.REASON: error.reason})
     _log_error("failed", event, error, LogLevel.ERROR)
     raise AuthorizerError("the request could not be decided") from None
 

@@ -15,12 +15,12 @@ from secretfree.adapters.dynamodb.registry_table import RegistryTable
 from secretfree.adapters.manifest_bucket import RESULTS, ManifestBucket, ManifestObject, ManifestRefused
 from secretfree.clock import SystemClock
 from secretfree.config import ImportConfig
-from secretfree.registry.authorization import MatchPolicy
+from secretfree.contract import LogLevel, MatchPolicy
 from secretfree.registry.batch import Batch, BatchState, ManifestFile, find_batch, save_batch
 from secretfree.registry.decision import Outcome
 from secretfree.registry.manifest import MAX_ROWS, CloudGate, ImportRow, import_rows
 from secretfree.registry.row import COLUMNS_FORM, DEVICE_ID, missing_columns
-from secretfree.telemetry import LogLevel, Telemetry
+from secretfree.telemetry import Telemetry
 
 _config: Final = ImportConfig.from_environment(os.environ)
 _gate: Final = CloudGate(_config.device_profile, key_optional=_config.match is MatchPolicy.UDID)

@@ -1,9 +1,10 @@
 """What the issuing Lambdas count and log of an outcome, or of a failure."""
 
+from secretfree.contract import LogLevel, Metric
 from secretfree.errors import SecretFreeError
 from secretfree.handlers.http.request import RequestIds
 from secretfree.issuance.model import IssuanceAnswer, NotReady
-from secretfree.telemetry import LogLevel, Metric, Telemetry
+from secretfree.telemetry import Telemetry
 
 
 def outcome(telemetry: Telemetry, outcome: IssuanceAnswer, *, ids: RequestIds) -> None:

@@ -5,10 +5,11 @@ from typing import Any, Final
 
 from secretfree.adapters.iot_core import SWEEPERS_BOUNDS
 from secretfree.clock import SystemClock
-from secretfree.config import IssuerConfig, IssuerKind
+from secretfree.config import IssuerConfig
+from secretfree.contract import IssuerKind, LogLevel, Metric
 from secretfree.handlers import wiring
 from secretfree.issuance.sweeping import SweepOutcome, SweepReport, sweep
-from secretfree.telemetry import LogLevel, Metric, Telemetry
+from secretfree.telemetry import Telemetry
 
 _config: Final = IssuerConfig.from_environment(os.environ)
 _clock: Final = SystemClock()

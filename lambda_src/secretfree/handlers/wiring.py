@@ -9,11 +9,11 @@ from typing import Final
 from secretfree.adapters import clients, single_try_clients
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.adapters.iot_core import IotCoreIssuer, IotCoreThings, SearchBounds
-from secretfree.config import IssuerConfig, IssuerKind
+from secretfree.config import IssuerConfig
+from secretfree.contract import IssuerKind, MatchPolicy, Variable
 from secretfree.issuance.model import IssuancePolicy, IssuancePorts, StageTimer
 from secretfree.issuance.ports import CertificateIssuer
 from secretfree.issuance.rates import Congestion
-from secretfree.registry.authorization import MatchPolicy
 
 # Two or three calls at once in the widest step, and a confirmation of an earlier request beside them.
 _THREADS: Final = 6
@@ -69,7 +69,7 @@ def _issuer(
     from secretfree.config import ConfigurationError
 
     if config.private_ca is None:
-        raise ConfigurationError("SECRETFREE_CA_ARN is not set: accepted is the ARN of a private CA")
+        raise ConfigurationError(f"{Variable.CA_ARN} is not set: accepted is the ARN of a private CA")
     return PrivateCaIssuer(
         single_try_clients.acm_pca(),
         single_try_clients.iot(),

@@ -3,21 +3,13 @@
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol, Self
 
+from secretfree.contract import MatchPolicy
 from secretfree.errors import ErrorCode, Reason, SecretFreeError, malformed, not_authorized
 from secretfree.registry.entry import FINGERPRINT_FORM, DeviceStatus, RegistryEntry, RegistryReader
 from secretfree.request.csr import VerifiedCsr
 from secretfree.request.device_id import DeviceId
-
-
-class MatchPolicy(StrEnum):
-    """What of a request must be that of an enrolled device. Proof of possession is never optional."""
-
-    UDID_AND_PUBLIC_KEY = "UDID_AND_PUBLIC_KEY"
-    PUBLIC_KEY = "PUBLIC_KEY"
-    UDID = "UDID"
 
 
 class BindingReader(Protocol):

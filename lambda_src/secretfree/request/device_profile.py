@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
+from secretfree import contract
 from secretfree.errors import SecretFreeError
 from secretfree.request.device_id import DeviceId, normalise_udid
 
@@ -16,8 +17,8 @@ class DeviceProfile(Enum):
     e-mail and surname, and a CN that is a UDID in any of its spellings.
     """
 
-    STANDARD = "STANDARD"
-    TI_CC32XX = "TI_CC32XX"
+    STANDARD = contract.DeviceProfile.STANDARD.value
+    TI_CC32XX = contract.DeviceProfile.TI_CC32XX.value
 
     @property
     def accepts_sha1_proof_of_possession(self) -> bool:

@@ -20,7 +20,8 @@ from cryptography.x509.oid import NameOID
 from moto import mock_aws
 from secretfree.adapters import clients, single_try_clients
 from secretfree.clock import SystemClock
-from secretfree.config import IssuerConfig, IssuerKind
+from secretfree.config import IssuerConfig
+from secretfree.contract import IssuerKind
 from secretfree.handlers import wiring
 from secretfree.issuance.model import IssuedCertificate, NotReady
 from secretfree.issuance.pipeline import issue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from cdk_iot_secretfree.options import ApiOptions, FunctionOptions
 from secretfree.adapters.dynamodb import ledger
-from secretfree.config import IssuerKind
+from secretfree.contract import IssuerKind
 from secretfree_cli.output import CliError
 from secretfree_cli.plan.asking_again import DOOR_RETRY_AFTER
 from secretfree_cli.plan.calls import call_sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from secretfree.config import IssuerKind
+from secretfree.contract import IssuerKind
 from secretfree.issuance.rates import RetryAfterPolicy, RetryPolicy
 from secretfree_cli.plan.asking_again import FixedRetry, RuntimePolicy
 from secretfree_cli.plan.calls import call_sequence

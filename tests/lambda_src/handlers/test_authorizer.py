@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from moto import mock_aws
 from secretfree.adapters import clients
+from secretfree.contract import Dimension, Metric
 from secretfree.request.device_profile import DeviceProfile
 from secretfree.request.keys import DevicePublicKey
 
@@ -252,7 +253,7 @@ def test_every_refusal_that_depends_on_devices_is_the_same(
         assert handler(_event(value), None) == NOT_AUTHORIZED
         logged = _lines(capsys)
         assert [line["reason"] for line in logged if "reason" in line] == [reason]
-        assert [line["Reason"] for line in logged if "Denied" in line] == [reason]
+        assert [line[Dimension.REASON] for line in logged if Metric.DENIED in line] == [reason]
     assert handler(_event(csr("disagreeing")), None) == NOT_AUTHORIZED
 
 
@@ -309,7 +310,7 @@ def test_a_table_that_cannot_be_read_closes_the_door_with_a_500(
     assert caught.value.__suppress_context__
     logged = _lines(capsys)
     assert any(line.get("reason") == "registry-unavailable" and line["level"] == "ERROR" for line in logged)
-    assert any(line.get("Failed") == 1.0 for line in logged)
+    assert any(line.get(Metric.FAILED) == 1.0 for line in logged)
 
 
 def test_a_defect_of_ours_closes_the_door_with_a_500(
@@ -365,10 +366,10 @@ def test_each_invocation_writes_its_own_metrics(
     handler = load().handler
     handler(_event(csr()), None)
     logged = _lines(capsys)
-    assert [line["Allowed"] for line in logged if "Allowed" in line] == [1.0]
-    assert [line["Stage"] for line in logged if "StageLatency" in line] == ["authorize"]
+    assert [line[Metric.ALLOWED] for line in logged if Metric.ALLOWED in line] == [1.0]
+    assert [line[Dimension.STAGE] for line in logged if Metric.STAGE_LATENCY in line] == ["authorize"]
     handler(_event(csr("stranger")), None)
-    assert not any("Allowed" in line for line in _lines(capsys))
+    assert not any(Metric.ALLOWED in line for line in _lines(capsys))
 
 
 # --- the import budget ---

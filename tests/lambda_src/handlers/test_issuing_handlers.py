@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from secretfree.adapters import clients, single_try_clients
 from secretfree.adapters.iot_core import IotCoreIssuer
 from secretfree.adapters.private_ca import PrivateCaIssuer
-from secretfree.config import ConfigurationError, IssuerConfig, IssuerKind
+from secretfree.config import ConfigurationError, IssuerConfig
+from secretfree.contract import IssuerKind
 from secretfree.handlers import wiring
 from support.fake_cloud import CA_ARN, POLICY, TEMPLATE, THING_TYPE, FakeCloud, Fault, InlineExecutor, Killed
 from support.world import verified_csr

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from secretfree.config import IssuerKind
+from secretfree.contract import IssuerKind
 from secretfree.errors import SecretFreeError
 from secretfree.issuance.model import IssuedCertificate
 from support.fake_cloud import Fault, Killed

@@ -2,7 +2,7 @@
 
 import pytest
 from hypothesis import HealthCheck, settings
-from secretfree.config import IssuerKind
+from secretfree.contract import IssuerKind
 from support.issuing_model import IssuingModel
 from support.world import verified_csr
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
-from secretfree.config import IssuerKind
+from secretfree.contract import IssuerKind
 from support.fake_cloud import Fault, Killed
 from support.issuing_calls import CALLS
 from support.issuing_model import IssuingModel

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from secretfree.config import IssuerKind
+from secretfree.contract import IssuerKind
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance import calls as runner
 from secretfree.issuance.model import IssuedCertificate, NotReady, require_same_request

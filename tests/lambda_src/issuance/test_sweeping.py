@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from secretfree.adapters.iot_core import SearchBounds
-from secretfree.config import IssuerKind
+from secretfree.contract import IssuerKind
 from secretfree.errors import SecretFreeError
 from secretfree.issuance.model import IssuedCertificate, NotReady
 from secretfree.issuance.ports import StillAttachedError

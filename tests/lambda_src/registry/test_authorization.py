@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from secretfree.contract import MatchPolicy
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
-from secretfree.registry.authorization import AuthorizedDevice, MatchPolicy, authorize
+from secretfree.registry.authorization import AuthorizedDevice, authorize
 from secretfree.registry.entry import DeviceStatus, RegistryEntry
 from secretfree.request.csr import VerifiedCsr
 from secretfree.request.device_id import DeviceId

@@ -9,6 +9,7 @@ from zlib import crc32
 from botocore.exceptions import ClientError
 
 from secretfree.adapters.aws_errors import aws_call, error_code
+from secretfree.contract import LedgerIndex
 from secretfree.issuance.ports import CertificateRecordState, StaleLedgerError, ThrottledError
 from secretfree.issuance.record import (
     Issuance,
@@ -22,7 +23,6 @@ from secretfree.request.device_id import DeviceId
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-PENDING_INDEX: Final = "pending-index"
 # A record of a rolled-back issuance says nothing that is needed; it vanishes when nobody has come back for so long.
 ABANDONED_KEPT_FOR: Final = timedelta(days=90)
 
@@ -111,7 +111,7 @@ class DynamoDbLedger:
         with aws_call():
             return self._client.query(
                 TableName=self._table,
-                IndexName=PENDING_INDEX,
+                IndexName=LedgerIndex.PENDING,
                 KeyConditionExpression="#pending = :pending AND #due <= :due",
                 ExpressionAttributeNames={"#pending": "pending", "#due": "lease-expires"},
                 ExpressionAttributeValues={":pending": {"S": pending}, ":due": {"N": str(epoch_milliseconds(due))}},

@@ -10,10 +10,11 @@ from typing import Any, Final, TypeVar
 from botocore.exceptions import ClientError
 
 from secretfree.adapters.dynamodb.registry_items import AttributeValue, EnrolledDevice, Item, key_of
+from secretfree.contract import RegistryIndex
 from secretfree.issuance.rates import Chance, RetryPolicy
 
-KEY_INDEX: Final = "key-fingerprint-index"
-BATCH_INDEX: Final = "batch-index"
+KEY_INDEX: Final = RegistryIndex.KEY.value
+BATCH_INDEX: Final = RegistryIndex.BATCH.value
 BATCH_WRITE_ITEMS: Final = 25
 """Most items of one BatchWriteItem (DynamoDB API reference)."""
 BATCH_GET_KEYS: Final = 100

@@ -1,0 +1,196 @@
+"""Names and values that the construct, the runtime and the command line share; standard library only.
+
+The construct writes them into a template, the runtime and the command line read them there. A name that stands here
+stands nowhere else, so that a change of it changes every side.
+"""
+
+from enum import IntEnum, StrEnum
+from typing import Final
+
+METRIC_NAMESPACE: Final = "SecretFree"
+"""The CloudWatch namespace of every `Metric`."""
+
+
+class Variable(StrEnum):
+    """An environment variable of the runtime's functions."""
+
+    PRODUCT = "SECRETFREE_PRODUCT"
+    DEVICE_PROFILE = "SECRETFREE_DEVICE_PROFILE"
+    LOG_LEVEL = "SECRETFREE_LOG_LEVEL"
+    MATCH_POLICY = "SECRETFREE_MATCH_POLICY"
+    REGISTRY_TABLE = "SECRETFREE_REGISTRY_TABLE"
+    REGISTRY_KEY_INDEX = "SECRETFREE_REGISTRY_KEY_INDEX"
+    LEDGER_TABLE = "SECRETFREE_LEDGER_TABLE"
+    ISSUER = "SECRETFREE_ISSUER"
+    POLICY_NAME = "SECRETFREE_POLICY_NAME"
+    THING_TYPE = "SECRETFREE_THING_TYPE"
+    THING_GROUPS = "SECRETFREE_THING_GROUPS"
+    THING_ATTRIBUTES = "SECRETFREE_THING_ATTRIBUTES"
+    IOT_ENDPOINT = "SECRETFREE_IOT_ENDPOINT"
+    SUBJECT = "SECRETFREE_SUBJECT"
+    RENEWAL_WINDOW_DAYS = "SECRETFREE_RENEWAL_WINDOW_DAYS"
+    CA_ARN = "SECRETFREE_CA_ARN"
+    CA_SIGNING_ALGORITHM = "SECRETFREE_CA_SIGNING_ALGORITHM"
+    CA_TEMPLATE_ARN = "SECRETFREE_CA_TEMPLATE_ARN"
+    CA_REGISTERED = "SECRETFREE_CA_REGISTERED"
+    CERTIFICATE_VALIDITY_DAYS = "SECRETFREE_CERTIFICATE_VALIDITY_DAYS"
+    QUEUE_URL = "SECRETFREE_QUEUE_URL"
+    QUEUE_RETENTION_SECONDS = "SECRETFREE_QUEUE_RETENTION_SECONDS"
+    QUEUE_MOST_RECEIVES = "SECRETFREE_QUEUE_MOST_RECEIVES"
+    ISSUANCE_INTERVAL_MILLISECONDS = "SECRETFREE_ISSUANCE_INTERVAL_MILLISECONDS"
+    IMPORT_BUCKET = "SECRETFREE_IMPORT_BUCKET"
+
+
+class Output(StrEnum):
+    """A key of the stack outputs that `secretfree --stack NAME` reads."""
+
+    PROVISIONING_URL = "ProvisioningUrl"
+    REGISTRY_TABLE = "RegistryTable"
+    LEDGER_TABLE = "LedgerTable"
+    IOT_ENDPOINT = "IotEndpoint"
+    DEVICE_POLICY_NAME = "DevicePolicyName"
+    PRODUCT = "Product"
+    MATCH_POLICY = "MatchPolicy"
+    DEVICE_PROFILE = "DeviceProfile"
+    AUTHORITY_ARN = "AuthorityArn"
+    MANIFEST_BUCKET = "ManifestBucket"
+
+
+class Metric(StrEnum):
+    """A metric of `METRIC_NAMESPACE`. Each has the dimension `PRODUCT` and at most one more."""
+
+    ALLOWED = "Allowed"
+    DENIED = "Denied"
+    ISSUED = "Issued"
+    REUSED = "Reused"
+    PENDING = "Pending"
+    FAILED = "Failed"
+    THROTTLED = "Throttled"
+    STAGE_LATENCY = "StageLatency"
+
+
+class Dimension(StrEnum):
+    """A dimension of a metric."""
+
+    PRODUCT = "Product"
+    ISSUER = "Issuer"
+    REASON = "Reason"
+    STAGE = "Stage"
+
+
+class LogLevel(IntEnum):
+    """Value of `Variable.LOG_LEVEL`, by name. The runtime writes no log line below it."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+
+class RegistryAttribute(StrEnum):
+    """An attribute of the registry's items that an index or another package names."""
+
+    DEVICE_ID = "device-id"
+    PUBLIC_KEY = "pubkey"
+    KEY_FINGERPRINT = "key-fingerprint"
+    STATUS = "status"
+    BATCH = "batch"
+
+
+class RegistryIndex(StrEnum):
+    """An index of a registry that the construct made."""
+
+    KEY = "key-fingerprint-index"
+    BATCH = "batch-index"
+
+
+class LedgerAttribute(StrEnum):
+    """An attribute of the ledger's items that a key, an index or the time to live names."""
+
+    DEVICE_ID = "device-id"
+    RECORD = "record"
+    PENDING = "pending"
+    LEASE_EXPIRES = "lease-expires"
+    EXPIRES_AT = "expires-at"
+
+
+class LedgerIndex(StrEnum):
+    """An index of the ledger."""
+
+    PENDING = "pending-index"
+
+
+class MatchPolicy(StrEnum):
+    """How a device is found in the registry. In each, the CSR's signature must verify with the key it carries."""
+
+    UDID_AND_PUBLIC_KEY = "UDID_AND_PUBLIC_KEY"
+    """Look up by the CSR's common name, compare the key: the default, and the strongest."""
+
+    PUBLIC_KEY = "PUBLIC_KEY"
+    """Look up by the key; the registry's device id names the thing, whatever the CSR's common name says."""
+
+    UDID = "UDID"
+    """Look up by common name alone and bind the first key seen: weak, for tables that hold no keys."""
+
+
+class DeviceProfile(StrEnum):
+    """A family of devices, and what it alone may do."""
+
+    STANDARD = "STANDARD"
+    """No rule relaxed."""
+
+    TI_CC32XX = "TI_CC32XX"
+    """TI SimpleLink CC32xx: SHA-1 proof of possession, e-mail in the subject, UDIDs in any spelling."""
+
+
+class IssuerKind(StrEnum):
+    """A kind of issuer: AWS Private CA, or AWS IoT Core's own CA."""
+
+    PRIVATE_CA = "private-ca"
+    IOT_CORE = "iot-core"
+
+
+class IotRegistration(StrEnum):
+    """How a CA is registered with AWS IoT Core in the stack's Region (`RegisterCACertificate`)."""
+
+    DEFAULT = "DEFAULT"
+    """With a verification certificate; one account in a Region may register a CA so."""
+
+    SNI_ONLY = "SNI_ONLY"
+    """Without one; several accounts may register the CA, and devices must send SNI."""
+
+    NONE = "NONE"
+    """Not registered: device certificates are registered without a CA, and devices must send SNI."""
+
+
+class AccountResource(StrEnum):
+    """A custom resource of the function that serves the account's IoT Core at deploy time."""
+
+    IOT_DATA_ENDPOINT = "Custom::IotDataEndpoint"
+    IOT_CA_REGISTRATION = "Custom::IotCaRegistration"
+
+
+class EndpointAttribute(StrEnum):
+    """An attribute of `AccountResource.IOT_DATA_ENDPOINT`."""
+
+    ADDRESS = "EndpointAddress"
+
+
+class RegistrationProperty(StrEnum):
+    """A property of `AccountResource.IOT_CA_REGISTRATION`."""
+
+    AUTHORITY_ARN = "CertificateAuthorityArn"
+    MODE = "Mode"
+    SIGNING_ALGORITHM = "SigningAlgorithm"
+    TEMPLATE_ARN = "TemplateArn"
+    REVISION = "Revision"
+
+
+class ManifestFolder(StrEnum):
+    """A key prefix of the manifest import's bucket."""
+
+    MANIFESTS = "manifests/"
+    """Where manifests are put: `manifests/NAME.csv`, `.jsonl` or `.ndjson`."""
+
+    RESULTS = "results/"
+    """Where the results of each import are written: `results/BATCH/summary.json` and `refused.jsonl`."""
