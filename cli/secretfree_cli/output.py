@@ -1,4 +1,4 @@
-"""How the command line speaks: prose for people on stderr, results on stdout, JSON for machines, and exit codes."""
+"""Output of the command line: prose on stderr, results on stdout, JSON for programs, and exit codes."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from rich.text import Text
 
 
 class ExitCode(IntEnum):
-    """What the shell sees. 1 and 2 are click's own; the others tell a script apart what it may do next."""
+    """Exit codes. 1 and 2 are those of click; a script decides by the others what to do next."""
 
     OK = 0
     FAILURE = 1
     USAGE = 2
     PARTLY_REFUSED = 3
-    """Some rows or devices were taken and some were not; the report names each."""
+    """Some rows or devices were taken and some were refused; the report names each."""
     NOT_FOUND = 4
-    """What was asked for does not exist: no such device, stack or table, or no local cloud is up."""
+    """The device, stack, table or local cloud does not exist."""
     REFUSED = 5
-    """The cloud answered and said no: a policy, a 403, a failed check."""
+    """The cloud refused: a policy, a 403, a failed check."""
 
 
 class CliError(click.ClickException):
-    """A failure that the operator can act on: `message` says what happened, `hint` what to do about it."""
+    """A failure that the operator can act on: `message` says what happened, `hint` says what to do."""
 
     def __init__(self, message: str, *, hint: str | None = None, exit_code: ExitCode = ExitCode.FAILURE) -> None:
         super().__init__(message)
@@ -40,7 +40,7 @@ class CliError(click.ClickException):
         self.exit_code = int(exit_code)  # type: ignore[misc]  # click reads it from the instance
 
     def show(self, file: Any = None) -> None:
-        """Print `error:` and the hint to stderr, wrapped nowhere, so that paths and ARNs can be copied."""
+        """Print `error:` and the hint to stderr, without line breaks, so that paths and ARNs can be copied."""
         stream = file or sys.stderr
         click.echo(f"{click.style('error:', fg='red', bold=True)} {printable(self.message)}", file=stream)
         if self.hint:
@@ -48,9 +48,9 @@ class CliError(click.ClickException):
 
 
 def stderr() -> Console:
-    """Return the console for progress and prose: it never mixes with what a pipe reads.
+    """Return the console for progress and prose, which keeps stdout clean for a pipe.
 
-    Made at each call, so that a stream that was replaced (a test, a redirect) is the one written to.
+    It is made at each call, so that it writes to the stream of the moment (a test or a redirect may replace it).
     """
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -71,32 +71,32 @@ def printable(text: str) -> str:
 
 
 def note(message: str) -> None:
-    """Tell the person what is going on, on stderr."""
+    """Write a line for people to stderr."""
     click.echo(printable(message), err=True)
 
 
 def emit(value: str) -> None:
-    """Write one result on stdout as it is, for pipes: a URL, a PEM, an id."""
+    """Write one result to stdout, for pipes: a URL, a PEM, an id."""
     click.echo(value)
 
 
 def emit_json(document: object) -> None:
-    """Write one JSON document on stdout, indented, keys in the order given.
+    """Write one JSON document to stdout, indented, keys in the given order.
 
-    Dataclasses become objects, enums their values, paths and dates strings; anything else unknown is a TypeError.
+    Dataclasses become objects, enums their values, paths strings, and dates RFC 3339. Other types are a TypeError.
     """
     click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=_encode))
 
 
 def emit_json_line(document: object) -> None:
-    """Write one JSON document on one line of stdout: JSON Lines, for streams of rows."""
+    """Write one JSON document to stdout on one line: JSON Lines, for streams of rows."""
     click.echo(json.dumps(document, separators=(",", ":"), ensure_ascii=False, default=_encode))
 
 
 def emit_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
-    """Write a table for people on stdout; cells are shown as text and never read as markup.
+    """Write a table for people to stdout. Cells are text, never markup.
 
-    On a terminal long cells are folded; in a pipe a row is a line, whatever its width, so that ids stay in one piece.
+    A terminal folds long cells. In a pipe a row is one line of any width, so that ids stay whole.
     """
     table = Table(title=title, box=None, header_style="bold", pad_edge=False)
     for column in columns:
@@ -110,7 +110,7 @@ def emit_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, titl
 
 
 def emit_fields(fields: Mapping[str, object]) -> None:
-    """Write `name  value` lines on stdout, values aligned, absent ones left out."""
+    """Write lines of `name  value` to stdout, values aligned; a value of None has no line."""
     shown = {name: value for name, value in fields.items() if value is not None}
     width = max((len(name) for name in shown), default=0)
     for name, value in shown.items():

@@ -1,4 +1,4 @@
-"""The device's side of the wire: a key of its own, its signing request, the certificate it gets, and MQTT with it.
+"""The device's side: its key, its certificate signing request, its certificate, and MQTT with it.
 
-Nothing here runs in the cloud, and nothing here needs AWS credentials: what a device does, it does with its key alone.
+Nothing here runs in the cloud or needs AWS credentials. A device uses its key only.
 """

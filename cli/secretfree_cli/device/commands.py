@@ -1,4 +1,4 @@
-"""`secretfree device`: be a device, from this machine, with nothing but its key and what the cloud gave it for that."""
+"""`secretfree device`: simulate a device on this machine."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ _directory_option = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("devices"),
     show_default=True,
-    help="Folder of the simulated devices, one folder for each in it.",
+    help="Folder of the simulated devices. Each has a folder of its own in it.",
 )
 
 
 @click.group(cls=Group)
 def device() -> None:
-    """Be a device: make a key, provision, connect, publish.
+    """Simulate a device: make a key, provision, connect, publish.
 
-    What a device does needs its key alone; no AWS credentials are used but to find the stack's addresses.
+    A device uses its key only. The command uses AWS credentials only to find the addresses of the stack.
     """
 
 
@@ -62,7 +62,7 @@ def device() -> None:
     type=click.Choice([key_type.value for key_type in KeyType]),
     default=KeyType.EC_P256.value,
     show_default=True,
-    help="Kind of the device's key.",
+    help="Type of the device's key.",
 )
 @click.option(
     "--profile",
@@ -70,12 +70,12 @@ def device() -> None:
     type=click.Choice([firmware.value for firmware in Firmware]),
     default=Firmware.STANDARD.value,
     show_default=True,
-    help="Whose habits the device has when it writes its CSR.",
+    help="Firmware whose form of CSR the device uses.",
 )
 @_directory_option
 @json_option
 def new(*, device_id: str, key_type: str, firmware: str, directory: Path, as_json: bool) -> None:
-    """Make a device: a folder of its own with a key (0600), and the public key to enrol beside it."""
+    """Make a device: a folder with its private key (mode 0600) and the public key to enrol."""
     try:
         made = SimulatedDevice.create_in(directory, device_id, key_type=KeyType(key_type), firmware=Firmware(firmware))
     except SecretFreeError as error:
@@ -85,7 +85,7 @@ def new(*, device_id: str, key_type: str, firmware: str, directory: Path, as_jso
     except FileExistsError as error:
         raise CliError(
             f"device {device_id} exists already in {directory}",
-            hint="its key is its identity and is never replaced; take another id, or remove its folder yourself",
+            hint="a device's key is never replaced: use another id, or delete its folder",
         ) from error
     if as_json:
         emit_json(
@@ -113,11 +113,11 @@ def new(*, device_id: str, key_type: str, firmware: str, directory: Path, as_jso
     show_default=True,
     help="private-ca posts to /new, iot-core to /proto.",
 )
-@click.option("--url", metavar="URL", help="Base of the provisioning API; nothing is looked up then.")
+@click.option("--url", metavar="URL", help="Base URL of the provisioning API, instead of the stack's.")
 @click.option(
     "--ca-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="PEM to trust the API's server by, instead of the system's roots.",
+    help="PEM of the CA that the API's server certificate chains to.  [default: the system's roots]",
 )
 @click.option(
     "--wait",
@@ -125,7 +125,7 @@ def new(*, device_id: str, key_type: str, firmware: str, directory: Path, as_jso
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to go on asking while the service says 202, 429 or 5xx.",
+    help="How long to repeat the request while the service answers 202, 429 or 5xx.",
 )
 @json_option
 @target_finder_options
@@ -140,7 +140,7 @@ def provision(
     find_target: Callable[[], Target],
     as_json: bool,
 ) -> None:
-    """Post a CSR as the device would, and keep the certificate that comes back."""
+    """Post a CSR as the device does, and keep the certificate."""
     simulated = _existing(directory, device_id)
     try:
         client = ProvisioningClient(url or find_target().require_url(), ca_file=ca_file, patience=Patience(total=wait))
@@ -152,7 +152,7 @@ def provision(
     except ProvisioningRefusedError as error:
         raise CliError(
             f"device {simulated.device_id} was refused: {error}",
-            hint="the service never tells a device why; its log and the Denied metric do",
+            hint="the answer never says why: see the authorizer's log and the Denied metric",
             exit_code=ExitCode.REFUSED,
         ) from error
     except ProvisioningError as error:
@@ -182,13 +182,13 @@ def provision(
     type=click.FloatRange(min=0),
     default=0.0,
     metavar="SECONDS",
-    help="Stay after the first message, and print what else arrives.",
+    help="Stay connected after the first message, and print what arrives.",
 )
-@click.option("--broker", metavar="HOST[:PORT]", help="Broker to dial; nothing is looked up then.")
+@click.option("--broker", metavar="HOST[:PORT]", help="Broker to connect to, instead of the stack's. Needs --topic.")
 @click.option(
     "--broker-ca",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="PEM to trust that broker by, instead of the system's roots.",
+    help="PEM of the CA that the broker's certificate chains to.  [default: the system's roots]",
 )
 @json_option
 @target_finder_options
@@ -206,7 +206,7 @@ def connect(
 ) -> None:
     """Connect over MQTT with mutual TLS, subscribe, publish, and print what comes back.
 
-    Exits 5 where the broker or the policy refuses.
+    Exit code 5 if the broker or the policy refuses.
     """
     simulated = _existing(directory, device_id)
     identity = simulated.identity
@@ -218,7 +218,7 @@ def connect(
         )
     if broker is not None:
         if topic is None:
-            raise click.UsageError("--broker looks nothing up, so the topic must be told: give --topic too")
+            raise click.UsageError("with --broker, --topic is required")
         destination = _dialled(broker, broker_ca, identity)
     else:
         target = find_target()
@@ -239,7 +239,7 @@ def connect(
 
 
 def broker_of(target: Target, identity: Identity) -> Broker:
-    """Return the broker that the device finds behind its endpoint: IoT Core, or its local stand-in on loopback."""
+    """Return the broker at the device's endpoint: IoT Core, or the local cloud's broker on loopback."""
     host, _, _ = identity.endpoint.partition(":")
     if target.is_local:
         return Broker(target.mqtt_host or "127.0.0.1", target.mqtt_port, server_name=host, ca_file=target.broker_ca)
@@ -247,9 +247,9 @@ def broker_of(target: Target, identity: Identity) -> Broker:
 
 
 def own_topic(target: Target, identity: Identity, leaf: str = "hello") -> str:
-    """Return a topic that the least-privilege policy gives this device."""
+    """Return a topic that the least-privilege policy allows to this device."""
     if target.product is None:
-        raise click.UsageError("the stack has no output Product, so the topic must be told: give --topic")
+        raise click.UsageError("the stack has no output Product: --topic is required")
     return f"{target.product}/{identity.thing_name}/{leaf}"
 
 
@@ -279,7 +279,7 @@ def _dialled(broker: str, broker_ca: Path | None, identity: Identity) -> Broker:
 def _print_messages(session: DeviceConnection, *, listen: float, as_json: bool) -> None:
     message = session.receive(timeout=10.0)
     if message is None:
-        raise MqttError("the message published did not come back within 10 s")
+        raise MqttError("the published message did not come back within 10 s")
     until = time.monotonic() + listen
     while message is not None:
         text = message.payload.decode("utf-8", errors="replace")

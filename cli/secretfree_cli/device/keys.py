@@ -1,4 +1,4 @@
-"""The key pair that a device is born with: made here, kept in one file that only its owner can read, never sent."""
+"""The key pair of a simulated device: in one file that only its owner can read, and never sent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWNER_ONLY_FOLDER = 0o700
 
 
 class KeyType(StrEnum):
-    """The kinds of key that a simulated device can be made with, each one that the cloud's allow-list takes."""
+    """Types of key of a simulated device. The cloud accepts each of them."""
 
     EC_P256 = "ec-p256"
     EC_P384 = "ec-p384"
@@ -47,7 +47,7 @@ def generate(key_type: KeyType) -> PrivateKey:
 def write_private_key(path: Path, key: PrivateKey) -> None:
     """Write the key as unencrypted PKCS#8 PEM into a new file that is 0600 from its first byte on.
 
-    Raises FileExistsError rather than replace a key: a device whose key is gone cannot be provisioned again.
+    Raises FileExistsError if the file exists: a device that loses its key cannot be provisioned again.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY_FILE)
     with os.fdopen(descriptor, "wb") as file:
@@ -59,7 +59,7 @@ def write_private_key(path: Path, key: PrivateKey) -> None:
 
 
 def read_private_key(path: Path) -> PrivateKey:
-    """Read what `write_private_key` wrote. Raises ValueError for a key that no device of ours has."""
+    """Read a file of `write_private_key`. Raises ValueError for a key of another type."""
     key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
         raise ValueError(f"{path} holds a {type(key).__name__}; accepted are RSA and elliptic-curve keys")  # noqa: TRY004 - a file's content, not an argument's type
@@ -67,5 +67,5 @@ def read_private_key(path: Path) -> PrivateKey:
 
 
 def public_key_pem(key: PublicKey) -> str:
-    """Return the SubjectPublicKeyInfo as PEM: what a factory hands over for enrolment."""
+    """Return the SubjectPublicKeyInfo as PEM, the form that is enrolled."""
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode("ascii")

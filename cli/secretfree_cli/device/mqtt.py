@@ -1,6 +1,6 @@
-"""The device on MQTT: mutual TLS to the broker, every request awaited, and every refusal told with its reason.
+"""The device on MQTT: mutual TLS to the broker. Each request waits for its answer, and a refusal has a reason.
 
-MQTT 5, because it says why: a refused publish is answered with a reason code, where MQTT 3.1.1 can only hang up.
+It uses MQTT 5, which answers a refused publish with a reason code. MQTT 3.1.1 can only close the connection.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _KEEP_ALIVE_SECONDS = 60
 
 @dataclass(frozen=True)
 class Broker:
-    """Where the broker listens, and by what it is recognised."""
+    """Address of a broker, and what its certificate is verified by."""
 
     host: str
     port: int = MQTT_TLS_PORT
     server_name: str | None = None
     """Name sent as SNI and looked for in the broker's certificate; None means `host`."""
     ca_file: Path | None = None
-    """PEM to trust the broker by; None means the system's roots, which hold Amazon's."""
+    """PEM of the CA of the broker; None means the system's roots, which include Amazon's."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,17 @@ class MqttError(Exception):
 
 
 class MqttRefusedError(MqttError):
-    """The broker refused what the device asked for: by a reason code, or by hanging up."""
+    """The broker refused what the device asked for: by a reason code, or by closing the connection."""
 
     def __init__(self, message: str, *, reason: str, disconnected: bool) -> None:
         super().__init__(message)
         self.reason = reason
-        """The reason code's name in MQTT 5, or what took its place."""
+        """Name of the MQTT 5 reason code, or what is known in its place."""
         self.disconnected = disconnected
 
 
 class DeviceConnection:
-    """One MQTT session, open between `with` and its end. It never reconnects by itself: a refusal stays visible."""
+    """One MQTT session, open within `with`. It never reconnects by itself, so that a refusal stays visible."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class DeviceConnection:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Say goodbye and stop the network thread."""
+        """Disconnect and stop the network thread."""
         self._close()
 
     def subscribe(self, topic_filter: str) -> None:
@@ -141,7 +141,7 @@ class DeviceConnection:
 
     @property
     def is_connected(self) -> bool:
-        """Whether the session still stands."""
+        """Whether the session is open."""
         return self._connected is not None and self._disconnected is None
 
     def _close(self) -> None:
@@ -158,7 +158,7 @@ class DeviceConnection:
                 raise MqttRefusedError(f"connect refused: {reason}", reason=reason, disconnected=True)
             if self._disconnected is not None:
                 raise MqttRefusedError(
-                    "connect refused: the broker hung up without an answer, as it does on a certificate "
+                    "connect refused: the broker closed the connection, as it does for a certificate "
                     "that it does not know or that is not active",
                     reason="connection closed",
                     disconnected=True,
@@ -169,8 +169,7 @@ class DeviceConnection:
         if not self.is_connected:
             raise MqttError(f"cannot {what}: the session has ended")
         sent, message_id = send()
-        # No connection, although there was one: the network thread has sent the packet and seen the broker hang up
-        # already, before paho looked here.
+        # NO_CONN: the network thread sent the packet and saw the connection close before paho returned here.
         if sent not in {MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN} or message_id is None:
             raise MqttError(f"cannot {what}: {sent.name}")
         with self._changed:
@@ -186,7 +185,9 @@ class DeviceConnection:
                 )
             if self._disconnected is not None:
                 name = self._disconnected.getName()
-                raise MqttRefusedError(f"{what} refused: the broker hung up ({name})", reason=name, disconnected=True)
+                raise MqttRefusedError(
+                    f"{what} refused: the broker closed the connection ({name})", reason=name, disconnected=True
+                )
         raise MqttError(f"cannot {what}: no acknowledgement within {self._timeout:g} s")
 
     def _on_connect(
@@ -223,10 +224,10 @@ class DeviceConnection:
 
 
 class _NamedServerContext(ssl.SSLContext):
-    """Sends and verifies a server name other than the host dialled.
+    """Sends and verifies a server name other than the host connected to.
 
-    IoT Core picks the account by SNI, so the name must be the endpoint's even where a port on loopback stands in for
-    it; paho passes the host dialled and has no option for another.
+    IoT Core selects the account by SNI, so the name must be that of the endpoint, also for a broker on loopback. paho
+    passes the host it connects to and has no option for another name.
     """
 
     server_name: str | None = None

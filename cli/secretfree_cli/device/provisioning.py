@@ -1,4 +1,4 @@
-"""The device's HTTP exchange: post the CSR, obey Retry-After, take the certificate or the refusal."""
+"""The device's HTTP exchange: it posts the CSR, obeys Retry-After, and takes the certificate or the refusal."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from urllib.parse import SplitResult, urlsplit
 
 HTTP_OK = 200
 _RETRYABLE = frozenset({202, 429, *range(500, 600)})
-"""Asking again is always safe, so a device does after every answer that is not its own fault (the wire contract)."""
+"""A request is safe to repeat, so a device repeats it after each answer that is not its own fault (wire contract)."""
 _MAXIMUM_ANSWER_BYTES = 256 * 1024
-"""A chain of a few certificates is some 10 KB; a device's memory is bounded, and so is this."""
+"""A chain of a few certificates is some 10 KB."""
 
 
 class IssuerPath(StrEnum):
-    """Which authority is asked, by the last segment of the path."""
+    """The issuer, by the last segment of the path."""
 
     PRIVATE_CA = "new"
     IOT_CORE = "proto"
@@ -60,7 +60,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a device has after it was provisioned: public, all of it."""
+    """What a device gets by provisioning. All of it is public."""
 
     certificate_pem: str
     chain_pem: str | None
@@ -73,11 +73,11 @@ class Identity:
 
 
 class ProvisioningError(Exception):
-    """No certificate, and the reason."""
+    """There is no certificate; the message says why."""
 
 
 class ProvisioningRefusedError(ProvisioningError):
-    """The service said no, and will say no again: a 4xx, or an answer outside the wire contract."""
+    """The service refuses, and will again: a 4xx, or an answer outside the wire contract."""
 
     def __init__(self, message: str, answer: Answer) -> None:
         super().__init__(message)
@@ -85,7 +85,7 @@ class ProvisioningRefusedError(ProvisioningError):
 
 
 class ProvisioningUnavailableError(ProvisioningError):
-    """The service could not be reached, or was not ready, within the time that the device was willing to wait."""
+    """The service was not reachable or not ready within the device's time."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,13 @@ class Patience:
 
     total: float = 60.0
     first_pause: float = 1.0
-    """Pause after the first failure where the server names none; doubled at each further one."""
+    """Pause after the first failure if the server gives none; doubled at each further one."""
     longest_pause: float = 20.0
     spread: float = 0.5
-    """Share of a pause that is added at random, so that a fleet that was refused together does not return together."""
+    """Random share added to a pause, so that devices refused together do not return together."""
 
     def pause(self, attempt: int, retry_after: float | None, uniform: Callable[[float, float], float]) -> float:
-        """Return the pause after the given attempt (1 is the first), never shorter than what the server asked for."""
+        """Return the pause after the given attempt (1 is the first), never shorter than the server's."""
         asked = retry_after if retry_after is not None else 0.0
         own = min(self.first_pause * 2 ** min(attempt - 1, 16), self.longest_pause)
         base = max(asked, 0.1) if retry_after is not None else own
@@ -109,14 +109,14 @@ class Patience:
 
 @dataclass(frozen=True)
 class ProvisioningClient:
-    """Talks to one provisioning API. Opens a connection per request, as a device that just booted does."""
+    """Client of one provisioning API. It opens a connection for each request, as a device after a reset does."""
 
     base_url: str
-    """What the stack's output `ProvisioningUrl` says: `/new` and `/proto` are below it."""
+    """Output `ProvisioningUrl` of the stack; `/new` and `/proto` are below it."""
     ca_file: Path | None = None
-    """PEM to trust the server by; None means the system's roots."""
+    """PEM of the server's CA; None means the system's roots."""
     timeout: float = 35.0
-    """Seconds for one exchange; API Gateway itself gives up after 29."""
+    """Seconds for one exchange; API Gateway's own limit is 29."""
     patience: Patience = field(default_factory=Patience)
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
@@ -126,9 +126,9 @@ class ProvisioningClient:
         _checked_url(self.base_url)
 
     def provision(self, issuer: IssuerPath, signing_request: Callable[[], bytes]) -> Identity:
-        """Ask until there is a certificate, the service refuses, or patience ends.
+        """Repeat the request until there is a certificate, the service refuses, or the device's time is over.
 
-        `signing_request` is called at each attempt, as a device makes its CSR anew at each boot.
+        It calls `signing_request` at each attempt, as a device signs a new CSR at each start.
 
         Raises: ProvisioningRefusedError, ProvisioningUnavailableError.
         """
@@ -140,7 +140,7 @@ class ProvisioningClient:
             try:
                 answer = self.post(issuer, signing_request())
             except ssl.SSLCertVerificationError as error:
-                # Trying again would not make an impostor genuine.
+                # A repeated request would meet the same server.
                 raise ProvisioningUnavailableError(
                     f"the certificate of {self.base_url} could not be verified: {error.verify_message}"
                 ) from error
@@ -161,9 +161,9 @@ class ProvisioningClient:
             self.sleep(pause)
 
     def post(self, issuer: IssuerPath, signing_request: bytes, *, accept: str = "application/json") -> Answer:
-        """Send one request with one `device-csr` header and return the answer, whatever it is.
+        """Send one request with one `device-csr` header and return the answer of any status.
 
-        Raises: OSError (ssl.SSLError is one) and http.client.HTTPException where there was no answer.
+        Raises: OSError (ssl.SSLError is one) and http.client.HTTPException if there is no answer.
         """
         headers = {
             "device-csr": base64.b64encode(signing_request).decode("ascii"),
@@ -208,7 +208,7 @@ def identity_of(answer: Answer) -> Identity:
             not_after=_text(document, "notAfter"),
         )
     except (ValueError, KeyError, AttributeError) as error:
-        raise ProvisioningRefusedError(f"a 200 that is not of the wire contract: {error}", answer) from error
+        raise ProvisioningRefusedError(f"the answer 200 is not that of the wire contract: {error}", answer) from error
 
 
 def _text(document: Mapping[str, object], name: str) -> str:
@@ -224,13 +224,13 @@ def _refusal(answer: Answer) -> str:
 
 
 def _checked_url(base_url: str) -> SplitResult:
-    """Return the parts of the URL. Plain HTTP is taken for loopback alone, where the local cloud is."""
+    """Return the parts of the URL. Plain HTTP is accepted on loopback only, where the local cloud is."""
     url = urlsplit(base_url)
     if url.scheme == "https" and url.hostname:
         return url
     if url.scheme == "http" and url.hostname and _is_loopback(url.hostname):
         return url
-    raise ValueError(f"url is {base_url!r}; accepted are https://HOST/STAGE, and http:// for loopback alone")
+    raise ValueError(f"url is {base_url!r}; accepted are https://HOST/STAGE, and http:// on loopback only")
 
 
 def _is_loopback(host: str) -> bool:

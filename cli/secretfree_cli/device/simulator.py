@@ -1,4 +1,4 @@
-"""A simulated device: one folder with a key that never leaves it, and what the cloud gave it for that key."""
+"""A simulated device: one folder with its private key and, after provisioning, its certificate."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _IDENTITY_FILE = "identity.json"
 
 
 class Firmware(StrEnum):
-    """Whose habits the device has when it writes its CSR."""
+    """The firmware whose form of CSR the device uses."""
 
     STANDARD = "standard"
     CC32XX = "cc32xx"
@@ -40,13 +40,13 @@ class _CsrForm:
     subject: Callable[[str], x509.Name]
     encode: Callable[[bytes], bytes]
     digest: hashes.HashAlgorithm | None
-    """None takes the one that fits the key."""
+    """None is the digest that fits the key."""
 
 
 _CSR_FORMS: Mapping[Firmware, _CsrForm] = MappingProxyType(
     {
         Firmware.STANDARD: _CsrForm(signing_request.standard_subject, signing_request.standard_pem, None),
-        # The CC32xx's network processor signs with SHA-1; proof of possession is all that the signature is used for.
+        # The CC32xx's network processor signs with SHA-1. The signature proves possession of the key, and nothing else.
         Firmware.CC32XX: _CsrForm(signing_request.cc32xx_subject, signing_request.cc32xx_pem, hashes.SHA1()),  # noqa: S303
     }
 )
@@ -54,7 +54,7 @@ _CSR_FORMS: Mapping[Firmware, _CsrForm] = MappingProxyType(
 
 @dataclass(frozen=True)
 class SimulatedDevice:
-    """A device on this machine's disk. `create` makes one, `open` finds it again."""
+    """A device in a folder of this machine. `create` makes one, `open` opens it again."""
 
     folder: Path
     device_id: DeviceId
@@ -75,7 +75,7 @@ class SimulatedDevice:
         A CC32xx is named by its UDID in any of TI's spellings; its key is burnt in and P-256.
 
         Raises: SecretFreeError for an id that such a device cannot have, ValueError for such a key type,
-            FileExistsError where a device is already.
+            FileExistsError if the device exists already.
         """
         if firmware is Firmware.CC32XX and key_type is not KeyType.EC_P256:
             raise ValueError(f"key type is {key_type.value}; a CC32xx has a burnt-in key of type ec-p256")
@@ -100,7 +100,7 @@ class SimulatedDevice:
         key_type: KeyType = KeyType.EC_P256,
         firmware: Firmware = Firmware.STANDARD,
     ) -> SimulatedDevice:
-        """Make a device in a folder of its own below `directory`, which git is told to leave alone: keys lie in it."""
+        """Make a device in its own folder below `directory`, with a .gitignore because it holds private keys."""
         name = _identity(device_id, firmware)
         directory.mkdir(mode=keys.OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
         ignore = directory / ".gitignore"
@@ -110,9 +110,9 @@ class SimulatedDevice:
 
     @classmethod
     def find_in(cls, directory: Path, device_id: str) -> SimulatedDevice:
-        """Find what `create_in` made, by the id in any spelling that `create_in` takes.
+        """Open a device of `create_in`, by its id in any spelling that `create_in` takes.
 
-        Raises: FileNotFoundError where there is none.
+        Raises: FileNotFoundError if there is none.
         """
         for firmware in Firmware:
             with contextlib.suppress(SecretFreeError, FileNotFoundError):
@@ -121,7 +121,7 @@ class SimulatedDevice:
 
     @classmethod
     def open(cls, folder: Path) -> SimulatedDevice:
-        """Find the device that `create` made. Raises FileNotFoundError where there is none."""
+        """Open a device of `create`. Raises FileNotFoundError if there is none."""
         description = json.loads((folder / _DESCRIPTION_FILE).read_text())
         return cls(
             folder,
@@ -132,12 +132,12 @@ class SimulatedDevice:
 
     @property
     def private_key(self) -> keys.PrivateKey:
-        """The key, read from its file at each use and kept nowhere else."""
+        """The key, read from its file at each use."""
         return keys.read_private_key(self.folder / PRIVATE_KEY_FILE)
 
     @property
     def public_key_file(self) -> Path:
-        """PEM of the public key: what is enrolled."""
+        """PEM of the public key, to be enrolled."""
         return self.folder / PUBLIC_KEY_FILE
 
     @property
@@ -152,18 +152,18 @@ class SimulatedDevice:
 
     @property
     def identity(self) -> Identity | None:
-        """What the cloud gave this device, or None before it was provisioned."""
+        """Certificate and addresses of this device, or None before it is provisioned."""
         path = self.folder / _IDENTITY_FILE
         return Identity(**json.loads(path.read_text())) if path.exists() else None
 
     def signing_request(self) -> bytes:
-        """Return a fresh CSR in the form that this firmware sends, before the header's base64."""
+        """Return a new CSR in the form of this firmware, before the header's base64."""
         return self._signing_request(signer=self.private_key)
 
     def forged_signing_request(self, forger: SimulatedDevice) -> bytes:
         """Return a CSR with this device's id and public key, signed by another device's key.
 
-        What somebody can make who knows all that is public about a device; the cloud must refuse it.
+        Anyone who knows what is public about a device can make it; the cloud must refuse it.
         """
         return self._signing_request(signer=forger.private_key)
 
@@ -183,7 +183,7 @@ class SimulatedDevice:
         return identity
 
     def connection(self, broker: Broker, *, client_id: str | None = None, timeout: float = 10.0) -> DeviceConnection:
-        """Return the MQTT session to enter with `with`. The client id is the thing's name, as the policy demands."""
+        """Return the MQTT session to enter with `with`. The client id is the thing's name, as the policy requires."""
         identity = self.identity
         if identity is None:
             raise ValueError(f"device {self.device_id} has no certificate yet: provision it first")
@@ -212,7 +212,7 @@ def _identity(device_id: str, firmware: Firmware) -> DeviceId:
 
 
 def _write_json(path: Path, document: Mapping[str, object]) -> None:
-    """Replace the file whole, so that an interrupted write leaves the one before."""
+    """Write the file atomically: an interrupted write leaves the previous one."""
     draft = path.with_suffix(".tmp")
     draft.write_text(json.dumps(document, indent=2) + "\n")
     draft.replace(path)

@@ -1,4 +1,4 @@
-"""Who waits how long after a refusal: the runtime's own policies, and the fixed retry that they are compared with."""
+"""Retry policies: the runtime's own, and the fixed interval that the plan compares with."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from secretfree_cli.device.provisioning import Patience
 
 
 class Worker(Protocol):
-    """A Lambda execution environment, as far as it remembers anything. Times in seconds."""
+    """The memory of a Lambda execution environment. Times in seconds."""
 
     def observe(self, call: str, now: float, *, throttled: bool) -> None:
-        """Take note of how a call of the kind `call` ended."""
+        """Record how a call of the kind `call` ended."""
         ...
 
     def retry_delay(self, call: str, tries: int, now: float, source: random.Random) -> float | None:
-        """Wait this long before the call is tried again that was refused `tries` times; None gives the request up."""
+        """Return the wait before a call that was refused `tries` times is repeated; None ends the request."""
         ...
 
     def retry_after(self, age: float | None, attempts: int, now: float, source: random.Random) -> float:
-        """Tell the device to wait this long, `age` after it first asked and at its `attempts`th try.
+        """Return the device's Retry-After, `age` after it first asked and at its `attempts`th try.
 
         `age` is None where the ledger did not answer: then nothing is known of the device.
         """
@@ -32,19 +32,19 @@ class Worker(Protocol):
 
 
 class AskingAgain(Protocol):
-    """How the cloud and the devices ask again."""
+    """How the cloud and the devices repeat requests."""
 
     @property
     def name(self) -> str:
-        """What the plot and the report call it."""
+        """Its name in the plot and the report."""
         ...
 
     def worker(self) -> Worker:
-        """Return what a fresh execution environment knows: nothing."""
+        """Return the empty memory of a new execution environment."""
         ...
 
     def turned_away(self, attempts: int, source: random.Random) -> float:
-        """Wait this long, as a device that a throttle in front of the functions turned away."""
+        """Return the wait of a device that a throttle in front of the functions refused."""
         ...
 
 
@@ -81,7 +81,7 @@ class _RuntimeWorker:
 
 @dataclass(frozen=True)
 class RuntimePolicy:
-    """What the product does: `secretfree.issuance.rates` in the cloud, the simulated device's patience at the door."""
+    """The product's policy: `secretfree.issuance.rates` in the cloud, the simulated device's retries before it."""
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     after: RetryAfterPolicy = field(default_factory=RetryAfterPolicy)
@@ -109,7 +109,7 @@ class FixedRetry:
         return self
 
     def observe(self, call: str, now: float, *, throttled: bool) -> None:
-        """Nothing is learnt."""
+        """Record nothing."""
 
     def retry_delay(self, call: str, tries: int, now: float, source: random.Random) -> float | None:  # noqa: ARG002
         return None

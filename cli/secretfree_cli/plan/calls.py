@@ -34,13 +34,13 @@ class Call:
 
     @property
     def kind(self) -> str:
-        """What the runtime counts it as where it observes throttling: each quota apart, the ledger's calls as one."""
+        """The name under which the runtime counts throttling: one for each quota, one for all calls of the ledger."""
         service = self.operation.partition(":")[0]
         return service if service == "dynamodb" else self.operation
 
 
-class Progress(Enum):
-    """What the ledger knows of a device that is not done: where its next request begins."""
+class IssuanceProgress(Enum):
+    """How far the ledger knows the issuance of a device to be: where its next request begins."""
 
     NOTHING = "nothing"
     OPENED = "opened"
@@ -52,15 +52,15 @@ class Progress(Enum):
 
 @dataclass(frozen=True)
 class Stage:
-    """Calls made side by side. Where one is given up, the device's next request takes the path of `resumed_from`.
+    """Calls made side by side. If one is given up, the device's next request takes the path of `resumed_from`.
 
-    The call that is scarcest comes last: the others are made whatever becomes of it, as the runtime does.
+    The call with the lowest quota comes last. The others are made in any case, as in the runtime.
     """
 
     calls: tuple[Call, ...]
-    resumed_from: Progress
+    resumed_from: IssuanceProgress
     leased: bool = True
-    """Whether the worker holds the lease by now, and so knows the device's age, and has a lease to give back."""
+    """Whether the worker holds the lease: it then knows the device's age, and must give the lease back."""
     beside_next: bool = False
     """Whether the next stage's calls are made at the same time."""
 
@@ -72,15 +72,15 @@ class Stage:
 
 @dataclass(frozen=True)
 class CallSequence:
-    """What requests do: the stages of a device by what the ledger knows of it, and the call that gives up."""
+    """The stages of a device's requests by its progress, and the call that ends a request early."""
 
-    paths: Mapping[Progress, tuple[Stage, ...]]
+    paths: Mapping[IssuanceProgress, tuple[Stage, ...]]
     giving_up: Call
 
     @property
     def first(self) -> tuple[Stage, ...]:
         """The stages of a device never seen before."""
-        return self.paths[Progress.NOTHING]
+        return self.paths[IssuanceProgress.NOTHING]
 
     @property
     def units_per_device(self) -> Mapping[str, int]:
@@ -93,49 +93,51 @@ class CallSequence:
 
     @property
     def seconds(self) -> float:
-        """How long an unhindered first request takes."""
+        """Duration of a first request that nothing throttles."""
         return sum(stage.seconds for stage in self.first)
 
 
 def call_sequence(issuer: IssuerKind, *, thing_groups: int = 0) -> CallSequence:
     """Return the calls of the pipeline in `secretfree.issuance.pipeline` through `issuer`."""
     ties = (ATTACH_THING, *[JOIN_GROUP] * thing_groups, ATTACH_POLICY)
-    tied = Stage(ties, Progress.REGISTERED)
-    confirmed = Stage((CONFIRMED,), Progress.REGISTERED)
-    thing = Stage((CREATE_THING,), Progress.OPENED, beside_next=True)
-    looked_at = Stage((DESCRIBE_CERTIFICATE,), Progress.REGISTERED)
+    tied = Stage(ties, IssuanceProgress.REGISTERED)
+    confirmed = Stage((CONFIRMED,), IssuanceProgress.REGISTERED)
+    thing = Stage((CREATE_THING,), IssuanceProgress.OPENED, beside_next=True)
+    looked_at = Stage((DESCRIBE_CERTIFICATE,), IssuanceProgress.REGISTERED)
     finish: tuple[Stage, ...]
     from_request: tuple[Stage, ...]
-    ahead: dict[Progress, tuple[Stage, ...]]
+    ahead: dict[IssuanceProgress, tuple[Stage, ...]]
     if issuer is IssuerKind.PRIVATE_CA:
-        requested = Stage((ISSUE_CERTIFICATE,), Progress.THING_MADE)
-        collected = Stage((GET_CERTIFICATE, GET_CERTIFICATE), Progress.REQUESTED)  # usually ready at a second look
-        registered = Stage((REGISTER_CERTIFICATE,), Progress.ISSUED)
+        requested = Stage((ISSUE_CERTIFICATE,), IssuanceProgress.THING_MADE)
+        collected = Stage(
+            (GET_CERTIFICATE, GET_CERTIFICATE), IssuanceProgress.REQUESTED
+        )  # usually ready at a second look
+        registered = Stage((REGISTER_CERTIFICATE,), IssuanceProgress.ISSUED)
         finish = (tied, confirmed)
         install = (_beside(RECORDED_WITH_CERTIFICATE, registered), *finish)
         from_request = (requested, _beside(RECORDED, collected), *install)
         ahead = {
-            Progress.REQUESTED: (collected, *install),
-            Progress.ISSUED: (registered, *finish),
+            IssuanceProgress.REQUESTED: (collected, *install),
+            IssuanceProgress.ISSUED: (registered, *finish),
         }
     else:
-        requested = Stage((CREATE_CERTIFICATE,), Progress.THING_MADE)
-        finish = (Stage((*ties, UPDATE_CERTIFICATE), Progress.REGISTERED), confirmed)
-        from_request = (requested, Stage((RECORDED_WITH_CERTIFICATE,), Progress.REGISTERED), *finish)
+        requested = Stage((CREATE_CERTIFICATE,), IssuanceProgress.THING_MADE)
+        finish = (Stage((*ties, UPDATE_CERTIFICATE), IssuanceProgress.REGISTERED), confirmed)
+        from_request = (requested, Stage((RECORDED_WITH_CERTIFICATE,), IssuanceProgress.REGISTERED), *finish)
         ahead = {}
     ahead |= {
-        Progress.OPENED: (thing, *from_request),
-        Progress.THING_MADE: from_request,
-        Progress.REGISTERED: (looked_at, *finish),
+        IssuanceProgress.OPENED: (thing, *from_request),
+        IssuanceProgress.THING_MADE: from_request,
+        IssuanceProgress.REGISTERED: (looked_at, *finish),
     }
-    first = (*_opening(Progress.NOTHING, REGISTRY_READ, OPENED), thing, *from_request)
+    first = (*_opening(IssuanceProgress.NOTHING, REGISTRY_READ, OPENED), thing, *from_request)
     resumed = {
         progress: (*_opening(progress, REGISTRY_READ, FOUND, TAKEN_OVER), *stages) for progress, stages in ahead.items()
     }
-    return CallSequence(paths={Progress.NOTHING: first, **resumed}, giving_up=TAKEN_OVER)
+    return CallSequence(paths={IssuanceProgress.NOTHING: first, **resumed}, giving_up=TAKEN_OVER)
 
 
-def _opening(progress: Progress, *calls: Call) -> tuple[Stage, ...]:
+def _opening(progress: IssuanceProgress, *calls: Call) -> tuple[Stage, ...]:
     return tuple(Stage((call,), progress, leased=False) for call in calls)
 
 

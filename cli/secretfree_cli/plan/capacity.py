@@ -1,4 +1,4 @@
-"""What the quotas allow, without chance: which one binds, how long the fleet must take, and which to raise."""
+"""What the quotas allow, without simulation: which one limits, the least time, and which to raise."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Raise:
     limit: float
     seconds: float
     then_binding: str | None
-    """None where the devices' own arrival is what takes the time."""
+    """None if the arrival of the devices takes the time."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,6 @@ def advise(devices: int, window: float, calls: CallSequence, quotas: QuotaTable)
 
 
 def _rounded_up(limit: float) -> float:
-    """Return a figure that one writes into a quota request: two leading digits."""
+    """Return a figure for a quota request: two leading digits."""
     exponent = max(0, len(str(int(limit))) - 2)
     return float(-(-limit // 10**exponent) * 10**exponent)

@@ -1,4 +1,4 @@
-"""`secretfree plan`: asks what is planned, has it simulated, and writes the answer."""
+"""`secretfree plan`: simulates a fleet and writes the plan."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SECONDS_AN_HOUR = 3_600
     type=click.FloatRange(min=0),
     required=True,
     metavar="HOURS",
-    help="The devices first ask evenly spread over this long, and should be served within it; 0: all at once.",
+    help="First requests are spread evenly over this time, and should be served within it. 0 is all at once.",
 )
 @click.option(
     "--quota",
@@ -46,23 +46,23 @@ _SECONDS_AN_HOUR = 3_600
     type=click.Choice([Authority.GENERAL_PURPOSE.value, Authority.SHORT_LIVED.value]),
     default=Authority.GENERAL_PURPOSE.value,
     show_default=True,
-    help="Mode of the private CA: what certificates cost.",
+    help="Mode of the private CA. It decides the price of certificates.",
 )
-@click.option("--thing-groups", type=click.IntRange(0, 10), default=0, help="Groups that each thing joins.")
+@click.option("--thing-groups", type=click.IntRange(0, 10), default=0, help="Thing groups that each thing joins.")
 @click.option(
     "--naive-retry",
     type=click.FloatRange(min=1),
     metavar="SECONDS",
-    help="Compare with a fleet that asks again every so many seconds [--plot: 30].",
+    help="Compare with a fleet that repeats requests at this interval.  [default with --plot: 30]",
 )
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.png", help="Draw both fleets.")
-@click.option("--seed", type=int, default=0, help="Of the simulation's chance: the same seed, the same plan.")
+@click.option("--seed", type=int, default=0, help="Seed of the simulation. The same seed gives the same plan.")
 @click.option(
     "--resolution",
     type=click.IntRange(min=2),
     default=8,
     show_default=True,
-    help="Cohorts of devices that ask in one simulated second: more is finer and slower.",
+    help="Cohorts of devices in one simulated second. More is finer and slower.",
 )
 @json_option
 def plan(
@@ -79,9 +79,9 @@ def plan(
     resolution: int,
     as_json: bool,
 ) -> None:
-    """Plan capacity: time to provision a fleet, the quota that binds, which to raise, and what it costs.
+    """Plan capacity: the time to provision a fleet, the quota that limits it, which to raise, and the cost.
 
-    The fleet is simulated against the account's quotas with the retry and Retry-After policy of the runtime itself.
+    The command simulates the fleet against the account's quotas, with the runtime's own retry policy.
 
     \b
     secretfree plan --devices 100000 --over 8
@@ -100,7 +100,7 @@ def plan(
         made = make_plan(fleet, table, resolution=resolution, seed=seed)
     naive = None
     if naive_retry or plot:
-        with stderr().status("Simulating the fleet that asks again at a fixed interval ..."):
+        with stderr().status("Simulating a fleet that repeats requests at a fixed interval ..."):
             naive = naive_fleet(made, interval=naive_retry or 30.0, seed=seed)
     if as_json:
         emit_json(as_document(made, naive))
@@ -110,5 +110,5 @@ def plan(
         try:
             write_plot(made, naive, plot)
         except (OSError, ValueError) as error:
-            raise CliError(f"the plot could not be written: {error}") from error
-        note(f"Plot written to {plot}")
+            raise CliError(f"the plot cannot be written: {error}") from error
+        note(f"plot written to {plot}")

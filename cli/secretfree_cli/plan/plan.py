@@ -13,7 +13,7 @@ from secretfree_cli.plan.calls import Priced, call_sequence
 from secretfree_cli.plan.capacity import Bound, Raise, advise, quota_bound
 from secretfree_cli.plan.prices import Authority, CostLine, Usage, price_list
 from secretfree_cli.plan.quotas import QuotaTable
-from secretfree_cli.plan.simulation import Outcome, Scenario, simulate
+from secretfree_cli.plan.simulation import FleetOutcome, Scenario, simulate
 
 LAMBDA_GIGABYTES = 1.0
 """Memory of the construct's functions: `FunctionOptions.memory_size`."""
@@ -23,14 +23,14 @@ _ANSWER_BYTES = 4_600
 """The certificate with its chain, as JSON, and what TLS adds on the way."""
 _REFUSAL_BYTES = 400
 _NAIVE_HORIZON = 2.0
-"""The naive fleet is given up after this many times the quota-bound time."""
+"""The simulation of the naive fleet ends after this many times the quota-bound time."""
 _NAIVE_RESOLUTION = 2
 """It asks so often that it is simulated more coarsely."""
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """What is planned for."""
+    """The fleet that a plan is made for."""
 
     devices: int
     window: float
@@ -42,12 +42,12 @@ class Fleet:
 
 @dataclass(frozen=True)
 class Plan:
-    """The answer."""
+    """The result of planning."""
 
     fleet: Fleet
     quotas: QuotaTable
     bound: Bound
-    outcome: Outcome
+    outcome: FleetOutcome
     resolution: int
     advice: Sequence[Raise]
     bill: Sequence[CostLine]
@@ -64,10 +64,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class NaiveFleet:
-    """The same fleet, asking again at a fixed interval."""
+    """The same fleet, if it repeats requests at a fixed interval."""
 
     policy: FixedRetry
-    outcome: Outcome
+    outcome: FleetOutcome
     given_up_at: float
     """Seconds."""
 
@@ -110,7 +110,7 @@ def naive_fleet(plan: Plan, *, interval: float, seed: int = 0) -> NaiveFleet:
     return NaiveFleet(policy, simulate(scenario), horizon)
 
 
-def usage_of(outcome: Outcome) -> Usage:
+def usage_of(outcome: FleetOutcome) -> Usage:
     """Return what AWS meters of a simulated fleet."""
     units = outcome.priced_units
     issued = outcome.calls["acm-pca:IssueCertificate"] + outcome.calls["iot:CreateCertificateFromCsr"]
@@ -129,7 +129,7 @@ def usage_of(outcome: Outcome) -> Usage:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people say it: `45 s`, `12.0 min`, `27.8 h`, `4.2 days`."""
+    """Return seconds as text for people: `45 s`, `12.0 min`, `27.8 h`, `4.2 days`."""
     for size, unit, below in ((1, "s", 120), (60, "min", 120), (3_600, "h", 72)):
         if seconds / size < below:
             return f"{seconds / size:.0f} {unit}" if size == 1 else f"{seconds / size:.1f} {unit}"

@@ -12,8 +12,8 @@ _OURS, _NAIVE, _BOUND = "#1f77b4", "#d62728", "#555555"
 
 
 def write_plot(plan: Plan, naive: NaiveFleet, path: Path) -> None:
-    """Write a PNG (or whatever the path's suffix says to matplotlib) of both fleets. Raises OSError."""
-    # matplotlib takes a second to import, and only this needs it.
+    """Draw both fleets, as a PNG or the format of the path's suffix. Raises OSError."""
+    # Importing matplotlib takes a second, and only this function needs it.
     from matplotlib.figure import Figure
 
     unit, name = (3_600.0, "hours") if plan.bound.seconds > 7_200 else (60.0, "minutes")

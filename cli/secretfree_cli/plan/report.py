@@ -144,9 +144,9 @@ def _quotas(plan: Plan) -> RenderableType:
 
 def _advice(plan: Plan) -> RenderableType:
     if plan.bound.binding is None:
-        return Text("The quotas suffice: the devices' arrival is what takes the time.", style="green")
+        return Text("The quotas suffice. The arrival of the devices takes the time.", style="green")
     if not plan.advice:
-        return Text(f"Raise {plan.bound.binding.name} first; say with --over how long it may take to see how far.")
+        return Text(f"Raise {plan.bound.binding.name} first. --over HOURS then shows how far.")
     table = _table("To keep the window, raise", "from", "to", "then takes", "held back by")
     for step in plan.advice:
         table.add_row(
@@ -175,8 +175,8 @@ def _method(plan: Plan) -> RenderableType:
     prices = price_list()
     return Text(
         f"Simulated with up to {plan.resolution} cohorts asking a second. Quotas as of {plan.quotas.collected}, list "
-        f"prices of {prices.date} in {prices.region}, no free tier. Bursts and answer times are assumed; other users "
-        "of the account's quotas are not in it.",
+        f"prices of {prices.date} in {prices.region}, no free tier. Bursts and answer times are assumptions. Other "
+        "users of the account's quotas are left out.",
         style="dim",
     )
 

@@ -18,13 +18,13 @@ from typing import Any
 import simpy
 
 from secretfree_cli.plan.asking_again import AskingAgain, Worker
-from secretfree_cli.plan.calls import Call, CallSequence, Priced, Progress, Stage
+from secretfree_cli.plan.calls import Call, CallSequence, IssuanceProgress, Priced, Stage
 from secretfree_cli.plan.quotas import Quota, QuotaTable
 
 API_QUOTAS = ("ApiStageRequests", "ApiGatewayRequests")
 CONCURRENCY_QUOTA = "LambdaConcurrency"
 _MANY_ATTEMPTS = 16
-"""Beyond these the policies make no difference, and neither does the simulation."""
+"""Later attempts do not differ, for the policies and so for the simulation."""
 _DRAWS = 16
 _BOOT_SECONDS = 10.0
 """Devices that are switched on all at once still differ by this much."""
@@ -34,17 +34,17 @@ _Process = Generator[simpy.Event, Any, None]
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is simulated. Times in seconds."""
+    """Input of a simulation. Times in seconds."""
 
     devices: int
     window: float
-    """The devices first ask evenly spread over this long; 0 is all at once."""
+    """First requests are spread evenly over this time; 0 is all at once."""
     calls: CallSequence
     quotas: QuotaTable
     asking_again: AskingAgain
     seed: int = 0
     horizon: float = math.inf
-    """Given up after this long."""
+    """The simulation ends after this time."""
     resolution: int = 8
     """Cohorts that ask in one second, at most (and again so many for each different history)."""
     sample_interval: float = 60.0
@@ -52,8 +52,8 @@ class Scenario:
 
 
 @dataclass
-class Outcome:
-    """What happened."""
+class FleetOutcome:
+    """Result of a simulation."""
 
     provisioned: int = 0
     finished_at: float = 0.0
@@ -68,7 +68,7 @@ class Outcome:
     calls: Counter[str] = field(default_factory=Counter)
     """Answered calls by operation."""
     throttled: Counter[str] = field(default_factory=Counter)
-    """Calls refused for the quota's sake, by operation."""
+    """Calls that a quota refused, by operation."""
     priced_units: Counter[Priced] = field(default_factory=Counter)
     course: list[tuple[float, int, int]] = field(default_factory=list)
     """(seconds, provisioned, requests) at evenly spaced moments."""
@@ -79,7 +79,7 @@ class Outcome:
         return self.requests - self.turned_away
 
 
-def simulate(scenario: Scenario) -> Outcome:
+def simulate(scenario: Scenario) -> FleetOutcome:
     """Run the scenario to its end, or its horizon, and return what happened."""
     return _Run(scenario).to_the_end()
 
@@ -88,7 +88,7 @@ def simulate(scenario: Scenario) -> Outcome:
 class _Cohort:
     size: int
     begun: float
-    progress: Progress = Progress.NOTHING
+    progress: IssuanceProgress = IssuanceProgress.NOTHING
     attempts: int = 1
     """The request that is under way, or comes next, is the device's first, second, ..."""
 
@@ -100,7 +100,7 @@ class _Planned:
     call: Call
     buckets: tuple[tuple[_Bucket, int], ...]
     seconds: float
-    resumed_from: Progress
+    resumed_from: IssuanceProgress
     leased: bool
 
 
@@ -132,21 +132,23 @@ class _Bucket:
 class _Run:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.outcome = Outcome()
+        self.outcome = FleetOutcome()
         self._env = simpy.Environment()
         self._finished = self._env.event()
         self._source = random.Random(scenario.seed)  # noqa: S311 - a simulation
         self._buckets = {name: _Bucket(quota) for name, quota in scenario.quotas.quotas.items() if quota.rate}
         self._free = scenario.quotas[CONCURRENCY_QUOTA].concurrency or 0
         self._idle: list[Worker] = []
-        self._waiting: defaultdict[int, defaultdict[tuple[Progress, int], _Waiting]]
+        self._waiting: defaultdict[int, defaultdict[tuple[IssuanceProgress, int], _Waiting]]
         self._waiting = defaultdict(lambda: defaultdict(_Waiting))
         calls = scenario.calls
         self._paths = {progress: self._planned(stages) for progress, stages in calls.paths.items()}
-        self._giving_up = _Planned(calls.giving_up, self._drawn(calls.giving_up), 0.0, Progress.NOTHING, leased=True)
+        self._giving_up = _Planned(
+            calls.giving_up, self._drawn(calls.giving_up), 0.0, IssuanceProgress.NOTHING, leased=True
+        )
         self._authorizer_seconds = calls.first[0].seconds
 
-    def to_the_end(self) -> Outcome:
+    def to_the_end(self) -> FleetOutcome:
         self._env.process(self._arrivals())
         self._env.process(self._recorder())
         limit = self.scenario.horizon
@@ -228,7 +230,7 @@ class _Run:
     # The cloud: an invocation of the authorizer and the issuer.
 
     def _worker(self) -> Worker:
-        # Lambda takes an environment that is warm; which one is its own affair.
+        # Lambda picks any warm environment.
         return self._idle.pop() if self._idle else self.scenario.asking_again.worker()
 
     def _invoke(
@@ -241,7 +243,7 @@ class _Run:
         tries: int = 0,
         delay: float = 0.0,
     ) -> _Process:
-        """Make the calls that are left to make, from `position` on, until they are made or a quota says no."""
+        """Make the remaining calls, from `position` on, until all are made or a quota refuses one."""
         if delay:
             yield self._env.timeout(delay)
         size, moment = cohort.size, self._env.now

@@ -29,7 +29,7 @@ from secretfree.registry.authorization import AuthorizedDevice
 from secretfree.request.csr import UnverifiedCsr, VerifiedCsr, verify
 from secretfree.request.device_id import DeviceId
 from secretfree.request.device_profile import DeviceProfile
-from secretfree_cli.plan.calls import Progress, call_sequence
+from secretfree_cli.plan.calls import IssuanceProgress, call_sequence
 
 AUTHORIZER_CALLS = Counter({"GetItem": 1})
 SAME = {"RegisterCertificateWithoutCA": "RegisterCertificate"}
@@ -146,7 +146,7 @@ def ask(csr: VerifiedCsr, ports: Any, policy: Any) -> IssuedCertificate | NotRea
         return issue(device, csr, ports=ports, policy=policy, clock=clock, deadline=clock.monotonic() + 20)
 
 
-def planned(kind: IssuerKind, progress: Progress) -> Counter[str]:
+def planned(kind: IssuerKind, progress: IssuanceProgress) -> Counter[str]:
     """The issuer's calls on a path, as the plan has them; moto has a certificate ready at the first look."""
     calls = Counter(
         call.operation.partition(":")[2] for stage in call_sequence(kind).paths[progress] for call in stage.calls
@@ -161,23 +161,23 @@ def test_a_new_device_costs_the_calls_that_the_plan_counts(account: Account, kin
     ports, policy = world(kind)
     account.made.clear()
     assert isinstance(ask(verified(), ports, policy), IssuedCertificate)
-    assert account.made == planned(kind, Progress.NOTHING)
+    assert account.made == planned(kind, IssuanceProgress.NOTHING)
 
 
 @pytest.mark.parametrize(
     ("kind", "throttled", "progress"),
     [
-        (IssuerKind.PRIVATE_CA, "IssueCertificate", Progress.THING_MADE),
-        (IssuerKind.PRIVATE_CA, "GetCertificate", Progress.REQUESTED),
-        (IssuerKind.PRIVATE_CA, "RegisterCertificate", Progress.ISSUED),
-        (IssuerKind.PRIVATE_CA, "AttachPolicy", Progress.REGISTERED),
-        (IssuerKind.IOT_CORE, "CreateCertificateFromCsr", Progress.THING_MADE),
-        (IssuerKind.IOT_CORE, "AttachPolicy", Progress.REGISTERED),
-        (IssuerKind.IOT_CORE, "UpdateCertificate", Progress.REGISTERED),
+        (IssuerKind.PRIVATE_CA, "IssueCertificate", IssuanceProgress.THING_MADE),
+        (IssuerKind.PRIVATE_CA, "GetCertificate", IssuanceProgress.REQUESTED),
+        (IssuerKind.PRIVATE_CA, "RegisterCertificate", IssuanceProgress.ISSUED),
+        (IssuerKind.PRIVATE_CA, "AttachPolicy", IssuanceProgress.REGISTERED),
+        (IssuerKind.IOT_CORE, "CreateCertificateFromCsr", IssuanceProgress.THING_MADE),
+        (IssuerKind.IOT_CORE, "AttachPolicy", IssuanceProgress.REGISTERED),
+        (IssuerKind.IOT_CORE, "UpdateCertificate", IssuanceProgress.REGISTERED),
     ],
 )
 def test_a_device_taken_up_again_costs_the_calls_that_the_plan_counts(
-    account: Account, kind: IssuerKind, throttled: str, progress: Progress
+    account: Account, kind: IssuerKind, throttled: str, progress: IssuanceProgress
 ) -> None:
     ports, policy = world(kind)
     csr = verified()

@@ -65,7 +65,7 @@ def test_the_plot_shows_both_fleets(tmp_path: Path) -> None:
     assert code == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "fixed retry every 30 s" in out
-    assert "Plot written" in err
+    assert "plot written" in err
 
 
 def test_a_plot_that_cannot_be_written_is_an_error_in_words(tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ from secretfree_cli.plan.capacity import quota_bound
 from secretfree_cli.plan.plan import Fleet, make_plan, naive_fleet
 from secretfree_cli.plan.prices import Authority
 from secretfree_cli.plan.quotas import default_quotas
-from secretfree_cli.plan.simulation import Outcome, Scenario, simulate
+from secretfree_cli.plan.simulation import FleetOutcome, Scenario, simulate
 
 EACH_ITSELF = 100_000
 
 
-def run(devices: int, window: float, *, issuer: IssuerKind = IssuerKind.PRIVATE_CA, **settings: object) -> Outcome:
+def run(devices: int, window: float, *, issuer: IssuerKind = IssuerKind.PRIVATE_CA, **settings: object) -> FleetOutcome:
     given = {"resolution": 8, "asking_again": RuntimePolicy(), "quotas": default_quotas()} | settings
     return simulate(Scenario(devices=devices, window=window, calls=call_sequence(issuer), **given))  # type: ignore[arg-type]
 
