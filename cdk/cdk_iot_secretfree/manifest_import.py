@@ -1,6 +1,7 @@
 """The import at scale: a bucket for manifests, and a Distributed Map that takes each through the enrolment gate."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from aws_cdk import ArnFormat, Duration, RemovalPolicy, Stack
@@ -19,39 +20,48 @@ from secretfree.contract import DeviceProfile, ManifestFolder, MatchPolicy, Vari
 
 from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.options import FunctionOptions
+from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
 from cdk_iot_secretfree.tables import IDeviceRegistry
-from cdk_iot_secretfree.validation import require_instance, require_range, require_removal_policy
+from cdk_iot_secretfree.validation import require_instance, require_product_line, require_range, require_removal_policy
 
 MANIFESTS: Final = ManifestFolder.MANIFESTS.value
 RESULTS: Final = ManifestFolder.RESULTS.value
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImportTarget:
+    """What an import enrols into, and by which rules. `SecretFreeProvisioning` and `into_registry` make it."""
+
+    registry: IDeviceRegistry
+    product: str
+    match: MatchPolicy
+    device_profile: DeviceProfile
+    functions: FunctionOptions
+    encryption_key: kms.IKey | None
+    removal_policy: RemovalPolicy
+
+
 class ManifestImport(Construct):
-    """A bucket into which manifests of devices are dropped, and what enrols their rows.
+    """A bucket for manifests of devices, and the import that enrols their rows.
 
     Each upload below `manifests/` is one batch: the same checks as `secretfree enroll` makes, many rows at a time, and
     a results object with every refused row and its reason. Repeating an execution changes nothing and gives the same
-    result. Its function has a role of its own that may write the registry, which none of the runtime's may.
+    result. The function has a role of its own that may write the registry, which none of the runtime's may.
 
     Attributes:
         bucket: encrypted, versioned, private, TLS only.
         state_machine: one execution for each manifest.
-        import_function: what opens, checks, writes and closes.
+        import_function: opens, checks, writes and closes.
         alarms: on an import that failed or ran out of time, and on a manifest whose import could not be started.
 
     Args:
         scope: the parent.
         id: the construct's id.
-        registry: the table to enrol into, with an index on the key's fingerprint.
-        product: the product line, as given to `SecretFreeProvisioning`.
-        match: the match policy of the provisioning; under `UDID` a row may come without a key.
-        device_profile: that of the provisioning; it says how device ids are spelt.
+        provisioning: the product line. Registry, product, match policy, device profile, encryption key, functions and
+            removal policy are its own.
         max_concurrency: runs of rows that are imported at one time, at most. Each writes some hundred rows a second.
         rows_per_batch: rows of one run, at most 500.
-        timeout: after which an import has failed, up to a year.
-        encryption_key: a key of yours for the bucket; by default S3's own.
-        functions: how the function runs; the same bundle as the provisioning's.
-        removal_policy: what happens to the bucket when it leaves the stack. DESTROY works on an empty bucket.
+        timeout: after which an import has failed, one minute to one year; a day when absent.
 
     Raises:
         InvalidArgumentError: for a registry without a key index, and numbers out of range.
@@ -61,48 +71,92 @@ class ManifestImport(Construct):
         self,
         scope: Construct,
         id: str,  # noqa: A002 - the name that every construct has
+        provisioning: SecretFreeProvisioning | ImportTarget,
         *,
-        registry: IDeviceRegistry,
-        product: str,
-        match: MatchPolicy = MatchPolicy.UDID_AND_PUBLIC_KEY,
-        device_profile: DeviceProfile = DeviceProfile.STANDARD,
         max_concurrency: int = 10,
         rows_per_batch: int = 200,
         timeout: Duration | None = None,
-        encryption_key: kms.IKey | None = None,
-        functions: FunctionOptions | None = None,
-        removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
     ) -> None:
         super().__init__(scope, id)
         # Only this flag's result writer can leave the rows themselves out of what the children's results repeat.
         self.node.set_context("@aws-cdk/aws-stepfunctions:useDistributedMapResultWriterV2", value=True)
-        require_instance("registry.key_index", registry.key_index, str, "a registry with an index on key-fingerprint")
-        require_removal_policy(removal_policy)
+        target = _target(provisioning)
         self._max_concurrency = require_range("max_concurrency", max_concurrency, 1, 1_000)
         self._rows_per_batch = require_range("rows_per_batch", rows_per_batch, 1, 500)
-        self.bucket = _bucket(self, encryption_key, removal_policy)
+        self.bucket = _bucket(self, target.encryption_key, target.removal_policy)
         runtime = RuntimeFunction(
             self,
             "Function",
             handler="secretfree.handlers.manifest_import.handler",
             description="Opens manifests, enrols their rows and closes the account of each import",
             environment={
-                Variable.PRODUCT: product,
-                Variable.DEVICE_PROFILE: device_profile.value,
-                Variable.MATCH_POLICY: match.value,
-                Variable.REGISTRY_TABLE: registry.table_name,
-                Variable.REGISTRY_KEY_INDEX: str(registry.key_index),
+                Variable.PRODUCT: target.product,
+                Variable.DEVICE_PROFILE: target.device_profile.value,
+                Variable.MATCH_POLICY: target.match.value,
+                Variable.REGISTRY_TABLE: target.registry.table_name,
+                Variable.REGISTRY_KEY_INDEX: str(target.registry.key_index),
                 Variable.IMPORT_BUCKET: self.bucket.bucket_name,
             },
-            options=functions or FunctionOptions(),
+            options=target.functions,
             timeout=_FUNCTION_TIMEOUT,
-            removal_policy=removal_policy,
+            removal_policy=target.removal_policy,
         )
         self.import_function = runtime.function
-        _grant_function(runtime, self.bucket, registry, encryption_key)
-        self.state_machine = self._state_machine(timeout or Duration.days(1), encryption_key, removal_policy)
+        _grant_function(runtime, self.bucket, target.registry, target.encryption_key)
+        self.state_machine = self._state_machine(
+            timeout or Duration.days(1), target.encryption_key, target.removal_policy
+        )
         undelivered = self._start_on_upload()
         self.alarms = self._alarms(undelivered)
+
+    @staticmethod
+    def into_registry(
+        scope: Construct,
+        id: str,  # noqa: A002 - the name that every construct has
+        *,
+        registry: IDeviceRegistry,
+        product: str,
+        match: MatchPolicy,
+        device_profile: DeviceProfile,
+        functions: FunctionOptions,
+        encryption_key: kms.IKey | None = None,
+        removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
+        max_concurrency: int = 10,
+        rows_per_batch: int = 200,
+        timeout: Duration | None = None,
+    ) -> "ManifestImport":
+        """An import into a registry whose provisioning is in another app or stack.
+
+        Args:
+            scope: the parent.
+            id: the construct's id.
+            registry: the table to enrol into, with an index on the key's fingerprint.
+            product: the product line, as given to its `SecretFreeProvisioning`.
+            match: the match policy of the provisioning; under `UDID` a row may come without a key.
+            device_profile: that of the provisioning. It decides how device ids are spelt: with another one, devices
+                are enrolled under ids that the provisioning never looks up.
+            functions: how the function runs.
+            encryption_key: a key of yours for the bucket; by default S3's own.
+            removal_policy: of the bucket, its logs and the state machine. DESTROY works on an empty bucket.
+            max_concurrency: as for `ManifestImport`.
+            rows_per_batch: as for `ManifestImport`.
+            timeout: as for `ManifestImport`.
+
+        Raises:
+            InvalidArgumentError: naming the argument, what was given and what is accepted.
+        """
+        target = ImportTarget(
+            registry=registry,
+            product=product,
+            match=match,
+            device_profile=device_profile,
+            functions=functions,
+            encryption_key=encryption_key,
+            removal_policy=removal_policy,
+        )
+        return ManifestImport(
+            scope, id, target, max_concurrency=max_concurrency, rows_per_batch=rows_per_batch, timeout=timeout
+        )
 
     def grant_drop(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal put manifests into the bucket and read the results, and no more."""
@@ -291,6 +345,30 @@ _EVENT: Final = {
     "event": {"detail": sfn.JsonPath.object_at("$.detail"), "time": sfn.JsonPath.string_at("$.time")},
     "execution": sfn.JsonPath.string_at("$$.Execution.Id"),
 }
+
+
+def _target(given: SecretFreeProvisioning | ImportTarget) -> ImportTarget:
+    if isinstance(given, SecretFreeProvisioning):
+        target = ImportTarget(
+            registry=given.registry,
+            product=given.product,
+            match=given.match,
+            device_profile=given.device_profile,
+            functions=given.function_options,
+            encryption_key=given.encryption_key,
+            removal_policy=given.removal_policy,
+        )
+    else:
+        require_instance(
+            "provisioning", given, ImportTarget, "a SecretFreeProvisioning; without one, ManifestImport.into_registry()"
+        )
+        target = given
+    require_product_line(target.product, target.match, target.device_profile)
+    require_instance("functions", target.functions, FunctionOptions, "FunctionOptions")
+    key_index = target.registry.key_index
+    require_instance("registry.key_index", key_index, str, "a registry with an index on key-fingerprint")
+    require_removal_policy(target.removal_policy)
+    return target
 
 
 def _bucket(scope: Construct, encryption_key: kms.IKey | None, removal_policy: RemovalPolicy) -> s3.Bucket:

@@ -41,6 +41,7 @@ from cdk_iot_secretfree.validation import (
     refuse,
     require_instance,
     require_match,
+    require_product_line,
     require_removal_policy,
     require_whole_days,
 )
@@ -140,7 +141,7 @@ class SecretFreeProvisioning(Construct):
         removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
     ) -> None:
         super().__init__(scope, id)
-        _check_product_line(product, match, device_profile)
+        require_product_line(product, match, device_profile)
         _check_issuers(issuers)
         _check_region(Stack.of(self), issuers)
         mode = issuance or IssuanceMode.direct()
@@ -154,6 +155,7 @@ class SecretFreeProvisioning(Construct):
         self._device_profile = device_profile
         self._issuers = tuple(issuers)
         self._functions = functions or FunctionOptions()
+        self._encryption_key = encryption_key
         self._removal_policy = removal_policy
         self._warn()
 
@@ -222,6 +224,16 @@ class SecretFreeProvisioning(Construct):
     def function_options(self) -> FunctionOptions:
         """How the Lambdas run, for functions that join them."""
         return self._functions
+
+    @property
+    def encryption_key(self) -> kms.IKey | None:
+        """Your key for the tables, where one was given."""
+        return self._encryption_key
+
+    @property
+    def removal_policy(self) -> RemovalPolicy:
+        """What happens to what holds data when it leaves the stack."""
+        return self._removal_policy
 
     @property
     def api(self) -> apigateway.RestApi:
@@ -544,15 +556,6 @@ _ATTRIBUTE_VALUE: Final = r"[a-zA-Z0-9_.,@/:#=\[\]-]{1,800}"
 _AUTHORIZER_TIMEOUT: Final = Duration.seconds(10)
 _SWEEPER_TIMEOUT: Final = Duration.minutes(5)
 _LONGEST_DEFAULT_WINDOW_DAYS: Final = 30
-
-
-def _check_product_line(product: str, match: MatchPolicy, device_profile: DeviceProfile) -> None:
-    if is_token(product):
-        refuse("product", "a token", "text that is known at synth")
-    require_match("product", product, r"[A-Za-z0-9_-]{1,64}", "1 to 64 of A-Z a-z 0-9 _ -")
-    require_instance("match", match, MatchPolicy, ", ".join(f"MatchPolicy.{policy.name}" for policy in MatchPolicy))
-    profiles = ", ".join(f"DeviceProfile.{known.name}" for known in DeviceProfile)
-    require_instance("device_profile", device_profile, DeviceProfile, profiles)
 
 
 def _check_issuers(issuers: Sequence[Issuer]) -> None:

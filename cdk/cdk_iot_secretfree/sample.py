@@ -120,22 +120,13 @@ class SecretFreeStack(Stack):
             for waiting in self.provisioning.issuance_queues.values():
                 waiting.queue.node.try_remove_child("Policy")
                 waiting.dead_letters.node.try_remove_child("Policy")
-        self.manifest_import = self._manifest_import(chosen, functions) if chosen.manifest_import else None
+        self.manifest_import = self._manifest_import(chosen) if chosen.manifest_import else None
         self.provisioning.add_outputs()
         if self.manifest_import is not None:
             CfnOutput(self, Output.MANIFEST_BUCKET.value, value=self.manifest_import.bucket.bucket_name)
 
-    def _manifest_import(self, options: SampleOptions, functions: FunctionOptions) -> ManifestImport:
-        manifest_import = ManifestImport(
-            self,
-            "ManifestImport",
-            registry=self.provisioning.registry,
-            product=options.product,
-            match=options.match_policy,
-            device_profile=options.device_profile,
-            functions=functions,
-            removal_policy=options.removal,
-        )
+    def _manifest_import(self, options: SampleOptions) -> ManifestImport:
+        manifest_import = ManifestImport(self, "ManifestImport", self.provisioning)
         if options.bundle is BundleTarget.HOST:
             # An emulator on this machine speaks plain HTTP on loopback, and enforces the bucket's refusal of it.
             manifest_import.bucket.node.try_remove_child("Policy")

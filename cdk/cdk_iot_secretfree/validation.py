@@ -4,6 +4,7 @@ import re
 from typing import Any, Final, NoReturn
 
 from aws_cdk import Duration, RemovalPolicy, Token
+from secretfree.contract import DeviceProfile, MatchPolicy
 
 _SHOWN: Final = 120
 _REMOVAL_POLICIES: Final = ("RETAIN", "RETAIN_ON_UPDATE_OR_DELETE", "DESTROY")
@@ -67,3 +68,13 @@ def require_instance(argument: str, value: Any, kind: type, accepted: str) -> No
     """Refuse a value of another type, where jsii would fail later and far away."""
     if not isinstance(value, kind):
         refuse(argument, value, accepted)
+
+
+def require_product_line(product: str, match: MatchPolicy, device_profile: DeviceProfile) -> None:
+    """Refuse what no product line can be made of."""
+    if is_token(product):
+        refuse("product", "a token", "text that is known at synth")
+    require_match("product", product, r"[A-Za-z0-9_-]{1,64}", "1 to 64 of A-Z a-z 0-9 _ -")
+    require_instance("match", match, MatchPolicy, ", ".join(f"MatchPolicy.{policy.name}" for policy in MatchPolicy))
+    profiles = ", ".join(f"DeviceProfile.{known.name}" for known in DeviceProfile)
+    require_instance("device_profile", device_profile, DeviceProfile, profiles)

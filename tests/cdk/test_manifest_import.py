@@ -1,25 +1,50 @@
 """ManifestImport: what its parts may do, and what the state machine that it synthesises says."""
 
+import inspect
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from aws_cdk import App, Duration, RemovalPolicy, Stack
+from aws_cdk import App, Duration, Environment, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk.assertions import Annotations, Match, Template
-from cdk_iot_secretfree import DeviceRegistry, InvalidArgumentError, SampleOptions, SecretFreeStack
+from cdk_iot_secretfree import (
+    DeviceProfile,
+    DeviceRegistry,
+    FunctionOptions,
+    IDeviceRegistry,
+    InvalidArgumentError,
+    Issuer,
+    MatchPolicy,
+    SampleOptions,
+    SecretFreeProvisioning,
+    SecretFreeStack,
+)
 from cdk_iot_secretfree.manifest_import import ManifestImport
 from secretfree.config import ImportConfig
+from secretfree.contract import Variable
 
 WITHOUT_BUNDLING = {"aws:cdk:bundling-stacks": []}
+IRELAND = Environment(account="111122223333", region="eu-west-1")
 
 
 def made(**arguments: Any) -> tuple[Stack, ManifestImport]:
     stack = Stack(App(context=WITHOUT_BUNDLING), "Factory")
     registry = arguments.pop("registry", None) or DeviceRegistry(stack, "Registry")
-    return stack, ManifestImport(stack, "Import", registry=registry, product="widget", **arguments)
+    return stack, into(stack, "Import", registry, **arguments)
+
+
+def into(stack: Stack, name: str, registry: IDeviceRegistry, **arguments: Any) -> ManifestImport:
+    """An import into a registry without its provisioning; what a test does not say is the plainest."""
+    plain: dict[str, Any] = {
+        "product": "widget",
+        "match": MatchPolicy.UDID_AND_PUBLIC_KEY,
+        "device_profile": DeviceProfile.STANDARD,
+        "functions": FunctionOptions(),
+    }
+    return ManifestImport.into_registry(stack, name, registry=registry, **{**plain, **arguments})
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +124,7 @@ class TestBucket:
 
     def test_a_key_of_ones_own_encrypts_it_and_both_roles_may_use_it(self) -> None:
         stack = Stack(App(context=WITHOUT_BUNDLING), "Factory")
-        ManifestImport(
-            stack,
-            "Import",
-            registry=DeviceRegistry(stack, "Registry"),
-            product="widget",
-            encryption_key=kms.Key(stack, "Key"),
-        )
+        into(stack, "Import", DeviceRegistry(stack, "Registry"), encryption_key=kms.Key(stack, "Key"))
         resources = Template.from_stack(stack).to_json()["Resources"]
         for role in ("ImportRole", "ImportFunctionRole"):
             actions = [action for s in statements_of(resources, role) for action in as_list(s["Action"])]
@@ -116,7 +135,7 @@ class TestBucket:
         registry = DeviceRegistry.from_table_name(
             stack, "Registry", "devices", key_index="by-key", encryption_key=kms.Key(stack, "Key")
         )
-        ManifestImport(stack, "Import", registry=registry, product="widget")
+        into(stack, "Import", registry)
         resources = Template.from_stack(stack).to_json()["Resources"]
         statements = statements_of(resources, "ImportFunctionRole")
         actions = [action for s in statements for action in as_list(s["Action"])]
@@ -279,6 +298,9 @@ def test_alarms_tell_of_imports_that_failed_ran_out_of_time_or_could_not_start(t
         ({"max_concurrency": 1_001}, "max_concurrency"),
         ({"rows_per_batch": 501}, "rows_per_batch"),
         ({"removal_policy": RemovalPolicy.SNAPSHOT}, "removal_policy"),
+        ({"match": "UDID"}, "match"),
+        ({"device_profile": "TI_CC32XX"}, "device_profile"),
+        ({"functions": None}, "functions"),
     ],
 )
 def test_an_argument_that_cannot_work_is_refused_by_name(arguments: dict[str, Any], names: str) -> None:
@@ -290,13 +312,70 @@ def test_a_registry_without_a_key_index_is_refused() -> None:
     stack = Stack(App(context=WITHOUT_BUNDLING), "Factory")
     registry = DeviceRegistry.from_table_name(stack, "Registry", "existing-devices")
     with pytest.raises(InvalidArgumentError, match="key_index"):
-        ManifestImport(stack, "Import", registry=registry, product="widget")
+        into(stack, "Import", registry)
 
 
 def test_two_imports_in_one_stack_synthesise() -> None:
     stack, _ = made()
-    ManifestImport(stack, "Second", registry=DeviceRegistry(stack, "OtherRegistry"), product="gadget")
+    into(stack, "Second", DeviceRegistry(stack, "OtherRegistry"), product="gadget")
     Template.from_stack(stack).resource_count_is("AWS::S3::Bucket", 2)
+
+
+@pytest.mark.parametrize("left_out", ["product", "match", "device_profile", "functions", "registry"])
+def test_without_a_provisioning_nothing_that_it_decides_has_a_default(left_out: str) -> None:
+    parameter = inspect.signature(ManifestImport.into_registry).parameters[left_out]
+    assert parameter.default is inspect.Parameter.empty
+    assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+
+
+class TestOfAProvisioning:
+    def made(self, **arguments: Any) -> tuple[Stack, SecretFreeProvisioning, ManifestImport]:
+        stack = Stack(
+            App(context=WITHOUT_BUNDLING), "Line", env=Environment(account="111122223333", region="eu-west-1")
+        )
+        key = kms.Key(stack, "Key")
+        provisioning = SecretFreeProvisioning(
+            stack, "Provisioning", product="meter", issuers=[Issuer.iot_core()], encryption_key=key, **arguments
+        )
+        return stack, provisioning, ManifestImport(stack, "Import", provisioning)
+
+    @pytest.mark.parametrize("profile", DeviceProfile)
+    @pytest.mark.parametrize("match", MatchPolicy)
+    def test_ids_are_enrolled_as_the_provisioning_looks_them_up(
+        self, profile: DeviceProfile, match: MatchPolicy
+    ) -> None:
+        stack, _, _ = self.made(device_profile=profile, match=match)
+        functions = [
+            r["Properties"]
+            for r in Template.from_stack(stack).to_json()["Resources"].values()
+            if r["Type"] == "AWS::Lambda::Function"
+        ]
+        importer, authorizer = (
+            next(f["Environment"]["Variables"] for f in functions if f"handlers.{name}." in f["Handler"])
+            for name in ("manifest_import", "authorizer")
+        )
+        shared = (
+            Variable.PRODUCT,
+            Variable.DEVICE_PROFILE,
+            Variable.MATCH_POLICY,
+            Variable.REGISTRY_TABLE,
+            Variable.REGISTRY_KEY_INDEX,
+            Variable.LOG_LEVEL,
+        )
+        assert {name: importer[name] for name in shared} == {name: authorizer[name] for name in shared}
+        assert importer[Variable.DEVICE_PROFILE] == profile.value
+
+    def test_its_key_encrypts_the_bucket_and_its_removal_policy_holds(self) -> None:
+        stack, _, _ = self.made(removal_policy=RemovalPolicy.DESTROY)
+        (bucket,) = Template.from_stack(stack).find_resources("AWS::S3::Bucket").values()
+        assert bucket["DeletionPolicy"] == "Delete"
+        (rule,) = bucket["Properties"]["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
+
+    def test_a_registry_in_its_place_is_refused_with_the_way_that_takes_one(self) -> None:
+        stack = Stack(App(context=WITHOUT_BUNDLING), "Line")
+        with pytest.raises(InvalidArgumentError, match=r"provisioning: .*into_registry"):
+            ManifestImport(stack, "Import", DeviceRegistry(stack, "Registry"))  # type: ignore[arg-type]
 
 
 class TestSample:
