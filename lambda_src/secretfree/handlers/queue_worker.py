@@ -1,83 +1,93 @@
-"""The worker of an issuer in queue mode, fed by SQS: issues at its pace, and lets what is not ready come back later."""
+"""The worker of an issuer in queue mode: issues at its pace, and returns to the queue what is not ready."""
 
-import os
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from secretfree import clock as time
 from secretfree.adapters import clients
 from secretfree.adapters.dynamodb.queue_marks import DynamoDbQueueMarks
 from secretfree.adapters.sqs_queue import SqsRequestQueue
-from secretfree.clock import SystemClock
 from secretfree.config import QueuedIssuerConfig
 from secretfree.errors import SecretFreeError
 from secretfree.handlers import reports, wiring
+from secretfree.handlers.entry import LambdaHandler, lambda_handler
+from secretfree.handlers.http.request import RequestIds
 from secretfree.issuance.model import IssuedCertificate
 from secretfree.issuance.pacing import Pace
 from secretfree.issuance.ports import ThrottledError, UnreachableError
 from secretfree.issuance.queueing import QueuedRequest, give_up, is_final, work_off
 from secretfree.telemetry import Telemetry
 
-_config: Final = QueuedIssuerConfig.from_environment(os.environ)
-_kind: Final = _config.issuing.issuer
-# The front answers by what the ledger says, so the last write is not left to a process that may be frozen.
-_policy: Final = replace(wiring.policy(_config.issuing, _kind), awaits_confirmation=True)
-_marks: Final = DynamoDbQueueMarks(clients.dynamodb(), table=_config.issuing.ledger_table)
-_queue: Final = SqsRequestQueue(clients.sqs(), url=_config.queue_url)
-_clock: Final = SystemClock()
-_pace: Final = Pace(_config.interval.total_seconds(), _clock)
-_telemetry: Final = Telemetry(_config.issuing.product, _kind.value, level=_config.issuing.log_level)
-_ports: Final = wiring.ports(_config.issuing, _kind, stage=_telemetry.stage)
 
-# Seconds, as in the issuer's handler: together less than a lease, so that nobody takes over from who still works.
-_BUDGET: Final = 20.0
-_MARGIN: Final = 6.0
+def build(environment: Mapping[str, str]) -> LambdaHandler:
+    """The handler for a configuration; raises ConfigurationError."""
+    return _Worker(QueuedIssuerConfig.from_environment(environment))
 
 
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Work off the messages of one poll; the answer names those that are to come back (partial batch response)."""
-    try:
-        again = [record["messageId"] for record in event["Records"] if not _is_done(record, context)]
-    finally:
-        _telemetry.flush()
-    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in again]}
+class _Worker:
+    """Works off the messages of SQS, one after another."""
 
+    def __init__(self, config: QueuedIssuerConfig) -> None:
+        kind = config.issuing.issuer
+        self._profile = config.issuing.device_profile
+        self._most_receives = config.most_receives
+        # The front answers by what the ledger says, so the last write is not left to a process that may be frozen.
+        self._policy = replace(wiring.policy(config.issuing, kind), awaits_confirmation=True)
+        self._marks = DynamoDbQueueMarks(clients.dynamodb(), table=config.issuing.ledger_table)
+        self._queue = SqsRequestQueue(clients.sqs(), url=config.queue_url)
+        self._clock = time.SystemClock()
+        self._pace = Pace(config.interval.total_seconds(), self._clock)
+        self._telemetry = Telemetry(config.issuing.product, kind.value, level=config.issuing.log_level)
+        self._ports = wiring.ports(config.issuing, kind, stage=self._telemetry.stage)
 
-def _is_done(record: dict[str, Any], context: Any) -> bool:
-    """Whether the message may go."""
-    _pace.wait()
-    request: QueuedRequest | None = None
-    try:
-        request = QueuedRequest.from_message(record["body"])
-        remaining = context.get_remaining_time_in_millis() / 1000
-        with _telemetry.stage("issue"):
-            outcome = work_off(
-                request,
-                profile=_config.issuing.device_profile,
-                ports=_ports,
-                marks=_marks,
-                policy=_policy,
-                clock=_clock,
-                deadline=_clock.monotonic() + min(_BUDGET, remaining - _MARGIN),
-            )
-    except Exception as error:  # noqa: BLE001 - one message's failure is not the others'
-        reports.failure(_telemetry, error, ids={"request_id": record["messageId"]})
-        if isinstance(error, SecretFreeError) and is_final(error):
+    def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+        """Work off the messages of one poll; the answer names those that are to come back (partial batch response)."""
+        try:
+            again = [record["messageId"] for record in event["Records"] if not self._is_done(record, context)]
+        finally:
+            self._telemetry.flush()
+        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in again]}
+
+    def _is_done(self, record: dict[str, Any], context: Any) -> bool:
+        """Whether the message may be deleted."""
+        self._pace.wait()
+        ids: RequestIds = {"request_id": record["messageId"]}
+        request: QueuedRequest | None = None
+        try:
+            request = QueuedRequest.from_message(record["body"])
+            with self._telemetry.stage("issue"):
+                outcome = work_off(
+                    request,
+                    profile=self._profile,
+                    ports=self._ports,
+                    marks=self._marks,
+                    policy=self._policy,
+                    clock=self._clock,
+                    deadline=wiring.deadline(self._clock, context.get_remaining_time_in_millis() / 1000),
+                )
+        except Exception as error:  # noqa: BLE001 - one message's failure is not the others'
+            reports.failure(self._telemetry, error, ids=ids)
+            known = error if isinstance(error, SecretFreeError) else None
+            if known is not None and is_final(known):
+                return True
+            self._come_back(record, request, None if known is None else known.retry_after)
+            return False
+        reports.outcome(self._telemetry, outcome, ids=ids)
+        if isinstance(outcome, IssuedCertificate):
             return True
-        _come_back(record, request, error.retry_after if isinstance(error, SecretFreeError) else None)
+        self._come_back(record, request, outcome.retry_after)
         return False
-    reports.outcome(_telemetry, outcome, ids={"request_id": record["messageId"]})
-    if isinstance(outcome, IssuedCertificate):
-        return True
-    _come_back(record, request, outcome.retry_after)
-    return False
+
+    def _come_back(self, record: dict[str, Any], request: QueuedRequest | None, after: int | None) -> None:
+        """After so many seconds, or the queue's own time; after the last time, the device may queue anew."""
+        try:
+            if request is not None and int(record["attributes"]["ApproximateReceiveCount"]) >= self._most_receives:
+                give_up(request, marks=self._marks, policy=self._policy, clock=self._clock)
+            elif after is not None:
+                self._queue.postpone(record["receiptHandle"], after)
+        except (ThrottledError, UnreachableError, SecretFreeError) as error:
+            reports.failure(self._telemetry, error, ids={"request_id": record["messageId"]})
 
 
-def _come_back(record: dict[str, Any], request: QueuedRequest | None, after: int | None) -> None:
-    """After so many seconds, or the queue's own time; where it was the last time, the device may queue anew."""
-    try:
-        if request is not None and int(record["attributes"]["ApproximateReceiveCount"]) >= _config.most_receives:
-            give_up(request, marks=_marks, policy=_policy, clock=_clock)
-        elif after is not None:
-            _queue.postpone(record["receiptHandle"], after)
-    except (ThrottledError, UnreachableError, SecretFreeError) as error:
-        reports.failure(_telemetry, error, ids={"request_id": record["messageId"]})
+handler: Final = lambda_handler(build)

@@ -1,48 +1,57 @@
-"""The sweeper's Lambda, on a schedule: finishes, rolls back and clears away what no device came back for."""
+"""The sweeper's Lambda, on a schedule: completes or rolls back issuances, and deletes what they left behind."""
 
-import os
+from collections.abc import Mapping
 from typing import Any, Final
 
+from secretfree import clock as time
 from secretfree.adapters.iot_core import SWEEPERS_BOUNDS
-from secretfree.clock import SystemClock
 from secretfree.config import IssuerConfig
-from secretfree.contract import IssuerKind, LogLevel, Metric
+from secretfree.contract import LogLevel, Metric
 from secretfree.handlers import wiring
+from secretfree.handlers.entry import LambdaHandler, lambda_handler
 from secretfree.issuance.sweeping import SweepOutcome, SweepReport, sweep
 from secretfree.telemetry import Telemetry
 
-_config: Final = IssuerConfig.from_environment(os.environ)
-_clock: Final = SystemClock()
-_ports: Final = {kind: wiring.ports(_config, kind, bounds=SWEEPERS_BOUNDS) for kind in _config.issuers}
-_telemetry: Final = {kind: Telemetry(_config.product, kind.value, level=_config.log_level) for kind in _config.issuers}
 # Seconds kept for the last record's calls.
 _MARGIN: Final = 15.0
 
 
-def handler(_event: object, context: Any) -> dict[str, Any]:
-    """Sweep each issuer for its share of the time left; the answer is what was done, by issuer."""
-    done = {}
-    for index, kind in enumerate(_config.issuers):
-        left = context.get_remaining_time_in_millis() / 1000 - _MARGIN
-        share = left / (len(_config.issuers) - index)
-        report = sweep(
-            ports=_ports[kind],
-            policy=wiring.policy(_config, kind),
-            clock=_clock,
-            deadline=_clock.monotonic() + share,
-        )
-        _tell(kind, report)
-        done[kind.value] = {
-            **{outcome.value: count for outcome, count in report.outcomes.items()},
-            "retired": report.retired,
-            "orphans": report.orphans,
-            "complete": report.complete,
-        }
-    return done
+def build(environment: Mapping[str, str]) -> LambdaHandler:
+    """The handler for a configuration; raises ConfigurationError."""
+    config = IssuerConfig.from_environment(environment)
+    clock = time.SystemClock()
+    ports = {kind: wiring.ports(config, kind, bounds=SWEEPERS_BOUNDS) for kind in config.issuers}
+    telemetry = {kind: Telemetry(config.product, kind.value, level=config.log_level) for kind in config.issuers}
+
+    def handle(_event: object, context: Any) -> dict[str, Any]:
+        """Sweep each issuer for its share of the time left; the answer is what was done, by issuer."""
+        done = {}
+        for index, kind in enumerate(config.issuers):
+            left = context.get_remaining_time_in_millis() / 1000 - _MARGIN
+            share = left / (len(config.issuers) - index)
+            report = sweep(
+                ports=ports[kind],
+                policy=wiring.policy(config, kind),
+                clock=clock,
+                deadline=clock.monotonic() + share,
+            )
+            _tell(telemetry[kind], report)
+            done[kind.value] = _summary(report)
+        return done
+
+    return handle
 
 
-def _tell(kind: IssuerKind, report: SweepReport) -> None:
-    telemetry = _telemetry[kind]
+def _summary(report: SweepReport) -> dict[str, Any]:
+    return {
+        **{outcome.value: count for outcome, count in report.outcomes.items()},
+        "retired": report.retired,
+        "orphans": report.orphans,
+        "complete": report.complete,
+    }
+
+
+def _tell(telemetry: Telemetry, report: SweepReport) -> None:
     for outcome, count in sorted(report.outcomes.items()):
         telemetry.log("swept", state=outcome, count=count)
     for step, count in (("retired", report.retired), ("orphans", report.orphans)):
@@ -54,3 +63,6 @@ def _tell(kind: IssuerKind, report: SweepReport) -> None:
     telemetry.count(Metric.PENDING, report.outcomes[SweepOutcome.PARKED] + report.outcomes[SweepOutcome.POSTPONED])
     telemetry.count(Metric.FAILED, len(report.failures))
     telemetry.flush()
+
+
+handler: Final = lambda_handler(build)

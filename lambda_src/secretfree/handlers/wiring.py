@@ -9,6 +9,7 @@ from typing import Final
 from secretfree.adapters import clients, single_try_clients
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.adapters.iot_core import IotCoreIssuer, IotCoreThings, SearchBounds
+from secretfree.clock import Clock
 from secretfree.config import IssuerConfig
 from secretfree.contract import IssuerKind, MatchPolicy, Variable
 from secretfree.issuance.model import IssuancePolicy, IssuancePorts, StageTimer
@@ -17,6 +18,9 @@ from secretfree.issuance.rates import Congestion
 
 # Two or three calls at once in the widest step, and a confirmation of an earlier request beside them.
 _THREADS: Final = 6
+# Seconds. API Gateway ends the request at 29.
+_BUDGET: Final = 20.0
+_MARGIN: Final = 6.0
 
 
 def ports(
@@ -57,6 +61,15 @@ def policy(config: IssuerConfig, kind: IssuerKind) -> IssuancePolicy:
         renewal_window=config.renewal_window,
         binds_first_key=config.match is MatchPolicy.UDID,
     )
+
+
+def deadline(clock: Clock, remaining: float) -> float:
+    """The time of `clock.monotonic()` after which an invocation with `remaining` seconds begins no further call.
+
+    The last call begun may take its whole read time-out, so the work ends well before the function does. Budget and
+    margin together are less than a lease, so that no second worker takes over while this one still works.
+    """
+    return clock.monotonic() + min(_BUDGET, remaining - _MARGIN)
 
 
 def _issuer(

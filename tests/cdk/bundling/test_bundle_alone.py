@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,40 +11,21 @@ import pytest
 from cdk_iot_secretfree import Bundle, BundleTarget
 from cdk_iot_secretfree.bundling import bundle
 from cdk_iot_secretfree.bundling.bundle import runtime_source
+from support.environments import authorizer_environment, import_environment, queue_environment
 
 pytestmark = pytest.mark.packaging
 
 HANDLERS = sorted(
     f"secretfree.handlers.{file.stem}"
     for file in (runtime_source() / "handlers").glob("*.py")
-    if "def handler(" in file.read_text()
+    if re.search(r"^(def handler\(|handler: Final = )", file.read_text(), re.MULTILINE)
 )
 ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "eu-west-1",
-    "SECRETFREE_PRODUCT": "widget",
-    "SECRETFREE_DEVICE_PROFILE": "STANDARD",
-    "SECRETFREE_REGISTRY_TABLE": "registry",
-    "SECRETFREE_REGISTRY_KEY_INDEX": "key-fingerprint-index",
-    "SECRETFREE_MATCH_POLICY": "UDID_AND_PUBLIC_KEY",
-    "SECRETFREE_LEDGER_TABLE": "ledger",
-    "SECRETFREE_POLICY_NAME": "policy",
-    "SECRETFREE_THING_TYPE": "type",
-    "SECRETFREE_THING_GROUPS": "[]",
-    "SECRETFREE_THING_ATTRIBUTES": "{}",
-    "SECRETFREE_IOT_ENDPOINT": "endpoint",
-    "SECRETFREE_SUBJECT": "{}",
-    "SECRETFREE_RENEWAL_WINDOW_DAYS": "30",
-    "SECRETFREE_ISSUER": "private-ca",
-    "SECRETFREE_CA_ARN": "arn",
-    "SECRETFREE_CA_SIGNING_ALGORITHM": "SHA256WITHECDSA",
-    "SECRETFREE_CA_TEMPLATE_ARN": "template",
-    "SECRETFREE_CERTIFICATE_VALIDITY_DAYS": "365",
-    "SECRETFREE_CA_REGISTERED": "true",
-    "SECRETFREE_IMPORT_BUCKET": "bucket",
-    "SECRETFREE_QUEUE_URL": "https://queue",
-    "SECRETFREE_QUEUE_RETENTION_SECONDS": "345600",
-    "SECRETFREE_QUEUE_MOST_RECEIVES": "20",
-    "SECRETFREE_ISSUANCE_INTERVAL_MILLISECONDS": "1500",
+    "AWS_LAMBDA_FUNCTION_NAME": "handler",
+    **authorizer_environment(),
+    **import_environment(),
+    **queue_environment(),
 }
 # -I: no user site, no PYTHON* variables, no current folder; -S: no site-packages; the asset is all that is left.
 IMPORT = """

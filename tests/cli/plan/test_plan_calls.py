@@ -21,7 +21,7 @@ from moto import mock_aws
 from secretfree.adapters import clients, single_try_clients
 from secretfree.clock import SystemClock
 from secretfree.config import IssuerConfig
-from secretfree.contract import IssuerKind
+from secretfree.contract import IssuerKind, Variable
 from secretfree.handlers import wiring
 from secretfree.issuance.model import IssuedCertificate, NotReady
 from secretfree.issuance.pipeline import issue
@@ -30,6 +30,7 @@ from secretfree.request.csr import UnverifiedCsr, VerifiedCsr, verify
 from secretfree.request.device_id import DeviceId
 from secretfree.request.device_profile import DeviceProfile
 from secretfree_cli.plan.calls import IssuanceProgress, call_sequence
+from support.environments import issuer_environment
 
 AUTHORIZER_CALLS = Counter({"GetItem": 1})
 SAME = {"RegisterCertificateWithoutCA": "RegisterCertificate"}
@@ -84,25 +85,15 @@ def world(kind: IssuerKind) -> tuple[Any, Any]:
     iot.create_thing_type(thingTypeName="widget")
     iot.create_policy(policyName="widget", policyDocument='{"Version":"2012-10-17","Statement":[]}')
     config = IssuerConfig.from_environment(
-        {
-            "SECRETFREE_PRODUCT": "widget",
-            "SECRETFREE_DEVICE_PROFILE": "STANDARD",
-            "SECRETFREE_ISSUER": kind.value,
-            "SECRETFREE_MATCH_POLICY": "UDID_AND_PUBLIC_KEY",
-            "SECRETFREE_LEDGER_TABLE": "ledger",
-            "SECRETFREE_POLICY_NAME": "widget",
-            "SECRETFREE_THING_TYPE": "widget",
-            "SECRETFREE_THING_GROUPS": "[]",
-            "SECRETFREE_THING_ATTRIBUTES": "{}",
-            "SECRETFREE_IOT_ENDPOINT": "endpoint.example",
-            "SECRETFREE_SUBJECT": "{}",
-            "SECRETFREE_RENEWAL_WINDOW_DAYS": "30",
-            "SECRETFREE_CA_ARN": authority() if kind is IssuerKind.PRIVATE_CA else "",
-            "SECRETFREE_CA_SIGNING_ALGORITHM": "SHA256WITHRSA",
-            "SECRETFREE_CA_TEMPLATE_ARN": "arn:aws:acm-pca:::template/EndEntityClientAuthCertificate_APIPassthrough/V1",
-            "SECRETFREE_CERTIFICATE_VALIDITY_DAYS": "365",
-            "SECRETFREE_CA_REGISTERED": "false",
-        }
+        issuer_environment(
+            {
+                Variable.ISSUER: kind.value,
+                Variable.POLICY_NAME: "widget",
+                Variable.CA_ARN: authority() if kind is IssuerKind.PRIVATE_CA else "",
+                Variable.CA_SIGNING_ALGORITHM: "SHA256WITHRSA",
+                Variable.CA_REGISTERED: "false",
+            }
+        )
     )
     return wiring.ports(config, kind), wiring.policy(config, kind)
 

@@ -1,14 +1,12 @@
 """The authorizer as API Gateway calls it: realistic events, tables by moto, and nothing said that should not be."""
 
 import base64
-import importlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import boto3
@@ -18,20 +16,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from moto import mock_aws
 from secretfree.adapters import clients
-from secretfree.contract import Dimension, Metric
+from secretfree.contract import Dimension, Metric, Variable
+from secretfree.handlers import authorizer
+from secretfree.handlers.entry import LambdaHandler
 from secretfree.request.device_profile import DeviceProfile
 from secretfree.request.keys import DevicePublicKey
+from support.environments import authorizer_environment
 
 ARN = "arn:aws:execute-api:eu-central-1:123456789012:a1b2c3d4e5/prod/POST/new"
-ENVIRONMENT = {
-    "SECRETFREE_PRODUCT": "widget",
-    "SECRETFREE_DEVICE_PROFILE": "STANDARD",
-    "SECRETFREE_REGISTRY_TABLE": "registry",
-    "SECRETFREE_REGISTRY_KEY_INDEX": "key-fingerprint-index",
-    "SECRETFREE_MATCH_POLICY": "UDID_AND_PUBLIC_KEY",
-    "SECRETFREE_LEDGER_TABLE": "ledger",
-}
-Load = Callable[..., ModuleType]
+Load = Callable[..., LambdaHandler]
 
 
 def _event(*values: str, name: str = "device-csr") -> dict[str, Any]:
@@ -93,19 +86,15 @@ def tables() -> Iterator[Any]:
 
 
 @pytest.fixture
-def load(tables: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
-    """Import the handler's module as a new execution environment would, with `overrides` of its configuration."""
+def load(tables: Any) -> Iterator[Load]:
+    """The handler as a new execution environment has it, with `changes` of its configuration."""
 
-    def importing(**overrides: str) -> ModuleType:
-        for name, value in (ENVIRONMENT | overrides).items():
-            monkeypatch.setenv(name, value)
+    def building(changes: Mapping[Variable, str] | None = None) -> LambdaHandler:
         clients.client.cache_clear()
-        sys.modules.pop("secretfree.handlers.authorizer", None)
-        return importlib.import_module("secretfree.handlers.authorizer")
+        return authorizer.build(authorizer_environment(changes or {}))
 
-    yield importing
+    yield building
     clients.client.cache_clear()
-    sys.modules.pop("secretfree.handlers.authorizer", None)
 
 
 @pytest.fixture
@@ -152,7 +141,7 @@ def test_an_enrolled_device_may_call_this_very_method(
 ) -> None:
     enrol("widget-1", public_key.registry_text())
     value = csr()
-    answer = load().handler(_event(value), None)
+    answer = load()(_event(value), None)
     assert _statement(answer) == {"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": ARN}
     assert answer["principalId"] == "widget-1"
     assert answer["context"]["deviceId"] == "widget-1"
@@ -172,14 +161,14 @@ def test_the_header_is_taken_in_any_letter_case(
     load: Load, enrol: Callable[..., None], csr: Callable[..., str], public_key: DevicePublicKey, name: str
 ) -> None:
     enrol("widget-1", public_key.pem())
-    assert _statement(load().handler(_event(csr(), name=name), None))["Effect"] == "Allow"
+    assert _statement(load()(_event(csr(), name=name), None))["Effect"] == "Allow"
 
 
 def test_by_key_the_device_is_named_by_the_registry(
     load: Load, enrol: Callable[..., None], csr: Callable[..., str], public_key: DevicePublicKey
 ) -> None:
     enrol("widget-1", public_key.pem(), key_fingerprint=public_key.fingerprint)
-    answer = load(SECRETFREE_MATCH_POLICY="PUBLIC_KEY").handler(_event(csr("other*name")), None)
+    answer = load({Variable.MATCH_POLICY: "PUBLIC_KEY"})(_event(csr("other*name")), None)
     assert answer["context"]["deviceId"] == "widget-1"
 
 
@@ -192,7 +181,7 @@ def test_by_udid_the_ledgers_binding_decides(
     other_key: ec.EllipticCurvePrivateKey,
 ) -> None:
     enrol("widget-1", "unknown at enrolment")
-    handler = load(SECRETFREE_MATCH_POLICY="UDID").handler
+    handler = load({Variable.MATCH_POLICY: "UDID"})
     assert _statement(handler(_event(csr(key=other_key)), None))["Effect"] == "Allow"
     bound = {"device-id": "widget-1", "record": "binding", "key-fingerprint": public_key.fingerprint}
     tables.put_item(TableName="ledger", Item={name: {"S": value} for name, value in bound.items()})
@@ -205,9 +194,9 @@ def test_a_cc32xx_is_allowed_under_its_profile(
 ) -> None:
     der = (Path(__file__).parents[1] / "vectors/csr/cc32xx-upper-case.der").read_bytes()
     enrol("0a1b2c3d4e5f60718293a4b5c6d7e8f9", _public_key_of(der).registry_text())
-    module = load(SECRETFREE_DEVICE_PROFILE="TI_CC32XX")
-    assert _statement(module.handler(_event(header_value(der)), None))["Effect"] == "Allow"
-    assert load().handler(_event(header_value(der)), None) == MALFORMED
+    handler = load({Variable.DEVICE_PROFILE: "TI_CC32XX"})
+    assert _statement(handler(_event(header_value(der)), None))["Effect"] == "Allow"
+    assert load()(_event(header_value(der)), None) == MALFORMED
 
 
 def _public_key_of(der: bytes) -> DevicePublicKey:
@@ -220,9 +209,9 @@ def _public_key_of(der: bytes) -> DevicePublicKey:
 
 
 def test_a_missing_header_is_a_401(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
-    module = load()
+    handler = load()
     with pytest.raises(Exception, match=r"^Unauthorized$") as caught:
-        module.handler(_event(), None)
+        handler(_event(), None)
     assert type(caught.value) is Exception
     assert any(line.get("reason") == "missing-header" for line in _lines(capsys))
 
@@ -248,7 +237,7 @@ def test_every_refusal_that_depends_on_devices_is_the_same(
         "blocked-device": csr("blocked"),
         "registry-record": csr("broken"),
     }
-    handler = load().handler
+    handler = load()
     for reason, value in requests.items():
         assert handler(_event(value), None) == NOT_AUTHORIZED
         logged = _lines(capsys)
@@ -261,7 +250,7 @@ def test_a_record_that_cannot_be_read_is_logged_as_our_own_error(
     load: Load, enrol: Callable[..., None], csr: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     enrol("widget-1", "AAAA")
-    load().handler(_event(csr()), None)
+    load()(_event(csr()), None)
     (line,) = [line for line in _lines(capsys) if line.get("event") == "denied"]
     assert (line["level"], line["requestId"]) == ("ERROR", "0a1b2c3d-request")
     assert line["extendedRequestId"] == "Jn0fYEZcFiAFj-A="  # a caller can set the other one
@@ -270,7 +259,7 @@ def test_a_record_that_cannot_be_read_is_logged_as_our_own_error(
 def test_a_cn_that_is_no_device_id_a_noise_and_two_headers_are_malformed(
     load: Load, csr: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    handler = load().handler
+    handler = load()
     for common_name in ("wid*", "wid#", "wid+", "wid/1", "wid\x00", "w" * 129, ""):
         assert handler(_event(csr(common_name)), None) == MALFORMED
     for value in ("", "%%%", "AAAA", "A" * 9216, csr()[:-8], csr() + "AAAA"):
@@ -284,7 +273,7 @@ def test_no_vector_comes_through_and_each_is_a_403(
 ) -> None:
     """What is well-formed is unknown, since nothing is enrolled."""
     vectors = Path(__file__).parents[1] / "vectors"
-    handler = load(SECRETFREE_DEVICE_PROFILE=profile.value).handler
+    handler = load({Variable.DEVICE_PROFILE: profile.value})
     for line in json.loads((vectors / "index.json").read_text()):
         if profile.value not in line.get("profiles", []):
             continue
@@ -300,12 +289,12 @@ def test_no_vector_comes_through_and_each_is_a_403(
 def test_a_table_that_cannot_be_read_closes_the_door_with_a_500(
     load: Load, csr: Callable[..., str], match: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module = load(SECRETFREE_MATCH_POLICY=match)
+    handler = load({Variable.MATCH_POLICY: match})
     with Stubber(clients.dynamodb()) as stub:
         operation = "query" if match == "PUBLIC_KEY" else "get_item"
         stub.add_client_error(operation, "AccessDeniedException", "arn:aws:dynamodb:::table/secret")
-        with pytest.raises(module.AuthorizerError) as caught:
-            module.handler(_event(csr()), None)
+        with pytest.raises(authorizer.AuthorizerError) as caught:
+            handler(_event(csr()), None)
     assert str(caught.value) == "the request could not be decided"
     assert caught.value.__suppress_context__
     logged = _lines(capsys)
@@ -316,22 +305,22 @@ def test_a_table_that_cannot_be_read_closes_the_door_with_a_500(
 def test_a_defect_of_ours_closes_the_door_with_a_500(
     load: Load, csr: Callable[..., str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module = load()
+    handler = load()
 
     def defective(_value: object, _profile: object) -> None:
         raise ZeroDivisionError("device-csr: secret")
 
-    monkeypatch.setattr(module, "verify", defective)
-    with pytest.raises(module.AuthorizerError):
-        module.handler(_event(csr()), None)
+    monkeypatch.setattr(authorizer, "verify", defective)
+    with pytest.raises(authorizer.AuthorizerError):
+        handler(_event(csr()), None)
     out = capsys.readouterr().out
     assert "ZeroDivisionError" in out
     assert "secret" not in out.replace("secretfree", "")
 
 
-def test_an_incomplete_configuration_stops_the_import(load: Load) -> None:
+def test_an_incomplete_configuration_is_refused_before_the_first_request(load: Load) -> None:
     with pytest.raises(Exception, match="SECRETFREE_REGISTRY_TABLE is missing"):
-        load(SECRETFREE_REGISTRY_TABLE="")
+        load({Variable.REGISTRY_TABLE: ""})
 
 
 # --- what is said ---
@@ -346,7 +335,7 @@ def test_the_log_holds_no_request_and_no_key(
 ) -> None:
     enrol("widget-1", public_key.registry_text())
     value = csr()
-    handler = load(SECRETFREE_LOG_LEVEL="DEBUG").handler
+    handler = load({Variable.LOG_LEVEL: "DEBUG"})
     handler(_event(value), None)
     handler(_event(csr("stranger")), None)
     handler(_event(value[:-8]), None)
@@ -363,7 +352,7 @@ def test_each_invocation_writes_its_own_metrics(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     enrol("widget-1", public_key.pem())
-    handler = load().handler
+    handler = load()
     handler(_event(csr()), None)
     logged = _lines(capsys)
     assert [line[Metric.ALLOWED] for line in logged if Metric.ALLOWED in line] == [1.0]
@@ -388,7 +377,8 @@ def test_a_cold_start_imports_no_more_than_the_authorizer_uses() -> None:
     """In a fresh interpreter; the number of modules is a budget, so that a heavy dependency cannot slip in unseen."""
     program = "import sys, secretfree.handlers.authorizer; print(*sorted(sys.modules))"
     aws = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "testing")
-    environment = {"PATH": os.environ["PATH"], "AWS_DEFAULT_REGION": "eu-central-1"} | ENVIRONMENT | aws
+    environment = {"PATH": os.environ["PATH"], "AWS_DEFAULT_REGION": "eu-central-1"} | authorizer_environment() | aws
+    environment["AWS_LAMBDA_FUNCTION_NAME"] = "authorizer"
     listed = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     ).stdout.split()

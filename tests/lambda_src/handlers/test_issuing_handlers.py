@@ -1,10 +1,8 @@
 """The Lambdas of issuing: what goes over the wire, what is logged, and how the sweeper reports."""
 
 import base64
-import importlib
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -16,31 +14,15 @@ from secretfree.adapters import clients, single_try_clients
 from secretfree.adapters.iot_core import IotCoreIssuer
 from secretfree.adapters.private_ca import PrivateCaIssuer
 from secretfree.config import ConfigurationError, IssuerConfig
-from secretfree.contract import IssuerKind
-from secretfree.handlers import wiring
-from support.fake_cloud import CA_ARN, POLICY, TEMPLATE, THING_TYPE, FakeCloud, Fault, InlineExecutor, Killed
+from secretfree.contract import IssuerKind, Variable
+from secretfree.handlers import issuer, sweeper, wiring
+from secretfree.handlers.entry import LambdaHandler
+from support.environments import issuer_environment
+from support.fake_cloud import FakeCloud, Fault, InlineExecutor, Killed
 from support.world import verified_csr
 
 CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 29_000)
 LONG_CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
-ENVIRONMENT = {
-    "SECRETFREE_PRODUCT": "widget",
-    "SECRETFREE_DEVICE_PROFILE": "STANDARD",
-    "SECRETFREE_MATCH_POLICY": "UDID_AND_PUBLIC_KEY",
-    "SECRETFREE_LEDGER_TABLE": "ledger",
-    "SECRETFREE_POLICY_NAME": POLICY,
-    "SECRETFREE_THING_TYPE": THING_TYPE,
-    "SECRETFREE_THING_GROUPS": "[]",
-    "SECRETFREE_THING_ATTRIBUTES": "{}",
-    "SECRETFREE_IOT_ENDPOINT": "abc-ats.iot.example",
-    "SECRETFREE_SUBJECT": '{"organization": "Example"}',
-    "SECRETFREE_RENEWAL_WINDOW_DAYS": "30",
-    "SECRETFREE_CA_ARN": CA_ARN,
-    "SECRETFREE_CA_SIGNING_ALGORITHM": "SHA256WITHECDSA",
-    "SECRETFREE_CA_TEMPLATE_ARN": TEMPLATE,
-    "SECRETFREE_CERTIFICATE_VALIDITY_DAYS": "365",
-    "SECRETFREE_CA_REGISTERED": "true",
-}
 
 
 @pytest.fixture
@@ -56,21 +38,14 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> FakeCloud:
 
 
 @pytest.fixture
-def load(cloud: FakeCloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ModuleType]]:
-    """Import a handler afresh, as a cold start does."""
-    loaded: list[str] = []
+def load(cloud: FakeCloud) -> Callable[..., LambdaHandler]:
+    """The handler of a module, as a cold start has it."""
 
-    def load(name: str, issuer: str = "private-ca") -> ModuleType:
-        for variable, value in (ENVIRONMENT | {"SECRETFREE_ISSUER": issuer}).items():
-            monkeypatch.setenv(variable, value)
-        name = f"secretfree.handlers.{name}"
-        sys.modules.pop(name, None)
-        loaded.append(name)
-        return importlib.import_module(name)
+    def build(module: ModuleType, through: str = "private-ca") -> LambdaHandler:
+        made: LambdaHandler = module.build(issuer_environment({Variable.ISSUER: through}))
+        return made
 
-    yield load
-    for name in loaded:
-        sys.modules.pop(name, None)
+    return build
 
 
 def event(device: str = "widget-1", key: int = 0, **headers: list[str]) -> dict[str, Any]:
@@ -90,15 +65,15 @@ def event(device: str = "widget-1", key: int = 0, **headers: list[str]) -> dict[
     }
 
 
-@pytest.mark.parametrize("issuer", list(IssuerKind))
-def test_a_device_gets_its_certificate_and_where_to_connect(load: Any, cloud: FakeCloud, issuer: str) -> None:
-    answer = load("issuer", issuer).handler(event(), CONTEXT)
+@pytest.mark.parametrize("through", list(IssuerKind))
+def test_a_device_gets_its_certificate_and_where_to_connect(load: Any, cloud: FakeCloud, through: str) -> None:
+    answer = load(issuer, through)(event(), CONTEXT)
     body = json.loads(answer["body"])
     (certificate,) = cloud.certificates.values()
     assert answer["statusCode"] == 200
     assert answer["headers"] == {"Content-Type": "application/json", "Cache-Control": "no-store"}
     expected = ["certificate", "certificateChain", "endpoint", "thingName", "certificateId", "notAfter"]
-    if issuer == IssuerKind.IOT_CORE:
+    if through == IssuerKind.IOT_CORE:
         expected.remove("certificateChain")
     assert list(body) == expected
     assert body["certificate"] == certificate.pem
@@ -122,7 +97,7 @@ def test_a_device_gets_its_certificate_and_where_to_connect(load: Any, cloud: Fa
 def test_the_pem_alone_is_given_to_who_asks_for_it_by_name(
     load: Any, cloud: FakeCloud, accept: list[str], *, is_pem: bool
 ) -> None:
-    answer = load("issuer").handler(event(accept=accept), CONTEXT)
+    answer = load(issuer)(event(accept=accept), CONTEXT)
     assert (answer["headers"]["Content-Type"] == "application/x-pem-file") is is_pem
     if is_pem:
         (certificate,) = cloud.certificates.values()
@@ -131,7 +106,7 @@ def test_the_pem_alone_is_given_to_who_asks_for_it_by_name(
 
 def test_not_ready_says_when_to_ask_again(load: Any, cloud: FakeCloud) -> None:
     cloud.always["CreateThing"] = Fault.THROTTLED
-    answer = load("issuer").handler(event(), CONTEXT)
+    answer = load(issuer)(event(), CONTEXT)
     assert answer["statusCode"] == 202
     assert int(answer["headers"]["Retry-After"]) >= 1
     assert json.loads(answer["body"])["code"] == "not-ready"
@@ -141,7 +116,7 @@ def test_a_csr_other_than_the_authorized_one_is_a_bad_request(load: Any, cloud: 
     other = event(key=1)
     request = event()
     request["multiValueHeaders"] = other["multiValueHeaders"]
-    answer = load("issuer").handler(request, CONTEXT)
+    answer = load(issuer)(request, CONTEXT)
     assert answer["statusCode"] == 400
     assert json.loads(answer["body"])["code"] == "invalid-request"
     assert cloud.calls == []
@@ -153,7 +128,7 @@ def test_behind_the_authorizer_a_malformed_header_is_a_bad_request(
 ) -> None:
     request = event()
     request["multiValueHeaders"] = {"device-csr": values}
-    assert load("issuer").handler(request, CONTEXT)["statusCode"] == 400
+    assert load(issuer)(request, CONTEXT)["statusCode"] == 400
     assert cloud.calls == []
 
 
@@ -161,18 +136,18 @@ def test_behind_the_authorizer_a_malformed_header_is_a_bad_request(
 def test_without_the_authorizer_s_word_nothing_is_done(load: Any, cloud: FakeCloud, authorizer: Any) -> None:
     request = event()
     request["requestContext"]["authorizer"] = authorizer
-    assert load("issuer").handler(request, CONTEXT)["statusCode"] == 500
+    assert load(issuer)(request, CONTEXT)["statusCode"] == 500
     assert cloud.calls == []
 
 
 def test_a_conflict_is_a_409(load: Any, cloud: FakeCloud) -> None:
     cloud.things["widget-1"] = {"type": "boiler", "attributes": {}}
-    answer = load("issuer").handler(event(), CONTEXT)
+    answer = load(issuer)(event(), CONTEXT)
     assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (409, "conflict")
 
 
 def test_a_device_in_a_tight_loop_is_refused_at_no_call(load: Any, cloud: FakeCloud) -> None:
-    handler = load("issuer").handler
+    handler = load(issuer)
     statuses = [handler(event(), CONTEXT)["statusCode"] for _ in range(240)]
     cloud.calls.clear()
     answer = handler(event(), CONTEXT)
@@ -184,9 +159,8 @@ def test_a_device_in_a_tight_loop_is_refused_at_no_call(load: Any, cloud: FakeCl
 
 
 def test_what_nobody_foresaw_is_a_bare_500(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = load("issuer")
-    monkeypatch.setattr(module, "issue", lambda *_args, **_kwargs: 1 / 0)
-    answer = module.handler(event(), CONTEXT)
+    monkeypatch.setattr(issuer, "issue", lambda *_args, **_kwargs: 1 / 0)
+    answer = load(issuer)(event(), CONTEXT)
     assert answer["statusCode"] == 500
     assert "division" not in answer["body"]
 
@@ -195,13 +169,13 @@ def test_the_time_left_bounds_the_work(load: Any, cloud: FakeCloud) -> None:
     cloud.looks_until_ready = 10_000
     start = cloud.clock.monotonic()
     short = SimpleNamespace(get_remaining_time_in_millis=lambda: 10_000)
-    assert load("issuer").handler(event(), short)["statusCode"] == 202
+    assert load(issuer)(event(), short)["statusCode"] == 202
     assert cloud.clock.monotonic() - start <= 4.0
 
 
 def test_logs_and_metrics_tell_what_happened_and_hold_no_csr(load: Any, capsys: pytest.CaptureFixture[str]) -> None:
     request = event()
-    handler = load("issuer").handler
+    handler = load(issuer)
     handler(request, CONTEXT)
     handler(request, CONTEXT)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -217,16 +191,14 @@ def test_logs_and_metrics_tell_what_happened_and_hold_no_csr(load: Any, capsys: 
 def test_the_sweeper_goes_through_each_issuer_and_reports(
     load: Any, cloud: FakeCloud, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for issuer, last in (("private-ca", "TransactWriteItems"), ("iot-core", "UpdateCertificate")):
+    for through, last in (("private-ca", "TransactWriteItems"), ("iot-core", "UpdateCertificate")):
         cloud.always = {last: Fault.KILLED_BEFORE}
         with pytest.raises(Killed):
-            load("issuer", issuer).handler(event(), CONTEXT)
+            load(issuer, through)(event(), CONTEXT)
     cloud.always = {}
     cloud.clock.sleep(timedelta(minutes=10).total_seconds())
     capsys.readouterr()
-    done = load("sweeper", "private-ca,iot-core").handler(
-        {}, SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
-    )
+    done = load(sweeper, "private-ca,iot-core")({}, SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000))
     assert done == {
         "private-ca": {"finished": 1, "retired": 0, "orphans": 0, "complete": True},
         "iot-core": {"rolled-back": 1, "retired": 0, "orphans": 0, "complete": True},
@@ -241,35 +213,35 @@ def test_the_sweeper_goes_through_each_issuer_and_reports(
 def test_the_sweeper_reports_what_was_removed_and_what_failed(
     load: Any, cloud: FakeCloud, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    handler = load("issuer").handler
+    handler = load(issuer)
     handler(event(key=0), CONTEXT)
     handler(event(key=1), CONTEXT)
     cloud.clock.sleep(1)
-    sweeper = load("sweeper").handler
+    sweep = load(sweeper)
     cloud.always["DescribeCertificate"] = Fault.THROTTLED
-    assert sweeper({}, LONG_CONTEXT)["private-ca"]["complete"] is False
+    assert sweep({}, LONG_CONTEXT)["private-ca"]["complete"] is False
     cloud.always.clear()
     cloud.clock.sleep(600)
-    assert sweeper({}, LONG_CONTEXT)["private-ca"] == {"cleared": 1, "retired": 1, "orphans": 0, "complete": True}
+    assert sweep({}, LONG_CONTEXT)["private-ca"] == {"cleared": 1, "retired": 1, "orphans": 0, "complete": True}
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert any(line.get("event") == "failed" and "Throttling" in line["detail"] for line in lines)
     assert any(line.get("event") == "certificates removed" and line["count"] == 1 for line in lines)
 
 
 def test_the_ports_follow_the_configuration(cloud: FakeCloud) -> None:
-    environment = ENVIRONMENT | {"SECRETFREE_ISSUER": "private-ca,iot-core", "SECRETFREE_MATCH_POLICY": "UDID"}
+    environment = issuer_environment({Variable.ISSUER: "private-ca,iot-core", Variable.MATCH_POLICY: "UDID"})
     config = IssuerConfig.from_environment(environment)
     assert isinstance(wiring.ports(config, IssuerKind.PRIVATE_CA).issuer, PrivateCaIssuer)
     assert isinstance(wiring.ports(config, IssuerKind.IOT_CORE).issuer, IotCoreIssuer)
     assert wiring.policy(config, IssuerKind.IOT_CORE).binds_first_key
     assert wiring.policy(config, IssuerKind.IOT_CORE).renewal_window == timedelta(days=30)
-    alone = IssuerConfig.from_environment(ENVIRONMENT | {"SECRETFREE_ISSUER": "iot-core"})
+    alone = IssuerConfig.from_environment(issuer_environment({Variable.ISSUER: "iot-core"}))
     with pytest.raises(ConfigurationError, match="SECRETFREE_CA_ARN"):
         wiring.ports(alone, IssuerKind.PRIVATE_CA)
 
 
 def test_workers_are_told_apart(cloud: FakeCloud) -> None:
-    config = IssuerConfig.from_environment(ENVIRONMENT | {"SECRETFREE_ISSUER": "iot-core"})
+    config = IssuerConfig.from_environment(issuer_environment({Variable.ISSUER: "iot-core"}))
     ports = wiring.ports(config, IssuerKind.IOT_CORE)
     assert ports.owner() != ports.owner()
     assert 0 <= ports.chance() < 1

@@ -1,12 +1,9 @@
 """Queue mode from the device's request to its certificate: the two Lambdas on the fake cloud, with a queue between."""
 
 import base64
-import importlib
 import json
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,45 +11,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from secretfree.adapters import clients, single_try_clients
 from secretfree.config import ConfigurationError, QueuedIssuerConfig, QueueingConfig
-from secretfree.handlers import wiring
-from support.fake_cloud import (
-    CA_ARN,
-    POLICY,
-    TEMPLATE,
-    THING_TYPE,
-    FakeCloud,
-    Fault,
-    InlineExecutor,
-    Killed,
-    client_error,
-)
+from secretfree.contract import Variable
+from secretfree.handlers import queue_front, queue_worker, wiring
+from secretfree.handlers.entry import LambdaHandler
+from support.environments import queue_environment
+from support.fake_cloud import FakeCloud, Fault, InlineExecutor, Killed, client_error
 from support.world import verified_csr
 
-URL = "https://sqs.example/queue"
-ENVIRONMENT = {
-    "SECRETFREE_PRODUCT": "widget",
-    "SECRETFREE_DEVICE_PROFILE": "STANDARD",
-    "SECRETFREE_ISSUER": "private-ca",
-    "SECRETFREE_MATCH_POLICY": "UDID_AND_PUBLIC_KEY",
-    "SECRETFREE_LEDGER_TABLE": "ledger",
-    "SECRETFREE_POLICY_NAME": POLICY,
-    "SECRETFREE_THING_TYPE": THING_TYPE,
-    "SECRETFREE_THING_GROUPS": "[]",
-    "SECRETFREE_THING_ATTRIBUTES": "{}",
-    "SECRETFREE_IOT_ENDPOINT": "abc-ats.iot.example",
-    "SECRETFREE_SUBJECT": "{}",
-    "SECRETFREE_RENEWAL_WINDOW_DAYS": "30",
-    "SECRETFREE_CA_ARN": CA_ARN,
-    "SECRETFREE_CA_SIGNING_ALGORITHM": "SHA256WITHECDSA",
-    "SECRETFREE_CA_TEMPLATE_ARN": TEMPLATE,
-    "SECRETFREE_CERTIFICATE_VALIDITY_DAYS": "365",
-    "SECRETFREE_CA_REGISTERED": "true",
-    "SECRETFREE_QUEUE_URL": URL,
-    "SECRETFREE_QUEUE_RETENTION_SECONDS": "345600",
-    "SECRETFREE_QUEUE_MOST_RECEIVES": "3",
-    "SECRETFREE_ISSUANCE_INTERVAL_MILLISECONDS": "500",
-}
-HANDLERS = ("secretfree.handlers.queue_front", "secretfree.handlers.queue_worker")
+URL = queue_environment()[Variable.QUEUE_URL]
 
 
 @dataclass
@@ -87,8 +53,8 @@ class Line:
 
     cloud: FakeCloud
     queue: FakeQueue
-    front: ModuleType
-    worker: ModuleType
+    front: LambdaHandler
+    worker: LambdaHandler
 
     def ask(self, device: str = "widget-1", key: int = 0, accept: str = "*/*") -> tuple[int, dict[str, Any], Any]:
         csr = verified_csr(device, key)
@@ -98,7 +64,7 @@ class Line:
             "multiValueHeaders": {"device-csr": [value], "Accept": [accept]},
             "requestContext": {"requestId": "request-1", "authorizer": context},
         }
-        answer = self.front.handler(event, None)
+        answer = self.front(event, SimpleNamespace(get_remaining_time_in_millis=lambda: 29_000))
         return answer["statusCode"], answer["headers"], json.loads(answer["body"])
 
     def work(self, *bodies: str, receives: int = 1) -> list[str]:
@@ -112,7 +78,7 @@ class Line:
             }
             for number, body in enumerate(bodies)
         ]
-        answer = self.worker.handler({"Records": records}, SimpleNamespace(get_remaining_time_in_millis=lambda: 40_000))
+        answer = self.worker({"Records": records}, SimpleNamespace(get_remaining_time_in_millis=lambda: 40_000))
         return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 
     def place(self) -> str:
@@ -120,7 +86,7 @@ class Line:
 
 
 @pytest.fixture
-def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+def line(monkeypatch: pytest.MonkeyPatch) -> Line:
     cloud, queue = FakeCloud(), FakeQueue()
     monkeypatch.setattr(clients, "dynamodb", lambda: cloud.client("dynamodb"))
     monkeypatch.setattr(clients, "sqs", lambda: queue)
@@ -128,13 +94,8 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
     monkeypatch.setattr(single_try_clients, "acm_pca", lambda: cloud.client("acm-pca"))
     monkeypatch.setattr("secretfree.clock.SystemClock", lambda: cloud.clock)
     monkeypatch.setattr(wiring, "ThreadPoolExecutor", lambda **_: InlineExecutor())
-    for variable, value in ENVIRONMENT.items():
-        monkeypatch.setenv(variable, value)
-    for name in HANDLERS:
-        sys.modules.pop(name, None)
-    yield Line(cloud, queue, *(importlib.import_module(name) for name in HANDLERS))
-    for name in HANDLERS:
-        sys.modules.pop(name, None)
+    environment = queue_environment()
+    return Line(cloud, queue, queue_front.build(environment), queue_worker.build(environment))
 
 
 def test_a_message_that_comes_again_does_not_take_the_place_of_the_key_that_came_after_it(line: Line) -> None:
@@ -339,13 +300,13 @@ def test_neither_logs_nor_the_queue_hold_what_would_let_a_reader_pass_for_the_de
 @pytest.mark.parametrize(
     ("config", "variable", "value"),
     [
-        (QueueingConfig, "SECRETFREE_QUEUE_URL", ""),
-        (QueueingConfig, "SECRETFREE_QUEUE_RETENTION_SECONDS", "4 days"),
-        (QueueingConfig, "SECRETFREE_ISSUER", "private-ca,iot-core"),
-        (QueuedIssuerConfig, "SECRETFREE_QUEUE_MOST_RECEIVES", "0"),
-        (QueuedIssuerConfig, "SECRETFREE_ISSUANCE_INTERVAL_MILLISECONDS", "-1"),
+        (QueueingConfig, Variable.QUEUE_URL, ""),
+        (QueueingConfig, Variable.QUEUE_RETENTION_SECONDS, "4 days"),
+        (QueueingConfig, Variable.ISSUER, "private-ca,iot-core"),
+        (QueuedIssuerConfig, Variable.QUEUE_MOST_RECEIVES, "0"),
+        (QueuedIssuerConfig, Variable.ISSUANCE_INTERVAL_MILLISECONDS, "-1"),
     ],
 )
 def test_a_setting_that_is_not_accepted_is_named(config: Any, variable: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=variable):
-        config.from_environment(ENVIRONMENT | {variable: value})
+        config.from_environment(queue_environment({variable: value}))

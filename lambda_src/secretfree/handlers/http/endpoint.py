@@ -1,0 +1,67 @@
+"""The shell of every HTTP handler that answers a device with its certificate: parse, call, report, map."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from secretfree.clock import Clock
+from secretfree.handlers import reports
+from secretfree.handlers.http import answers
+from secretfree.handlers.http.request import device_csr, header_values, request_id, request_ids
+from secretfree.issuance.model import IssuanceAnswer
+from secretfree.issuance.recent_askers import RecentAskers
+from secretfree.registry.authorization import AuthorizedDevice
+from secretfree.request.csr import UnverifiedCsr, VerifiedCsr, verify
+from secretfree.request.device_profile import DeviceProfile
+from secretfree.telemetry import Telemetry
+
+Answering: TypeAlias = Callable[[AuthorizedDevice, VerifiedCsr, float], IssuanceAnswer]
+"""What one endpoint does for an authorized device; the third argument is the invocation's time left in seconds."""
+
+
+class IssuingEndpoint:
+    """A handler behind the authorizer. The answer is 200 with the certificate, 202, or a problem document.
+
+    `stage` names the measured time. `iot_endpoint` is where the device connects with its certificate.
+    """
+
+    def __init__(
+        self,
+        answer: Answering,
+        *,
+        stage: str,
+        profile: DeviceProfile,
+        iot_endpoint: str,
+        telemetry: Telemetry,
+        clock: Clock,
+    ) -> None:
+        self._answer = answer
+        self._stage = stage
+        self._profile = profile
+        self._iot_endpoint = iot_endpoint
+        self._telemetry = telemetry
+        self._clock = clock
+        self._askers = RecentAskers()
+
+    def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+        """Handle one event of API Gateway's proxy integration."""
+        try:
+            with self._telemetry.stage(self._stage):
+                answer = self._called(event, context)
+            reports.outcome(self._telemetry, answer, ids=request_ids(event))
+            return answers.for_outcome(
+                answer,
+                endpoint=self._iot_endpoint,
+                accepted=header_values(event, "accept"),
+                request_id=request_id(event),
+            )
+        except Exception as error:  # noqa: BLE001 - whatever fails, the device gets a problem document, no traceback
+            reports.failure(self._telemetry, error, ids=request_ids(event))
+            return answers.for_error(error, request_id=request_id(event))
+        finally:
+            self._telemetry.flush()
+
+    def _called(self, event: dict[str, Any], context: Any) -> IssuanceAnswer:
+        device = AuthorizedDevice.from_context(event["requestContext"].get("authorizer") or {})
+        self._askers.admit(device.device_id, self._clock.now())
+        csr = verify(UnverifiedCsr.from_header_value(device_csr(event)), self._profile)
+        return self._answer(device, csr, context.get_remaining_time_in_millis() / 1000)
