@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import signal
 import tempfile
 import time
 import urllib.error
@@ -13,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import click
 from rich.console import Console
@@ -33,6 +31,7 @@ from secretfree_cli.importing.progress import Silent
 from secretfree_cli.importing.run import ImportRequest, registry_of, run_import
 from secretfree_cli.local.cloud import bring_down, bring_up, deploy_into
 from secretfree_cli.local.deployment import Deployment
+from secretfree_cli.local.interruption import ending_on_signals, undisturbed
 from secretfree_cli.local.state import CloudRecord, StateFolder, find_project
 from secretfree_cli.manifests.single import SingleDevice
 from secretfree_cli.output import CliError, ExitCode, stdout
@@ -53,7 +52,7 @@ def demo(*, keep: bool) -> None:
     began = time.monotonic()
     folder = StateFolder(find_project())
     try:
-        with ending_on_sigterm(), _local_cloud(narrator, folder, keep=keep) as record, _device_folder(keep) as devices:
+        with ending_on_signals(), _local_cloud(narrator, folder, keep=keep) as record, _device_folder(keep) as devices:
             Story(narrator, local_target(record), devices).tell()
     except StepFailedError as failure:
         narrator.failed(str(failure))
@@ -346,20 +345,6 @@ class Story:
 
 
 @contextmanager
-def ending_on_sigterm() -> Iterator[None]:
-    """Make SIGTERM end the block as Ctrl-C does, so that what was started is stopped either way."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-@contextmanager
 def _local_cloud(narrator: Narrator, folder: StateFolder, *, keep: bool) -> Iterator[CloudRecord]:
     """Have the local cloud up and the sample deployed, and stop it afterwards if it was not up before."""
     narrator.chapter(
@@ -379,7 +364,7 @@ def _local_cloud(narrator: Narrator, folder: StateFolder, *, keep: bool) -> Iter
         yield record
     finally:
         if not (keep or was_up):
-            with _undisturbed(), narrator.working("stopping what was started"), folder.exclusive():
+            with undisturbed(), narrator.working("stopping what was started"), folder.exclusive():
                 bring_down(folder)
 
 
@@ -408,17 +393,6 @@ def _device_folder(keep: bool) -> Iterator[Path]:  # noqa: FBT001 - private, one
             if keep
             else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="secretfree-demo-")))
         )
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let a second Ctrl-C not keep the servers from being stopped."""
-    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _without_request_id(answer: Answer) -> str:

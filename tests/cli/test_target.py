@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Iterator
 
 import boto3
 import click
 import pytest
 from click.testing import CliRunner
 from moto import mock_aws
-from secretfree_cli.local.processes import ServerProcess, start_moment
+from secretfree_cli.local.processes import ServerProcess, start_server
 from secretfree_cli.local.state import CloudRecord, StateFolder
 from secretfree_cli.output import CliError, ExitCode
 from secretfree_cli.target import Target, local_api_url, local_target, resolve_target, target_options
@@ -49,9 +51,21 @@ def make_stack(name: str, outputs: dict[str, str] = OUTPUTS) -> None:
     boto3.client("cloudformation").create_stack(StackName=name, TemplateBody=json.dumps(template))
 
 
-def running_cloud(folder: StateFolder, **changes: object) -> CloudRecord:
-    """A record whose server is this very test process, and so runs."""
-    here = ServerProcess("aws", os.getpid(), start_moment(os.getpid()) or "", "log")
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[ServerProcess]:
+    """A server that runs, and does nothing."""
+    started = start_server(
+        "aws",
+        [sys.executable, "-c", "import time; time.sleep(300)"],
+        environment=os.environ,
+        log=tmp_path_factory.mktemp("server") / "log",
+    )
+    yield started
+    started.stop()
+
+
+def running_cloud(folder: StateFolder, server: ServerProcess, **changes: object) -> CloudRecord:
+    """A record of a cloud whose server runs."""
     made = CloudRecord(
         endpoint_url="http://127.0.0.1:4566",
         private_ca_endpoint_url="http://127.0.0.1:4567",
@@ -64,7 +78,7 @@ def running_cloud(folder: StateFolder, **changes: object) -> CloudRecord:
         broker_ca="/broker.pem",
         ca_certificate="/ca.pem",
         authority_arn="arn:local",
-        processes=(here,),
+        processes=(server,),
         **changes,
     )
     folder.create()
@@ -86,8 +100,8 @@ def test_without_any_option_it_is_the_stack_secretfree():
     assert resolve_target().stack_name == "SecretFree"
 
 
-def test_without_any_option_a_running_local_cloud_comes_first(tmp_path, monkeypatch):
-    running_cloud(StateFolder(tmp_path), stack_name="SecretFree")
+def test_without_any_option_a_running_local_cloud_comes_first(tmp_path, monkeypatch, server):
+    running_cloud(StateFolder(tmp_path), server, stack_name="SecretFree")
     monkeypatch.setattr("secretfree_cli.target._stack_outputs", lambda *_: OUTPUTS)
     target = resolve_target()
     assert target.is_local
@@ -95,8 +109,8 @@ def test_without_any_option_a_running_local_cloud_comes_first(tmp_path, monkeypa
     assert (target.mqtt_host, target.mqtt_port) == ("127.0.0.1", 8884)
 
 
-def test_a_named_stack_is_the_accounts_even_with_a_local_cloud_up(tmp_path):
-    running_cloud(StateFolder(tmp_path), stack_name="SecretFree")
+def test_a_named_stack_is_the_accounts_even_with_a_local_cloud_up(tmp_path, server):
+    running_cloud(StateFolder(tmp_path), server, stack_name="SecretFree")
     make_stack("Widgets")
     assert not resolve_target(stack="Widgets").is_local
 
@@ -127,8 +141,8 @@ def test_local_where_nothing_is_up_is_not_found():
     assert missing.value.exit_code == ExitCode.NOT_FOUND
 
 
-def test_local_where_nothing_is_deployed_says_so(tmp_path):
-    running_cloud(StateFolder(tmp_path))
+def test_local_where_nothing_is_deployed_says_so(tmp_path, server):
+    running_cloud(StateFolder(tmp_path), server)
     with pytest.raises(CliError, match="nothing is deployed"):
         resolve_target(local=True)
 
@@ -160,8 +174,8 @@ def test_an_endpoint_given_is_the_one_that_clients_use():
     assert target.client("dynamodb").meta.endpoint_url == "http://127.0.0.1:9"
 
 
-def test_the_local_private_ca_answers_at_an_endpoint_of_its_own(tmp_path):
-    target = local_target(running_cloud(StateFolder(tmp_path)), table="registry")
+def test_the_local_private_ca_answers_at_an_endpoint_of_its_own(tmp_path, server):
+    target = local_target(running_cloud(StateFolder(tmp_path), server), table="registry")
     assert target.client("acm-pca").meta.endpoint_url == "http://127.0.0.1:4567"
     assert target.client("iot").meta.endpoint_url == "http://127.0.0.1:4566"
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from secretfree_cli.demo import ending_on_sigterm
 from secretfree_cli.local.cloud import bring_down, bring_up, deploy_into
 from secretfree_cli.local.deployment import Deployment
+from secretfree_cli.local.interruption import ending_on_signals
 from secretfree_cli.local.state import StateFolder
 from secretfree_cli.target import Target, local_target
 
@@ -199,7 +199,7 @@ class Workshop:
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     folder = StateFolder(tmp_path_factory.mktemp("project"))
-    with ending_on_sigterm():
+    with ending_on_signals():
         try:
             bring_up(folder)
             record = deploy_into(folder, Deployment(REPOSITORY))

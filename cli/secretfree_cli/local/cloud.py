@@ -13,6 +13,7 @@ from botocore.config import Config
 
 from secretfree_cli.local import servers
 from secretfree_cli.local.deployment import Deployment, deploy, ensure_asset_bucket
+from secretfree_cli.local.interruption import undisturbed
 from secretfree_cli.local.processes import ServerProcess
 from secretfree_cli.local.root_authority import ensure_root_authority
 from secretfree_cli.local.state import CloudRecord, StateFolder, write_private_file
@@ -64,11 +65,12 @@ def deploy_into(
 
 
 def bring_down(folder: StateFolder, *, forget_data: bool = False) -> bool:
-    """Stop the servers and their children; return whether there were any. With `forget_data` the state goes as well."""
-    record = folder.read()
-    stopped = _stop(record.processes) if record is not None else False
-    folder.forget()
-    shutil.rmtree(folder.scratch, ignore_errors=True)
+    """Stop the servers and their children; return whether there were any. `forget_data` also removes the data."""
+    with undisturbed():
+        record = folder.read()
+        stopped = _stop(record.processes) if record is not None else False
+        folder.forget()
+        shutil.rmtree(folder.scratch, ignore_errors=True)
     if forget_data:
         shutil.rmtree(folder.data, ignore_errors=True)
         shutil.rmtree(folder.root / "cdk.out", ignore_errors=True)
@@ -103,8 +105,9 @@ def _start_servers(folder: StateFolder, ports: servers.Ports) -> CloudRecord:
         processes=(),
     )
     for start in (servers.start_private_ca, servers.start_aws_emulator):
-        record = replace(record, processes=(*record.processes, start(folder, ports)))
-        folder.write(record)
+        with undisturbed():  # between start and record a server could not be found again
+            record = replace(record, processes=(*record.processes, start(folder, ports)))
+            folder.write(record)
     return record
 
 

@@ -14,6 +14,7 @@ import click
 from secretfree_cli.local import lambda_logs
 from secretfree_cli.local.cloud import bring_down, bring_up, deploy_into, local_client
 from secretfree_cli.local.deployment import CDK_LOG, Deployment
+from secretfree_cli.local.interruption import ending_on_signals
 from secretfree_cli.local.servers import AWS_EMULATOR, PRIVATE_CA, log_end
 from secretfree_cli.local.state import CloudRecord, StateFolder, find_project
 from secretfree_cli.output import CliError, ExitCode, emit, emit_fields, emit_json, json_option, note
@@ -71,10 +72,13 @@ def up(
     context: tuple[tuple[str, str], ...],
     verbose: bool,
 ) -> None:
-    """Start the local cloud and deploy the app into it; what is up already stays up."""
+    """Start the local cloud and deploy the app into it; what is up already stays up.
+
+    If the command is interrupted, it stops the servers that it started. If the deployment fails, they stay up.
+    """
     began = time.monotonic()
     folder = StateFolder(find_project())
-    with folder.exclusive():
+    with folder.exclusive(), ending_on_signals():
         record, was_up = bring_up(folder)
         if was_up:
             note("the local cloud is up already")
@@ -84,6 +88,10 @@ def up(
                 record = deploy_into(folder, deployment, verbose=verbose)
             except CliError:
                 note("the servers stay up: `secretfree local deploy` tries again, `secretfree local down` stops them")
+                raise
+            except BaseException:
+                if not was_up:
+                    bring_down(folder)
                 raise
     note(f"up after {time.monotonic() - began:.1f} s")
     _show(record, None)
@@ -96,7 +104,7 @@ def deploy_command(
 ) -> None:
     """Deploy the app again, or another, or the sample under another name, into the running cloud."""
     folder = StateFolder(find_project())
-    with folder.exclusive():
+    with folder.exclusive(), ending_on_signals():
         deployment = Deployment(app or folder.project, stack_name=stack_name, context=dict(context))
         record = deploy_into(folder, deployment, verbose=verbose)
     _show(record, stack_name)

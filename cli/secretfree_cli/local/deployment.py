@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from secretfree.contract import Output
 
+from secretfree_cli.local.processes import end_marked, new_marking
 from secretfree_cli.local.servers import log_end
 from secretfree_cli.local.state import CloudRecord, StateFolder
 from secretfree_cli.output import CliError, ExitCode
@@ -152,13 +151,17 @@ def _environment(record: CloudRecord) -> dict[str, str]:
 
 
 def _run(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], log: Path, verbose: bool) -> None:
-    """Run the CDK CLI into its log; to stderr as well when verbose. It ends with the caller, whatever ends that."""
+    """Run the CDK CLI into its log, and to stderr as well when verbose.
+
+    If the caller is interrupted, the CLI and the app that it runs are ended.
+    """
+    marking = new_marking()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         process = subprocess.Popen(  # noqa: S603 -- the command is built by this package
             list(command),
             cwd=cwd,
-            env=dict(environment),
+            env={**environment, **marking},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -175,22 +178,11 @@ def _run(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], l
                     sys.stderr.write(line)
             code = process.wait()
         except BaseException:
-            _end_group(process)
+            end_marked(marking, grace_seconds=_GRACE_SECONDS)
+            process.wait()
             raise
     if code != 0:
         raise CliError(
             f"`cdk deploy` failed with exit code {code}. The end of {log}:\n\n{log_end(log)}\n",
             hint="the emulator's side: `secretfree local logs aws`; to start afresh: `secretfree local down --forget`",
         )
-
-
-def _end_group(process: subprocess.Popen[str]) -> None:
-    """End the CDK CLI and the app that it runs: they lead a process group of their own."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(timeout=_GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()

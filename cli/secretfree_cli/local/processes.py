@@ -1,21 +1,24 @@
 """A server process that outlives the command that started it: its identity, whether it runs, and its end.
 
-A pid alone is no identity, since the system gives it to another process after ours has ended. The pid together with
-the moment the process started is one, so nothing here signals a process that was not started by us.
+A pid alone is no identity, because the system gives it to another process after ours has ended. Each server gets a
+random mark in its environment. The mark does not change, and whatever the server starts inherits it. So nothing here
+signals a process that was not started by us, and nothing that a server started is left behind.
 """
 
 from __future__ import annotations
 
 import os
-import signal
+import secrets
 import subprocess
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_POLL_SECONDS = 0.05
+import psutil
+
+_MARK_VARIABLE = "SECRETFREE_LOCAL_SERVER"
+_KILL_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -24,42 +27,42 @@ class ServerProcess:
 
     name: str
     pid: int
-    started: str
-    """The system's own word for when it started; only ever compared with itself."""
+    mark: str
+    """The value of a variable in the environment of the server and of all that it starts."""
     log: str
     """Path of its log file."""
 
     @property
     def is_running(self) -> bool:
         """Whether this very process, not a later one of the same pid, is alive."""
-        return start_moment(self.pid) == self.started
+        return self._find() is not None
 
     def stop(self, *, grace_seconds: float = 30.0) -> bool:
-        """End the process and the group it leads, politely first; return whether there was anything to end.
+        """End the server, politely first, and all that it started; return whether there was anything to end."""
+        server = self._find()
+        if server is not None:
+            _end_politely([server], grace_seconds=grace_seconds)
+        # Lambda workers may be started while the server ends, and may outlive it.
+        left = list(_marked(self.mark))
+        _kill(left)
+        return server is not None or bool(left)
 
-        The group holds its children (Lambda workers). A process whose pid was reused is left alone.
-        """
-        if not self.is_running:
-            return False
-        _signal_group(self.pid, signal.SIGTERM)
-        deadline = time.monotonic() + grace_seconds
-        while self.is_running and time.monotonic() < deadline:
-            _reap(self.pid)
-            time.sleep(_POLL_SECONDS)
-        # What is left of the group: the server itself if it ignored SIGTERM, or children that outlived it. The group
-        # id cannot have been reused while one of its members lives, and without members the signal goes nowhere.
-        _signal_group(self.pid, signal.SIGKILL)
-        _reap(self.pid)
-        return True
+    def _find(self) -> psutil.Process | None:
+        with suppress(psutil.Error):
+            process = psutil.Process(self.pid)
+            if _mark_of(process) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
+                return process
+        return None
 
 
 def start_server(name: str, command: Sequence[str], *, environment: Mapping[str, str], log: Path) -> ServerProcess:
-    """Start a server that leads a process group of its own and appends to `log`, readable by its owner only."""
+    """Start a server in a session of its own that appends to `log`, readable by its owner only."""
+    marking = new_marking()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         process = subprocess.Popen(  # noqa: S603 -- the command is built by this package
             list(command),
-            env=dict(environment),
+            env={**environment, **marking},
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=subprocess.STDOUT,
@@ -68,32 +71,42 @@ def start_server(name: str, command: Sequence[str], *, environment: Mapping[str,
         )
     finally:
         os.close(descriptor)
-    return ServerProcess(name=name, pid=process.pid, started=start_moment(process.pid) or "", log=str(log))
+    return ServerProcess(name=name, pid=process.pid, mark=marking[_MARK_VARIABLE], log=str(log))
 
 
-def start_moment(pid: int) -> str | None:
-    """Return when the process of this pid started, or None if there is none (a zombie is none)."""
-    stat = Path(f"/proc/{pid}/stat")
-    if Path("/proc/self/stat").exists():
-        try:
-            # The command name, in parentheses, may itself hold spaces and parentheses: proc(5).
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        state, started = fields[0], fields[19]
-        return None if state in "ZX" else started
-    answer = subprocess.run(  # noqa: S603
-        ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    ).stdout.split(maxsplit=1)
-    return None if len(answer) != 2 or answer[0].startswith("Z") else answer[1].strip()
+def new_marking() -> dict[str, str]:
+    """Return what to add to the environment of a process, so that `end_marked` finds all that it starts."""
+    return {_MARK_VARIABLE: secrets.token_hex(16)}
 
 
-def _signal_group(leader: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, number)
+def end_marked(marking: Mapping[str, str], *, grace_seconds: float) -> None:
+    """End every process that has this marking, politely first."""
+    mark = marking[_MARK_VARIABLE]
+    _end_politely(list(_marked(mark)), grace_seconds=grace_seconds)
+    _kill(list(_marked(mark)))
 
 
-def _reap(pid: int) -> None:
-    """Collect the process if it is our own child, so that it does not linger as a zombie."""
-    with suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
+def _marked(mark: str) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if _mark_of(process) == mark:
+                yield process
+
+
+def _mark_of(process: psutil.Process) -> str | None:
+    return process.environ().get(_MARK_VARIABLE)
+
+
+def _end_politely(processes: Sequence[psutil.Process], *, grace_seconds: float) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    psutil.wait_procs(processes, timeout=grace_seconds)
+
+
+def _kill(processes: Sequence[psutil.Process]) -> None:
+    """Kill what still runs of `processes` and wait until it is gone."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            process.kill()
+    psutil.wait_procs(processes, timeout=_KILL_SECONDS)

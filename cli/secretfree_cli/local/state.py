@@ -16,7 +16,7 @@ from secretfree_cli.output import CliError, ExitCode
 
 FOLDER_NAME = ".local"
 PROJECT_VARIABLE = "SECRETFREE_PROJECT"
-_RECORD_FORMAT = 1
+_RECORD_FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
-from secretfree_cli.local.processes import ServerProcess, start_moment, start_server
+from secretfree_cli.local.processes import ServerProcess, end_marked, new_marking, start_server
 
 
 @pytest.fixture
@@ -36,14 +38,14 @@ def test_stopping_what_has_ended_does_nothing(sleeper):
 
 
 def test_a_process_that_only_has_the_recorded_pid_is_left_alone(sleeper):
-    stale = replace(sleeper, started="1")
+    stale = replace(sleeper, mark="another")
     assert not stale.is_running
     assert not stale.stop()
     assert sleeper.is_running
 
 
 def test_this_very_process_is_not_taken_for_an_old_server():
-    assert not ServerProcess("old", os.getpid(), "0", "log").stop()
+    assert not ServerProcess("old", os.getpid(), "a mark", "log").stop()
 
 
 def test_children_end_with_their_server(tmp_path, eventually):
@@ -56,9 +58,48 @@ def test_children_end_with_their_server(tmp_path, eventually):
     log = tmp_path / "log"
     server = start_server("parent", [sys.executable, "-c", parent], environment=os.environ, log=log)
     child = int(eventually(lambda: log.read_text().strip()))
-    assert start_moment(child) is not None
+    assert psutil.pid_exists(child)
     server.stop()
-    assert eventually(lambda: start_moment(child) is None)
+    assert not psutil.pid_exists(child)
+
+
+def test_what_a_server_started_ends_with_it_even_in_a_session_of_its_own_and_without_a_parent(tmp_path, eventually):
+    orphan = textwrap.dedent("""
+        import subprocess, sys
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+        print(child.pid, flush=True)
+    """)
+    parent = f"import subprocess, sys, time; subprocess.run([sys.executable, '-c', {orphan!r}]); time.sleep(60)"
+    log = tmp_path / "log"
+    server = start_server("parent", [sys.executable, "-c", parent], environment=os.environ, log=log)
+    left = int(eventually(lambda: log.read_text().strip()))
+    server.stop()
+    assert not psutil.pid_exists(left)
+
+
+def test_the_children_of_a_server_that_was_killed_are_ended(tmp_path, eventually):
+    parent = textwrap.dedent("""
+        import subprocess, sys, time
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        print(child.pid, flush=True)
+        time.sleep(60)
+    """)
+    log = tmp_path / "log"
+    server = start_server("parent", [sys.executable, "-c", parent], environment=os.environ, log=log)
+    child = int(eventually(lambda: log.read_text().strip()))
+    psutil.Process(server.pid).kill()
+    assert server.stop()
+    assert not psutil.pid_exists(child)
+
+
+def test_marked_processes_are_ended_whatever_their_parents(sleeper):
+    marking = new_marking()
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, **marking}, start_new_session=True
+    )
+    end_marked(marking, grace_seconds=5)
+    assert process.poll() is not None
+    assert sleeper.is_running
 
 
 def test_a_server_that_ignores_the_polite_signal_is_ended_after_the_grace(tmp_path, eventually):
@@ -72,7 +113,3 @@ def test_a_server_that_ignores_the_polite_signal_is_ended_after_the_grace(tmp_pa
 
 def test_the_log_is_readable_by_its_owner_only(sleeper):
     assert Path(sleeper.log).stat().st_mode & 0o077 == 0
-
-
-def test_no_process_started_at_no_moment():
-    assert start_moment(2**22 + 1) is None

@@ -9,7 +9,7 @@ from secretfree_cli.local.processes import ServerProcess
 from secretfree_cli.local.state import CloudRecord, StateFolder, find_project, write_private_file
 from secretfree_cli.output import CliError, ExitCode
 
-ENDED = ServerProcess("aws", 2**22 + 1, "1", "log")
+ENDED = ServerProcess("aws", 2**22 + 1, "a mark", "log")
 
 
 def record(**changes: object) -> CloudRecord:
