@@ -1,24 +1,32 @@
-"""As much of DER (X.690) as the CSR rules must see with their own eyes: tags, minimal lengths, exact ends."""
+"""As much of DER (X.690) as the CSR rules read themselves: tags, minimal lengths, exact ends."""
 
 from dataclasses import dataclass
 from typing import Final
 
+BOOLEAN: Final = 0x01
 INTEGER: Final = 0x02
 BIT_STRING: Final = 0x03
+OCTET_STRING: Final = 0x04
 OBJECT_IDENTIFIER: Final = 0x06
 UTF8_STRING: Final = 0x0C
 PRINTABLE_STRING: Final = 0x13
 IA5_STRING: Final = 0x16
+BMP_STRING: Final = 0x1E
 SEQUENCE: Final = 0x30
 SET: Final = 0x31
 CONTEXT_0: Final = 0xA0
+NULL: Final = b"\x05\x00"
 
 _LONG_FORM: Final = 0x80
 _HIGH_TAG_NUMBER: Final = 0x1F
 
 
-class NotDerError(ValueError):
-    """Bytes that are not DER, or not of the expected structure."""
+class DerError(ValueError):
+    """Bytes that hold other elements than expected, or end inside one."""
+
+
+class NotDerError(DerError):
+    """BER that is not DER: an indefinite or longer length than needed, a tag of several bytes, an unsorted SET OF."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +38,27 @@ class Element:
     content: bytes
 
     def children(self, *tags: int) -> list["Element"]:
-        """The elements inside, which must have exactly these tags."""
+        """The elements inside, which must have exactly these tags. Raises DerError."""
         found = elements(self.content)
         if tuple(child.tag for child in found) != tags:
-            raise NotDerError("other elements than expected")
+            raise DerError("other elements than expected")
         return found
 
     def children_of(self, tag: int) -> list["Element"]:
-        """The elements inside, any number of them, which must all have this tag."""
+        """The elements inside, any number of them, which must all have this tag. Raises DerError."""
         found = elements(self.content)
         if any(child.tag != tag for child in found):
-            raise NotDerError("an element of another tag than expected")
+            raise DerError("an element of another tag than expected")
         return found
 
 
 def first_element(data: bytes) -> Element:
-    """The element at the start of `data`; what follows it is the caller's affair. Raises NotDerError."""
+    """The element at the start of `data`; more bytes may follow it. Raises DerError."""
     return _element_at(data, 0)
 
 
 def elements(data: bytes) -> list[Element]:
-    """All elements of `data`, which they must fill exactly. Raises NotDerError."""
+    """All elements of `data`, which they must fill exactly. Raises DerError."""
     found: list[Element] = []
     offset = 0
     while offset < len(data):
@@ -60,19 +68,30 @@ def elements(data: bytes) -> list[Element]:
     return found
 
 
+def encode(tag: int, content: bytes) -> bytes:
+    """The DER of one element with a one-byte tag."""
+    size = len(content)
+    if size < _LONG_FORM:
+        return bytes([tag, size]) + content
+    length = size.to_bytes((size.bit_length() + 7) // 8)
+    return bytes([tag, _LONG_FORM | len(length)]) + length + content
+
+
 def _element_at(data: bytes, offset: int) -> Element:
     if len(data) < offset + 2:
-        raise NotDerError("an element without tag or length")
+        raise DerError("an element without tag or length")
     tag, first = data[offset], data[offset + 1]
     if tag & _HIGH_TAG_NUMBER == _HIGH_TAG_NUMBER:
         raise NotDerError("a tag of more than one byte")
     start, length = offset + 2, first
     if first >= _LONG_FORM:
         start += first & ~_LONG_FORM
+        if len(data) < start:
+            raise DerError("an element without all of its length")
         length_bytes = data[offset + 2 : start]
         length = int.from_bytes(length_bytes)
         if length < _LONG_FORM or length_bytes[0] == 0:
             raise NotDerError("a length that is indefinite or not minimal")
     if len(data) < start + length:
-        raise NotDerError("an element longer than what holds it")
+        raise DerError("an element longer than what holds it")
     return Element(tag, data[offset : start + length], data[start : start + length])

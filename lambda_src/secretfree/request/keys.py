@@ -85,10 +85,8 @@ class DevicePublicKey:
             key = load_der_public_key(der)
         accepted = cls.from_key(key)
         if accepted.spki != der:
-            raise KeyRejected(
-                "the key's DER is not canonical: accepted are a named curve and an uncompressed point, without more",
-                reason=Reason.KEY_KIND,
-            )
+            form = _CANONICAL_RSA if accepted.kind is KeyKind.RSA else _CANONICAL_EC
+            raise KeyRejected(f"the key's DER is not canonical: accepted is {form}", reason=Reason.KEY_KIND)
         return accepted
 
     @classmethod
@@ -129,6 +127,8 @@ def registry_text(spki: bytes) -> str:
     return base64.b64encode(_pem(spki).encode("ascii")).decode("ascii")
 
 
+_CANONICAL_EC: Final = "EC with a named curve and an uncompressed point, without more"
+_CANONICAL_RSA: Final = "RSA with NULL as the algorithm's parameter, without more"
 _CURVES: Final = {"secp256r1": KeyKind.EC_P256, "secp384r1": KeyKind.EC_P384, "secp521r1": KeyKind.EC_P521}
 
 

@@ -11,7 +11,8 @@ def refusing_parser_errors(refusal: Callable[[BaseException], SecretFreeError]) 
     """Turn any error raised inside into `refusal(error)`.
 
     A library that reads hostile bytes raises more kinds than it documents (ValueError, TypeError, UnsupportedAlgorithm,
-    InvalidVersion, OverflowError), and a panic in Rust arrives as a BaseException. None of them may become a 5xx.
+    InvalidVersion, OverflowError, RecursionError), and a panic in Rust arrives as a BaseException. None of them may
+    become a 5xx or end an import.
     """
     try:
         yield

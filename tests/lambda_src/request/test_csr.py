@@ -17,11 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.request import csr as csr_module
+from secretfree.request import pkcs10
 from secretfree.request.csr import (
     MAX_DER_BYTES,
     MAX_HEADER_CHARACTERS,
     UnverifiedCsr,
     VerifiedCsr,
+    check,
     parse_header_value,
     verify,
 )
@@ -122,7 +124,7 @@ def test_a_header_value_is_bounded_before_it_is_decoded(monkeypatch: pytest.Monk
 
 
 def test_der_is_bounded_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csr_module.x509, "load_der_x509_csr", lambda *_args: pytest.fail("parsed"))
+    monkeypatch.setattr(pkcs10.x509, "load_der_x509_csr", lambda *_args: pytest.fail("parsed"))
     assert _refusal(lambda: UnverifiedCsr.from_der(b"\x30" * (MAX_DER_BYTES + 1))).reason is Reason.OVERSIZED
 
 
@@ -154,8 +156,9 @@ def test_the_longest_accepted_request_fits_what_iot_core_takes() -> None:
         (lambda der: _pem(der, label="CERTIFICATE"), Reason.NOT_A_CSR),
         (lambda der: _pem(der).replace(b"BEGIN CERT", b"BEGIN NEW CERT"), Reason.NOT_A_CSR),
         (lambda der: _pem(der).replace(b"REQUEST-----\n", b"REQUEST-----\nProc-Type: 4\n\n", 1), Reason.NOT_A_CSR),
-        (lambda der: b"Subject: me\n" + _pem(der), Reason.NOT_A_CSR),
-        (lambda der: b"\xef\xbb\xbf" + _pem(der), Reason.NOT_A_CSR),
+        (lambda der: b"Subject: me\n" + _pem(der), Reason.TEXT_BEFORE_PEM),
+        (lambda der: b"0 lines\n" + _pem(der), Reason.TEXT_BEFORE_PEM),
+        (lambda der: b"\xef\xbb\xbf" + _pem(der), Reason.TEXT_BEFORE_PEM),
         (lambda _der: _pem(b""), Reason.NOT_A_CSR),
         (lambda der: _pem(der).replace(b"-----END", b"A\n-----END"), Reason.NOT_BASE64),
         (base64.b64encode, Reason.NOT_A_CSR),
@@ -174,6 +177,84 @@ def test_every_truncation_is_malformed(csr_der: Callable[..., bytes]) -> None:
     der = csr_der()
     for length in range(len(der)):
         assert _refusal(lambda size=length: UnverifiedCsr.from_der(der[:size])).reason is Reason.NOT_A_CSR  # type: ignore[misc]
+
+
+# --- the canonical form ---
+
+_VECTORS = Path(__file__).parents[1] / "vectors/csr"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(_VECTORS.glob("parameters-*-null.der")) + sorted(_VECTORS.glob("parameters-rsa-*"))
+)
+def test_the_algorithm_outside_the_signature_is_brought_to_its_canonical_form(path: Path) -> None:
+    sent = path.read_bytes()
+    verified = verify(UnverifiedCsr.from_der(sent), DeviceProfile.TI_CC32XX)
+    assert len(verified.der) == len(sent) + (2 if "-rsa-" in path.name else -2)
+    parsed = x509.load_der_x509_csr(verified.der)
+    assert parsed.tbs_certrequest_bytes in sent
+    assert verified.digest == hashlib.sha256(verified.der).hexdigest()
+    assert base64.b64decode("".join(verified.pem().splitlines()[1:-1])) == verified.der
+
+
+def test_a_request_in_canonical_form_stays_as_it_was_sent(csr_der: Callable[..., bytes]) -> None:
+    der = csr_der()
+    assert UnverifiedCsr.from_der(der).der == der
+
+
+def test_a_request_that_only_its_canonical_form_makes_too_long_is_refused() -> None:
+    short = (_VECTORS / "parameters-rsa-sha256-absent.der").read_bytes()
+    assert UnverifiedCsr.from_der(short).der != short
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(csr_module, "MAX_DER_BYTES", len(short))
+        assert _refusal(lambda: UnverifiedCsr.from_der(short)).reason is Reason.OVERSIZED
+
+
+# --- the element at fault ---
+
+
+@pytest.mark.parametrize(
+    ("vector", "element"),
+    [
+        ("structure-version-2", "version"),
+        ("structure-no-version", "version"),
+        ("structure-no-attributes", "attributes"),
+        ("structure-attributes-unsorted", "attributes"),
+        ("structure-fifth-element", "request"),
+        ("structure-length-not-minimal", "request"),
+        ("structure-subject-attribute-alone", "subject"),
+        ("common-name-printable-with-underscore", "subject"),
+        ("common-name-two", "subject"),
+        ("structure-algorithm-empty", "signatureAlgorithm"),
+        ("algorithm-rsa-pss", "signatureAlgorithm"),
+        ("structure-signature-unused-bits", "signature"),
+        ("signature-form-raw", "signature"),
+        ("signature-forged", "signature"),
+        ("key-ec-compressed-point", "subjectPKInfo"),
+        ("key-ec-no-curve", "subjectPKInfo"),
+        ("key-rsa-1024", "subjectPKInfo"),
+        ("extension-ca-true", "extensionRequest"),
+        ("extension-unreadable", "extensionRequest"),
+    ],
+)
+def test_the_element_at_fault_is_named(vector: str, element: str) -> None:
+    data = (_VECTORS / f"{vector}.der").read_bytes()
+    fault = check(data, DeviceProfile.STANDARD)
+    assert fault is not None
+    assert fault.element == element
+    assert fault.detail.startswith(f"{element}: ")
+    assert _refusal(lambda: verify(UnverifiedCsr.from_der(data), DeviceProfile.STANDARD)).detail == fault.detail
+
+
+def test_a_request_that_passes_has_no_fault(csr_der: Callable[..., bytes]) -> None:
+    der = csr_der()
+    assert [check(data, DeviceProfile.STANDARD) for data in (der, _pem(der), _pem(der, line_end="\r"))] == [None] * 3
+
+
+def test_the_form_of_an_rsa_key_is_not_said_in_the_words_of_curves() -> None:
+    fault = check((_VECTORS / "key-rsa-no-parameters.der").read_bytes(), DeviceProfile.STANDARD)
+    assert fault is not None
+    assert "curve and" not in fault.detail
 
 
 # --- what a verified request says ---
@@ -225,7 +306,7 @@ def test_a_panic_of_the_parser_is_a_refusal(csr_der: Callable[..., bytes], monke
     def panicking(_data: bytes) -> None:
         raise panic
 
-    monkeypatch.setattr(csr_module.x509, "load_der_x509_csr", panicking)
+    monkeypatch.setattr(pkcs10.x509, "load_der_x509_csr", panicking)
     assert _refusal(lambda: UnverifiedCsr.from_der(csr_der())).reason is Reason.NOT_A_CSR
 
 
@@ -233,7 +314,7 @@ def test_an_interrupt_is_no_refusal(csr_der: Callable[..., bytes], monkeypatch: 
     def interrupted(_data: bytes) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(csr_module.x509, "load_der_x509_csr", interrupted)
+    monkeypatch.setattr(pkcs10.x509, "load_der_x509_csr", interrupted)
     with pytest.raises(KeyboardInterrupt):
         UnverifiedCsr.from_der(csr_der())
 
@@ -242,7 +323,7 @@ def test_a_request_that_two_parsers_read_differently_is_refused(
     csr_der: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     another = x509.load_der_x509_csr(csr_der("widget-2"))
-    monkeypatch.setattr(csr_module.x509, "load_der_x509_csr", lambda _data: another)
+    monkeypatch.setattr(pkcs10.x509, "load_der_x509_csr", lambda _data: another)
     assert _refusal(lambda: UnverifiedCsr.from_der(csr_der())).reason is Reason.NOT_A_CSR
 
 
@@ -289,7 +370,8 @@ def test_no_mutation_of_a_request_is_verified(
             case _:
                 del mutated[position : position + 1]
     verified = _verify_or_refuse(base64.b64encode(bytes(mutated)).decode(), profile)
-    assert verified is None or bytes(mutated) == original
+    if verified is not None:  # nothing but the parameters of the outer algorithm, which the signature does not cover
+        assert verified.der == UnverifiedCsr.from_der(original).der
 
 
 @pytest.mark.parametrize("which", ["p256_key", "rsa_key"])

@@ -34,7 +34,7 @@ def test_elements_fill_what_holds_them(contents: list[bytes]) -> None:
         (b"", "without tag or length"),
         (b"\x30", "without tag or length"),
         (b"\x30\x01", "longer than what holds it"),
-        (b"\x30\x82\x01", "longer|minimal"),
+        (b"\x30\x82\x01", "all of its length"),
         (b"\x30\x80\x00\x00", "indefinite or not minimal"),
         (b"\x30\x81\x7f" + bytes(127), "indefinite or not minimal"),
         (b"\x30\x82\x00\x80" + bytes(128), "indefinite or not minimal"),
@@ -42,19 +42,33 @@ def test_elements_fill_what_holds_them(contents: list[bytes]) -> None:
     ],
 )
 def test_what_is_not_der_is_refused(data: bytes, word: str) -> None:
-    with pytest.raises(der.NotDerError, match=word):
+    with pytest.raises(der.DerError, match=word):
         der.first_element(data)
 
 
 def test_other_elements_than_expected_are_refused() -> None:
     parent = der.first_element(b"\x30\x04\x02\x00\x05\x00")
-    with pytest.raises(der.NotDerError, match="other elements"):
+    with pytest.raises(der.DerError, match="other elements"):
         parent.children(der.INTEGER)
-    with pytest.raises(der.NotDerError, match="another tag"):
+    with pytest.raises(der.DerError, match="another tag"):
         parent.children_of(der.INTEGER)
 
 
 @given(data=st.binary(max_size=64))
 def test_no_bytes_raise_anything_else(data: bytes) -> None:
-    with contextlib.suppress(der.NotDerError):
+    with contextlib.suppress(der.DerError):
         assert b"".join(element.raw for element in der.elements(data)) == data
+
+
+@given(tag=st.integers(0, 255).filter(lambda tag: tag & 0x1F != 0x1F), content=st.binary(max_size=70_000))
+def test_what_is_encoded_is_read_again(tag: int, content: bytes) -> None:
+    assert der.first_element(der.encode(tag, content)).content == content
+
+
+@pytest.mark.parametrize("data", [b"\x30\x80\x00\x00", b"\x30\x81\x7f" + bytes(127), b"\x1f\x01\x00"])
+def test_ber_is_told_apart_from_what_is_neither(data: bytes) -> None:
+    with pytest.raises(der.NotDerError):
+        der.first_element(data)
+    with pytest.raises(der.DerError) as caught:
+        der.first_element(b"\x30\x05\x00")
+    assert not isinstance(caught.value, der.NotDerError)

@@ -70,6 +70,7 @@ UTF8, PRINTABLE, T61, IA5, UNIVERSAL, BMP = 0x0C, 0x13, 0x14, 0x16, 0x1C, 0x1E
 CN, SURNAME, SERIAL, C, L, ST, O, OU = (f"2.5.4.{last}" for last in (3, 4, 5, 6, 7, 8, 10, 11))  # noqa: E741
 TITLE, EMAIL = "2.5.4.12", "1.2.840.113549.1.9.1"
 EXTENSION_REQUEST, CHALLENGE = "1.2.840.113549.1.9.14", "1.2.840.113549.1.9.7"
+NETSCAPE_CERT_TYPE = "2.16.840.1.113730.1.1"
 MICROSOFT_EXTENSIONS = "1.3.6.1.4.1.311.2.1.14"
 EC_PUBLIC_KEY, RSA_ENCRYPTION, RSA_PSS = "1.2.840.10045.2.1", "1.2.840.113549.1.1.1", "1.2.840.113549.1.1.10"
 P256 = "1.2.840.10045.3.1.7"
@@ -319,13 +320,15 @@ def add_common_names(vectors: Vectors) -> None:
         ("utf8-invalid", "device-id", common_name(b"widget\xff")),
         ("utf8-overlong", "device-id", common_name(b"widget\xc0\xaf")),
         ("utf8-surrogate", "device-id", common_name(b"widget\xed\xa0\x80")),
-        ("printable-with-asterisk", "not-a-csr", common_name("wid*", PRINTABLE)),
+        ("printable-with-asterisk", "string-type", common_name("wid*", PRINTABLE)),
+        ("printable-with-underscore", "string-type", common_name("wid_1", PRINTABLE)),
+        ("printable-beside", "string-type", name(attribute(O, "a&b", PRINTABLE), attribute(CN, "widget-1"))),
         ("ia5-with-high-bit", "device-id", common_name(b"widget\xe4", IA5)),
-        ("bmp-string", "subject", common_name("widget-1".encode("utf-16-be"), BMP)),
-        ("bmp-string-odd", "not-a-csr", common_name(b"\x00w\x00", BMP)),
-        ("universal-string", "subject", common_name("widget-1".encode("utf-32-be"), UNIVERSAL)),
-        ("teletex-string", "subject", common_name("widget-1", T61)),
-        ("integer", "subject", name(sequence(oid(CN), integer(1)))),
+        ("bmp-string", "string-type", common_name("widget-1".encode("utf-16-be"), BMP)),
+        ("bmp-string-odd", "string-type", common_name(b"\x00w\x00", BMP)),
+        ("universal-string", "string-type", common_name("widget-1".encode("utf-32-be"), UNIVERSAL)),
+        ("teletex-string", "string-type", common_name("widget-1", T61)),
+        ("integer", "string-type", name(sequence(oid(CN), integer(1)))),
         ("two", "subject", name(attribute(CN, "widget-1"), attribute(CN, "widget-2"))),
         ("two-same", "subject", name(attribute(CN, "widget-1"), attribute(CN, "widget-1"))),
         ("two-in-one-set", "subject", name(attribute(CN, "widget-1") + attribute(CN, "widget-2"))),
@@ -353,15 +356,8 @@ def add_wishes(vectors: Vectors) -> None:
         ("ca-not-boolean", extensions(extension("2.5.29.19", sequence(b"\x01\x01\x01")))),
         ("key-cert-sign", extensions(extension("2.5.29.15", tlv(0x03, b"\x02\x04")))),
         ("crl-sign", extensions(extension("2.5.29.15", tlv(0x03, b"\x01\x02")))),
-        ("server-auth", extensions(extension("2.5.29.37", sequence(oid("1.3.6.1.5.5.7.3.1"))))),
-        (
-            "client-and-server-auth",
-            extensions(extension("2.5.29.37", sequence(oid("1.3.6.1.5.5.7.3.2"), oid("1.3.6.1.5.5.7.3.1")))),
-        ),
         ("any-usage", extensions(extension("2.5.29.37", sequence(oid("2.5.29.37.0"))))),
-        ("policies", extensions(extension("2.5.29.32", sequence(sequence(oid("2.5.29.32.0")))))),
         ("name-constraints", extensions(extension("2.5.29.30", sequence(tlv(0xA0, sequence(tlv(0x82, b"x"))))))),
-        ("unknown", extensions(extension("1.3.6.1.4.1.55555.1", NULL))),
         ("repeated", extensions(HARMLESS_EXTENSIONS[0], HARMLESS_EXTENSIONS[0])),
         ("unreadable", extensions(extension("2.5.29.37", b"\x30\x05\x06"))),
         ("no-value", sequence(oid(EXTENSION_REQUEST), set_of())),
@@ -369,16 +365,89 @@ def add_wishes(vectors: Vectors) -> None:
         ("not-extensions", sequence(oid(EXTENSION_REQUEST), set_of(integer(1)))),
     ):
         vectors.refused(f"extension-{label}", "requested-extension", vectors.plain(common_name(), attributes))
-    vectors.refused(
-        "attribute-microsoft",
-        "requested-attribute",
-        vectors.plain(common_name(), extensions(san, kind=MICROSOFT_EXTENSIONS)),
+    for label, attributes in (
+        ("twice-in-two-names", extensions(kind=MICROSOFT_EXTENSIONS) + extensions(*HARMLESS_EXTENSIONS)),
+        ("microsoft-san", extensions(san, kind=MICROSOFT_EXTENSIONS)),
+        ("netscape-ca", extensions(extension(NETSCAPE_CERT_TYPE, tlv(0x03, b"\x00\x87")))),
+        ("netscape-server-name", extensions(extension("2.16.840.1.113730.1.12", tlv(IA5, b"widget-2")))),
+        ("ocsp-signing", extensions(extension("2.5.29.37", sequence(oid("1.3.6.1.5.5.7.3.9"))))),
+        ("enrolment-agent", extensions(extension("2.5.29.37", sequence(oid("1.3.6.1.4.1.311.20.2.1"))))),
+        ("issuer-alternative-name", extensions(extension("2.5.29.18", sequence(tlv(0x82, b"widget-2"))))),
+        ("policy-mappings", extensions(extension("2.5.29.33", sequence()))),
+        ("policy-constraints", extensions(extension("2.5.29.36", sequence(tlv(0x80, b"\x00"))))),
+        ("inhibit-any-policy", extensions(extension("2.5.29.54", integer(0)))),
+        ("without-value", extensions(sequence(oid("2.5.29.14")))),
+    ):
+        vectors.refused(f"extension-{label}", "requested-extension", vectors.plain(common_name(), attributes))
+
+
+def add_ignored_wishes(vectors: Vectors) -> None:
+    """Accepted: wishes that give nothing and harm nothing."""
+    usages = [oid(f"1.3.6.1.5.5.7.3.{last}") for last in (2, 1, 3, 4, 8)]
+    microsoft = (
+        sequence(oid("1.3.6.1.4.1.311.13.2.3"), set_of(tlv(IA5, b"10.0.19045.2"))),
+        sequence(
+            oid("1.3.6.1.4.1.311.21.20"), set_of(sequence(integer(5), tlv(UTF8, b"bench"), tlv(UTF8, b"tool.exe")))
+        ),
+        extensions(extension("2.5.29.15", tlv(0x03, b"\x05\xa0"), critical=True)),
     )
-    vectors.refused(
-        "attribute-unknown",
-        "requested-attribute",
+    for label, attributes in (
+        ("server-auth", extensions(extension("2.5.29.37", sequence(oid("1.3.6.1.5.5.7.3.1"))))),
+        ("many-usages", extensions(extension("2.5.29.37", sequence(*usages), critical=True))),
+        ("policies", extensions(extension("2.5.29.32", sequence(sequence(oid("2.5.29.32.0")))))),
+        ("unknown", extensions(extension("1.3.6.1.4.1.55555.1", NULL))),
+        ("unknown-critical", extensions(extension("1.3.6.1.4.1.55555.1", b"\xff" * 3, critical=True))),
+        ("netscape-client", extensions(extension(NETSCAPE_CERT_TYPE, tlv(0x03, b"\x07\x80")))),
+        ("netscape-comment", extensions(extension("2.16.840.1.113730.1.13", tlv(IA5, b"made by a tool")))),
+        ("ca-false-written-out", extensions(extension("2.5.29.19", sequence(b"\x01\x01\x00"), critical=True))),
+        (
+            "critical-false-written-out",
+            extensions(sequence(oid("2.5.29.14"), b"\x01\x01\x00", octets(octets(b"\x01")))),
+        ),
+        ("key-usage-empty", extensions(extension("2.5.29.15", tlv(0x03, b"\x00")))),
+        ("key-usage-decipher-only", extensions(extension("2.5.29.15", tlv(0x03, b"\x07\x08\x80")))),
+        ("none", extensions()),
+        ("microsoft-name", extensions(*HARMLESS_EXTENSIONS, kind=MICROSOFT_EXTENSIONS)),
+        ("microsoft-template", extensions(extension("1.3.6.1.4.1.311.20.2", tlv(BMP, b"\x00M")))),
+    ):
+        vectors.accepted(f"ignored-extension-{label}", vectors.plain(common_name(), attributes))
+    vectors.accepted(
+        "ignored-attributes-of-windows", vectors.plain(common_name(tag=PRINTABLE), b"".join(sorted(microsoft)))
+    )
+    vectors.accepted(
+        "ignored-attribute-unknown",
         vectors.plain(common_name(), sequence(oid("1.3.6.1.4.1.55555.2"), set_of(NULL))),
     )
+
+
+def add_algorithm_parameters(vectors: Vectors) -> None:
+    """Accepted: parameters absent or NULL, for either family. Refused: others."""
+    for size, digest in ((256, hashes.SHA256()), (384, hashes.SHA384()), (512, hashes.SHA512())):
+        number = {256: 2, 384: 3, 512: 4}[size]
+        with_null = sequence(oid(f"1.2.840.10045.4.3.{number}"), NULL)
+        vectors.accepted(
+            f"parameters-ecdsa-sha{size}-null", csr(vectors.ordinary, with_null, ec_signer(vectors.p256, digest))
+        )
+        without = sequence(oid(f"1.2.840.113549.1.1.{number + 9}"))
+        vectors.accepted(
+            f"parameters-rsa-sha{size}-absent", csr(vectors.rsa_request, without, rsa_signer(vectors.rsa2048, digest))
+        )
+    sha1_null = csr(vectors.ordinary, sequence(oid("1.2.840.10045.4.1"), NULL), ec_signer(vectors.p256, hashes.SHA1()))  # noqa: S303
+    vectors.accepted("cc32xx-ecdsa-sha1-null", sha1_null, profiles=CC32XX)
+    vectors.refused("parameters-ecdsa-sha1-null", "signature-algorithm", sha1_null, STANDARD)
+    for label, parameter in (
+        ("curve", oid(P256)),
+        ("empty-sequence", sequence()),
+        ("null-with-content", b"\x05\x01\x00"),
+    ):
+        algorithm = sequence(oid("1.2.840.10045.4.3.2"), parameter)
+        vectors.refused(f"parameters-{label}", "signature-algorithm", csr(vectors.ordinary, algorithm, vectors.sign))
+    null_and_more = sequence(oid("1.2.840.10045.4.3.2"), NULL, NULL)
+    vectors.refused("parameters-null-twice", "signature-algorithm", csr(vectors.ordinary, null_and_more, vectors.sign))
+    forged = csr(
+        vectors.ordinary, sequence(oid("1.2.840.10045.4.3.2"), NULL), ec_signer(ec.generate_private_key(ec.SECP256R1()))
+    )
+    vectors.refused("parameters-null-forged", "bad-signature", forged)
 
 
 def add_other_keys(vectors: Vectors) -> None:
@@ -437,7 +506,7 @@ def add_other_keys(vectors: Vectors) -> None:
         vectors.refused(f"key-{label}", "key-kind", csr(request(common_name(), other), ECDSA_SHA256, vectors.sign))
         vectors.key(f"{label}", other, "key-kind")
     no_curve = sequence(sequence(oid(EC_PUBLIC_KEY)), bits(b"\x04" + point))
-    vectors.refused("key-ec-no-curve", "not-a-csr", csr(request(common_name(), no_curve), ECDSA_SHA256, vectors.sign))
+    vectors.refused("key-ec-no-curve", "key-kind", csr(request(common_name(), no_curve), ECDSA_SHA256, vectors.sign))
     dsa_spki = spki_of(dsa.generate_private_key(1024))  # noqa: S505
     vectors.refused("key-dsa", "key-kind", csr(request(common_name(), dsa_spki), ECDSA_SHA256, vectors.sign))
     for label, key in (
@@ -491,7 +560,6 @@ def add_signature_algorithms(vectors: Vectors) -> None:
         ("rsa-on-ecdsa-key", vectors.ordinary, RSA_SHA256, vectors.sign),
         ("rsa-md5", vectors.rsa_request, RSA_MD5, rsa_signer(vectors.rsa2048, hashes.MD5())),  # noqa: S303
         ("rsa-sha224", vectors.rsa_request, RSA_SHA224, rsa_signer(vectors.rsa2048, hashes.SHA224())),
-        ("rsa-no-parameters", vectors.rsa_request, sequence(oid("1.2.840.113549.1.1.11")), rsa_signer(vectors.rsa2048)),
         (
             "rsa-pss",
             vectors.rsa_request,
@@ -520,14 +588,28 @@ def add_signatures(vectors: Vectors) -> None:
         ("over-other-request", vectors.ordinary, ECDSA_SHA256, lambda _data: vectors.sign(another)),
         ("over-other-hash", vectors.ordinary, ECDSA_SHA256, ec_signer(vectors.p256, hashes.SHA384())),
         ("rsa-over-other-hash", vectors.rsa_request, RSA_SHA256, rsa_signer(vectors.rsa2048, hashes.SHA384())),
-        ("empty", vectors.ordinary, ECDSA_SHA256, lambda _data: b""),
         ("zero", vectors.ordinary, ECDSA_SHA256, lambda _data: encode_dss_signature(0, 0)),
-        ("bytes-after", vectors.ordinary, ECDSA_SHA256, lambda data: vectors.sign(data) + b"\x00"),
-        ("noise", vectors.ordinary, ECDSA_SHA256, lambda _data: b"\x55" * 70),
-        ("rsa-short", vectors.rsa_request, RSA_SHA256, lambda data: rsa_signer(vectors.rsa2048)(data)[:-1]),
         ("rsa-zero", vectors.rsa_request, RSA_SHA256, lambda _data: b"\x00" * 256),
     ):
         vectors.refused(f"signature-{label}", "bad-signature", csr(request_info, algorithm, signer))
+    numbers = (b"\x7f" * 32, b"\x00\x90" + b"\x11" * 31)
+
+    def malformed(*contents: bytes) -> Signer:
+        return lambda _data: sequence(*(tlv(0x02, content) for content in contents))
+
+    for label, request_info, algorithm, signer in (
+        ("empty", vectors.ordinary, ECDSA_SHA256, lambda _data: b""),
+        ("raw", vectors.ordinary, ECDSA_SHA256, lambda _data: b"\x30" + b"\x55" * 63),
+        ("bytes-after", vectors.ordinary, ECDSA_SHA256, lambda data: vectors.sign(data) + b"\x00"),
+        ("noise", vectors.ordinary, ECDSA_SHA256, lambda _data: b"\x55" * 70),
+        ("without-leading-zero", vectors.ordinary, ECDSA_SHA256, malformed(numbers[0], numbers[1][1:])),
+        ("padded", vectors.ordinary, ECDSA_SHA256, malformed(b"\x00" + numbers[0], numbers[1])),
+        ("empty-integer", vectors.ordinary, ECDSA_SHA256, malformed(b"", numbers[1])),
+        ("three-integers", vectors.ordinary, ECDSA_SHA256, malformed(*numbers, b"\x01")),
+        ("rsa-short", vectors.rsa_request, RSA_SHA256, lambda data: rsa_signer(vectors.rsa2048)(data)[:-1]),
+        ("rsa-long", vectors.rsa_request, RSA_SHA256, lambda data: b"\x00" + rsa_signer(vectors.rsa2048)(data)),
+    ):
+        vectors.refused(f"signature-form-{label}", "signature-encoding", csr(request_info, algorithm, signer))
 
 
 def add_structures(vectors: Vectors) -> None:
@@ -536,53 +618,70 @@ def add_structures(vectors: Vectors) -> None:
     signature = vectors.sign(vectors.ordinary)
     body = vectors.ordinary + ECDSA_SHA256 + bits(signature)
     info = [b"\x02\x01\x00", common_name(), vectors.spki, tlv(0xA0)]
-    for label, data in (
-        ("empty-sequence", sequence()),
-        ("truncated-1", good[:1]),
-        ("truncated-half", good[: len(good) // 2]),
-        ("truncated-last-byte", good[:-1]),
-        ("spki-alone", vectors.spki),
-        ("octet-string", octets(b"widget")),
-        ("indefinite-length", b"\x30\x80" + body + b"\x00\x00"),
-        ("length-not-minimal", b"\x30\x83\x00" + len(body).to_bytes(2) + body),
+    two_attributes = [sequence(oid(CHALLENGE), set_of(tlv(UTF8, b"pass"))), extensions(*HARMLESS_EXTENSIONS)]
+    for label, reason, data in (
+        ("empty-sequence", "not-a-csr", sequence()),
+        ("truncated-1", "not-a-csr", good[:1]),
+        ("truncated-half", "not-a-csr", good[: len(good) // 2]),
+        ("truncated-last-byte", "not-a-csr", good[:-1]),
+        ("spki-alone", "not-a-csr", vectors.spki),
+        ("octet-string", "not-a-csr", octets(b"widget")),
+        ("indefinite-length", "not-der", b"\x30\x80" + body + b"\x00\x00"),
+        ("length-not-minimal", "not-der", b"\x30\x83\x00" + len(body).to_bytes(2) + body),
         (
             "inner-length-not-minimal",
+            "not-der",
             sequence(b"\x30\x82\x00" + bytes([len(vectors.ordinary) - 3]) + vectors.ordinary[3:]),
         ),
-        ("length-huge", b"\x30\x84\xff\xff\xff\xff" + body),
-        ("length-reserved", b"\x30\xff" + body),
-        ("tag-of-two-bytes", b"\x3f\x30" + body),
-        ("version-2", csr(request(common_name(), vectors.spki, version=integer(1)), ECDSA_SHA256, vectors.sign)),
+        ("length-huge", "not-a-csr", b"\x30\x84\xff\xff\xff\xff" + body),
+        ("length-reserved", "not-a-csr", b"\x30\xff" + body),
+        ("tag-of-two-bytes", "not-der", b"\x3f\x30" + body),
+        (
+            "version-2",
+            "csr-version",
+            csr(request(common_name(), vectors.spki, version=integer(1)), ECDSA_SHA256, vectors.sign),
+        ),
         (
             "version-negative",
+            "csr-version",
             csr(request(common_name(), vectors.spki, version=integer(-1)), ECDSA_SHA256, vectors.sign),
         ),
         (
             "version-not-minimal",
+            "csr-version",
             csr(request(common_name(), vectors.spki, version=b"\x02\x02\x00\x00"), ECDSA_SHA256, vectors.sign),
         ),
-        ("no-version", csr(sequence(*info[1:]), ECDSA_SHA256, vectors.sign)),
-        ("no-attributes", csr(sequence(*info[:3]), ECDSA_SHA256, vectors.sign)),
-        ("fifth-element", csr(sequence(*info, NULL), ECDSA_SHA256, vectors.sign)),
-        ("no-signature", sequence(vectors.ordinary, ECDSA_SHA256)),
-        ("fourth-element", sequence(body, NULL)),
-        ("signature-octet-string", sequence(vectors.ordinary, ECDSA_SHA256, octets(signature))),
+        ("no-version", "csr-structure", csr(sequence(*info[1:]), ECDSA_SHA256, vectors.sign)),
+        ("no-attributes", "csr-structure", csr(sequence(*info[:3]), ECDSA_SHA256, vectors.sign)),
+        ("fifth-element", "csr-structure", csr(sequence(*info, NULL), ECDSA_SHA256, vectors.sign)),
+        ("no-signature", "not-a-csr", sequence(vectors.ordinary, ECDSA_SHA256)),
+        ("fourth-element", "not-a-csr", sequence(body, NULL)),
+        ("signature-octet-string", "not-a-csr", sequence(vectors.ordinary, ECDSA_SHA256, octets(signature))),
         (
             "signature-unused-bits",
+            "signature-encoding",
             sequence(vectors.ordinary, ECDSA_SHA256, tlv(0x03, b"\x01", signature[:-1] + b"\x00")),
         ),
-        ("signature-bit-string-empty", sequence(vectors.ordinary, ECDSA_SHA256, tlv(0x03))),
-        ("algorithm-null-parameters", csr(vectors.ordinary, sequence(oid("1.2.840.10045.4.3.2"), NULL), vectors.sign)),
-        ("algorithm-empty", sequence(vectors.ordinary, sequence(), bits(signature))),
-        ("subject-set", vectors.plain(set_of(set_of(attribute(CN, "widget-1"))))),
-        ("subject-attribute-alone", vectors.plain(sequence(set_of(sequence(oid(CN)))))),
-        ("subject-attribute-triple", vectors.plain(sequence(set_of(sequence(oid(CN), tlv(UTF8, b"w"), NULL))))),
-        ("subject-type-not-oid", vectors.plain(sequence(set_of(sequence(NULL, tlv(UTF8, b"w")))))),
-        ("attribute-not-sequence", vectors.plain(common_name(), NULL)),
-        ("attribute-without-values", vectors.plain(common_name(), sequence(oid(CHALLENGE)))),
-        ("nested-10000", b"\x30\x80" * 1000),
+        ("signature-bit-string-empty", "signature-encoding", sequence(vectors.ordinary, ECDSA_SHA256, tlv(0x03))),
+        ("algorithm-empty", "signature-algorithm", sequence(vectors.ordinary, sequence(), bits(signature))),
+        ("subject-set", "csr-structure", vectors.plain(set_of(set_of(attribute(CN, "widget-1"))))),
+        ("subject-attribute-alone", "csr-structure", vectors.plain(sequence(set_of(sequence(oid(CN)))))),
+        (
+            "subject-attribute-triple",
+            "csr-structure",
+            vectors.plain(sequence(set_of(sequence(oid(CN), tlv(UTF8, b"w"), NULL)))),
+        ),
+        ("subject-type-not-oid", "csr-structure", vectors.plain(sequence(set_of(sequence(NULL, tlv(UTF8, b"w")))))),
+        ("attribute-not-sequence", "csr-structure", vectors.plain(common_name(), NULL)),
+        ("attribute-without-values", "csr-structure", vectors.plain(common_name(), sequence(oid(CHALLENGE)))),
+        (
+            "attributes-unsorted",
+            "not-der",
+            vectors.plain(common_name(), b"".join(sorted(two_attributes, reverse=True))),
+        ),
+        ("nested-10000", "not-der", b"\x30\x80" * 1000),
     ):
-        vectors.refused(f"structure-{label}", "not-a-csr", data)
+        vectors.refused(f"structure-{label}", reason, data)
     vectors.refused("structure-bytes-after", "trailing-bytes", good + b"\x00")
     vectors.refused("structure-twice", "trailing-bytes", good + good)
     vectors.refused(
@@ -627,6 +726,8 @@ def main() -> None:
         add_common_names_without_device_id,
         add_common_names,
         add_wishes,
+        add_ignored_wishes,
+        add_algorithm_parameters,
         add_other_keys,
         add_weak_keys,
         add_signature_algorithms,
