@@ -40,10 +40,11 @@ def rows() -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    print("| issuer | AWS call | " + " | ".join(fault.value for fault in Fault) + " | certificates | orphans |")
+    columns = ["killed before", "after", "throttled", "timed out before", "after", "refused"]  # the order of `Fault`
+    print("| issuer | AWS call | " + " | ".join(columns) + " | issued | orphans |")
     print("|---|---|" + "---|" * len(Fault) + "---:|---:|")
     for (issuer, call), of_call in groupby(rows(), key=lambda row: (row.issuer, row.call)):
-        ways = list(of_call)
-        cells = [f"{row.requests} ({row.seconds} s)" for row in ways]
-        worst = (max(row.issued for row in ways), max(row.orphans for row in ways))
+        faults = list(of_call)
+        cells = [f"{row.requests} ({row.seconds} s)" for row in faults]
+        worst = (max(row.issued for row in faults), max(row.orphans for row in faults))
         print("| " + " | ".join([issuer, call, *cells, *map(str, worst)]) + " |")

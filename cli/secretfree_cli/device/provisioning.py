@@ -18,7 +18,10 @@ from urllib.parse import SplitResult, urlsplit
 
 HTTP_OK = 200
 _RETRYABLE = frozenset({202, 429, *range(500, 600)})
-"""A request is safe to repeat, so a device repeats it after each answer that is not its own fault (wire contract)."""
+"""A device posts again after every answer that is not about its request (the wire contract, "Retrying")."""
+_FORBIDDEN = 403
+_LONGEST_RETRY_AFTER = 3600.0
+_MAXIMUM_RETRY_AFTER_DIGITS = 10
 _MAXIMUM_ANSWER_BYTES = 256 * 1024
 """A chain of a few certificates is some 10 KB."""
 
@@ -43,10 +46,17 @@ class Answer:
     def retry_after(self) -> float | None:
         """Seconds to wait before asking again, or None where the server named none (RFC 9110, section 10.2.3).
 
-        The wire contract has whole seconds only; a date or garbage counts as absent.
+        The wire contract has whole seconds only: a date or garbage counts as absent, more than an hour as an hour.
         """
         value = self.headers.get("retry-after", "")
-        return float(value) if value.isascii() and value.isdigit() else None
+        if not (value.isascii() and value.isdigit() and len(value) < _MAXIMUM_RETRY_AFTER_DIGITS):
+            return None
+        return min(float(value), _LONGEST_RETRY_AFTER)
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether the device posts again soon. A 403 without `code` is not the service's, but API Gateway's."""
+        return self.status in _RETRYABLE or (self.status == _FORBIDDEN and not self.problem_code)
 
     @property
     def problem_code(self) -> str | None:
@@ -95,7 +105,7 @@ class Patience:
     total: float = 60.0
     first_pause: float = 1.0
     """Pause after the first failure if the server gives none; doubled at each further one."""
-    longest_pause: float = 20.0
+    longest_pause: float = 300.0
     spread: float = 0.5
     """Random share added to a pause, so that devices refused together do not return together."""
 
@@ -149,7 +159,7 @@ class ProvisioningClient:
             else:
                 if answer.status == HTTP_OK:
                     return identity_of(answer)
-                if answer.status not in _RETRYABLE:
+                if not answer.is_retryable:
                     raise ProvisioningRefusedError(_refusal(answer), answer)
                 trouble = f"answered {answer.status}"
                 retry_after = answer.retry_after

@@ -12,6 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from secretfree_cli.device.provisioning import (
+    Answer,
     IssuerPath,
     Patience,
     ProvisioningClient,
@@ -146,6 +147,30 @@ def test_without_retry_after_the_pause_doubles(
     device.provision(client)
 
     assert clock.pauses == [1.5, 3.0, 6.0]
+
+
+def test_the_pause_grows_to_five_minutes_and_no_further() -> None:
+    patience = Patience()
+
+    pauses = [patience.pause(attempt, None, lambda low, _high: low) for attempt in (1, 2, 9, 10, 10_000)]
+
+    assert pauses == [1.0, 2.0, 256.0, 300.0, 300.0]
+
+
+@pytest.mark.parametrize(("given", "taken"), [("3600", 3600.0), ("86400", 3600.0), ("9" * 5000, None), ("-1", None)])
+def test_retry_after_is_bounded_by_an_hour(given: str, taken: float | None) -> None:
+    assert Answer(503, {"retry-after": given}, b"").retry_after == taken
+
+
+@pytest.mark.parametrize("body", [b"", b'{"message":"Forbidden"}', b'{"code":""}', b"<html>"])
+def test_a_403_without_a_code_is_not_a_refusal_by_the_service(
+    *, service: Any, client: ProvisioningClient, device: SimulatedDevice, accepted: Any, clock: ManualTime, body: bytes
+) -> None:
+    service.script = [(403, {}, body), accepted]
+
+    device.provision(client)
+
+    assert clock.pauses == [1.5]
 
 
 def test_patience_ends(service: Any, client: ProvisioningClient, device: SimulatedDevice, clock: ManualTime) -> None:
