@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -42,9 +43,9 @@ class CliError(click.ClickException):
     def show(self, file: Any = None) -> None:
         """Print `error:` and the hint to stderr, without line breaks, so that paths and ARNs can be copied."""
         stream = file or sys.stderr
-        click.echo(f"{click.style('error:', fg='red', bold=True)} {printable(self.message)}", file=stream)
+        click.echo(f"{styled('error:', fg='red', bold=True)} {printable(self.message)}", file=stream)
         if self.hint:
-            click.echo(f"{click.style('hint:', fg='yellow')} {printable(self.hint)}", file=stream)
+            click.echo(f"{styled('hint:', fg='yellow')} {printable(self.hint)}", file=stream)
 
 
 def stderr() -> Console:
@@ -60,14 +61,31 @@ def stdout() -> Console:
     return Console(highlight=False, soft_wrap=True)
 
 
-def printable(text: str) -> str:
-    """Return `text` with every control character but line end and tabulator escaped.
+def styled(text: str, **style: Any) -> str:
+    """Return text in colour, or as it is if NO_COLOR is set (no-color.org). `click.echo` drops colour for a pipe."""
+    return text if os.environ.get("NO_COLOR") else click.style(text, **style)
 
-    A file's name, a table's attribute or a device's message must not be able to write to the operator's terminal.
+
+def is_interactive() -> bool:
+    """Whether a person watches stderr: it is a terminal that can move its cursor, and not that of a CI job."""
+    console = stderr()
+    return console.is_terminal and not console.is_dumb_terminal and not os.environ.get("CI")
+
+
+def printable(text: str) -> str:
+    """Return `text` with every control, C1 and bidirectional character escaped, but line ends and tabulators kept.
+
+    The name of a file, an attribute of a table or a message of a device must not control the operator's terminal. Text
+    that must not forge a line either goes through `inline`.
     """
     return "".join(
         character if character.isprintable() or character in "\n\t" else ascii(character)[1:-1] for character in text
     )
+
+
+def inline(text: str) -> str:
+    """Return `text` for one line: as `printable`, with line ends and tabulators escaped too."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def note(message: str) -> None:
@@ -85,12 +103,12 @@ def emit_json(document: object) -> None:
 
     Dataclasses become objects, enums their values, paths strings, and dates RFC 3339. Other types are a TypeError.
     """
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=_encode))
+    click.echo(_json(document, indent=2))
 
 
 def emit_json_line(document: object) -> None:
     """Write one JSON document to stdout on one line: JSON Lines, for streams of rows."""
-    click.echo(json.dumps(document, separators=(",", ":"), ensure_ascii=False, default=_encode))
+    click.echo(_json(document, separators=(",", ":")))
 
 
 def emit_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
@@ -102,7 +120,7 @@ def emit_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, titl
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(printable("" if cell is None else str(cell))) for cell in row))
+        table.add_row(*(Text(inline("" if cell is None else str(cell))) for cell in row))
     console = stdout()
     if not console.is_terminal:
         console.width = max(1, console.measure(table, options=console.options.update(max_width=sys.maxsize)).maximum)
@@ -114,7 +132,7 @@ def emit_fields(fields: Mapping[str, object]) -> None:
     shown = {name: value for name, value in fields.items() if value is not None}
     width = max((len(name) for name in shown), default=0)
     for name, value in shown.items():
-        click.echo(f"{printable(name):<{width}}  {printable(str(value))}")
+        click.echo(f"{inline(name):<{width}}  {inline(str(value))}")
 
 
 def json_option(function: Any) -> Any:
@@ -122,6 +140,12 @@ def json_option(function: Any) -> Any:
     return click.option("--json", "as_json", is_flag=True, help="Write one JSON document to stdout, for machines.")(
         function
     )
+
+
+def _json(document: object, **layout: Any) -> str:
+    text = json.dumps(document, ensure_ascii=False, default=_encode, **layout)
+    # json.dumps keeps C1 and bidirectional characters as they are.
+    return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
 
 
 def _encode(value: object) -> object:

@@ -1,8 +1,9 @@
-"""Which cloud a command talks to, and which stack in it: the local one or an account, told apart by the endpoint."""
+"""The target of a command: a stack of the product in the local cloud, an AWS account or at a custom endpoint."""
 
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 import boto3
 import click
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from secretfree.contract import Output
 
 from secretfree_cli.command_line import section
@@ -23,17 +24,19 @@ from secretfree_cli.output import CliError, ExitCode, note
 
 DEFAULT_STACK = "SecretFree"
 _target_option = section("The cloud")
+_ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
+_ENDPOINT_FORM = "http://HOST[:PORT] or https://HOST[:PORT]"
 MQTT_TLS_PORT = 8883
 _CLIENT_CONFIG = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 5})
 
 
 @dataclass(frozen=True)
 class Target:
-    """A stack of the product in some cloud. Fields that its kind of target has not are None."""
+    """A stack of the product in a cloud. A field that its kind of target lacks is None."""
 
     session: boto3.Session
     endpoint_url: str | None
-    """Where AWS's APIs answer; None for AWS itself."""
+    """Endpoint of AWS's APIs; None for AWS itself."""
     region: str
     stack_name: str | None
     """None for a registry named by `--table`."""
@@ -42,13 +45,13 @@ class Target:
     url: str | None = None
     """Base of the provisioning API; `/new` and `/proto` are below it."""
     iot_endpoint: str | None = None
-    """IoT Core's data endpoint, as devices are told it."""
+    """IoT Core's data endpoint, as devices get it."""
     mqtt_host: str | None = None
     mqtt_port: int = MQTT_TLS_PORT
     broker_ca: Path | None = None
-    """PEM to trust the broker by; None means the system's roots (Amazon Trust Services)."""
+    """PEM of the broker's CA; None means the system's roots (Amazon Trust Services)."""
     ca_certificate: Path | None = None
-    """PEM of the Private CA that signs devices, where it lies on this machine."""
+    """PEM of the Private CA that signs devices, if it is on this machine."""
     authority_arn: str | None = None
     product: str | None = None
     """The product line's name: thing type, and the topics' first level in the least-privilege policy."""
@@ -56,9 +59,15 @@ class Target:
     """Name of the stack's `secretfree.registry.authorization.MatchPolicy`."""
     device_profile: str | None = None
     """Name of the stack's `secretfree.request.device_profile.DeviceProfile`."""
+    policy_name: str | None = None
+    """The IoT policy that each certificate gets."""
+    account: str | None = None
+    """The AWS account, where it is known."""
+    custom_endpoint: str | None = None
+    """Endpoint that an option, a variable or the profile puts in the place of AWS's own."""
     is_local: bool = False
     service_endpoints: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Services that answer elsewhere than `endpoint_url`."""
+    """Endpoints of services that are not at `endpoint_url`."""
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of this target's cloud."""
@@ -67,6 +76,13 @@ class Target:
     def resource(self, service: str) -> Any:
         """Return a boto3 resource of this target's cloud."""
         return self.session.resource(service, endpoint_url=self._endpoint(service), config=_CLIENT_CONFIG)  # type: ignore[call-overload]
+
+    @property
+    def place(self) -> str:
+        """The cloud in words: local, an AWS account and Region, or a custom endpoint."""
+        if self.is_local:
+            return f"the local cloud at {self.endpoint_url}, Region {self.region}"
+        return _place(self.custom_endpoint, self.account, self.region)
 
     def require_url(self) -> str:
         """Return the provisioning API's base, or fail with exit code 4."""
@@ -90,29 +106,42 @@ def resolve_target(
     endpoint_url: str | None = None,
     project: Path | None = None,
 ) -> Target:
-    """Return the target that the options mean.
+    """Return the target that the options name.
 
-    With none at all it is the local cloud of this project if one is up, else the stack `SecretFree` of the account
-    that the environment's credentials belong to.
+    Without options it is the local cloud of this project, or, in a project that never had one, the stack `SecretFree`
+    of the account and Region that the environment names. A project whose local cloud is down is an error: a command
+    that was meant for the local cloud must not change an AWS account.
 
-    Raises: CliError with exit code 4 where the cloud, the stack or one of its outputs is not there; UsageError where
+    Raises: CliError with exit code 4 if the cloud, the stack or one of its outputs does not exist; UsageError if
         options contradict each other.
     """
     if table is not None and stack is not None:
-        raise click.UsageError("--table names a registry on its own: give it without --stack")
+        raise click.UsageError("--table names a registry without its stack: leave out --table or --stack")
     elsewhere = region or profile or endpoint_url
     if local and elsewhere:
-        raise click.UsageError("--local is a cloud of its own: give it without --region, --profile and --endpoint-url")
+        raise click.UsageError("--local excludes --region, --profile and --endpoint-url")
+    if endpoint_url is not None and not _is_endpoint(endpoint_url):
+        raise click.UsageError(f"--endpoint-url {endpoint_url!a}; accepted: {_ENDPOINT_FORM}")
     folder = StateFolder(project or find_project())
     if local:
         return local_target(folder.require_up(), stack=stack, table=table)
-    if not (stack or table or elsewhere):
-        record = folder.read()
-        if record is not None and record.is_up:
-            return local_target(record)
-    return _account_target(
-        boto3.Session(region_name=region, profile_name=profile), stack=stack, table=table, endpoint_url=endpoint_url
-    )
+    record = folder.read()
+    is_up = record is not None and record.is_up
+    if not (stack or table or elsewhere) and (record is not None or folder.recall()):
+        if record is None or not is_up:
+            raise CliError(
+                f"the local cloud of {folder.project} is not up, and no option names a stack in AWS",
+                hint="`secretfree local up` starts it; for AWS, give --stack, --region or --profile",
+                exit_code=ExitCode.NOT_FOUND,
+            )
+        return local_target(record)
+    endpoint = endpoint_url or os.environ.get(_ENDPOINT_VARIABLE)
+    if record is not None and is_up and endpoint == record.endpoint_url:
+        return local_target(record, stack=stack, table=table)
+    # boto3 reads AWS_DEFAULT_REGION only; AWS's other SDKs and its CLI read AWS_REGION first.
+    region = region or os.environ.get("AWS_REGION") or None
+    session = boto3.Session(region_name=region, profile_name=profile)
+    return _account_target(session, stack=stack, table=table, endpoint_url=endpoint_url)
 
 
 def local_target(record: CloudRecord, *, stack: str | None = None, table: str | None = None) -> Target:
@@ -147,22 +176,18 @@ def local_target(record: CloudRecord, *, stack: str | None = None, table: str | 
         )
     outputs = _stack_outputs(session, name, record.endpoint_url)
     return in_this_cloud(
+        **_of_the_product(outputs, name),
         stack_name=name,
-        registry_table=_required(outputs, Output.REGISTRY_TABLE, name),
-        ledger_table=outputs.get(Output.LEDGER_TABLE),
         url=local_api_url(_required(outputs, Output.PROVISIONING_URL, name), record.endpoint_url),
         iot_endpoint=outputs.get(Output.IOT_ENDPOINT),
-        product=outputs.get(Output.PRODUCT),
-        match_policy=outputs.get(Output.MATCH_POLICY),
-        device_profile=outputs.get(Output.DEVICE_PROFILE),
     )
 
 
 def local_api_url(deployed: str, endpoint_url: str) -> str:
-    """Return the address at which this host reaches a REST API of the local cloud.
+    """Return the address of a REST API of the local cloud that this host can reach.
 
-    CloudFormation gives the name that AWS would (`https://{api}.execute-api.{region}.{suffix}/{stage}`), which no
-    resolver of this host knows; the emulator answers for it below its own address.
+    CloudFormation gives the name that AWS gives (`https://{api}.execute-api.{region}.{suffix}/{stage}`), which no
+    resolver of this host knows. The emulator serves the API below its own address.
     """
     parts = urlsplit(deployed)
     named = re.fullmatch(r"(?P<api>[a-z0-9]+)\.execute-api\..+", parts.hostname or "")
@@ -174,7 +199,7 @@ def local_api_url(deployed: str, endpoint_url: str) -> str:
 
 
 def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that choose a target to a click command; it gets the resolved one as the keyword `target`."""
+    """Add the options that choose a target to a command; the target arrives as the keyword `target`."""
 
     @target_finder_options
     @functools.wraps(function)
@@ -185,17 +210,17 @@ def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def target_finder_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the same options to a command that can do without a target; it gets a function as the keyword `find_target`.
+    """Add the same options to a command that may not need a target; a function arrives as the keyword `find_target`.
 
-    Nothing is looked up, and no credentials are needed, until that is called.
+    The command makes no call and needs no credentials before it calls that function.
     """
 
     @_target_option("--local", is_flag=True, help="The local cloud of this project (`secretfree local up`).")
     @_target_option("--stack", metavar="NAME", help=f"CloudFormation stack of the product.  [default: {DEFAULT_STACK}]")
-    @_target_option("--table", metavar="NAME", help="A registry table alone, of any stack or none.")
-    @_target_option("--region", metavar="REGION", help="AWS Region.")
+    @_target_option("--table", metavar="NAME", help="A registry table, without its stack.")
+    @_target_option("--region", metavar="REGION", help="AWS Region.  [default: AWS_REGION, or the profile's]")
     @_target_option("--profile", metavar="NAME", help="Profile of the AWS configuration.")
-    @_target_option("--endpoint-url", metavar="URL", help="Where AWS's APIs answer, if not at AWS.")
+    @_target_option("--endpoint-url", metavar="URL", help="Endpoint of AWS's APIs, instead of AWS's own.")
     @functools.wraps(function)
     def with_finder(
         *args: Any,
@@ -227,29 +252,78 @@ def _account_target(
         raise CliError(
             "no AWS region is set", hint="give --region, set AWS_REGION, or use --local", exit_code=ExitCode.USAGE
         )
+    custom = _custom_endpoint(session, endpoint_url)
+    in_this_cloud = functools.partial(
+        Target, session=session, endpoint_url=endpoint_url, region=region, custom_endpoint=custom
+    )
     if table is not None:
-        return Target(session=session, endpoint_url=endpoint_url, region=region, stack_name=None, registry_table=table)
+        account = _account(session) if custom is None else None
+        return in_this_cloud(stack_name=None, registry_table=table, account=account)
     name = stack or DEFAULT_STACK
-    outputs = _stack_outputs(session, name, endpoint_url)
+    described = _stack(session, name, endpoint_url)
+    outputs = described.outputs
     iot_endpoint = outputs.get(Output.IOT_ENDPOINT)
-    return Target(
-        session=session,
-        endpoint_url=endpoint_url,
-        region=region,
+    return in_this_cloud(
+        **_of_the_product(outputs, name),
         stack_name=name,
-        registry_table=_required(outputs, Output.REGISTRY_TABLE, name),
-        ledger_table=outputs.get(Output.LEDGER_TABLE),
+        account=described.account,
         url=_required(outputs, Output.PROVISIONING_URL, name).rstrip("/"),
         iot_endpoint=iot_endpoint,
         mqtt_host=iot_endpoint,
         authority_arn=outputs.get(Output.AUTHORITY_ARN),
-        product=outputs.get(Output.PRODUCT),
-        match_policy=outputs.get(Output.MATCH_POLICY),
-        device_profile=outputs.get(Output.DEVICE_PROFILE),
     )
 
 
-def _stack_outputs(session: boto3.Session, name: str, endpoint_url: str | None) -> Mapping[str, str]:
+def _of_the_product(outputs: Mapping[str, str], stack: str) -> dict[str, Any]:
+    return {
+        "registry_table": _required(outputs, Output.REGISTRY_TABLE, stack),
+        "ledger_table": outputs.get(Output.LEDGER_TABLE),
+        "product": outputs.get(Output.PRODUCT),
+        "match_policy": outputs.get(Output.MATCH_POLICY),
+        "device_profile": outputs.get(Output.DEVICE_PROFILE),
+        "policy_name": outputs.get(Output.DEVICE_POLICY_NAME),
+    }
+
+
+def _custom_endpoint(session: boto3.Session, endpoint_url: str | None) -> str | None:
+    """Return the endpoint of AWS's APIs that an option, a variable or the profile names; None for AWS itself."""
+    try:
+        configured = session.client("dynamodb", endpoint_url=endpoint_url).meta.endpoint_url
+    except ValueError as error:  # not an InvalidRegionError, which is botocore's own and explained elsewhere
+        if isinstance(error, BotoCoreError):
+            raise
+        raise CliError(
+            f"the configured endpoint is no URL: {error}",
+            hint=f"correct {_ENDPOINT_VARIABLE} or the profile; accepted: {_ENDPOINT_FORM}",
+            exit_code=ExitCode.USAGE,
+        ) from error
+    amazons = Config(ignore_configured_endpoint_urls=True)  # type: ignore[call-arg]  # the stubs lack it
+    unconfigured = session.client("dynamodb", config=amazons).meta.endpoint_url
+    if configured == unconfigured:
+        return None
+    return str(configured)
+
+
+def _is_endpoint(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+
+
+def _account(session: boto3.Session) -> str:
+    return str(session.client("sts", config=_CLIENT_CONFIG).get_caller_identity()["Account"])
+
+
+@dataclass(frozen=True)
+class _Stack:
+    account: str | None
+    outputs: Mapping[str, str]
+
+
+def _stack(session: boto3.Session, name: str, endpoint_url: str | None) -> _Stack:
+    """Describe a stack. Its id, an ARN, says which account the credentials belong to."""
     client = session.client("cloudformation", endpoint_url=endpoint_url, config=_CLIENT_CONFIG)
     try:
         stacks = client.describe_stacks(StackName=name)["Stacks"]
@@ -260,11 +334,21 @@ def _stack_outputs(session: boto3.Session, name: str, endpoint_url: str | None) 
         stacks = []
     if not stacks:
         raise CliError(
-            f"there is no stack {name!r} in {session.region_name}",
+            f"there is no stack {name!r} in {_place(endpoint_url, None, session.region_name)}",
             hint="deploy it (`cdk deploy`), name another with --stack, or use the local cloud (`secretfree local up`)",
             exit_code=ExitCode.NOT_FOUND,
         )
-    return {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
+    return _Stack(_account_of(stacks[0].get("StackId", "")), outputs)
+
+
+def _stack_outputs(session: boto3.Session, name: str, endpoint_url: str | None) -> Mapping[str, str]:
+    return _stack(session, name, endpoint_url).outputs
+
+
+def _account_of(arn: str) -> str | None:
+    parts = arn.split(":")
+    return parts[4] if len(parts) > 5 and parts[4] else None
 
 
 def _required(outputs: Mapping[str, str], key: Output, stack: str) -> str:
@@ -272,7 +356,7 @@ def _required(outputs: Mapping[str, str], key: Output, stack: str) -> str:
         present = ", ".join(sorted(outputs)) or "none"
         raise CliError(
             f"stack {stack!r} has no output {key.value!r} (it has: {present})",
-            hint="a stack made of SecretFreeStack has it; for another, give its registry with --table",
+            hint="a stack of SecretFreeStack has it; for another stack, give its registry with --table",
             exit_code=ExitCode.NOT_FOUND,
         )
     return outputs[key]
@@ -280,5 +364,10 @@ def _required(outputs: Mapping[str, str], key: Output, stack: str) -> str:
 
 def _announce(target: Target) -> None:
     what = f"stack {target.stack_name}" if target.stack_name else f"table {target.registry_table}"
-    where = f"the local cloud at {target.endpoint_url}" if target.is_local else target.endpoint_url or "AWS"
-    note(f"using {what} in {where}, {target.region}")
+    note(f"using {what} in {target.place}")
+
+
+def _place(endpoint_url: str | None, account: str | None, region: str) -> str:
+    if endpoint_url is not None:
+        return f"the custom endpoint {endpoint_url}, Region {region}"
+    return f"AWS account {account}, Region {region}" if account else f"AWS, Region {region}"

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from secretfree_cli.importing.progress import Lines
 from secretfree_cli.output import (
     CliError,
     ExitCode,
@@ -20,6 +21,7 @@ from secretfree_cli.output import (
     emit_table,
     json_option,
     note,
+    styled,
 )
 
 
@@ -102,3 +104,44 @@ def test_the_json_option_arrives_as_a_keyword():
         click.echo(as_json)
 
     assert CliRunner().invoke(show, ["--json"]).output == "True\n"
+
+
+ODD = "a\x1b[31m\x9b2J\u202eb\u2066c\u2028d\x00"
+
+
+@pytest.mark.parametrize(
+    "write", [note, lambda text: emit_fields({text: text}), lambda text: emit_table(["x"], [[text]])]
+)
+def test_no_control_c1_or_bidirectional_character_reaches_a_terminal(write, capsys):
+    write(ODD)
+    shown = "".join(capsys.readouterr())
+    assert all(character.isprintable() or character == "\n" for character in shown)
+
+
+def test_json_keeps_such_characters_as_escapes(capsys):
+    emit_json({"id": ODD})
+    shown = capsys.readouterr().out
+    assert all(character.isprintable() or character == "\n" for character in shown)
+    assert json.loads(shown) == {"id": ODD}
+
+
+def test_a_value_cannot_forge_a_line(capsys):
+    emit_fields({"id": "a\nstatus  allowed"})
+    emit_table(["id"], [["a\nb"]])
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()] == ["id  a\\nstatus  allowed", "id", "a\\nb"]
+
+
+def test_no_color_is_honoured(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert styled("error:", fg="red") == "error:"
+    monkeypatch.delenv("NO_COLOR")
+    assert styled("error:", fg="red") != "error:"
+
+
+def test_progress_in_a_log_is_plain_lines_at_intervals(capsys):
+    now = iter([0.0, 1.0, 11.0, 12.0, 22.0])
+    lines = Lines(lambda: next(now))
+    lines.phase("importing", 200)
+    for done in (10, 50, 60, 200):
+        lines.reached(done)
+    assert capsys.readouterr().err == "importing: 25 %\nimporting: 100 %\n"

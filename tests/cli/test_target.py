@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import boto3
 import click
@@ -183,6 +184,59 @@ def test_the_local_private_ca_answers_at_an_endpoint_of_its_own(tmp_path, server
 def test_a_url_that_is_no_rest_apis_is_refused():
     with pytest.raises(CliError, match="execute-api"):
         local_api_url("https://example.com/v1", "http://127.0.0.1:1")
+
+
+def test_aws_region_counts_before_the_default_region(monkeypatch):
+    monkeypatch.setenv("AWS_REGION", "ap-south-1")
+    assert resolve_target(table="registry").region == "ap-south-1"
+    assert resolve_target(table="registry", region="us-east-2").region == "us-east-2"
+
+
+@pytest.mark.parametrize("left_behind", ["record", "memory"])
+def test_a_project_whose_local_cloud_is_down_never_means_aws(left_behind, tmp_path):
+    make_stack("SecretFree")
+    folder = StateFolder(tmp_path)
+    record = running_cloud(folder, stack_name="SecretFree")
+    folder.remember(stackName="SecretFree")
+    if left_behind == "record":
+        folder.write(replace(record, processes=(ServerProcess("aws", 2**30, "long ago", "log"),)))
+    else:
+        folder.forget()
+    with pytest.raises(CliError, match="not up") as refused:
+        resolve_target()
+    assert refused.value.exit_code == ExitCode.NOT_FOUND
+    assert resolve_target(stack="SecretFree").account == "123456789012"
+
+
+def test_the_local_clouds_endpoint_in_the_environment_means_the_local_cloud(tmp_path, monkeypatch):
+    record = running_cloud(StateFolder(tmp_path), stack_name="SecretFree")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", record.endpoint_url)
+    assert resolve_target(table="registry").is_local
+
+
+def test_the_place_is_an_account_a_custom_endpoint_or_the_local_cloud(tmp_path, monkeypatch):
+    make_stack("Widgets")
+    assert resolve_target(stack="Widgets").place == "AWS account 123456789012, Region eu-west-1"
+    assert resolve_target(table="registry").place == "AWS account 123456789012, Region eu-west-1"
+    given = resolve_target(table="registry", endpoint_url="http://127.0.0.1:9").place
+    assert given == "the custom endpoint http://127.0.0.1:9, Region eu-west-1"
+    local = local_target(running_cloud(StateFolder(tmp_path)), table="registry")
+    assert local.place == "the local cloud at http://127.0.0.1:4566, Region eu-west-1"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:8")
+    assert "custom endpoint http://127.0.0.1:8" in resolve_target(table="registry").place
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:4566", "ftp://host", "http://", "http://host:99999", "nonsense"])
+def test_an_endpoint_that_is_no_url_is_a_usage_error(url):
+    with pytest.raises(click.UsageError, match="accepted: http"):
+        resolve_target(table="registry", endpoint_url=url)
+
+
+def test_an_endpoint_in_the_environment_that_is_no_url_names_the_variable(monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "127.0.0.1:4566")
+    with pytest.raises(CliError) as refused:
+        resolve_target(table="registry")
+    assert "AWS_ENDPOINT_URL" in str(refused.value.hint)
 
 
 def test_the_options_give_a_command_its_target_and_tell_which_it_is():

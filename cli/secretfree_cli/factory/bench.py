@@ -11,6 +11,7 @@ from secretfree.request.device_profile import DeviceProfile
 
 from secretfree_cli.factory.codes import KnownKeys, pair, read_code
 from secretfree_cli.factory.uart import Reading, Unreadable
+from secretfree_cli.output import styled
 
 Enroll = Callable[[Reading], str]
 """Checks one device and writes it to the registry; returns a word or two for the operator ("enrolled").
@@ -37,14 +38,14 @@ class Signal:
 
     def ok(self, device: str, note: str) -> None:
         """Show that the device is enrolled."""
-        self._say(click.style(" OK ", bg="green", fg="black", bold=True), device, note, rings=1)
+        self._say(styled(" OK ", bg="green", fg="black", bold=True), device, note, rings=1)
 
     def fail(self, device: str, why: str) -> None:
         """Show that the device must be put aside, and why."""
-        self._say(click.style("FAIL", bg="red", fg="white", bold=True), device, why, rings=3)
+        self._say(styled("FAIL", bg="red", fg="white", bold=True), device, why, rings=3)
 
     def _say(self, word: str, device: str, note: str, *, rings: int) -> None:
-        click.echo(f"{word} {device}  {_printable(note)}" + ("\a" * rings if self.bell else ""), err=True)
+        click.echo(f"{word} {_printable(device)}  {_printable(note)}" + ("\a" * rings if self.bell else ""), err=True)
 
 
 def enroll_from_codes(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,10 +18,10 @@ from secretfree.request.device_profile import PROFILES, DeviceProfile
 
 from secretfree_cli.command_line import section
 from secretfree_cli.importing.importer import Progress
-from secretfree_cli.importing.progress import Bar, Silent
+from secretfree_cli.importing.progress import Bar, Lines, Silent
 from secretfree_cli.manifests.detect import FORMATS, FormatOptions
 from secretfree_cli.manifests.manifest import Gate
-from secretfree_cli.output import CliError, ExitCode, emit_fields, emit_json
+from secretfree_cli.output import CliError, ExitCode, emit_fields, emit_json, is_interactive
 from secretfree_cli.target import Target
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -154,11 +153,14 @@ def device_id_of(target: Target, text: str) -> str:
 
 @contextmanager
 def progress_shown(*, shown: bool) -> Iterator[Progress]:
-    if not shown or not sys.stderr.isatty():
+    """Show progress: a bar for a person, lines for a log."""
+    if not shown:
         yield Silent()
-        return
-    with Bar() as bar:
-        yield bar
+    elif is_interactive():
+        with Bar() as bar:
+            yield bar
+    else:
+        yield Lines()
 
 
 def show_outcomes(outcomes: Mapping[str, str], *, as_json: bool) -> None:

@@ -1,27 +1,50 @@
-"""How an import shows that it goes on: a bar with rate and time left for a person, nothing for a pipe."""
+"""Progress of an import: a bar with rate and time left on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from secretfree_cli.output import stderr
+from secretfree_cli.output import note, stderr
 
 _REFRESH_SECONDS: Final = 0.1
+_LINE_SECONDS: Final = 10.0
 
 
 class Silent:
-    """Progress that nobody watches."""
+    """Progress that is not shown."""
 
     def phase(self, name: str, total: int) -> None:
-        """Say nothing."""
+        """Show nothing."""
 
     def reached(self, done: int) -> None:
-        """Say nothing."""
+        """Show nothing."""
+
+
+class Lines:
+    """Progress on stderr as plain lines, at most one every ten seconds, for a log."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._name, self._total = "", 0
+        self._due = monotonic() + _LINE_SECONDS
+
+    def phase(self, name: str, total: int) -> None:
+        """Begin a new phase."""
+        self._name, self._total = name, total
+
+    def reached(self, done: int) -> None:
+        """Write a line if one is due."""
+        now = self._monotonic()
+        if now >= self._due:
+            self._due = now + _LINE_SECONDS
+            share = f"{100 * done // self._total} %" if self._total else f"{done:,}"
+            note(f"{self._name}: {share}")
 
 
 class Bar:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from secretfree_cli.importing.run import ImportSummary
-from secretfree_cli.output import emit_fields, emit_json, note
+from secretfree_cli.output import emit_fields, emit_json, inline, note
 
 
 def show_summary(summary: ImportSummary, *, as_json: bool) -> None:
@@ -34,4 +34,4 @@ def show_summary(summary: ImportSummary, *, as_json: bool) -> None:
 
 def _show_row(what: str, row: Mapping[str, object], text: str) -> None:
     line = f"{what}  {row['file']}:{row.get('member', row['line'])}  {row['deviceId'] or '-'}  {text}"
-    note(line.encode("ascii", "backslashreplace").decode("ascii"))
+    note(inline(line).encode("ascii", "backslashreplace").decode("ascii"))
