@@ -46,6 +46,9 @@ SUBCOMMANDS: Mapping[str, Subcommand] = MappingProxyType(
         "plan": Subcommand(
             "secretfree_cli.plan.commands:plan", "Plan capacity: the quotas and the time that a fleet needs.", "plan"
         ),
+        "diagnose": Subcommand(
+            "secretfree_cli.diagnose.commands:diagnose", "Say why a device has no certificate, or cannot connect."
+        ),
     }
 )
 

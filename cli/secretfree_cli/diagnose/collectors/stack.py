@@ -1,0 +1,75 @@
+"""What the stack consists of: log groups, queues, thing types, the device policy."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from secretfree_cli.diagnose.collectors.reading import Reading
+from secretfree_cli.target import Target
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Physical ids of the stack's resources, by type and logical id, and its outputs."""
+
+    resources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+    def ids(self, kind: str) -> Sequence[str]:
+        """Physical ids of one type of resource."""
+        return list(self.resources.get(kind, {}).values())
+
+    @property
+    def log_groups(self) -> Sequence[str]:
+        """The groups of the functions and of the API's access log."""
+        return self.ids("AWS::Logs::LogGroup")
+
+    @property
+    def thing_types(self) -> frozenset[str]:
+        """Names of the thing types that the stack made; empty if it uses one that exists."""
+        return frozenset(one.rpartition("/")[2] for one in self.ids("AWS::IoT::ThingType"))
+
+    @property
+    def queues(self) -> Mapping[str, bool]:
+        """URLs of the issuance queues; the value says whether it holds dead letters."""
+        made = self.resources.get("AWS::SQS::Queue", {})
+        return {url: "DeadLetters" in logical for logical, url in made.items()}
+
+    @property
+    def policy_name(self) -> str | None:
+        """The product line's IoT policy."""
+        return self.outputs.get("DevicePolicyName")
+
+    @property
+    def validity(self) -> timedelta | None:
+        """Validity of the certificates that Private CA signs."""
+        days = self.outputs.get("CertificateValidityDays", "")
+        return timedelta(days=int(days)) if days.isdigit() else None
+
+
+def read_stack(target: Target, reading: Reading) -> Stack:
+    """Read the stack's resources and outputs; a target of `--table` has none."""
+    if target.stack_name is None:
+        return Stack()
+    client = target.client("cloudformation")
+    name = target.stack_name
+    resources = reading.attempt("the stack's resources", lambda: _resources(client, name))
+    outputs = reading.attempt("the stack's outputs", lambda: _outputs(client, name))
+    return Stack(resources or {}, outputs or {})
+
+
+def _resources(client: Any, name: str) -> Mapping[str, Mapping[str, str]]:
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for page in client.get_paginator("list_stack_resources").paginate(StackName=name):
+        for one in page["StackResourceSummaries"]:
+            found[one["ResourceType"]][one["LogicalResourceId"]] = one.get("PhysicalResourceId", "")
+    return found
+
+
+def _outputs(client: Any, name: str) -> Mapping[str, str]:
+    (stack,) = client.describe_stacks(StackName=name)["Stacks"]
+    return {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", [])}

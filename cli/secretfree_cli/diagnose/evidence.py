@@ -1,0 +1,205 @@
+"""What was read about a device and the cloud around it: plain values, so that rules need no AWS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from secretfree.issuance.queueing import MarkState
+from secretfree.issuance.record import Issuance
+from secretfree.registry.entry import RegistryEntry
+
+from secretfree_cli.logs.events import LogEvent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enrolment:
+    """The device's record in the registry."""
+
+    entry: RegistryEntry
+    enrolled_at: datetime | None = None
+    blocked_at: datetime | None = None
+    blocked_reason: str | None = None
+    not_before: datetime | None = None
+    batch: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueuePlace:
+    """The device's place in the queue of one issuer (queue mode). It is void from `until` on."""
+
+    issuer: str
+    state: MarkState
+    since: datetime
+    until: datetime
+
+
+class CertificateStatus(StrEnum):
+    """A certificate's state at IoT Core, as far as it matters here."""
+
+    ACTIVE = "ACTIVE"
+    INACTIVE = "INACTIVE"
+    REVOKED = "REVOKED"
+    OTHER = "OTHER"
+    ABSENT = "ABSENT"
+    """IoT Core has no such certificate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """A certificate that the ledger knows, as IoT Core has it now. None: could not be read."""
+
+    certificate_id: str
+    issuer: str
+    status: CertificateStatus
+    changed_at: datetime | None = None
+    not_after: datetime | None = None
+    policies: Sequence[str] | None = None
+    things: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thing:
+    """The device's thing. `connected` is known where fleet indexing of connectivity is on."""
+
+    exists: bool
+    type_name: str | None = None
+    connected: bool | None = None
+    connectivity_changed_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DevicePolicyState:
+    """The product line's IoT policy. `allows_connect`: whether its document lets this device connect."""
+
+    name: str
+    exists: bool
+    allows_connect: bool
+    changed_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Authority:
+    """The Private CA. `status` is AWS's word: ACTIVE, DISABLED, EXPIRED, DELETED, ..."""
+
+    arn: str
+    status: str
+    not_after: datetime | None = None
+    changed_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableHealth:
+    """A table of the product line. `throttled`: requests that DynamoDB throttled in the last hour."""
+
+    name: str
+    status: str
+    throttled: int = 0
+    throttled_since: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueHealth:
+    """An issuer's queue, or its dead letters."""
+
+    name: str
+    messages: int
+    is_dead_letters: bool
+
+
+LOGS = "the logs"
+"""`Gap.what` of the functions' logs."""
+
+REFUSALS = frozenset({"denied", "refused"})
+UNFINISHED = frozenset({"not ready", "failed"})
+SUCCESSES = frozenset({"issued", "answered again"})
+# An allowed request says nothing about its end.
+DECISIVE = REFUSALS | UNFINISHED | SUCCESSES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """What could not be read, and why; the diagnosis is made without it."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All that is known about one device, or about one request.
+
+    `device_id` is None for a request that names no device. `window` is how far back the logs were read.
+    `validity` is of the certificates that the stack issues through Private CA. `unmatched_paths` counts requests in
+    the window for paths that the API does not have.
+    """
+
+    now: datetime
+    window: timedelta
+    device_id: str | None
+    request_id: str | None = None
+    url: str | None = None
+    enrolment: Enrolment | None = None
+    registry_was_read: bool = True
+    issuances: Sequence[Issuance] = ()
+    places: Sequence[QueuePlace] = ()
+    certificates: Sequence[Certificate] = ()
+    thing: Thing | None = None
+    thing_types: frozenset[str] = frozenset()
+    policy: DevicePolicyState | None = None
+    authority: Authority | None = None
+    validity: timedelta | None = None
+    tables: Sequence[TableHealth] = ()
+    queues: Sequence[QueueHealth] = ()
+    log: Sequence[LogEvent] = ()
+    unmatched_paths: int = 0
+    gaps: Sequence[Gap] = ()
+
+    @property
+    def logs_were_read(self) -> bool:
+        """Whether the absence of a log line means anything."""
+        return all(gap.what != LOGS for gap in self.gaps)
+
+    @property
+    def device(self) -> str:
+        """The device, for a sentence."""
+        return "The device" if self.device_id is None else f"Device {self.device_id}"
+
+    @property
+    def last_outcome(self) -> LogEvent | None:
+        """The newest line that says how a request ended: of the request in question, or of the device."""
+        ended = [line for line in self.log if line.event in DECISIVE]
+        if self.request_id is not None:
+            ended = [line for line in ended if line.request_id == self.request_id]
+        return max(ended, key=lambda line: line.at, default=None)
+
+    @property
+    def current(self) -> Issuance | None:
+        """The issuance that changed last."""
+        return max(self.issuances, key=lambda issuance: issuance.begun_at, default=None)
+
+    def certificate_of(self, issuance: Issuance) -> Certificate | None:
+        """The certificate of an issuance, if IoT Core was asked about it."""
+        return next((one for one in self.certificates if one.certificate_id == issuance.certificate_id), None)
+
+    @property
+    def waiting_issuers(self) -> frozenset[str]:
+        """The issuers through which the device waits for a certificate; empty if it has a good one, or never asked."""
+        if self.has_usable_certificate:
+            return frozenset()
+        waiting = {issuance.issuer for issuance in self.issuances if not issuance.is_settled}
+        waiting |= {place.issuer for place in self.places if place.until > self.now}
+        last = self.last_outcome
+        if last is not None and last.event in UNFINISHED:
+            waiting.add(last.fields.get("issuer", ""))
+        return frozenset(waiting)
+
+    @property
+    def has_usable_certificate(self) -> bool:
+        """Whether an active certificate, within its time, is at IoT Core."""
+        return any(
+            one.status is CertificateStatus.ACTIVE and (one.not_after is None or one.not_after > self.now)
+            for one in self.certificates
+        )

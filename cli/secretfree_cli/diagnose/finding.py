@@ -1,0 +1,103 @@
+"""What a rule says: the cause, the stage it stops, since when, what to do, and whom it concerns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum, StrEnum
+
+from secretfree.errors import Reason
+
+
+class Stage(StrEnum):
+    """The stages of a device's way to its first connection, in order."""
+
+    REQUEST = "request"
+    AUTHORIZATION = "authorization"
+    QUEUE = "queue"
+    ISSUANCE = "issuance"
+    REGISTRATION = "registration"
+    CONNECTION = "connection"
+
+    @property
+    def label(self) -> str:
+        """The stage and its place among all of them, for people."""
+        stages = list(Stage)
+        return f"{self.value} ({stages.index(self) + 1} of {len(stages)})"
+
+
+class Concern(StrEnum):
+    """Who can remove the cause."""
+
+    FIRMWARE = "the firmware's developers"
+    FACTORY = "the factory, or who enrols devices"
+    OPERATOR = "the operator of the provisioning service"
+    ACCOUNT = "the administrator of the AWS account"
+    SECURITY = "the security team"
+    NOBODY = "nobody"
+
+
+class Cause(StrEnum):
+    """Causes that the state of the cloud shows. A cause that a log line names is a `Reason`."""
+
+    NOT_ENROLLED = "unknown-device"
+    BLOCKED = "blocked-device"
+    UNREADABLE_RECORD = "registry-record"
+    NOT_YET_ALLOWED = "not-yet-allowed"
+    CERTIFICATE_REVOKED = "certificate-revoked"
+    CERTIFICATE_DEACTIVATED = "certificate-deactivated"
+    CERTIFICATE_DELETED = "certificate-deleted"
+    CERTIFICATE_EXPIRED = "certificate-expired"
+    POLICY_DETACHED = "policy-detached"
+    POLICY_WRONG = "policy-wrong"
+    THING_DETACHED = "thing-detached"
+    THING_MISSING = "thing-missing"
+    THING_OF_OTHER_TYPE = "conflicting-thing"
+    CA_NOT_ACTIVE = "ca-not-active"
+    CA_TOO_OLD = "ca-too-old"
+    TABLE_NOT_ACTIVE = "table-not-active"
+    TABLE_THROTTLED = "table-throttled"
+    QUOTA_USED_UP = "quota-used-up"
+    IN_DEAD_LETTERS = "in-dead-letters"
+    WAITING_IN_QUEUE = "waiting-in-queue"
+    STALE_LEASE = "stale-lease"
+    STUCK = "stuck-at-202"
+    IN_PROGRESS = "in-progress"
+    ROLLED_BACK = "rolled-back"
+    API_REFUSED = "api-refused"
+    WRONG_PATH = "wrong-endpoint-or-stage"
+    NEVER_ASKED = "never-asked"
+    PROVISIONED = "provisioned"
+
+
+class Rank(IntEnum):
+    """Which of several findings is the first: what must be mended before the next one matters."""
+
+    REGISTRY = 0
+    CERTIFICATE = 1
+    REFUSAL = 2
+    CLOUD = 3
+    FAILURE = 4
+    QUEUE = 5
+    WAITING = 6
+    ABSENT = 7
+    REMARK = 8
+    """Nothing that stops this device."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One cause. `summary` is a plain sentence; `action` says what removes the cause. `since`: None if unknown."""
+
+    cause: Cause | Reason
+    stage: Stage
+    rank: Rank
+    summary: str
+    action: str
+    concern: Concern
+    since: datetime | None = None
+
+    @property
+    def stops_the_device(self) -> bool:
+        """Whether the device has no certificate, or cannot connect, because of it."""
+        return self.rank is not Rank.REMARK and self.cause is not Cause.PROVISIONED

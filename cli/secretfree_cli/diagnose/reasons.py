@@ -1,0 +1,165 @@
+"""Every reason of the runtime in plain words, with what to do about it and whom it concerns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from secretfree.errors import Reason
+
+from secretfree_cli.diagnose.finding import Concern, Stage
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """`meaning` completes "The request of DEVICE ..."."""
+
+    meaning: str
+    action: str
+    concern: Concern
+    stage: Stage
+
+
+_CHECK_CSR = "Let the firmware's developers check a request with `secretfree check-csr`; the contract lists the rules."
+_AGAIN = "Nothing: the device must post again after `Retry-After`. If it lasts, look at the metrics of the stage."
+
+
+def _form(meaning: str, action: str = _CHECK_CSR) -> Explanation:
+    return Explanation(meaning, action, Concern.FIRMWARE, Stage.REQUEST)
+
+
+EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
+    {
+        Reason.MISSING_HEADER: _form(
+            "has no header `device-csr`", "Send the CSR in base64 in the header `device-csr`."
+        ),
+        Reason.MULTIPLE_HEADERS: _form("has several headers `device-csr`", "Send the header `device-csr` once."),
+        Reason.OVERSIZED: _form("is too large"),
+        Reason.NOT_BASE64: _form("has a header `device-csr` that is not canonical base64"),
+        Reason.NOT_A_CSR: _form("holds no readable PKCS #10 request"),
+        Reason.TRAILING_BYTES: _form("has bytes after the CSR"),
+        Reason.SUBJECT: _form("has a subject that the device profile does not take"),
+        Reason.DEVICE_ID: _form("has a common name that is not a device id"),
+        Reason.REQUESTED_EXTENSION: _form("asks for an X.509 extension that is not accepted"),
+        Reason.REQUESTED_ATTRIBUTE: _form("has a PKCS #10 attribute that is not accepted"),
+        Reason.KEY_KIND: _form("has a key of a kind that is not accepted"),
+        Reason.WEAK_KEY: Explanation(
+            "has a weak key, which others can compute",
+            "Replace the device's key: the key generator of this hardware or firmware is broken. Look for siblings.",
+            Concern.SECURITY,
+            Stage.REQUEST,
+        ),
+        Reason.SIGNATURE_ALGORITHM: _form("is signed with an algorithm that is not accepted"),
+        Reason.BAD_SIGNATURE: Explanation(
+            "has a bad signature: the sender does not hold the private key of the CSR",
+            "A firmware fault (another key signs, or bytes change on the way), or an attempt to pose as this device.",
+            Concern.FIRMWARE,
+            Stage.AUTHORIZATION,
+        ),
+        Reason.UNKNOWN_DEVICE: Explanation(
+            "names a device, or a key, that is not enrolled",
+            "If the device is genuine, enrol its public key: `secretfree enroll`. Else somebody probes.",
+            Concern.FACTORY,
+            Stage.AUTHORIZATION,
+        ),
+        Reason.BLOCKED_DEVICE: Explanation(
+            "is refused because the device is blocked, or its certificate was revoked",
+            "If the block is wrong: `secretfree unblock DEVICE`. If the certificate was revoked by mistake: "
+            "`secretfree reissue DEVICE --reason TEXT`.",
+            Concern.OPERATOR,
+            Stage.AUTHORIZATION,
+        ),
+        Reason.KEY_MISMATCH: Explanation(
+            "came with another key than the enrolled one",
+            "If the device was repaired or its key was enrolled wrongly, enrol the new key with `--replace REASON`. "
+            "Else this is a clone: find its source address in the API's access log.",
+            Concern.SECURITY,
+            Stage.AUTHORIZATION,
+        ),
+        Reason.AMBIGUOUS_KEY: Explanation(
+            "came with a key that is enrolled for more than one device",
+            "Remove the key from all devices but the one that holds it: `secretfree list`, `secretfree remove`.",
+            Concern.FACTORY,
+            Stage.AUTHORIZATION,
+        ),
+        Reason.REGISTRY_RECORD: Explanation(
+            "meets a registry record that cannot be read",
+            "Enrol the device again with its public key: `secretfree enroll ... --replace REASON`.",
+            Concern.FACTORY,
+            Stage.AUTHORIZATION,
+        ),
+        Reason.DIGEST_MISMATCH: Explanation(
+            "changed between the authorizer and the issuer",
+            "This does not happen by itself: look at what stands between the API and the function.",
+            Concern.SECURITY,
+            Stage.ISSUANCE,
+        ),
+        Reason.REGISTRY_UNAVAILABLE: Explanation(
+            "failed because the registry table could not be read",
+            "Check the table's state and throttling, its key, and the authorizer's role.",
+            Concern.ACCOUNT,
+            Stage.AUTHORIZATION,
+        ),
+        Reason.LEDGER_UNAVAILABLE: Explanation(
+            "failed because the ledger table did not answer",
+            "Check the table's state and throttling, its key, and the issuer's role.",
+            Concern.ACCOUNT,
+            Stage.ISSUANCE,
+        ),
+        Reason.LEASE_HELD: Explanation(
+            "waits because another request of the same device is at work", _AGAIN, Concern.NOBODY, Stage.ISSUANCE
+        ),
+        Reason.QUEUED: Explanation("waits in the queue", _AGAIN, Concern.NOBODY, Stage.QUEUE),
+        Reason.CERTIFICATE_PENDING: Explanation(
+            "waits because the certificate authority has not signed yet", _AGAIN, Concern.NOBODY, Stage.ISSUANCE
+        ),
+        Reason.DEADLINE: Explanation(
+            "ran out of time before the certificate was in place", _AGAIN, Concern.NOBODY, Stage.ISSUANCE
+        ),
+        Reason.THROTTLED: Explanation(
+            "was throttled",
+            "Slow the device down to `Retry-After`. If AWS throttles, ask for a higher quota: `secretfree plan`.",
+            Concern.FIRMWARE,
+            Stage.ISSUANCE,
+        ),
+        Reason.UPSTREAM_REFUSED: Explanation(
+            "failed because AWS refused a call",
+            "The log's `detail` names the call and AWS's error: check the role, the policy, the CA and the quotas.",
+            Concern.OPERATOR,
+            Stage.ISSUANCE,
+        ),
+        Reason.UPSTREAM_UNAVAILABLE: Explanation(
+            "waits because AWS did not answer a call",
+            "Look at AWS Health for IoT Core, Private CA and DynamoDB in this Region. The device must post again.",
+            Concern.ACCOUNT,
+            Stage.ISSUANCE,
+        ),
+        Reason.CONFLICTING_THING: Explanation(
+            "meets a thing of that name which belongs to something else",
+            "If the thing is this device's, adopt it. If it belongs to another fleet, give one of them another id.",
+            Concern.OPERATOR,
+            Stage.REGISTRATION,
+        ),
+        Reason.CONFIGURATION: Explanation(
+            "failed because the deployment's configuration does not fit",
+            "The log's `detail` says what does not fit. Correct it and deploy again.",
+            Concern.OPERATOR,
+            Stage.ISSUANCE,
+        ),
+        Reason.UNEXPECTED: Explanation(
+            "failed for a reason that the service does not know",
+            "Report it with the log line: this is a defect of the product.",
+            Concern.OPERATOR,
+            Stage.ISSUANCE,
+        ),
+    }
+)
+
+
+def explanation_of(reason: Reason) -> Explanation:
+    """Return the explanation; a reason that is newer than this table gets a general one."""
+    general = Explanation(
+        f"ended with the reason {reason.value}", "Read the log line.", Concern.OPERATOR, Stage.REQUEST
+    )
+    return EXPLANATIONS.get(reason, general)

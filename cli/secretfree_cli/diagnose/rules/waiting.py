@@ -1,0 +1,117 @@
+"""Where does an unfinished issuance stand: in the queue, under a lease, or left alone?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from secretfree.issuance.queueing import MarkState
+from secretfree.issuance.record import Issuance, IssuanceState
+
+from secretfree_cli.diagnose.evidence import Evidence, QueuePlace
+from secretfree_cli.diagnose.finding import Cause, Concern, Finding, Rank, Stage
+from secretfree_cli.diagnose.rules import rule
+
+_PATIENCE = timedelta(minutes=5)
+_MANY_ATTEMPTS = 3
+_STATES = {
+    IssuanceState.REQUESTING: "the certificate authority has been asked, and its answer is not recorded",
+    IssuanceState.REQUESTED: "the certificate authority has not delivered the certificate",
+    IssuanceState.ISSUED: "the certificate exists, and is not yet in place at IoT Core",
+}
+
+
+@rule
+def queue(evidence: Evidence) -> Iterator[Finding]:
+    """The request waits in the queue, or has left it for the dead letters."""
+    if evidence.has_usable_certificate or any(one.state is IssuanceState.ACTIVE for one in evidence.issuances):
+        return
+    for place in evidence.places:
+        dead = sum(one.messages for one in evidence.queues if one.is_dead_letters)
+        waiting = sum(one.messages for one in evidence.queues if not one.is_dead_letters)
+        holds = place.until > evidence.now and place.state in {MarkState.CLAIMED, MarkState.QUEUED}
+        if dead and not waiting and place.state is not MarkState.REFUSED:
+            yield _dead(evidence, place, dead)
+        elif holds:
+            yield Finding(
+                cause=Cause.WAITING_IN_QUEUE,
+                stage=Stage.QUEUE,
+                rank=Rank.QUEUE,
+                summary=f"The request of {evidence.device_id} waits in the queue of {place.issuer} ({waiting} there).",
+                action="Wait. If the queue does not shrink, check the worker's errors and the pace of the queue.",
+                concern=Concern.NOBODY,
+                since=place.since,
+            )
+
+
+@rule
+def unfinished(evidence: Evidence) -> Iterator[Finding]:
+    """The ledger has an issuance that is not finished."""
+    if evidence.has_usable_certificate:
+        return
+    for issuance in evidence.issuances:
+        if issuance.state is IssuanceState.ABANDONED:
+            yield Finding(
+                cause=Cause.ROLLED_BACK,
+                stage=Stage.ISSUANCE,
+                rank=Rank.WAITING,
+                summary=f"The last issuance of {evidence.device_id} was rolled back: the device did not return.",
+                action="Let the device post again. It must follow `Retry-After` until it gets 200.",
+                concern=Concern.FIRMWARE,
+                since=issuance.begun_at,
+            )
+        elif not issuance.is_settled:
+            yield _unfinished(evidence, issuance)
+
+
+def _unfinished(evidence: Evidence, issuance: Issuance) -> Finding:
+    state = _STATES[issuance.state]
+    if issuance.is_leased(evidence.now):
+        return Finding(
+            cause=Cause.IN_PROGRESS,
+            stage=Stage.ISSUANCE,
+            rank=Rank.WAITING,
+            summary=f"A worker is issuing the certificate of {evidence.device_id} now.",
+            action="Wait a minute and look again.",
+            concern=Concern.NOBODY,
+            since=issuance.begun_at,
+        )
+    if issuance.lease_owner is not None:
+        return Finding(
+            cause=Cause.STALE_LEASE,
+            stage=Stage.ISSUANCE,
+            rank=Rank.QUEUE,
+            summary=f"The worker that issued for {evidence.device_id} ended early: its lease has expired, and {state}.",
+            action="Nothing: the next request or the sweeper continues. If it lasts, check the sweeper's runs.",
+            concern=Concern.OPERATOR,
+            since=issuance.due,
+        )
+    stuck = evidence.now - issuance.begun_at > _PATIENCE or issuance.attempts >= _MANY_ATTEMPTS
+    return Finding(
+        cause=Cause.STUCK if stuck else Cause.IN_PROGRESS,
+        stage=Stage.REGISTRATION if issuance.state is IssuanceState.ISSUED else Stage.ISSUANCE,
+        rank=Rank.QUEUE if stuck else Rank.WAITING,
+        summary=(
+            f"{evidence.device} is stuck at 202 after {issuance.attempts} attempts: {state}."
+            if stuck
+            else f"{evidence.device} was answered 202 and must post again: {state}."
+        ),
+        action="See the next finding for the cause. The device must post again; nothing is finished without it.",
+        concern=Concern.OPERATOR if stuck else Concern.FIRMWARE,
+        since=issuance.begun_at,
+    )
+
+
+def _dead(evidence: Evidence, place: QueuePlace, dead: int) -> Finding:
+    return Finding(
+        cause=Cause.IN_DEAD_LETTERS,
+        stage=Stage.QUEUE,
+        rank=Rank.QUEUE,
+        summary=(
+            f"The request of {evidence.device_id} has left the queue of {place.issuer} without a certificate, and "
+            f"the dead letters hold {dead} messages."
+        ),
+        action="Find the worker's failure: `secretfree logs DEVICE`. The device's next request queues anew.",
+        concern=Concern.OPERATOR,
+        since=place.since,
+    )

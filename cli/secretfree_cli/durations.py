@@ -1,0 +1,36 @@
+"""Spans of time as an operator writes them: `30d`, `12h`, `90m`."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import click
+
+_FORM = re.compile(r"(?P<number>[1-9][0-9]{0,5})(?P<unit>[mhdw])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class Span(click.ParamType):
+    """A click parameter type; the value is a `timedelta`."""
+
+    name = "span"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Read `30d` and its like."""
+        if isinstance(value, timedelta):
+            return value
+        found = _FORM.fullmatch(str(value))
+        if found is None:
+            self.fail(f"{value!r}; accepted: a number and m, h, d or w, such as 90m, 12h, 30d", param, ctx)
+        return timedelta(**{_UNITS[found["unit"]]: int(found["number"])})
+
+
+def age(span: timedelta) -> str:
+    """Return a span in its largest unit, for people: `3 d`, `5 h`, `12 min`, `40 s`."""
+    seconds = max(0, int(span.total_seconds()))
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size or (seconds >= size and seconds % size == 0):
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
