@@ -10,7 +10,7 @@ import click
 
 from secretfree_cli.diagnose.collectors import collect
 from secretfree_cli.diagnose.evidence import Evidence
-from secretfree_cli.diagnose.finding import Finding
+from secretfree_cli.diagnose.finding import Finding, Rank
 from secretfree_cli.diagnose.rules import findings
 from secretfree_cli.diagnose.timeline import timeline
 from secretfree_cli.durations import Span, age
@@ -42,7 +42,7 @@ def diagnose(*, target: Target, device_id: str | None, request_id: str | None, s
         emit_json(document(evidence, found))
     else:
         _show(evidence, found)
-    sys.exit(ExitCode.OK if found else ExitCode.NOT_FOUND)
+    sys.exit(ExitCode.OK if _is_found(found) else ExitCode.NOT_FOUND)
 
 
 def document(evidence: Evidence, found: Sequence[Finding]) -> dict[str, object]:
@@ -50,8 +50,8 @@ def document(evidence: Evidence, found: Sequence[Finding]) -> dict[str, object]:
     return {
         "deviceId": evidence.device_id,
         "requestId": evidence.request_id,
-        "found": bool(found),
-        "healthy": bool(found) and not found[0].stops_the_device,
+        "found": _is_found(found),
+        "healthy": _is_found(found) and not found[0].stops_the_device,
         "findings": [
             {
                 "cause": finding.cause.value,
@@ -69,13 +69,18 @@ def document(evidence: Evidence, found: Sequence[Finding]) -> dict[str, object]:
     }
 
 
+def _is_found(found: Sequence[Finding]) -> bool:
+    """Whether a finding is about this device or request, and not a remark about the cloud alone."""
+    return bool(found) and found[0].rank is not Rank.REMARK
+
+
 def _show(evidence: Evidence, found: Sequence[Finding]) -> None:
-    if not found:
+    if not _is_found(found):
         asked = f"request {evidence.request_id}" if evidence.request_id else f"device {evidence.device_id}"
         emit(printable(f"not-found: Nothing was found about {asked} in the last {age(evidence.window)}."))
         note("A longer time: --since 7d. Another Region or stack: --region, --stack.")
     for number, finding in enumerate(found):
-        if number:
+        if number or not _is_found(found):
             emit("")
         emit(printable(f"{finding.cause.value}: {finding.summary}"))
         emit_fields(
