@@ -31,6 +31,7 @@ from secretfree.contract import (
 from cdk_iot_secretfree.api import ProvisioningApi
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
+from cdk_iot_secretfree.diagnosis import grant_diagnose
 from cdk_iot_secretfree.functions import IotAccount, RuntimeFunction
 from cdk_iot_secretfree.issuers.issuer import IotCoreIssuer, Issuer
 from cdk_iot_secretfree.issuers.modes import IssuanceMode, IssuanceQueue, IssuingFunctions, IssuingLine
@@ -302,6 +303,10 @@ class SecretFreeProvisioning(Construct):
         """Let a principal read who may have a certificate, and what was issued."""
         return self._registry.grant_read(grantee).combine(self._ledger.grant_read(grantee))
 
+    def grant_diagnose(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let a principal run `secretfree diagnose` and `secretfree logs`: read only."""
+        return grant_diagnose(self, grantee)
+
     def add_outputs(self) -> None:
         """Output, on the stack, what `secretfree --stack NAME` reads: addresses, tables, policy, product.
 
@@ -323,6 +328,9 @@ class SecretFreeProvisioning(Construct):
         }
         if self.authority is not None:
             outputs[Output.AUTHORITY_ARN] = self.authority.arn
+        validity = next((issuer.validity_days for issuer in self._issuers if issuer.validity_days is not None), None)
+        if validity is not None:
+            outputs[Output.CERTIFICATE_VALIDITY_DAYS] = str(validity)
         for key, value in outputs.items():
             CfnOutput(stack, key.value, value=value)
 

@@ -53,6 +53,7 @@ class Output(StrEnum):
     MATCH_POLICY = "MatchPolicy"
     DEVICE_PROFILE = "DeviceProfile"
     AUTHORITY_ARN = "AuthorityArn"
+    CERTIFICATE_VALIDITY_DAYS = "CertificateValidityDays"
     MANIFEST_BUCKET = "ManifestBucket"
 
 

@@ -22,6 +22,7 @@ ARN = "arn:aws:acm-pca:eu-west-1:111122223333:certificate-authority/11111111-222
 SNAPSHOT = Path(__file__).with_name("snapshots") / "sample.template.json"
 OUTPUTS = {
     "AuthorityArn",
+    "CertificateValidityDays",
     "DevicePolicyName",
     "DeviceProfile",
     "IotEndpoint",
@@ -50,7 +51,7 @@ def test_a_teams_own_stack_has_the_same_outputs_once():
     one.add_outputs()
     with pytest.raises(InvalidArgumentError, match="add_outputs"):
         two.add_outputs()
-    assert set(Template.from_stack(stack).to_json()["Outputs"]) == OUTPUTS - {"AuthorityArn"}
+    assert set(Template.from_stack(stack).to_json()["Outputs"]) == OUTPUTS - {"AuthorityArn", "CertificateValidityDays"}
 
 
 def test_with_a_ca_of_its_own_account_none_is_made(sample_with):

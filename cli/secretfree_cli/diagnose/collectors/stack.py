@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from secretfree.contract import Output
+
 from secretfree_cli.diagnose.collectors.reading import Reading
 from secretfree_cli.target import Target
 
@@ -42,12 +44,12 @@ class Stack:
     @property
     def policy_name(self) -> str | None:
         """The product line's IoT policy."""
-        return self.outputs.get("DevicePolicyName")
+        return self.outputs.get(Output.DEVICE_POLICY_NAME)
 
     @property
     def validity(self) -> timedelta | None:
         """Validity of the certificates that Private CA signs."""
-        days = self.outputs.get("CertificateValidityDays", "")
+        days = self.outputs.get(Output.CERTIFICATE_VALIDITY_DAYS, "")
         return timedelta(days=int(days)) if days.isdigit() else None
 
 

@@ -1,0 +1,61 @@
+"""The read-only rights of `secretfree diagnose` and `secretfree logs`."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from aws_cdk import Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sqs as sqs
+
+if TYPE_CHECKING:
+    from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
+
+
+def grant_diagnose(provisioning: "SecretFreeProvisioning", grantee: iam.IGrantable) -> iam.Grant:
+    """Let a principal read one device's way through the product line. Nothing can be changed, and no table listed."""
+    grant = provisioning.registry.grant_lookup(grantee, by_key=False)
+    # GetItem of the ledger, and the use of its key.
+    grant = grant.combine(provisioning.ledger.grant_read_bindings(grantee))
+    for actions, resources in _statements(provisioning):
+        grant = grant.combine(
+            iam.Grant.add_to_principal(grantee=grantee, actions=list(actions), resource_arns=list(resources))
+        )
+    return grant
+
+
+def _statements(provisioning: "SecretFreeProvisioning") -> Sequence[tuple[Sequence[str], Sequence[str]]]:
+    stack = Stack.of(provisioning)
+    tables = [provisioning.registry.table.table_arn, provisioning.ledger.table.table_arn]
+    # The command searches every log group of the stack.
+    groups = [child.log_group_arn for child in stack.node.find_all() if isinstance(child, logs.LogGroup)]
+    queues = [child.queue_arn for child in provisioning.node.find_all() if isinstance(child, sqs.Queue)]
+    statements: list[tuple[Sequence[str], Sequence[str]]] = [
+        (["dynamodb:DescribeTable"], tables),
+        (["dynamodb:Query"], [provisioning.ledger.table.table_arn]),
+        (["logs:FilterLogEvents"], groups),
+        (["cloudformation:DescribeStacks", "cloudformation:ListStackResources"], [stack.stack_id]),
+        (
+            ["iot:DescribeCertificate", "iot:ListAttachedPolicies"],
+            [stack.format_arn(service="iot", resource="cert", resource_name="*")],
+        ),
+        (["iot:DescribeThing"], [stack.format_arn(service="iot", resource="thing", resource_name="*")]),
+        (
+            ["iot:GetPolicy"],
+            [stack.format_arn(service="iot", resource="policy", resource_name=provisioning.device_policy.policy_name)],
+        ),
+        (
+            ["iot:SearchIndex"],
+            [stack.format_arn(service="iot", resource="index", resource_name="AWS_Things")],
+        ),
+        # The IAM reference gives these no resource type.
+        (_WITHOUT_RESOURCES, ["*"]),
+    ]
+    if queues:
+        statements.append((["sqs:GetQueueAttributes"], queues))
+    if provisioning.authority is not None:
+        statements.append((["acm-pca:DescribeCertificateAuthority"], [provisioning.authority.arn]))
+    return statements
+
+
+_WITHOUT_RESOURCES: Final = ("cloudwatch:GetMetricStatistics", "iot:ListPrincipalThings")
