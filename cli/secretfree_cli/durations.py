@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Any
 
 import click
 
@@ -12,19 +11,14 @@ _FORM = re.compile(r"(?P<number>[1-9][0-9]{0,5})(?P<unit>[mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-class Span(click.ParamType):
-    """A click parameter type; the value is a `timedelta`."""
-
-    name = "span"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Read `30d` and its like."""
-        if isinstance(value, timedelta):
-            return value
-        found = _FORM.fullmatch(str(value))
-        if found is None:
-            self.fail(f"{value!r}; accepted: a number and m, h, d or w, such as 90m, 12h, 30d", param, ctx)
-        return timedelta(**{_UNITS[found["unit"]]: int(found["number"])})
+def span(_context: click.Context, _parameter: click.Parameter, value: str | None) -> timedelta | None:
+    """Read a click option's value; give it to the option as `callback`."""
+    if value is None:
+        return None
+    found = _FORM.fullmatch(value)
+    if found is None:
+        raise click.BadParameter(f"{value!r}; accepted: a number and m, h, d or w, such as 90m, 12h, 30d")
+    return timedelta(**{_UNITS[found["unit"]]: int(found["number"])})
 
 
 def age(span: timedelta) -> str:

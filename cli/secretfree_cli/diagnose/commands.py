@@ -13,7 +13,7 @@ from secretfree_cli.diagnose.evidence import Evidence
 from secretfree_cli.diagnose.finding import Finding, Rank
 from secretfree_cli.diagnose.rules import findings
 from secretfree_cli.diagnose.timeline import timeline
-from secretfree_cli.durations import Span, age
+from secretfree_cli.durations import age, span
 from secretfree_cli.importing.options import device_id_of
 from secretfree_cli.output import ExitCode, emit, emit_fields, emit_json, emit_table, json_option, note, printable
 from secretfree_cli.target import Target, target_options
@@ -24,7 +24,9 @@ _TIMELINE_SHOWN = 15
 @click.command("diagnose")
 @click.argument("device_id", required=False)
 @click.option("--request-id", metavar="ID", help="The `requestId` of an answer that the device got.")
-@click.option("--since", type=Span(), default="24h", show_default=True, help="How far back to read the logs.")
+@click.option(
+    "--since", callback=span, metavar="SPAN", default="24h", show_default=True, help="How far back to read the logs."
+)
 @json_option
 @target_options
 def diagnose(*, target: Target, device_id: str | None, request_id: str | None, since: timedelta, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from secretfree.config import IssuerKind
+from secretfree.contract import IssuerKind
 from secretfree.errors import Reason
 
 from secretfree_cli.diagnose.evidence import UNFINISHED, Evidence, TableHealth
