@@ -67,7 +67,13 @@ def start_private_ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start
                     *(sys.executable, "-m", "secretfree_cli.local.emulators.private_ca.server"),
                     *("--port", str(port), "--store", str(path)),
                 ],
-                environment={**_inherited(), "SECRETFREE_PRIVATE_CA_ISSUANCE_SECONDS": "0", **(environment or {})},
+                environment={
+                    **_inherited(),
+                    "AWS_ACCESS_KEY_ID": "test",
+                    "AWS_SECRET_ACCESS_KEY": "test",
+                    "SECRETFREE_PRIVATE_CA_ISSUANCE_SECONDS": "0",
+                    **(environment or {}),
+                },
                 log=folder / "log",
             )
             stopped.callback(process.stop)

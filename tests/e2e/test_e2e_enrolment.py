@@ -59,10 +59,20 @@ class Manifest:
         trusted = [] if self.option is None else [self.option, authority or self.authority]
         target = ["--table", cloud.target.registry_table, "--region", cloud.target.region]
         target += ["--endpoint-url", cloud.target.endpoint_url]
-        return secretfree("enroll", self.file, *trusted, *target, "--json", cwd=self.folder)
+        return secretfree(
+            "enroll",
+            self.file,
+            *trusted,
+            *target,
+            "--json",
+            cwd=self.folder,
+            environment=cloud.folder.require_up().environment(),
+        )
 
 
-def secretfree(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def secretfree(
+    *arguments: object, cwd: Path | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "secretfree_cli.main", *map(str, arguments)],
         capture_output=True,
@@ -70,7 +80,7 @@ def secretfree(*arguments: object, cwd: Path | None = None) -> subprocess.Comple
         check=False,
         timeout=120,
         cwd=cwd,
-        env={**os.environ, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"},
+        env={**os.environ, **(environment or {})},
     )
 
 

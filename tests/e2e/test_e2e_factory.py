@@ -56,12 +56,11 @@ def test_a_device_read_off_a_pseudo_terminal_gets_its_certificate(
 def enroll(cloud: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
     target = ["--table", cloud.target.registry_table, "--region", cloud.target.region]
     target += ["--endpoint-url", cloud.target.endpoint_url]
-    credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
     return subprocess.run(
         [sys.executable, "-m", "secretfree_cli.main", "enroll", *arguments, *target],
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
-        env={**os.environ, **credentials},
+        env={**os.environ, **cloud.folder.require_up().environment()},
     )

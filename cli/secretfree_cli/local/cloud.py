@@ -90,13 +90,14 @@ def local_client(record: CloudRecord, service: str) -> Any:
 
 def _start_servers(folder: StateFolder, ports: servers.Ports) -> CloudRecord:
     """Start each server and record it at once, so that it is found even if this command is killed."""
+    key = servers.AccessKey.random()
     record = CloudRecord(
         endpoint_url=servers.endpoint_url(ports.gateway),
         private_ca_endpoint_url=servers.endpoint_url(ports.private_ca),
         region=servers.REGION,
         account=servers.ACCOUNT,
-        access_key_id=servers.ACCESS_KEY_ID,
-        secret_access_key=servers.SECRET_ACCESS_KEY,
+        access_key_id=key.id,
+        secret_access_key=key.secret,
         mqtt_host=servers.LOOPBACK,
         mqtt_port=ports.mqtt,
         broker_ca=str(folder.certificates / "broker-ca.pem"),
@@ -106,7 +107,7 @@ def _start_servers(folder: StateFolder, ports: servers.Ports) -> CloudRecord:
     )
     for start in (servers.start_private_ca, servers.start_aws_emulator):
         with undisturbed():  # between start and record a server could not be found again
-            record = replace(record, processes=(*record.processes, start(folder, ports)))
+            record = replace(record, processes=(*record.processes, start(folder, ports, key)))
             folder.write(record)
     return record
 

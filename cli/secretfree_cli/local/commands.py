@@ -176,7 +176,9 @@ def _show_lambda_logs(record: CloudRecord, *, lines: int, follow: bool) -> None:
 
 
 def _show(record: CloudRecord, stack: str | None) -> None:
-    emit_fields(_fields(record, stack))
+    document = _fields(record, stack)
+    document.pop("secretAccessKey")  # `local env` and `local status --json` print it
+    emit_fields(document)
 
 
 def _fields(record: CloudRecord, stack: str | None) -> dict[str, object]:
@@ -186,6 +188,8 @@ def _fields(record: CloudRecord, stack: str | None) -> dict[str, object]:
         "url": target.url if target else None,
         "endpointUrl": record.endpoint_url,
         "region": record.region,
+        "accessKeyId": record.access_key_id,
+        "secretAccessKey": record.secret_access_key,
         "stackName": target.stack_name if target else None,
         "registryTable": target.registry_table if target else None,
         "ledgerTable": target.ledger_table if target else None,

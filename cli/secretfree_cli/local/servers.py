@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 import sys
 import time
@@ -21,9 +22,6 @@ from secretfree_cli.output import CliError
 LOOPBACK = "127.0.0.1"
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
-# ministack takes these for the account's root, as it would any key named in its environment.
-ACCESS_KEY_ID = "test"
-SECRET_ACCESS_KEY = "test"  # noqa: S105 -- opens nothing but the emulator on loopback
 
 AWS_EMULATOR = "aws"
 PRIVATE_CA = "private-ca"
@@ -51,6 +49,24 @@ class Ports:
     private_ca: int
 
 
+@dataclass(frozen=True)
+class AccessKey:
+    """The operator's key: the servers verify each call by it, and take it for the account's root."""
+
+    id: str
+    secret: str
+
+    @classmethod
+    def random(cls) -> AccessKey:
+        """Return a new key of the form that AWS gives."""
+        letters = "".join(secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") for _ in range(16))
+        return cls(f"AKIA{letters}", secrets.token_urlsafe(30))
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables by which a server gets the key. Only the same user can read a process's environment."""
+        return {"AWS_ACCESS_KEY_ID": self.id, "AWS_SECRET_ACCESS_KEY": self.secret}
+
+
 def choose_ports(folder: StateFolder) -> Ports:
     """Return free ports: those of the last time where they still are, so that addresses stay the same."""
     try:
@@ -63,21 +79,21 @@ def choose_ports(folder: StateFolder) -> Ports:
     return chosen
 
 
-def start_private_ca(folder: StateFolder, ports: Ports) -> ServerProcess:
+def start_private_ca(folder: StateFolder, ports: Ports, key: AccessKey) -> ServerProcess:
     """Start the Private CA emulator; it is not ready yet."""
     store = folder.data / "private-ca.sqlite3"
     return start_server(
         PRIVATE_CA,
         [
             *(sys.executable, "-m", "secretfree_cli.local.emulators.private_ca.server"),
-            *("--port", str(ports.private_ca), "--store", str(store)),
+            *("--port", str(ports.private_ca), "--store", str(store), "--aws-url", endpoint_url(ports.gateway)),
         ],
-        environment={**_base_environment(folder), "MOTO_ACCOUNT_ID": ACCOUNT},
+        environment={**_base_environment(folder), **key.environment(), "MOTO_ACCOUNT_ID": ACCOUNT},
         log=folder.logs / f"{PRIVATE_CA}.log",
     )
 
 
-def start_aws_emulator(folder: StateFolder, ports: Ports) -> ServerProcess:
+def start_aws_emulator(folder: StateFolder, ports: Ports, key: AccessKey) -> ServerProcess:
     """Start ministack with enforcement on; it is not ready yet."""
     environment = {
         **_base_environment(folder),
@@ -92,8 +108,7 @@ def start_aws_emulator(folder: StateFolder, ports: Ports) -> ServerProcess:
         "STATE_DIR": str(folder.data / AWS_EMULATOR),
         "S3_PERSIST": "1",
         "S3_DATA_DIR": str(folder.data / "s3"),
-        "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
-        "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
+        **key.environment(),
         # Lambda workers inherit it: that is how the issuer's Private CA client finds its emulator.
         "AWS_ENDPOINT_URL_ACM_PCA": endpoint_url(ports.private_ca),
         # ministack removes containers that it takes for its own at start and stop: keep it off this machine's Docker.

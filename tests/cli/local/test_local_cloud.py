@@ -44,13 +44,13 @@ def run(folder, monkeypatch):
     return lambda *arguments: CliRunner().invoke(local, arguments)
 
 
-def client(cloud: CloudRecord, service: str, *, key: str = "test"):
+def client(cloud: CloudRecord, service: str, *, key: str | None = None, secret: str | None = None):
     return boto3.client(
         service,
         endpoint_url=cloud.private_ca_endpoint_url if service == "acm-pca" else cloud.endpoint_url,
         region_name=cloud.region,
-        aws_access_key_id=key,
-        aws_secret_access_key="test",
+        aws_access_key_id=key or cloud.access_key_id,
+        aws_secret_access_key=secret or cloud.secret_access_key,
     )
 
 

@@ -10,8 +10,10 @@ import os
 from typing import Any
 
 from secretfree_cli.local.emulators.aws_corrections import correct
+from secretfree_cli.local.emulators.aws_gate import install
 from secretfree_cli.local.emulators.aws_limits import Limits, impose
 from secretfree_cli.local.emulators.aws_unasked import spare_unasked_work
+from secretfree_cli.local.emulators.operator import Operator
 
 LOOPBACK = "127.0.0.1"
 _EVERY_INTERFACE = frozenset({None, "", "0.0.0.0", "::"})  # noqa: S104 -- named here to be refused
@@ -42,6 +44,7 @@ def main() -> None:
     correct()
     spare_unasked_work()
     impose(limits)
+    install(Operator.from_environment())
     from ministack.app import main as serve
 
     serve()

@@ -1,6 +1,7 @@
 """The emulator's process: moto's threaded server for acm-pca alone, with the strict classes, on loopback.
 
-Run as `python -m secretfree_cli.local.emulators.private_ca.server --port PORT --store FILE`.
+Run as `python -m secretfree_cli.local.emulators.private_ca.server --port PORT --store FILE [--aws-url URL]`, with the
+operator's key in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from moto.core.base_backend import BackendDict
 from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
+from secretfree_cli.local.emulators.operator import Operator
 from secretfree_cli.local.emulators.private_ca.backend import Emulation, StrictAcmPcaBackend
+from secretfree_cli.local.emulators.private_ca.gate import KnownKeys, guarded
 from secretfree_cli.local.emulators.private_ca.responses import StrictAcmPcaResponse
 from secretfree_cli.local.emulators.private_ca.settings import Settings
 from secretfree_cli.local.emulators.private_ca.store import Store
@@ -42,11 +45,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--aws-url", help="base URL of the AWS emulator, which knows the keys of roles and users")
     arguments = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
     Settings.from_environment()  # a setting that does not parse ends the server here, with its name
-    application = make_application(Store(arguments.store))
+    keys = KnownKeys(Operator.from_environment(), arguments.aws_url)
+    application = guarded(make_application(Store(arguments.store)), keys.find)
     server = make_server(LOOPBACK, arguments.port, application, threaded=True, request_handler=MotoRequestHandler)
     server.serve_forever()
 
