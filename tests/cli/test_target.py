@@ -193,10 +193,10 @@ def test_aws_region_counts_before_the_default_region(monkeypatch):
 
 
 @pytest.mark.parametrize("left_behind", ["record", "memory"])
-def test_a_project_whose_local_cloud_is_down_never_means_aws(left_behind, tmp_path):
+def test_a_project_whose_local_cloud_is_down_never_means_aws(left_behind, tmp_path, server):
     make_stack("SecretFree")
     folder = StateFolder(tmp_path)
-    record = running_cloud(folder, stack_name="SecretFree")
+    record = running_cloud(folder, server, stack_name="SecretFree")
     folder.remember(stackName="SecretFree")
     if left_behind == "record":
         folder.write(replace(record, processes=(ServerProcess("aws", 2**30, "long ago", "log"),)))
@@ -208,19 +208,19 @@ def test_a_project_whose_local_cloud_is_down_never_means_aws(left_behind, tmp_pa
     assert resolve_target(stack="SecretFree").account == "123456789012"
 
 
-def test_the_local_clouds_endpoint_in_the_environment_means_the_local_cloud(tmp_path, monkeypatch):
-    record = running_cloud(StateFolder(tmp_path), stack_name="SecretFree")
+def test_the_local_clouds_endpoint_in_the_environment_means_the_local_cloud(tmp_path, monkeypatch, server):
+    record = running_cloud(StateFolder(tmp_path), server, stack_name="SecretFree")
     monkeypatch.setenv("AWS_ENDPOINT_URL", record.endpoint_url)
     assert resolve_target(table="registry").is_local
 
 
-def test_the_place_is_an_account_a_custom_endpoint_or_the_local_cloud(tmp_path, monkeypatch):
+def test_the_place_is_an_account_a_custom_endpoint_or_the_local_cloud(tmp_path, monkeypatch, server):
     make_stack("Widgets")
     assert resolve_target(stack="Widgets").place == "AWS account 123456789012, Region eu-west-1"
     assert resolve_target(table="registry").place == "AWS account 123456789012, Region eu-west-1"
     given = resolve_target(table="registry", endpoint_url="http://127.0.0.1:9").place
     assert given == "the custom endpoint http://127.0.0.1:9, Region eu-west-1"
-    local = local_target(running_cloud(StateFolder(tmp_path)), table="registry")
+    local = local_target(running_cloud(StateFolder(tmp_path), server), table="registry")
     assert local.place == "the local cloud at http://127.0.0.1:4566, Region eu-west-1"
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:8")
     assert "custom endpoint http://127.0.0.1:8" in resolve_target(table="registry").place
