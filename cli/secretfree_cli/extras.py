@@ -11,7 +11,7 @@ EXTRAS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
         "plan": frozenset({"matplotlib", "simpy"}),
         "factory": frozenset({"PIL", "serial", "zxingcpp"}),
-        "local": frozenset({"ministack", "moto", "psutil"}),
+        "local": frozenset({"ministack", "moto"}),
     }
 )
 """Packages by their import names. Every other package of the command is in the extra `cli`, which these include."""
