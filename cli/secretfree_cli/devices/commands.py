@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -15,6 +14,8 @@ from secretfree.registry.entry import DeviceStatus
 from secretfree_cli.command_line import command
 from secretfree_cli.devices import enrolled as registry
 from secretfree_cli.importing.index_keys import index_keys as add_fingerprints
+from secretfree_cli.devices.device_report import emit_report, report_on
+from secretfree_cli.devices.iot_view import IotView
 from secretfree_cli.devices.ledger_view import LedgerView
 from secretfree_cli.importing.options import device_id_of, exit_code_of, progress_shown, show_outcomes
 from secretfree_cli.importing.run import registry_of
@@ -70,19 +71,21 @@ def list_devices(
 @json_option
 @target_options
 def show(*, target: Target, device_id: str, as_json: bool) -> None:
-    """Show one device: what the registry says, and its certificates."""
-    device = registry.require(registry_of(target), device_id_of(target, device_id))
-    document = registry.describe(device)
-    ledger = LedgerView(target)
-    if ledger.is_known:
-        document["certificates"] = [asdict(record) for record in ledger.certificates(device.device_id)]
+    """Show one device: the registry's entry, its issuances, and its certificates in the ledger and at IoT Core.
+
+    Exit code 4 if the device is not enrolled, also if the ledger or IoT Core knows it.
+    """
+    name = device_id_of(target, device_id)
+    table = registry_of(target)
+    report = report_on(target, name, table.read([name]).get(name))
+    if not report.is_known:
+        raise registry.not_enrolled(table, name)
     if as_json:
-        emit_json(document)
-        return
-    certificates = document.pop("certificates", ())
-    emit_fields(document)
-    for certificate in certificates if isinstance(certificates, list) else ():
-        emit_fields({"certificate": f"{certificate['certificate_id']} {certificate['state']}"})
+        emit_json(report.document())
+    else:
+        emit_report(report)
+    if report.enrolled is None:
+        sys.exit(ExitCode.NOT_FOUND)
 
 
 @command("block")
@@ -110,11 +113,12 @@ def unblock(*, target: Target, device_ids: tuple[str, ...], as_json: bool) -> No
 @json_option
 @target_options
 def remove(*, target: Target, device_ids: tuple[str, ...], force: bool, as_json: bool) -> None:
-    """Remove devices from the registry. Refused while a device has an active certificate."""
+    """Remove devices from the registry. Refused while a device has an active certificate, by ledger or IoT Core."""
     accepted, table, ledger = _accepted(target, device_ids), registry_of(target), LedgerView(target)
+    iot = None if force else IotView(target)
     with _outcomes_shown(as_json=as_json) as outcomes:
         for given, device_id in accepted.items():
-            outcomes[given] = registry.remove(table, ledger, device_id, force=force).value
+            outcomes[given] = registry.remove(table, ledger, device_id, force=force, iot=iot).value
     failed = [outcome for outcome in outcomes.values() if outcome != registry.Removal.REMOVED]
     sys.exit(exit_code_of(len(outcomes), failed, not_found=registry.Removal.NOT_FOUND))
 

@@ -15,6 +15,7 @@ from secretfree.adapters.dynamodb.registry_items import EnrolledDevice, Item, is
 from secretfree.adapters.dynamodb.registry_table import BATCH_INDEX, ChangedMeanwhile, RegistryTable
 from secretfree.registry.entry import DeviceStatus
 
+from secretfree_cli.devices.iot_view import IotView
 from secretfree_cli.devices.ledger_view import CertificateRecord, LedgerView
 from secretfree_cli.output import CliError, ExitCode
 
@@ -75,8 +76,17 @@ def require(table: RegistryTable, device_id: str) -> EnrolledDevice:
     """Return an enrolled device, or fail with exit code 4."""
     device = table.read([device_id]).get(device_id)
     if device is None:
-        raise CliError(f"no device {device_id!a} is enrolled in {table.name}", exit_code=ExitCode.NOT_FOUND)
+        raise not_enrolled(table, device_id)
     return device
+
+
+def not_enrolled(table: RegistryTable, device_id: str) -> CliError:
+    """Return the error for a device that the registry lacks."""
+    return CliError(
+        f"no device {device_id!a} is enrolled in {table.name}",
+        hint="`secretfree list --contains TEXT` finds devices by a part of their id",
+        exit_code=ExitCode.NOT_FOUND,
+    )
 
 
 def set_status(table: RegistryTable, device_id: str, status: DeviceStatus, *, reason: str | None = None) -> bool:
@@ -101,15 +111,17 @@ def set_status(table: RegistryTable, device_id: str, status: DeviceStatus, *, re
     return True
 
 
-def remove(table: RegistryTable, ledger: LedgerView, device_id: str, *, force: bool) -> Removal:
-    """Remove a device from the registry, unless it has an active certificate; `force` removes it all the same.
+def remove(
+    table: RegistryTable, ledger: LedgerView, device_id: str, *, force: bool, iot: IotView | None = None
+) -> Removal:
+    """Remove a device from the registry, unless the ledger or IoT Core has an active certificate of it.
 
-    Raises: CliError where there is no ledger to ask and no `force`.
+    `force` removes it without asking them. Raises CliError if there is no ledger and no `force`.
     """
     device = table.read([device_id]).get(device_id)
     if device is None:
         return Removal.NOT_FOUND
-    if not force and active_certificates(ledger, device_id):
+    if not force and (active_certificates(ledger, device_id) or (iot and iot.active_certificates(device_id))):
         return Removal.HAS_CERTIFICATE
     try:
         table.delete_exactly(device.item)

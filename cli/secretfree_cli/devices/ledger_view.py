@@ -1,23 +1,25 @@
-"""What the ledger says about devices' certificates: read here, never written."""
+"""What the ledger says about a device's issuances and certificates. Read here, never written."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from secretfree_cli.target import Target
 
-# Of an issuance that nobody confirmed yet: the device may have the certificate, and be connected with it.
+# A certificate of an unconfirmed issuance counts too: the device may have it, and be connected with it.
 _USABLE: Final = frozenset({"active", "issued"})
+_IN_WORK: Final = frozenset({"requesting", "requested", "issued"})
 _CERTIFICATE: Final = "certificate#"
 _ISSUANCE: Final = "issuance#"
 
 
 @dataclass(frozen=True)
 class CertificateRecord:
-    """A certificate that a device was, or is just being, given. `not_after` is in epoch milliseconds."""
+    """A certificate that a device has, or is just getting. `not_after` is in epoch milliseconds."""
 
     certificate_id: str
     state: str
@@ -29,8 +31,32 @@ class CertificateRecord:
         return self.state in _USABLE and (self.not_after is None or self.not_after > now_ms)
 
 
+@dataclass(frozen=True)
+class IssuanceRecord:
+    """The state of a device's issuance at one issuer."""
+
+    issuer: str
+    state: str
+    """A value of `secretfree.issuance.record.IssuanceState`."""
+    generation: int
+    begun_at: datetime | None
+    attempts: int
+    """Requests of the device since then."""
+    lease_owner: str | None
+    due: datetime | None
+    """When a held lease expires, or else when the sweeper looks at it."""
+    last_reason: str | None
+    fingerprint: str | None
+    certificate_id: str | None
+
+    @property
+    def is_in_work(self) -> bool:
+        """Whether the device gets no certificate yet, but 202."""
+        return self.state in _IN_WORK
+
+
 class LedgerView:
-    """The ledger of a target. A registry named by `--table` alone has none."""
+    """The ledger of a target. A registry named by `--table` has none."""
 
     def __init__(self, target: Target) -> None:
         self._table = target.ledger_table
@@ -38,19 +64,21 @@ class LedgerView:
 
     @property
     def is_known(self) -> bool:
-        """Whether there is a ledger to ask."""
+        """Whether there is a ledger to read."""
         return self._table is not None
 
     def certificates(self, device_id: str) -> Sequence[CertificateRecord]:
         """Return the certificates of a device, read consistently.
 
-        A certificate's own record is written last, so one that an issuance knows and has no such record is told too.
+        An issuance writes a certificate's own record last. A certificate that only its issuance knows is included.
         """
+        return _certificates(list(self._items(device_id)))
+
+    def records(self, device_id: str) -> tuple[Sequence[IssuanceRecord], Sequence[CertificateRecord]]:
+        """Return the issuances and the certificates of a device, of one consistent read."""
         items = list(self._items(device_id))
-        records = [_record(item) for item in items if item["record"]["S"].startswith(_CERTIFICATE)]
-        recorded = {record.certificate_id for record in records}
-        unconfirmed = (item for item in items if item["record"]["S"].startswith(_ISSUANCE) and "certificate-id" in item)
-        return [*records, *(_issued(item) for item in unconfirmed if item["certificate-id"]["S"] not in recorded)]
+        issuances = [_issuance(item) for item in items if item["record"]["S"].startswith(_ISSUANCE)]
+        return issuances, _certificates(items)
 
     def active_certificates(self, device_id: str) -> Sequence[CertificateRecord]:
         """Return those with which the device can connect."""
@@ -73,19 +101,56 @@ class LedgerView:
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
 
+def moment_of(milliseconds: int | None) -> datetime | None:
+    """Return a date of the ledger."""
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _certificates(items: Sequence[Any]) -> Sequence[CertificateRecord]:
+    records = [_record(item) for item in items if item["record"]["S"].startswith(_CERTIFICATE)]
+    recorded = {record.certificate_id for record in records}
+    unconfirmed = (item for item in items if item["record"]["S"].startswith(_ISSUANCE) and "certificate-id" in item)
+    return [*records, *(_issued(item) for item in unconfirmed if item["certificate-id"]["S"] not in recorded)]
+
+
 def _record(item: Any) -> CertificateRecord:
     return CertificateRecord(
         certificate_id=item["record"]["S"].removeprefix(_CERTIFICATE),
-        state=item.get("state", {}).get("S", "unknown"),
-        issuer=item.get("issuer", {}).get("S"),
-        not_after=int(item["not-after"]["N"]) if "not-after" in item else None,
+        state=_text(item, "state") or "unknown",
+        issuer=_text(item, "issuer"),
+        not_after=_number(item, "not-after"),
     )
 
 
 def _issued(item: Any) -> CertificateRecord:
     return CertificateRecord(
         certificate_id=item["certificate-id"]["S"],
-        state=item.get("state", {}).get("S", "unknown"),
+        state=_text(item, "state") or "unknown",
         issuer=item["record"]["S"].removeprefix(_ISSUANCE),
-        not_after=int(item["not-after"]["N"]) if "not-after" in item else None,
+        not_after=_number(item, "not-after"),
     )
+
+
+def _issuance(item: Any) -> IssuanceRecord:
+    return IssuanceRecord(
+        issuer=item["record"]["S"].removeprefix(_ISSUANCE),
+        state=_text(item, "state") or "unknown",
+        generation=_number(item, "generation") or 0,
+        begun_at=moment_of(_number(item, "begun-at")),
+        attempts=_number(item, "attempts") or 0,
+        lease_owner=_text(item, "lease-owner"),
+        due=moment_of(_number(item, "lease-expires")),
+        last_reason=_text(item, "last-reason"),
+        fingerprint=_text(item, "key-fingerprint"),
+        certificate_id=_text(item, "certificate-id"),
+    )
+
+
+def _text(item: Mapping[str, Any], name: str) -> str | None:
+    value = item.get(name, {}).get("S")
+    return None if value is None else str(value)
+
+
+def _number(item: Mapping[str, Any], name: str) -> int | None:
+    value = item.get(name, {}).get("N")
+    return None if value is None else int(value)

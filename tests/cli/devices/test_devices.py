@@ -1,5 +1,6 @@
 """The commands that look after enrolled devices and batches, against a registry and a ledger on moto."""
 
+import contextlib
 import csv
 import io
 import json
@@ -10,10 +11,12 @@ from typing import Any, TextIO
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
 from secretfree.adapters.dynamodb.registry_table import ChangedMeanwhile, RegistryTable
 from secretfree_cli.importing import batch_commands, commands
 from secretfree_cli.devices import commands as devices_commands
+from secretfree_cli.devices.iot_view import IotView
 from secretfree_cli.importing.prepare import import_table_request
 from secretfree_cli.manifests.generate import sample_devices
 from secretfree_cli.output import CliError, ExitCode
@@ -60,6 +63,7 @@ class Stack:
             stack_name="SecretFree",
             registry_table="registry",
             ledger_table="ledger" if self.has_ledger else None,
+            policy_name="devices",
         )
 
     def run(self, name: str, *arguments: object, code: int = 0) -> Result:
@@ -79,16 +83,46 @@ class Stack:
                 file.write(f"dev-{device},{DEVICES[key].public_key.registry_text()},{status},red\n")
         self.run("enroll", path, "--batch", batch, *options)
 
-    def certify(self, device: int, *, state: str = "active", not_after: float | None = None) -> None:
+    def certify(
+        self, device: int, *, state: str = "active", not_after: float | None = None, certificate: str = "c1"
+    ) -> None:
         item = {
             "device-id": {"S": f"dev-{device}"},
-            "record": {"S": "certificate#c1"},
+            "record": {"S": f"certificate#{certificate}"},
             "state": {"S": state},
             "issuer": {"S": "private-ca"},
         }
         if not_after is not None:
             item["not-after"] = {"N": str(int(not_after * 1000))}
         self.client.put_item(TableName="ledger", Item=item)
+
+    def register(self, device: int, *, status: str = "ACTIVE", policy: bool = True, thing: bool = True) -> str:
+        """Give a device a certificate at IoT Core alone, as if the ledger had been restored; return its id."""
+        iot = boto3.client("iot")
+        made = iot.create_keys_and_certificate(setAsActive=status == "ACTIVE")
+        if status == "REVOKED":
+            iot.update_certificate(certificateId=made["certificateId"], newStatus=status)
+        if policy:
+            with contextlib.suppress(iot.exceptions.ResourceAlreadyExistsException):
+                iot.create_policy(policyName="devices", policyDocument="{}")
+            iot.attach_policy(policyName="devices", target=made["certificateArn"])
+        iot.create_thing(thingName=f"dev-{device}")
+        if thing:
+            iot.attach_thing_principal(thingName=f"dev-{device}", principal=made["certificateArn"])
+        return str(made["certificateId"])
+
+    def record_issuance(self, device: int, **attributes: Any) -> None:
+        item = {
+            "device-id": {"S": f"dev-{device}"},
+            "record": {"S": "issuance#private-ca"},
+            "key-fingerprint": {"S": DEVICES[device].public_key.fingerprint},
+            "state": {"S": "requesting"},
+            "generation": {"N": "1"},
+            "version": {"N": "7"},
+            "begun-at": {"N": "1767225600000"},
+            "attempts": {"N": "14"},
+        }
+        self.client.put_item(TableName="ledger", Item=item | attributes)
 
     def items(self) -> dict[str, Mapping[str, Any]]:
         found = self.client.scan(TableName="registry")["Items"]
@@ -123,10 +157,90 @@ def test_a_device_is_shown_with_its_certificates(stack: Stack) -> None:
     shown = stack.json("show", "dev-0")
     assert shown["keyFingerprint"] == DEVICES[0].public_key.fingerprint
     assert shown["attributes"] == {"colour": "red"}
-    assert [one["certificate_id"] for one in shown["certificates"]] == ["c1"]
+    assert [one["certificateId"] for one in shown["certificates"]] == ["c1"]
     assert "c1 active" in stack.run("show", "dev-0").stdout
     stack.run("show", "dev-9", code=ExitCode.NOT_FOUND)
     stack.run("show", "a/b", code=ExitCode.USAGE)
+
+
+def test_a_device_stuck_at_202_is_shown_with_since_attempts_lease_and_reason(stack: Stack) -> None:
+    stack.enroll((0, 0), batch="one")
+    later = str(int((time.time() + 30) * 1000))
+    stack.record_issuance(
+        0, **{"lease-owner": {"S": "w"}, "lease-expires": {"N": later}, "last-reason": {"S": "throttled"}}
+    )
+    (issuance,) = stack.json("show", "dev-0")["issuances"]
+    assert (issuance["state"], issuance["attempts"], issuance["generation"]) == ("requesting", 14, 1)
+    assert (issuance["since"], issuance["lastReason"]) == ("2026-01-01T00:00:00Z", "throttled")
+    assert issuance["leaseExpires"].endswith("Z")
+    shown = stack.run("show", "dev-0").stdout
+    assert "gets 202 since 2026-01-01T00:00:00Z, after 14 requests; last reason: throttled" in shown
+    assert "lease held until" in shown
+
+
+def test_a_restored_ledger_does_not_hide_an_active_certificate(stack: Stack) -> None:
+    stack.enroll((0, 0), batch="one")
+    certificate = stack.register(0)
+    shown = stack.json("show", "dev-0")
+    (one,) = shown["certificates"]
+    assert (one["certificateId"], one["state"]) == (certificate, None)
+    assert one["iotCore"] == {
+        "status": "ACTIVE",
+        "policies": ["devices"],
+        "policyAttached": True,
+        "thingAttached": True,
+    }
+    assert [f"certificate {certificate}: active at IoT Core, but the ledger has no record of it"] == shown["warnings"]
+    assert stack.json("remove", "dev-0", code=ExitCode.REFUSED)["devices"][0]["outcome"] == "has-active-certificate"
+    boto3.client("iot").update_certificate(certificateId=certificate, newStatus="INACTIVE")
+    stack.run("remove", "dev-0")
+    assert stack.items() == {}
+
+
+def test_what_the_ledger_calls_active_is_compared_with_iot_core(stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    stack.certify(0, certificate="0" * 64)
+    assert any("IoT Core does not have it" in said for said in stack.json("show", "dev-0")["warnings"])
+    certificate = stack.register(1, status="REVOKED")
+    stack.certify(1, certificate=certificate)
+    assert any("IoT Core says REVOKED" in said for said in stack.json("show", "dev-1")["warnings"])
+
+
+def test_an_active_certificate_without_policy_or_thing_is_said(stack: Stack) -> None:
+    stack.enroll((0, 0), batch="one")
+    stack.certify(0, certificate=stack.register(0, policy=False, thing=False))
+    said = " ".join(stack.json("show", "dev-0")["warnings"])
+    assert "the policy devices is not attached" in said
+    assert "the thing dev-0 is not attached" in said
+
+
+def test_a_blocked_device_whose_certificate_is_active_is_said(stack: Stack) -> None:
+    stack.enroll((0, 0), batch="one")
+    stack.certify(0, certificate=stack.register(0))
+    assert stack.json("show", "dev-0")["warnings"] == []
+    stack.run("block", "dev-0", "--reason", "stolen")
+    assert "Blocking stops new certificates and revokes none" in stack.json("show", "dev-0")["warnings"][0]
+
+
+def test_a_device_that_only_iot_core_knows_is_shown_and_does_not_pass_for_enrolled(stack: Stack) -> None:
+    certificate = stack.register(9)
+    shown = stack.json("show", "dev-9", code=ExitCode.NOT_FOUND)
+    assert (shown["status"], shown["certificates"][0]["certificateId"]) == ("not-enrolled", certificate)
+
+
+def test_where_iot_core_may_not_be_asked_the_rest_is_shown(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack.enroll((0, 0), batch="one")
+    stack.certify(0)
+
+    def denied(*_: object) -> None:
+        message = "User is not authorized to perform: iot:DescribeThing on resource: x"
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": message}}, "DescribeThing")
+
+    monkeypatch.setattr(IotView, "thing", denied)
+    shown = stack.json("show", "dev-0")
+    assert shown["certificates"][0]["state"] == "active"
+    assert "iotCore" not in shown["certificates"][0]
+    assert "could not be asked" in shown["warnings"][0]
 
 
 def test_blocking_and_unblocking_change_the_status_and_say_why(stack: Stack) -> None:
