@@ -59,7 +59,7 @@ def test_the_answer_is_the_one_of_the_wire_contract(cloud: Any, workshop: Any, p
         "certificate", "certificateChain", "endpoint", "thingName", "certificateId", "notAfter",
     }  # fmt: skip
     assert reply.json["thingName"] == device.device_id
-    assert reply.json["endpoint"] == cloud.target.iot_endpoint
+    assert reply.json["endpoint"] == cloud.target.iot_endpoint == f"localhost:{cloud.target.mqtt_port}"
     assert reply.json["certificateId"] == certificate.fingerprint(hashes.SHA256()).hex()
     assert reply.json["certificateChain"].strip() == cloud.target.ca_certificate.read_text().strip()
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", reply.json["notAfter"])

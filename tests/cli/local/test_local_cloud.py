@@ -227,6 +227,31 @@ def test_a_role_may_be_held_to_one_ca_certificate(cloud):
         iot.describe_ca_certificate(certificateId="b" * 64)
 
 
+def test_a_certificate_of_an_exclusive_thing_is_attached_to_no_other_until_it_is_detached(cloud):
+    iot = client(cloud, "iot")
+    certificate = iot.create_keys_and_certificate(setAsActive=True)["certificateArn"]
+    for name in ("first", "second"):
+        iot.create_thing(thingName=name)
+    iot.attach_thing_principal(thingName="first", principal=certificate, thingPrincipalType="EXCLUSIVE_THING")
+    iot.attach_thing_principal(thingName="first", principal=certificate, thingPrincipalType="EXCLUSIVE_THING")
+    for how in ({}, {"thingPrincipalType": "EXCLUSIVE_THING"}, {"thingPrincipalType": "NON_EXCLUSIVE_THING"}):
+        with pytest.raises(iot.exceptions.InvalidRequestException):
+            iot.attach_thing_principal(thingName="second", principal=certificate, **how)
+    iot.detach_thing_principal(thingName="first", principal=certificate)
+    iot.attach_thing_principal(thingName="second", principal=certificate, thingPrincipalType="EXCLUSIVE_THING")
+    assert iot.list_principal_things(principal=certificate)["things"] == ["second"]
+
+
+def test_the_data_endpoint_is_where_the_broker_listens(cloud):
+    host, port = client(cloud, "iot").describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"].split(":")
+    context = ssl.create_default_context(cafile=cloud.broker_ca)
+    with (
+        socket.create_connection((host, int(port)), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname=host) as secured,
+    ):
+        assert secured.version() is not None
+
+
 def test_down_ends_every_process_and_up_finds_the_same_ca(cloud, folder, run):
     marker = client(cloud, "dynamodb")
     marker.create_table(

@@ -8,7 +8,14 @@ import sys
 
 import pytest
 from secretfree_cli.importing.prepare import import_table_request
-from secretfree_cli.local.emulators.aws_corrections import authorizer_context, iot_resource, render_authorizer_context
+from secretfree_cli.local.emulators.aws_corrections import (
+    EXCLUSIVE_THING,
+    NON_EXCLUSIVE_THING,
+    attachment_refusal,
+    authorizer_context,
+    iot_resource,
+    render_authorizer_context,
+)
 
 CERTIFICATE = "arn:aws:iot:us-east-1:000000000000:cert/abc"
 PLACE = {"region": "us-east-1", "account_id": "000000000000"}
@@ -100,3 +107,21 @@ asyncio.run(main())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["127.0.0.1"] * 5
+
+
+@pytest.mark.parametrize(
+    ("wanted", "attached", "is_refused"),
+    [
+        (EXCLUSIVE_THING, {}, False),
+        (EXCLUSIVE_THING, {"own": EXCLUSIVE_THING}, False),
+        (EXCLUSIVE_THING, {"other": EXCLUSIVE_THING}, True),
+        (EXCLUSIVE_THING, {"other": NON_EXCLUSIVE_THING}, True),
+        (EXCLUSIVE_THING, {"own": NON_EXCLUSIVE_THING, "other": NON_EXCLUSIVE_THING}, True),
+        (NON_EXCLUSIVE_THING, {}, False),
+        (NON_EXCLUSIVE_THING, {"other": NON_EXCLUSIVE_THING}, False),
+        (NON_EXCLUSIVE_THING, {"other": EXCLUSIVE_THING}, True),
+        ("SHARED", {}, True),
+    ],
+)
+def test_an_exclusive_thing_is_the_only_one_of_its_principal(wanted, attached, is_refused):
+    assert (attachment_refusal("own", wanted, attached) is not None) is is_refused

@@ -6,6 +6,7 @@ Each correction wraps one function of ministack's, and is wanted for as long as 
 from __future__ import annotations
 
 import json
+import os
 import re
 import ssl
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from contextvars import ContextVar
 from typing import Any
 
 _AUTHORIZER_VARIABLE = re.compile(r"\$context\.authorizer\.([A-Za-z0-9_]+)")
+EXCLUSIVE_THING, NON_EXCLUSIVE_THING = "EXCLUSIVE_THING", "NON_EXCLUSIVE_THING"
 _authorizer_context: ContextVar[Mapping[str, str]] = ContextVar("authorizer_context")
 _request_id: ContextVar[str] = ContextVar("request_id")
 
@@ -23,6 +25,8 @@ def correct() -> None:
     authorize_iot_calls_on_their_resources()
     render_authorizer_context_in_gateway_responses()
     tell_authorizers_the_request_id()
+    attach_principals_exclusively()
+    name_the_broker_as_endpoint()
 
 
 def require_client_certificates() -> None:
@@ -123,6 +127,65 @@ def tell_authorizers_the_request_id() -> None:
 
     apigateway_v1._execute_in_scope = execute_in_scope  # noqa: SLF001
     apigateway_v1._invoke_authorizer_lambda = invoke_authorizer  # noqa: SLF001
+
+
+def attach_principals_exclusively() -> None:
+    """Make AttachThingPrincipal keep to `thingPrincipalType`, which ministack takes and forgets."""
+    from ministack.services import iot
+
+    handle = iot._handle_thing_principals  # noqa: SLF001
+
+    def handle_thing_principals(method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
+        principal = headers.get("x-amzn-principal") or query.get("principal") or ""
+        name = path.removeprefix("/things/").removesuffix("/principals")
+        certificate = iot._certificates.get(principal.rsplit("/", 1)[-1]) or {}  # noqa: SLF001
+        thing = iot._things.get(name) or {}  # noqa: SLF001
+        types = certificate.get("attachedThingTypes", {})
+        wanted = query.get("thingPrincipalType") or NON_EXCLUSIVE_THING
+        attached = {arn: types.get(arn, NON_EXCLUSIVE_THING) for arn in certificate.get("attachedThings", [])}
+        if method == "PUT" and certificate and thing:
+            refusal = attachment_refusal(thing["thingArn"], wanted, attached)
+            if refusal is not None:
+                return iot.error_response_json("InvalidRequestException", refusal, 400)
+        answer = handle(method, path, headers, body, query)
+        if answer[0] == 200 and method == "PUT":
+            certificate["attachedThingTypes"] = {**types, thing["thingArn"]: wanted}
+        return answer
+
+    iot._handle_thing_principals = handle_thing_principals  # noqa: SLF001
+
+
+def attachment_refusal(thing: str, wanted: str, attached: Mapping[str, str]) -> str | None:
+    """Return why a principal may not be attached to a thing, or None if it may.
+
+    `attached` has the ARNs of the things to which the principal is attached, and how (API reference of IoT Core,
+    AttachThingPrincipal: an exclusive thing is the only one that is attached to the principal).
+    """
+    if wanted not in (EXCLUSIVE_THING, NON_EXCLUSIVE_THING):
+        return f"thingPrincipalType must be {EXCLUSIVE_THING} or {NON_EXCLUSIVE_THING}"
+    others = {arn: how for arn, how in attached.items() if arn != thing}
+    if wanted == EXCLUSIVE_THING and others:
+        return "The principal is attached to another thing and cannot be attached exclusively"
+    if EXCLUSIVE_THING in others.values():
+        return "The principal is attached exclusively to another thing"
+    return None
+
+
+def name_the_broker_as_endpoint() -> None:
+    """Make DescribeEndpoint answer where the MQTT broker listens, by a name that every resolver knows.
+
+    ministack names the HTTP port, under a name of AWS's form below `localhost` that many resolvers do not know.
+    """
+    from ministack.services import iot
+
+    describe = iot._describe_endpoint  # noqa: SLF001
+
+    def describe_endpoint(query: Any) -> Any:
+        if query.get("endpointType", "iot:Data-ATS") != "iot:Data-ATS":
+            return describe(query)
+        return iot.json_response({"endpointAddress": f"localhost:{os.environ['IOT_MTLS_PORT']}"})
+
+    iot._describe_endpoint = describe_endpoint  # noqa: SLF001
 
 
 def authorizer_context(answer: Any) -> dict[str, str]:
