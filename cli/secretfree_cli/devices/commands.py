@@ -10,13 +10,12 @@ from typing import Final, TextIO
 
 import click
 from secretfree.registry.entry import DeviceStatus
-
 from secretfree_cli.command_line import command
 from secretfree_cli.devices import enrolled as registry
-from secretfree_cli.importing.index_keys import index_keys as add_fingerprints
 from secretfree_cli.devices.device_report import emit_report, report_on
 from secretfree_cli.devices.iot_view import IotView
 from secretfree_cli.devices.ledger_view import LedgerView
+from secretfree_cli.importing.index_keys import index_keys as add_fingerprints
 from secretfree_cli.importing.options import device_id_of, exit_code_of, progress_shown, show_outcomes
 from secretfree_cli.importing.run import registry_of
 from secretfree_cli.importing.whole_file import WholeFile

@@ -10,7 +10,6 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 from secretfree.adapters.dynamodb.registry_items import EnrolledDevice
 from secretfree.registry.entry import DeviceStatus
-
 from secretfree_cli.aws_failures import explain_aws_error
 from secretfree_cli.devices.enrolled import describe
 from secretfree_cli.devices.iot_view import ACTIVE, IotCertificate, IotThing, IotView

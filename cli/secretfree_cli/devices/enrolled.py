@@ -14,7 +14,6 @@ from typing import Any, Final, TextIO
 from secretfree.adapters.dynamodb.registry_items import EnrolledDevice, Item, is_device, timestamp
 from secretfree.adapters.dynamodb.registry_table import BATCH_INDEX, ChangedMeanwhile, RegistryTable
 from secretfree.registry.entry import DeviceStatus
-
 from secretfree_cli.devices.iot_view import IotView
 from secretfree_cli.devices.ledger_view import CertificateRecord, LedgerView
 from secretfree_cli.output import CliError, ExitCode

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
-
 from secretfree_cli.target import Target
 
 ACTIVE: Final = "ACTIVE"
@@ -45,9 +44,7 @@ class IotView:
         if described is None:
             return None
         found = self._pages(self._client.list_thing_principals, "principals", thingName=device_id)
-        return IotThing(
-            described.get("thingTypeName"), [arn.rpartition("/")[2] for arn in found if ":cert/" in arn]
-        )
+        return IotThing(described.get("thingTypeName"), [arn.rpartition("/")[2] for arn in found if ":cert/" in arn])
 
     def certificate(self, certificate_id: str) -> IotCertificate | None:
         """Return a certificate (DescribeCertificate, ListAttachedPolicies, ListPrincipalThings), or None."""

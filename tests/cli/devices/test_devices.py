@@ -14,9 +14,9 @@ import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
 from secretfree.adapters.dynamodb.registry_table import ChangedMeanwhile, RegistryTable
-from secretfree_cli.importing import batch_commands, commands
 from secretfree_cli.devices import commands as devices_commands
 from secretfree_cli.devices.iot_view import IotView
+from secretfree_cli.importing import batch_commands, commands
 from secretfree_cli.importing.prepare import import_table_request
 from secretfree_cli.manifests.generate import sample_devices
 from secretfree_cli.output import CliError, ExitCode
