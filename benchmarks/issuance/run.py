@@ -327,11 +327,19 @@ class Benchmark:
             "SECRETFREE_IOT_ENDPOINT": "endpoint.example",
             "SECRETFREE_SUBJECT": "{}",
             "SECRETFREE_RENEWAL_WINDOW_DAYS": "30",
-            "SECRETFREE_CA_ARN": self._authority,
-            "SECRETFREE_CA_SIGNING_ALGORITHM": "SHA256WITHECDSA",
-            "SECRETFREE_CA_TEMPLATE_ARN": "arn:aws:acm-pca:::template/EndEntityClientAuthCertificate_APIPassthrough/V1",
-            "SECRETFREE_CERTIFICATE_VALIDITY_DAYS": "365",
-            "SECRETFREE_CA_REGISTERED": "false",
+            "SECRETFREE_ISSUERS": json.dumps({issuer: self._settings(issuer)}),
+        }
+
+    def _settings(self, issuer: str) -> dict[str, str]:
+        if issuer == "iot-core":
+            return {"kind": issuer}
+        return {
+            "kind": issuer,
+            "authorityArn": self._authority,
+            "signingAlgorithm": "SHA256WITHECDSA",
+            "templateArn": "arn:aws:acm-pca:::template/EndEntityClientAuthCertificate_APIPassthrough/V1",
+            "validityDays": "365",
+            "registered": "false",
         }
 
 

@@ -450,7 +450,7 @@ class SecretFreeProvisioning(Construct):
             environment={
                 **environment,
                 Variable.ISSUER: issuer.name,
-                **issuer.environment(Stack.of(self)),
+                Variable.ISSUERS: self._settings_of(issuer),
             },
             ledger=self._ledger,
             grant=grant,
@@ -460,9 +460,6 @@ class SecretFreeProvisioning(Construct):
         return mode.bind(self, line)
 
     def _make_sweeper(self, environment: Mapping[Variable, str], groups: Sequence[str]) -> RuntimeFunction:
-        of_issuers = {
-            name: value for issuer in self._issuers for name, value in issuer.environment(Stack.of(self)).items()
-        }
         function = RuntimeFunction(
             self,
             "SweeperFunction",
@@ -470,8 +467,7 @@ class SecretFreeProvisioning(Construct):
             description=f"Finishes or rolls back issuances of {self._product} that no device came back for",
             environment={
                 **environment,
-                **of_issuers,
-                Variable.ISSUER: ",".join(issuer.name for issuer in self._issuers),
+                Variable.ISSUERS: self._settings_of(*self._issuers),
             },
             options=self._functions,
             timeout=_SWEEPER_TIMEOUT,
@@ -486,6 +482,14 @@ class SecretFreeProvisioning(Construct):
         rule.add_target(targets.LambdaFunction(function.function, retry_attempts=0))
         function.function.configure_async_invoke(retry_attempts=0)
         return function
+
+    def _settings_of(self, *issuers: Issuer) -> str:
+        stack = Stack.of(self)
+        settings = {
+            issuer.name: {setting.value: value for setting, value in issuer.settings(stack).items()}
+            for issuer in issuers
+        }
+        return stack.to_json_string(settings)
 
     def _grant_things(self, function: RuntimeFunction, groups: Sequence[str]) -> None:
         """What issuing, and taking back a late worker's certificate, does in IoT Core. The names are the devices'."""

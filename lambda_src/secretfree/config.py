@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import Final, Self, TypeVar
+from typing import Final, Self, TypeGuard, TypeVar
 
-from secretfree.contract import IssuerKind, LogLevel, MatchPolicy, Variable
+from secretfree.contract import ISSUER_NAME_FORM, IssuerKind, IssuerSetting, LogLevel, MatchPolicy, Variable
 from secretfree.request.device_profile import DeviceProfile
 
 _Choice = TypeVar("_Choice", bound=Enum)
@@ -77,24 +77,52 @@ class SubjectConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class PrivateCaConfig:
-    """The private CA's; `registered` says whether IoT Core knows the CA (RegisterCertificate, or ...WithoutCA)."""
+class IssuerSettings:
+    """One issuer's settings, read by the module of its kind. `name` is unique in a product line."""
 
-    authority_arn: str
-    signing_algorithm: str
-    template_arn: str
-    validity: timedelta
-    registered: bool
+    name: str
+    kind: IssuerKind
+    values: Mapping[str, str]
+
+    def require(self, *settings: IssuerSetting) -> None:
+        """Raise ConfigurationError unless the kind is given exactly these settings."""
+        accepted = {IssuerSetting.KIND, *settings}
+        if set(self.values) != accepted:
+            raise self._refused("settings", sorted(self.values), f"exactly {', '.join(sorted(accepted))}")
+
+    def text(self, setting: IssuerSetting) -> str:
+        """A text that is not empty."""
+        value = self.values.get(setting, "")
+        if not value:
+            raise self._refused(setting, value, "a text")
+        return value
+
+    def days(self, setting: IssuerSetting) -> timedelta:
+        """Whole days, 1 or more."""
+        value = self.text(setting)
+        if _DAYS.fullmatch(value) is None or int(value) < 1:
+            raise self._refused(setting, value, "whole days, 1 or more")
+        return timedelta(days=int(value))
+
+    def boolean(self, setting: IssuerSetting) -> bool:
+        """`true` or `false`."""
+        value = self.text(setting)
+        if value not in {"true", "false"}:
+            raise self._refused(setting, value, "true or false")
+        return value == "true"
+
+    def _refused(self, setting: str, given: object, accepted: str) -> ConfigurationError:
+        return _refused(Variable.ISSUERS, f"{self.name}: {setting} {given}", accepted)
 
 
 @dataclass(frozen=True, slots=True)
 class IssuerConfig:
-    """An issuer's, and, with several `issuers`, the sweeper's. `private_ca` is set if that issuer is among them."""
+    """An issuer's, and, with several `issuers`, the sweeper's."""
 
     product: str
     device_profile: DeviceProfile
     log_level: LogLevel
-    issuers: tuple[IssuerKind, ...]
+    issuers: tuple[IssuerSettings, ...]
     match: MatchPolicy
     ledger_table: str
     policy_name: str
@@ -104,22 +132,20 @@ class IssuerConfig:
     iot_endpoint: str
     subject: SubjectConfig
     renewal_window: timedelta
-    private_ca: PrivateCaConfig | None
 
     @property
-    def issuer(self) -> IssuerKind:
+    def issuer(self) -> IssuerSettings:
         """The one issuer of an issuer function; raises ConfigurationError for the sweeper's several."""
         if len(self.issuers) != 1:
-            raise ConfigurationError(f"{Variable.ISSUER} names several issuers: accepted is one")
+            raise ConfigurationError(f"{Variable.ISSUERS} has several issuers: accepted is one")
         return self.issuers[0]
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """Raises ConfigurationError."""
-        issuers = _issuers(environment)
         return cls(
             **_function_settings(environment),  # type: ignore[arg-type]
-            issuers=issuers,
+            issuers=_issuers(environment),
             match=_choice(environment, Variable.MATCH_POLICY, MatchPolicy),
             ledger_table=_text(environment, Variable.LEDGER_TABLE),
             policy_name=_text(environment, Variable.POLICY_NAME),
@@ -129,7 +155,6 @@ class IssuerConfig:
             iot_endpoint=_text(environment, Variable.IOT_ENDPOINT),
             subject=_subject(environment),
             renewal_window=_days(environment, Variable.RENEWAL_WINDOW_DAYS, least=0),
-            private_ca=_private_ca(environment) if IssuerKind.PRIVATE_CA in issuers else None,
         )
 
 
@@ -140,7 +165,7 @@ class QueueingConfig:
     product: str
     device_profile: DeviceProfile
     log_level: LogLevel
-    issuer: IssuerKind
+    issuer: str
     ledger_table: str
     iot_endpoint: str
     renewal_window: timedelta
@@ -152,7 +177,7 @@ class QueueingConfig:
         """Raises ConfigurationError."""
         return cls(
             **_function_settings(environment),  # type: ignore[arg-type]
-            issuer=_choice(environment, Variable.ISSUER, IssuerKind),
+            issuer=_issuer_name(_text(environment, Variable.ISSUER), Variable.ISSUER),
             ledger_table=_text(environment, Variable.LEDGER_TABLE),
             iot_endpoint=_text(environment, Variable.IOT_ENDPOINT),
             renewal_window=_days(environment, Variable.RENEWAL_WINDOW_DAYS, least=0),
@@ -185,6 +210,7 @@ class QueuedIssuerConfig:
 
 
 _DAYS: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
+_ISSUER_NAME: Final = re.compile(ISSUER_NAME_FORM, re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -199,24 +225,24 @@ def _function_settings(environment: Mapping[str, str]) -> dict[str, object]:
     }
 
 
-def _private_ca(environment: Mapping[str, str]) -> PrivateCaConfig:
-    return PrivateCaConfig(
-        authority_arn=_text(environment, Variable.CA_ARN),
-        signing_algorithm=_text(environment, Variable.CA_SIGNING_ALGORITHM),
-        template_arn=_text(environment, Variable.CA_TEMPLATE_ARN),
-        validity=_days(environment, Variable.CERTIFICATE_VALIDITY_DAYS, least=1),
-        registered=_boolean(environment, Variable.CA_REGISTERED),
+def _issuers(environment: Mapping[str, str]) -> tuple[IssuerSettings, ...]:
+    name = Variable.ISSUERS
+    issuers = _json(environment, name)
+    accepted = f"a JSON object of issuers by name, each an object of texts with a kind of {', '.join(IssuerKind)}"
+    if not isinstance(issuers, dict) or not issuers or not all(map(_is_string_map, issuers.values())):
+        raise _refused(name, environment[name], accepted)
+    if not {values.get(IssuerSetting.KIND) for values in issuers.values()} <= set(IssuerKind):
+        raise _refused(name, environment[name], accepted)
+    return tuple(
+        IssuerSettings(_issuer_name(issuer, name), IssuerKind(values[IssuerSetting.KIND]), values)
+        for issuer, values in issuers.items()
     )
 
 
-def _issuers(environment: Mapping[str, str]) -> tuple[IssuerKind, ...]:
-    name = Variable.ISSUER
-    value = _text(environment, name)
-    accepted = f"one of {', '.join(IssuerKind)}, or a comma list of them"
-    parts = [part.strip() for part in value.split(",")]
-    if len(set(parts)) != len(parts) or not set(parts) <= set(IssuerKind):
-        raise _refused(name, value, accepted)
-    return tuple(IssuerKind(part) for part in parts)
+def _issuer_name(text: str, variable: Variable) -> str:
+    if _ISSUER_NAME.fullmatch(text) is None:
+        raise _refused(variable, text, f"an issuer's name of the form {ISSUER_NAME_FORM}")
+    return text
 
 
 def _thing_groups(environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -239,9 +265,13 @@ def _subject(environment: Mapping[str, str]) -> SubjectConfig:
 
 def _string_map(environment: Mapping[str, str], name: Variable) -> dict[str, str]:
     value = _json(environment, name)
-    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+    if not _is_string_map(value):
         raise _refused(name, environment[name], "a JSON object of strings")
     return value
+
+
+def _is_string_map(value: object) -> TypeGuard[dict[str, str]]:
+    return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
 
 
 def _json(environment: Mapping[str, str], name: Variable) -> object:
@@ -265,13 +295,6 @@ def _number(environment: Mapping[str, str], name: Variable, *, least: int) -> in
     if _NUMBER.fullmatch(text) is None or int(text) < least:
         raise _refused(name, text, f"a whole number, {least} or more")
     return int(text)
-
-
-def _boolean(environment: Mapping[str, str], name: Variable) -> bool:
-    text = _text(environment, name)
-    if text not in {"true", "false"}:
-        raise _refused(name, text, "true or false")
-    return text == "true"
 
 
 def _choice(environment: Mapping[str, str], name: Variable, choices: type[_Choice]) -> _Choice:

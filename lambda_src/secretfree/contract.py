@@ -11,6 +11,10 @@ METRIC_NAMESPACE: Final = "SecretFree"
 """The CloudWatch namespace of every `Metric`."""
 
 
+ISSUER_NAME_FORM: Final = r"[a-z][a-z0-9-]{0,31}"
+"""The form of an issuer's name, a regular expression. The name is a part of ledger records, metrics and tokens."""
+
+
 class Variable(StrEnum):
     """An environment variable of the runtime's functions."""
 
@@ -22,6 +26,7 @@ class Variable(StrEnum):
     REGISTRY_KEY_INDEX = "SECRETFREE_REGISTRY_KEY_INDEX"
     LEDGER_TABLE = "SECRETFREE_LEDGER_TABLE"
     ISSUER = "SECRETFREE_ISSUER"
+    """The name of a function's one issuer."""
     POLICY_NAME = "SECRETFREE_POLICY_NAME"
     THING_TYPE = "SECRETFREE_THING_TYPE"
     THING_GROUPS = "SECRETFREE_THING_GROUPS"
@@ -29,11 +34,8 @@ class Variable(StrEnum):
     IOT_ENDPOINT = "SECRETFREE_IOT_ENDPOINT"
     SUBJECT = "SECRETFREE_SUBJECT"
     RENEWAL_WINDOW_DAYS = "SECRETFREE_RENEWAL_WINDOW_DAYS"
-    CA_ARN = "SECRETFREE_CA_ARN"
-    CA_SIGNING_ALGORITHM = "SECRETFREE_CA_SIGNING_ALGORITHM"
-    CA_TEMPLATE_ARN = "SECRETFREE_CA_TEMPLATE_ARN"
-    CA_REGISTERED = "SECRETFREE_CA_REGISTERED"
-    CERTIFICATE_VALIDITY_DAYS = "SECRETFREE_CERTIFICATE_VALIDITY_DAYS"
+    ISSUERS = "SECRETFREE_ISSUERS"
+    """The settings of a function's issuers by their names: see `IssuerSetting`."""
     QUEUE_URL = "SECRETFREE_QUEUE_URL"
     QUEUE_RETENTION_SECONDS = "SECRETFREE_QUEUE_RETENTION_SECONDS"
     QUEUE_MOST_RECEIVES = "SECRETFREE_QUEUE_MOST_RECEIVES"
@@ -149,6 +151,20 @@ class IssuerKind(StrEnum):
 
     PRIVATE_CA = "private-ca"
     IOT_CORE = "iot-core"
+
+
+class IssuerSetting(StrEnum):
+    """A setting of an issuer in `Variable.ISSUERS`: a JSON object of texts for each issuer, by its name."""
+
+    KIND = "kind"
+    """An `IssuerKind`; the only setting that every kind has."""
+
+    AUTHORITY_ARN = "authorityArn"
+    SIGNING_ALGORITHM = "signingAlgorithm"
+    TEMPLATE_ARN = "templateArn"
+    VALIDITY_DAYS = "validityDays"
+    REGISTERED = "registered"
+    """`true` where IoT Core knows the CA, else `false`."""
 
 
 class IotRegistration(StrEnum):

@@ -1,5 +1,6 @@
 """Shared by the construct's tests: one process, one synth for each shape, no bundling unless a test is about it."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ from aws_cdk import App, Environment, Stack
 from aws_cdk.assertions import Annotations, Match, Template
 from cdk_iot_secretfree import SampleOptions, SecretFreeStack
 from constructs import Construct
+from secretfree.contract import Variable
 
 WITHOUT_BUNDLING = {"aws:cdk:bundling-stacks": []}
 
@@ -44,6 +46,15 @@ class Synthesised:
 
     def environment(self, handler: str, issuer: str | None = None) -> dict[str, Any]:
         return self.function(handler, issuer)["Environment"]["Variables"]
+
+    def deployed_environment(self, handler: str, issuer: str | None = None) -> dict[str, str]:
+        """The environment as a deployment leaves it: each intrinsic function as the text `deployed`."""
+        return {name: _deployed(value) for name, value in self.environment(handler, issuer).items()}
+
+    def issuer_settings(self, issuer: str, handler: str = "issuer") -> dict[str, str]:
+        """The settings that a function has of one issuer."""
+        settings: dict[str, str] = json.loads(self.deployed_environment(handler, issuer)[Variable.ISSUERS])[issuer]
+        return settings
 
     def statements(self, handler: str, issuer: str | None = None) -> list[dict[str, Any]]:
         """The statements of a function's role, but for those of its log group."""
@@ -116,3 +127,12 @@ def sample_with() -> Callable[..., Synthesised]:
 def sample(sample_with: Callable[..., Synthesised]) -> Synthesised:
     """The sample stack as it comes."""
     return sample_with()
+
+
+def _deployed(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if "Fn::Join" in value:
+        separator, parts = value["Fn::Join"]
+        return str(separator).join(map(_deployed, parts))
+    return "deployed"

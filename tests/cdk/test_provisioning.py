@@ -2,7 +2,6 @@
 
 import json
 import re
-from typing import Any
 
 import pytest
 from aws_cdk import App, Duration, Environment, RemovalPolicy, Stack, Stage
@@ -29,8 +28,9 @@ from cdk_iot_secretfree import (
     ThingType,
     UsageMode,
 )
+from secretfree.adapters.issuers.private_ca import PrivateCaConfig
 from secretfree.config import AuthorizerConfig, IssuerConfig
-from secretfree.contract import METRIC_NAMESPACE, IssuerKind, Metric
+from secretfree.contract import METRIC_NAMESPACE, IssuerKind, IssuerSetting, Metric
 
 THINGS = {
     "iot:AttachPolicy",
@@ -55,14 +55,6 @@ WITHOUT_RESOURCE_TYPE = {
     "iot:RegisterCertificate",
     "iot:RegisterCertificateWithoutCA",
 }
-
-
-def settled(environment: dict[str, Any]) -> dict[str, str]:
-    """The environment as a deployment leaves it, each intrinsic become some text."""
-    return {
-        name: "[]" if "GROUPS" in name and isinstance(v, dict) else v if isinstance(v, str) else "deployed"
-        for name, v in environment.items()
-    }
 
 
 def iot_core_only(scope, **options):
@@ -141,7 +133,7 @@ class TestLeastPrivilege:
         made = synthesise(fill)
         assert "iot:RegisterCertificateWithoutCA" in made.actions("issuer")
         assert "iot:RegisterCertificate" not in made.actions("issuer")
-        assert made.environment("issuer")["SECRETFREE_CA_REGISTERED"] == "false"
+        assert made.issuer_settings("private-ca")[IssuerSetting.REGISTERED] == "false"
         assert not made.of_type("Custom::IotCaRegistration")
 
 
@@ -187,27 +179,25 @@ class TestRuntimeConfiguration:
     """The functions' environments, read by the runtime's own parser."""
 
     def test_the_authorizer_takes_its_environment(self, sample):
-        config = AuthorizerConfig.from_environment(settled(sample.environment("authorizer")))
+        config = AuthorizerConfig.from_environment(sample.deployed_environment("authorizer"))
         assert (config.product, config.match.value) == ("widget", "UDID_AND_PUBLIC_KEY")
 
     @pytest.mark.parametrize("match", list(MatchPolicy))
     def test_the_authorizer_takes_it_under_every_match_policy(self, synthesise, match):
         made = synthesise(lambda stack: iot_core_only(stack, match=match))
-        config = AuthorizerConfig.from_environment(settled(made.environment("authorizer")))
+        config = AuthorizerConfig.from_environment(made.deployed_environment("authorizer"))
         assert config.match.value == match.value
 
     @pytest.mark.parametrize("issuer", list(IssuerKind))
     def test_the_issuers_take_their_environment(self, sample, issuer):
-        config = IssuerConfig.from_environment(settled(sample.environment("issuer", issuer.value)))
-        assert config.issuer is issuer
+        config = IssuerConfig.from_environment(sample.deployed_environment("issuer", issuer.value))
+        assert (config.issuer.name, config.issuer.kind) == (issuer.value, issuer)
         assert config.renewal_window.days == 30
-        assert (config.private_ca is not None) == (issuer is IssuerKind.PRIVATE_CA)
 
     def test_the_sweeper_takes_those_of_all_issuers(self, sample):
-        config = IssuerConfig.from_environment(settled(sample.environment("sweeper")))
-        assert config.issuers == (IssuerKind.PRIVATE_CA, IssuerKind.IOT_CORE)
-        assert config.private_ca is not None
-        assert config.private_ca.signing_algorithm == "SHA256WITHECDSA"
+        config = IssuerConfig.from_environment(sample.deployed_environment("sweeper"))
+        assert [issuer.kind for issuer in config.issuers] == [IssuerKind.PRIVATE_CA, IssuerKind.IOT_CORE]
+        assert PrivateCaConfig.from_settings(config.issuers[0]).signing_algorithm == "SHA256WITHECDSA"
 
     def test_the_choices_of_a_product_line_arrive(self, synthesise):
         made = synthesise(

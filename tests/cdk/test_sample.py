@@ -17,6 +17,7 @@ from cdk_iot_secretfree import (
     SecretFreeProvisioning,
 )
 from cdk_iot_secretfree.bundling.bundle import BundleTarget
+from secretfree.contract import IssuerSetting
 
 ARN = "arn:aws:acm-pca:eu-west-1:111122223333:certificate-authority/11111111-2222-3333-4444-555555555555"
 SNAPSHOT = Path(__file__).with_name("snapshots") / "sample.template.json"
@@ -57,8 +58,8 @@ def test_a_teams_own_stack_has_the_same_outputs_once():
 def test_with_a_ca_of_its_own_account_none_is_made(sample_with):
     made = sample_with(ca_arn=ARN, ca_key_algorithm="RSA_2048")
     assert not made.of_type("AWS::ACMPCA::CertificateAuthority")
-    assert made.environment("issuer", "private-ca")["SECRETFREE_CA_ARN"] == ARN
-    assert made.environment("issuer", "private-ca")["SECRETFREE_CA_SIGNING_ALGORITHM"] == "SHA256WITHRSA"
+    assert made.issuer_settings("private-ca")[IssuerSetting.AUTHORITY_ARN] == ARN
+    assert made.issuer_settings("private-ca")[IssuerSetting.SIGNING_ALGORITHM] == "SHA256WITHRSA"
 
 
 def test_without_the_private_ca_there_is_no_authority(sample_with):

@@ -88,8 +88,8 @@ def die(
         issue(
             AuthorizedDevice(DeviceId.parse(device.device_id), csr.public_key.fingerprint, csr.digest),
             csr,
-            ports=replace(wiring.ports(config, kind), executor=InlineExecutor()),
-            policy=wiring.policy(config, kind),
+            ports=replace(wiring.ports(config, config.issuer), executor=InlineExecutor()),
+            policy=wiring.policy(config, config.issuer),
             clock=clock,
             deadline=clock.monotonic() + 20,
         )

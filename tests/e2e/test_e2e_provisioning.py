@@ -17,6 +17,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
+from secretfree.contract import IssuerSetting, Variable
 
 EVERY_KEY = ["rsa-2048", "rsa-3072", "ec-p256", "ec-p384", "ec-p521"]
 
@@ -101,9 +102,9 @@ def test_the_subject_is_the_policys_whatever_the_csr_says(
 
 def test_validity_comes_from_the_configuration(cloud: Any, workshop: Any, post: Callable[..., Any]) -> None:
     device = workshop.enrolled(cloud)
-    days = int(
-        cloud.function_of_issuer("private-ca")["Environment"]["Variables"]["SECRETFREE_CERTIFICATE_VALIDITY_DAYS"]
-    )
+    function = cloud.function_of_issuer("private-ca")
+    settings = json.loads(function["Environment"]["Variables"][Variable.ISSUERS])["private-ca"]
+    days = int(settings[IssuerSetting.VALIDITY_DAYS])
 
     device.keep(post(f"{cloud.url}/new", device.csr()))
 

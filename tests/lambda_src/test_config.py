@@ -1,5 +1,6 @@
 """Environment variables as configuration."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -8,11 +9,11 @@ from secretfree.config import (
     ConfigurationError,
     ImportConfig,
     IssuerConfig,
-    PrivateCaConfig,
     SubjectConfig,
 )
 from secretfree.contract import IssuerKind, LogLevel, MatchPolicy
 from secretfree.request.device_profile import DeviceProfile
+from support.environments import private_ca_settings
 
 FUNCTION = {"SECRETFREE_PRODUCT": "widget", "SECRETFREE_DEVICE_PROFILE": "STANDARD"}
 AUTHORIZER = FUNCTION | {
@@ -21,7 +22,7 @@ AUTHORIZER = FUNCTION | {
     "SECRETFREE_MATCH_POLICY": "PUBLIC_KEY",
 }
 IOT_CORE = FUNCTION | {
-    "SECRETFREE_ISSUER": "iot-core",
+    "SECRETFREE_ISSUERS": '{"iot-core": {"kind": "iot-core"}}',
     "SECRETFREE_MATCH_POLICY": "UDID_AND_PUBLIC_KEY",
     "SECRETFREE_LEDGER_TABLE": "ledger",
     "SECRETFREE_POLICY_NAME": "widget-policy",
@@ -32,14 +33,7 @@ IOT_CORE = FUNCTION | {
     "SECRETFREE_SUBJECT": '{"organization": "Widgets", "country": "DE"}',
     "SECRETFREE_RENEWAL_WINDOW_DAYS": "30",
 }
-PRIVATE_CA = IOT_CORE | {
-    "SECRETFREE_ISSUER": "private-ca",
-    "SECRETFREE_CA_ARN": "arn:ca",
-    "SECRETFREE_CA_SIGNING_ALGORITHM": "SHA256WITHECDSA",
-    "SECRETFREE_CA_TEMPLATE_ARN": "arn:template",
-    "SECRETFREE_CERTIFICATE_VALIDITY_DAYS": "365",
-    "SECRETFREE_CA_REGISTERED": "true",
-}
+PRIVATE_CA = IOT_CORE | {"SECRETFREE_ISSUERS": json.dumps({"next-ca": private_ca_settings()})}
 
 
 def test_the_level_of_the_log_is_info_unless_told() -> None:
@@ -60,23 +54,24 @@ def test_the_authorizer_reads_the_ledger_for_bindings_alone() -> None:
     assert (by_udid.ledger_table, by_udid.match, by_udid.registry_table) == ("ledger", MatchPolicy.UDID, "registry")
 
 
-def test_the_issuer_of_iot_core_has_no_private_ca() -> None:
+def test_an_issuer_has_a_name_a_kind_and_the_kind_s_own_settings() -> None:
+    config = IssuerConfig.from_environment(PRIVATE_CA)
+    assert (config.issuer.name, config.issuer.kind) == ("next-ca", IssuerKind.PRIVATE_CA)
+    assert config.issuer.values == private_ca_settings()
+
+
+def test_what_a_product_line_decides_is_read_for_every_issuer() -> None:
     config = IssuerConfig.from_environment(IOT_CORE)
-    assert (config.issuer, config.private_ca) == (IssuerKind.IOT_CORE, None)
     assert (config.thing_groups, config.thing_attributes) == (("fleet",), {"line": "1"})
     assert config.subject == SubjectConfig(organization="Widgets", country="DE")
     assert config.renewal_window == timedelta(days=30)
 
 
-def test_the_issuer_of_a_private_ca_has_one() -> None:
-    expected = PrivateCaConfig("arn:ca", "SHA256WITHECDSA", "arn:template", timedelta(days=365), registered=True)
-    assert IssuerConfig.from_environment(PRIVATE_CA).private_ca == expected
-
-
-def test_the_sweeper_has_all_issuers_and_therefore_no_single_one() -> None:
-    config = IssuerConfig.from_environment(PRIVATE_CA | {"SECRETFREE_ISSUER": "private-ca, iot-core"})
-    assert config.issuers == (IssuerKind.PRIVATE_CA, IssuerKind.IOT_CORE)
-    with pytest.raises(ConfigurationError, match="SECRETFREE_ISSUER"):
+def test_the_sweeper_has_all_issuers_two_of_one_kind_among_them_and_therefore_no_single_one() -> None:
+    issuers = {"old-ca": private_ca_settings(), "new-ca": private_ca_settings(), "iot-core": {"kind": "iot-core"}}
+    config = IssuerConfig.from_environment(PRIVATE_CA | {"SECRETFREE_ISSUERS": json.dumps(issuers)})
+    assert [issuer.name for issuer in config.issuers] == list(issuers)
+    with pytest.raises(ConfigurationError, match="SECRETFREE_ISSUERS"):
         _ = config.issuer
 
 
@@ -104,8 +99,13 @@ def test_what_the_authorizer_lacks_is_named(name: str) -> None:
         ("SECRETFREE_LOG_LEVEL", "LOUD", "one of DEBUG, INFO"),
         ("SECRETFREE_DEVICE_PROFILE", "standard", "one of STANDARD, TI_CC32XX"),
         ("SECRETFREE_MATCH_POLICY", "NONE", "one of UDID_AND_PUBLIC_KEY"),
-        ("SECRETFREE_ISSUER", "acme", "one of private-ca, iot-core"),
-        ("SECRETFREE_ISSUER", "iot-core,iot-core", "one of private-ca, iot-core"),
+        ("SECRETFREE_ISSUERS", '{"acme": {"kind": "acme"}}', "a kind of private-ca, iot-core"),
+        ("SECRETFREE_ISSUERS", '{"acme": {}}', "a kind of private-ca, iot-core"),
+        ("SECRETFREE_ISSUERS", '{"Acme CA": {"kind": "iot-core"}}', "an issuer's name of the form"),
+        ("SECRETFREE_ISSUERS", '{"a#b": {"kind": "iot-core"}}', "an issuer's name of the form"),
+        ("SECRETFREE_ISSUERS", '{"acme": {"kind": 1}}', "a JSON object of issuers"),
+        ("SECRETFREE_ISSUERS", "{}", "a JSON object of issuers"),
+        ("SECRETFREE_ISSUERS", "[]", "a JSON object of issuers"),
         ("SECRETFREE_THING_GROUPS", "{}", "a JSON array"),
         ("SECRETFREE_THING_GROUPS", "[1]", "a JSON array"),
         ("SECRETFREE_THING_GROUPS", "[", "JSON"),
@@ -113,9 +113,6 @@ def test_what_the_authorizer_lacks_is_named(name: str) -> None:
         ("SECRETFREE_THING_ATTRIBUTES", '{"a": 1}', "a JSON object of strings"),
         ("SECRETFREE_SUBJECT", '{"common_name": "x"}', "any of organization"),
         ("SECRETFREE_RENEWAL_WINDOW_DAYS", "-1", "whole days, 0 or more"),
-        ("SECRETFREE_CERTIFICATE_VALIDITY_DAYS", "0", "whole days, 1 or more"),
-        ("SECRETFREE_CERTIFICATE_VALIDITY_DAYS", "1.5", "whole days, 1 or more"),
-        ("SECRETFREE_CA_REGISTERED", "True", "true or false"),
     ],
 )
 def test_a_value_of_another_form_is_named_with_what_is_accepted(name: str, value: str, accepted: str) -> None:

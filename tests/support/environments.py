@@ -1,8 +1,9 @@
 """The environments of the runtime's functions, as the construct sets them; each test says what it has otherwise."""
 
+import json
 from collections.abc import Mapping
 
-from secretfree.contract import Variable
+from secretfree.contract import IssuerSetting, Variable
 from support.fake_cloud import CA_ARN, POLICY, TEMPLATE, THING_TYPE
 
 _NOTHING: Mapping[Variable, str] = {}
@@ -13,7 +14,6 @@ _REGISTRY = {
     Variable.REGISTRY_KEY_INDEX: "key-fingerprint-index",
 }
 _ISSUER = {
-    Variable.ISSUER: "private-ca",
     Variable.LEDGER_TABLE: "ledger",
     Variable.IOT_ENDPOINT: "abc-ats.iot.example",
     Variable.RENEWAL_WINDOW_DAYS: "30",
@@ -23,11 +23,6 @@ _ISSUER = {
     Variable.THING_GROUPS: "[]",
     Variable.THING_ATTRIBUTES: "{}",
     Variable.SUBJECT: '{"organization": "Example"}',
-    Variable.CA_ARN: CA_ARN,
-    Variable.CA_SIGNING_ALGORITHM: "SHA256WITHECDSA",
-    Variable.CA_TEMPLATE_ARN: TEMPLATE,
-    Variable.CERTIFICATE_VALIDITY_DAYS: "365",
-    Variable.CA_REGISTERED: "true",
 }
 _QUEUE = {
     Variable.QUEUE_URL: "https://sqs.example/queue",
@@ -35,6 +30,22 @@ _QUEUE = {
     Variable.QUEUE_MOST_RECEIVES: "3",
     Variable.ISSUANCE_INTERVAL_MILLISECONDS: "500",
 }
+
+
+def private_ca_settings(changes: Mapping[IssuerSetting, str] = {}) -> dict[str, str]:
+    """Those of an issuer of the kind PRIVATE_CA."""
+    settings = {
+        IssuerSetting.KIND: "private-ca",
+        IssuerSetting.AUTHORITY_ARN: CA_ARN,
+        IssuerSetting.SIGNING_ALGORITHM: "SHA256WITHECDSA",
+        IssuerSetting.TEMPLATE_ARN: TEMPLATE,
+        IssuerSetting.VALIDITY_DAYS: "365",
+        IssuerSetting.REGISTERED: "true",
+    }
+    return {setting.value: value for setting, value in (settings | dict(changes)).items()}
+
+
+_ISSUERS = {"private-ca": private_ca_settings(), "iot-core": {"kind": "iot-core"}}
 
 
 def authorizer_environment(changes: Mapping[Variable, str] = _NOTHING) -> dict[str, str]:
@@ -47,14 +58,16 @@ def import_environment(changes: Mapping[Variable, str] = _NOTHING) -> dict[str, 
     return _plain(_EVERY_FUNCTION | _REGISTRY | {Variable.IMPORT_BUCKET: "manifests"} | dict(changes))
 
 
-def issuer_environment(changes: Mapping[Variable, str] = _NOTHING) -> dict[str, str]:
-    """That of an issuer's function, and of the sweeper's with several names in SECRETFREE_ISSUER."""
-    return _plain(_EVERY_FUNCTION | _ISSUER | dict(changes))
+def issuer_environment(*names: str, changes: Mapping[Variable, str] = _NOTHING) -> dict[str, str]:
+    """That of the function of one issuer, and of the sweeper for several; by default of `private-ca`."""
+    issuers = {name: _ISSUERS[name] for name in names or ("private-ca",)}
+    function = {} if len(issuers) > 1 else {Variable.ISSUER: next(iter(issuers))}
+    return _plain(_EVERY_FUNCTION | _ISSUER | function | {Variable.ISSUERS: json.dumps(issuers)} | dict(changes))
 
 
 def queue_environment(changes: Mapping[Variable, str] = _NOTHING) -> dict[str, str]:
-    """That of an issuer's front and worker in queue mode, both."""
-    return _plain(_EVERY_FUNCTION | _ISSUER | _QUEUE | dict(changes))
+    """That of the front and of the worker of the issuer `private-ca` in queue mode, both."""
+    return issuer_environment(changes=_QUEUE | dict(changes))
 
 
 def _plain(environment: Mapping[Variable, str]) -> dict[str, str]:

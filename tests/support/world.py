@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
-from secretfree.adapters.iot_core import SWEEPERS_BOUNDS, IotCoreIssuer, IotCoreThings, SearchBounds
-from secretfree.adapters.private_ca import PrivateCaIssuer
-from secretfree.config import PrivateCaConfig, SubjectConfig
+from secretfree.adapters.iot_core import IotCoreThings
+from secretfree.adapters.issuers.iot_core import SWEEPERS_BOUNDS, IotCoreIssuer, SearchBounds
+from secretfree.adapters.issuers.private_ca import PrivateCaConfig, PrivateCaIssuer
+from secretfree.config import SubjectConfig
 from secretfree.contract import IssuerKind
 from secretfree.errors import SecretFreeError
 from secretfree.issuance.model import IssuancePolicy, IssuancePorts, IssuedCertificate, NotReady

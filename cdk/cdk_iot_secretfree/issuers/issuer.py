@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from aws_cdk import Annotations, Duration, Stack
-from secretfree.contract import IssuerKind, Variable
+from secretfree.contract import IssuerKind, IssuerSetting
 
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.functions import RuntimeFunction
@@ -61,8 +61,8 @@ class Issuer(ABC):
         return None
 
     @abstractmethod
-    def environment(self, stack: Stack) -> Mapping[Variable, str]:
-        """What the function is told of this issuer."""
+    def settings(self, stack: Stack) -> Mapping[IssuerSetting, str]:
+        """The issuer's settings for the runtime, its kind among them."""
 
     @abstractmethod
     def grant_issue(self, function: RuntimeFunction) -> None:
@@ -119,14 +119,15 @@ class PrivateCaIssuer(Issuer):
         """Validity of a certificate."""
         return self._validity_days
 
-    def environment(self, stack: Stack) -> Mapping[Variable, str]:
-        """What the function is told of this issuer."""
+    def settings(self, stack: Stack) -> Mapping[IssuerSetting, str]:
+        """The issuer's settings for the runtime."""
         return {
-            Variable.CA_ARN: self._authority.arn,
-            Variable.CA_SIGNING_ALGORITHM: self._authority.signing_algorithm,
-            Variable.CA_TEMPLATE_ARN: _template_arn(stack),
-            Variable.CERTIFICATE_VALIDITY_DAYS: str(self._validity_days),
-            Variable.CA_REGISTERED: "true" if self._authority.is_registered else "false",
+            IssuerSetting.KIND: IssuerKind.PRIVATE_CA.value,
+            IssuerSetting.AUTHORITY_ARN: self._authority.arn,
+            IssuerSetting.SIGNING_ALGORITHM: self._authority.signing_algorithm,
+            IssuerSetting.TEMPLATE_ARN: _template_arn(stack),
+            IssuerSetting.VALIDITY_DAYS: str(self._validity_days),
+            IssuerSetting.REGISTERED: "true" if self._authority.is_registered else "false",
         }
 
     def grant_issue(self, function: RuntimeFunction) -> None:
@@ -159,9 +160,9 @@ class IotCoreIssuer(Issuer):
         """Id of the issuer's function in the construct tree."""
         return "IotCoreIssuer"
 
-    def environment(self, stack: Stack) -> Mapping[Variable, str]:  # noqa: ARG002 - nothing depends on the stack
-        """What the function is told of this issuer."""
-        return {}
+    def settings(self, stack: Stack) -> Mapping[IssuerSetting, str]:  # noqa: ARG002 - nothing depends on the stack
+        """The issuer's settings for the runtime."""
+        return {IssuerSetting.KIND: IssuerKind.IOT_CORE.value}
 
     def grant_issue(self, function: RuntimeFunction) -> None:
         """Let the function have certificates made; this call registers them, too."""

@@ -1,4 +1,4 @@
-"""The issuers' Lambda, behind the authorizer. SECRETFREE_ISSUER says through which issuer it issues."""
+"""The issuers' Lambda, behind the authorizer. SECRETFREE_ISSUERS has the issuer it issues through."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -18,7 +18,7 @@ from secretfree.telemetry import Telemetry
 def build(environment: Mapping[str, str]) -> LambdaHandler:
     """The handler for a configuration; raises ConfigurationError."""
     config = IssuerConfig.from_environment(environment)
-    telemetry = Telemetry(config.product, config.issuer.value, level=config.log_level)
+    telemetry = Telemetry(config.product, config.issuer.name, level=config.log_level)
     ports = wiring.ports(config, config.issuer, stage=telemetry.stage)
     policy = wiring.policy(config, config.issuer)
     clock = time.SystemClock()

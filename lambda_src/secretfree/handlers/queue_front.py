@@ -22,7 +22,7 @@ from secretfree.telemetry import Telemetry
 def build(environment: Mapping[str, str]) -> LambdaHandler:
     """The handler for a configuration; raises ConfigurationError."""
     config = QueueingConfig.from_environment(environment)
-    policy = IssuancePolicy(issuer=config.issuer.value, renewal_window=config.renewal_window)
+    policy = IssuancePolicy(issuer=config.issuer, renewal_window=config.renewal_window)
     ports = FrontPorts(
         ledger=DynamoDbLedger(clients.dynamodb(), table=config.ledger_table),
         marks=DynamoDbQueueMarks(clients.dynamodb(), table=config.ledger_table),
@@ -40,7 +40,7 @@ def build(environment: Mapping[str, str]) -> LambdaHandler:
         stage="queue",
         profile=config.device_profile,
         iot_endpoint=config.iot_endpoint,
-        telemetry=Telemetry(config.product, config.issuer.value, level=config.log_level),
+        telemetry=Telemetry(config.product, config.issuer, level=config.log_level),
         clock=clock,
     )
 

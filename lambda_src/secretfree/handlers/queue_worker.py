@@ -29,17 +29,17 @@ class _Worker:
     """Works off the messages of SQS, one after another."""
 
     def __init__(self, config: QueuedIssuerConfig) -> None:
-        kind = config.issuing.issuer
+        issuer = config.issuing.issuer
         self._profile = config.issuing.device_profile
         self._most_receives = config.most_receives
         # The front answers by what the ledger says, so the last write is not left to a process that may be frozen.
-        self._policy = replace(wiring.policy(config.issuing, kind), awaits_confirmation=True)
+        self._policy = replace(wiring.policy(config.issuing, issuer), awaits_confirmation=True)
         self._marks = DynamoDbQueueMarks(clients.dynamodb(), table=config.issuing.ledger_table)
         self._queue = SqsRequestQueue(clients.sqs(), url=config.queue_url)
         self._clock = time.SystemClock()
         self._pace = Pace(config.interval.total_seconds(), self._clock)
-        self._telemetry = Telemetry(config.issuing.product, kind.value, level=config.issuing.log_level)
-        self._ports = wiring.ports(config.issuing, kind, stage=self._telemetry.stage)
+        self._telemetry = Telemetry(config.issuing.product, issuer.name, level=config.issuing.log_level)
+        self._ports = wiring.ports(config.issuing, issuer, stage=self._telemetry.stage)
 
     def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         """Work off the messages of one poll; the answer names those that are to come back (partial batch response)."""

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from secretfree import clock as time
-from secretfree.adapters.iot_core import SWEEPERS_BOUNDS
 from secretfree.config import IssuerConfig
 from secretfree.contract import LogLevel, Metric
 from secretfree.handlers import wiring
@@ -20,23 +19,23 @@ def build(environment: Mapping[str, str]) -> LambdaHandler:
     """The handler for a configuration; raises ConfigurationError."""
     config = IssuerConfig.from_environment(environment)
     clock = time.SystemClock()
-    ports = {kind: wiring.ports(config, kind, bounds=SWEEPERS_BOUNDS) for kind in config.issuers}
-    telemetry = {kind: Telemetry(config.product, kind.value, level=config.log_level) for kind in config.issuers}
+    ports = {one.name: wiring.ports(config, one, searches_widely=True) for one in config.issuers}
+    telemetry = {one.name: Telemetry(config.product, one.name, level=config.log_level) for one in config.issuers}
 
     def handle(_event: object, context: Any) -> dict[str, Any]:
         """Sweep each issuer for its share of the time left; the answer is what was done, by issuer."""
         done = {}
-        for index, kind in enumerate(config.issuers):
+        for index, issuer in enumerate(config.issuers):
             left = context.get_remaining_time_in_millis() / 1000 - _MARGIN
             share = left / (len(config.issuers) - index)
             report = sweep(
-                ports=ports[kind],
-                policy=wiring.policy(config, kind),
+                ports=ports[issuer.name],
+                policy=wiring.policy(config, issuer),
                 clock=clock,
                 deadline=clock.monotonic() + share,
             )
-            _tell(telemetry[kind], report)
-            done[kind.value] = _summary(report)
+            _tell(telemetry[issuer.name], report)
+            done[issuer.name] = _summary(report)
         return done
 
     return handle

@@ -1,4 +1,4 @@
-"""The issuers' world put together from a configuration: one set of ports per issuer, made once per process."""
+"""An issuer's world put together from a configuration: one set of ports per issuer, made once per process."""
 
 import random
 import uuid
@@ -8,12 +8,12 @@ from typing import Final
 
 from secretfree.adapters import clients, single_try_clients
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
-from secretfree.adapters.iot_core import IotCoreIssuer, IotCoreThings, SearchBounds
+from secretfree.adapters.iot_core import IotCoreThings
+from secretfree.adapters.issuers import IssuerSurroundings, make_issuer
 from secretfree.clock import Clock
-from secretfree.config import IssuerConfig
-from secretfree.contract import IssuerKind, MatchPolicy, Variable
+from secretfree.config import IssuerConfig, IssuerSettings
+from secretfree.contract import MatchPolicy
 from secretfree.issuance.model import IssuancePolicy, IssuancePorts, StageTimer
-from secretfree.issuance.ports import CertificateIssuer
 from secretfree.issuance.rates import Congestion
 
 # Two or three calls at once in the widest step, and a confirmation of an earlier request beside them.
@@ -25,25 +25,25 @@ _MARGIN: Final = 6.0
 
 def ports(
     config: IssuerConfig,
-    kind: IssuerKind,
+    issuer: IssuerSettings,
     *,
-    bounds: SearchBounds | None = None,
+    searches_widely: bool = False,
     stage: StageTimer = nullcontext,
 ) -> IssuancePorts:
     """The ports of one issuer, on AWS clients that the process shares.
 
-    `bounds`: how far it searches for a lost certificate; None: as far as a request may. `stage`: as of `IssuancePorts`.
+    `searches_widely`: as of `IssuerSurroundings`. `stage`: as of `IssuancePorts`. Raises ConfigurationError.
     """
-    iot = single_try_clients.iot()
     things = IotCoreThings(
-        iot,
+        single_try_clients.iot(),
         thing_type=config.thing_type,
         policy_name=config.policy_name,
         groups=config.thing_groups,
         attributes=config.thing_attributes,
     )
+    surroundings = IssuerSurroundings(things=things, subject=config.subject, searches_widely=searches_widely)
     return IssuancePorts(
-        issuer=_issuer(config, kind, things, bounds),
+        issuer=make_issuer(issuer, surroundings),
         things=things,
         ledger=DynamoDbLedger(clients.dynamodb(), table=config.ledger_table),
         executor=ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="issuing"),
@@ -54,10 +54,10 @@ def ports(
     )
 
 
-def policy(config: IssuerConfig, kind: IssuerKind) -> IssuancePolicy:
-    """What the configuration decides about issuing through `kind`."""
+def policy(config: IssuerConfig, issuer: IssuerSettings) -> IssuancePolicy:
+    """What the configuration decides about issuing through `issuer`."""
     return IssuancePolicy(
-        issuer=kind.value,
+        issuer=issuer.name,
         renewal_window=config.renewal_window,
         binds_first_key=config.match is MatchPolicy.UDID,
     )
@@ -70,23 +70,3 @@ def deadline(clock: Clock, remaining: float) -> float:
     margin together are less than a lease, so that no second worker takes over while this one still works.
     """
     return clock.monotonic() + min(_BUDGET, remaining - _MARGIN)
-
-
-def _issuer(
-    config: IssuerConfig, kind: IssuerKind, things: IotCoreThings, bounds: SearchBounds | None
-) -> CertificateIssuer:
-    if kind is IssuerKind.IOT_CORE:
-        return IotCoreIssuer(single_try_clients.iot(), things, bounds=bounds)
-    # Where the private CA is not used, neither its client nor its module is loaded.
-    from secretfree.adapters.private_ca import PrivateCaIssuer
-    from secretfree.config import ConfigurationError
-
-    if config.private_ca is None:
-        raise ConfigurationError(f"{Variable.CA_ARN} is not set: accepted is the ARN of a private CA")
-    return PrivateCaIssuer(
-        single_try_clients.acm_pca(),
-        single_try_clients.iot(),
-        things,
-        config=config.private_ca,
-        subject=config.subject,
-    )

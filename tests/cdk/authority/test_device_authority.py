@@ -19,6 +19,7 @@ from cdk_iot_secretfree import (
     SecretFreeProvisioning,
     UsageMode,
 )
+from secretfree.contract import IssuerSetting
 
 ARN = "arn:aws:acm-pca:eu-west-1:111122223333:certificate-authority/11111111-2222-3333-4444-555555555555"
 SUBJECT = AuthoritySubject(common_name="Widget device CA", organization="Widgets", country="DE")
@@ -198,7 +199,7 @@ class TestOfflineParent:
             authority = DeviceAuthority.pending_offline_parent(stack, "Devices", subject=SUBJECT)
             SecretFreeProvisioning(stack, "P", product="widget", issuers=[Issuer.private_ca(authority)])
 
-        assert synthesise(fill).environment("issuer")["SECRETFREE_CA_REGISTERED"] == "false"
+        assert synthesise(fill).issuer_settings("private-ca")[IssuerSetting.REGISTERED] == "false"
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from moto import mock_aws
 from secretfree.adapters import clients, single_try_clients
 from secretfree.clock import SystemClock
 from secretfree.config import IssuerConfig
-from secretfree.contract import IssuerKind, Variable
+from secretfree.contract import IssuerKind, IssuerSetting, Variable
 from secretfree.handlers import wiring
 from secretfree.issuance.model import IssuedCertificate, NotReady
 from secretfree.issuance.pipeline import issue
@@ -30,7 +31,7 @@ from secretfree.request.csr import UnverifiedCsr, VerifiedCsr, verify
 from secretfree.request.device_id import DeviceId
 from secretfree.request.device_profile import DeviceProfile
 from secretfree_cli.plan.calls import IssuanceProgress, call_sequence
-from support.environments import issuer_environment
+from support.environments import issuer_environment, private_ca_settings
 
 AUTHORIZER_CALLS = Counter({"GetItem": 1})
 SAME = {"RegisterCertificateWithoutCA": "RegisterCertificate"}
@@ -84,18 +85,16 @@ def world(kind: IssuerKind) -> tuple[Any, Any]:
     iot = boto3.client("iot")
     iot.create_thing_type(thingTypeName="widget")
     iot.create_policy(policyName="widget", policyDocument='{"Version":"2012-10-17","Statement":[]}')
-    config = IssuerConfig.from_environment(
-        issuer_environment(
-            {
-                Variable.ISSUER: kind.value,
-                Variable.POLICY_NAME: "widget",
-                Variable.CA_ARN: authority() if kind is IssuerKind.PRIVATE_CA else "",
-                Variable.CA_SIGNING_ALGORITHM: "SHA256WITHRSA",
-                Variable.CA_REGISTERED: "false",
-            }
-        )
-    )
-    return wiring.ports(config, kind), wiring.policy(config, kind)
+    changes: dict[Variable, str] = {Variable.POLICY_NAME: "widget"}
+    if kind is IssuerKind.PRIVATE_CA:
+        settings = {
+            IssuerSetting.AUTHORITY_ARN: authority(),
+            IssuerSetting.SIGNING_ALGORITHM: "SHA256WITHRSA",
+            IssuerSetting.REGISTERED: "false",
+        }
+        changes[Variable.ISSUERS] = json.dumps({kind.value: private_ca_settings(settings)})
+    config = IssuerConfig.from_environment(issuer_environment(kind.value, changes=changes))
+    return wiring.ports(config, config.issuer), wiring.policy(config, config.issuer)
 
 
 def authority() -> str:

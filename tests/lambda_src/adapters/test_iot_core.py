@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from secretfree.adapters.certificates import key_fingerprint
-from secretfree.adapters.iot_core import IotCoreIssuer, IotCoreThings
+from secretfree.adapters.iot_core import IotCoreThings
+from secretfree.adapters.issuers.iot_core import IotCoreIssuer
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance.ports import (
     CertificateOrder,

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from secretfree.adapters.iot_core import IotCoreThings
-from secretfree.adapters.private_ca import PrivateCaIssuer
-from secretfree.config import PrivateCaConfig, SubjectConfig
+from secretfree.adapters.issuers.private_ca import PrivateCaConfig, PrivateCaIssuer
+from secretfree.config import SubjectConfig
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance.ports import (
     CertificateOrder,
@@ -150,7 +150,7 @@ def test_a_validity_beyond_the_ca_s_is_the_operator_s_to_mend(
     stubbed: Stubbed, order: CertificateOrder, code: str
 ) -> None:
     stubbed.pca_stub.add_client_error("issue_certificate", code, "validity exceeds the CA's")
-    with pytest.raises(SecretFreeError, match="SECRETFREE_CERTIFICATE_VALIDITY_DAYS") as raised:
+    with pytest.raises(SecretFreeError, match="SECRETFREE_ISSUERS") as raised:
         stubbed.issuer().request(order)
     assert (raised.value.code, raised.value.reason) == (ErrorCode.INTERNAL, Reason.CONFIGURATION)
 

@@ -11,13 +11,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from secretfree.adapters import clients, single_try_clients
-from secretfree.adapters.iot_core import IotCoreIssuer
-from secretfree.adapters.private_ca import PrivateCaIssuer
-from secretfree.config import ConfigurationError, IssuerConfig
+from secretfree.adapters.issuers.iot_core import IotCoreIssuer
+from secretfree.adapters.issuers.private_ca import PrivateCaIssuer
+from secretfree.config import IssuerConfig
 from secretfree.contract import IssuerKind, Variable
 from secretfree.handlers import issuer, sweeper, wiring
 from secretfree.handlers.entry import LambdaHandler
-from support.environments import issuer_environment
+from support.environments import issuer_environment, private_ca_settings
 from support.fake_cloud import FakeCloud, Fault, InlineExecutor, Killed
 from support.world import verified_csr
 
@@ -41,8 +41,8 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> FakeCloud:
 def load(cloud: FakeCloud) -> Callable[..., LambdaHandler]:
     """The handler of a module, as a cold start has it."""
 
-    def build(module: ModuleType, through: str = "private-ca") -> LambdaHandler:
-        made: LambdaHandler = module.build(issuer_environment({Variable.ISSUER: through}))
+    def build(module: ModuleType, *through: str) -> LambdaHandler:
+        made: LambdaHandler = module.build(issuer_environment(*through))
         return made
 
     return build
@@ -198,7 +198,7 @@ def test_the_sweeper_goes_through_each_issuer_and_reports(
     cloud.always = {}
     cloud.clock.sleep(timedelta(minutes=10).total_seconds())
     capsys.readouterr()
-    done = load(sweeper, "private-ca,iot-core")({}, SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000))
+    done = load(sweeper, "private-ca", "iot-core")({}, SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000))
     assert done == {
         "private-ca": {"finished": 1, "retired": 0, "orphans": 0, "complete": True},
         "iot-core": {"rolled-back": 1, "retired": 0, "orphans": 0, "complete": True},
@@ -229,20 +229,29 @@ def test_the_sweeper_reports_what_was_removed_and_what_failed(
 
 
 def test_the_ports_follow_the_configuration(cloud: FakeCloud) -> None:
-    environment = issuer_environment({Variable.ISSUER: "private-ca,iot-core", Variable.MATCH_POLICY: "UDID"})
-    config = IssuerConfig.from_environment(environment)
-    assert isinstance(wiring.ports(config, IssuerKind.PRIVATE_CA).issuer, PrivateCaIssuer)
-    assert isinstance(wiring.ports(config, IssuerKind.IOT_CORE).issuer, IotCoreIssuer)
-    assert wiring.policy(config, IssuerKind.IOT_CORE).binds_first_key
-    assert wiring.policy(config, IssuerKind.IOT_CORE).renewal_window == timedelta(days=30)
-    alone = IssuerConfig.from_environment(issuer_environment({Variable.ISSUER: "iot-core"}))
-    with pytest.raises(ConfigurationError, match="SECRETFREE_CA_ARN"):
-        wiring.ports(alone, IssuerKind.PRIVATE_CA)
+    by_udid = issuer_environment("private-ca", "iot-core", changes={Variable.MATCH_POLICY: "UDID"})
+    config = IssuerConfig.from_environment(by_udid)
+    private_ca, iot_core = config.issuers
+    assert isinstance(wiring.ports(config, private_ca).issuer, PrivateCaIssuer)
+    assert isinstance(wiring.ports(config, iot_core).issuer, IotCoreIssuer)
+    assert wiring.policy(config, iot_core).binds_first_key
+    assert wiring.policy(config, iot_core).renewal_window == timedelta(days=30)
+
+
+def test_two_private_cas_issue_beside_each_other_each_with_its_own_record(cloud: FakeCloud) -> None:
+    answers = {}
+    for name in ("private-ca", "next-ca"):
+        settings = json.dumps({name: private_ca_settings()})
+        handler = issuer.build(issuer_environment(changes={Variable.ISSUER: name, Variable.ISSUERS: settings}))
+        answers[name] = json.loads(handler(event(), CONTEXT)["body"])["certificateId"]
+    assert answers["private-ca"] != answers["next-ca"]
+    assert {"issuance#private-ca", "issuance#next-ca"} <= {record for _, record in cloud.items}
+    assert len(cloud.orders) == 2
 
 
 def test_workers_are_told_apart(cloud: FakeCloud) -> None:
-    config = IssuerConfig.from_environment(issuer_environment({Variable.ISSUER: "iot-core"}))
-    ports = wiring.ports(config, IssuerKind.IOT_CORE)
+    config = IssuerConfig.from_environment(issuer_environment("iot-core"))
+    ports = wiring.ports(config, config.issuer)
     assert ports.owner() != ports.owner()
     assert 0 <= ports.chance() < 1
 

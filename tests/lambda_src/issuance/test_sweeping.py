@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from secretfree.adapters.iot_core import SearchBounds
+from secretfree.adapters.issuers.iot_core import SearchBounds
 from secretfree.contract import IssuerKind
 from secretfree.errors import SecretFreeError
 from secretfree.issuance.model import IssuedCertificate, NotReady

@@ -1,15 +1,18 @@
 """Issuing through AWS Private CA, and registering what it issued with IoT Core."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from botocore.exceptions import ClientError
 
+from secretfree.adapters import single_try_clients
 from secretfree.adapters.aws_errors import aws_call, error_code
 from secretfree.adapters.certificates import device_certificate
-from secretfree.config import PrivateCaConfig, SubjectConfig
-from secretfree.contract import Variable
+from secretfree.adapters.issuers import IssuerSurroundings
+from secretfree.config import IssuerSettings, SubjectConfig
+from secretfree.contract import IssuerSetting, Variable
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance.ports import (
     CertificateOrder,
@@ -28,6 +31,46 @@ if TYPE_CHECKING:
 
 # acm-pca API reference, IssueCertificate, IdempotencyToken.
 _IDEMPOTENCY_WINDOW: Final = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateCaConfig:
+    """The kind's settings. `registered`: IoT Core knows the CA (RegisterCertificate, or ...WithoutCA)."""
+
+    authority_arn: str
+    signing_algorithm: str
+    template_arn: str
+    validity: timedelta
+    registered: bool
+
+    @classmethod
+    def from_settings(cls, settings: IssuerSettings) -> Self:
+        """Raises ConfigurationError."""
+        settings.require(
+            IssuerSetting.AUTHORITY_ARN,
+            IssuerSetting.SIGNING_ALGORITHM,
+            IssuerSetting.TEMPLATE_ARN,
+            IssuerSetting.VALIDITY_DAYS,
+            IssuerSetting.REGISTERED,
+        )
+        return cls(
+            authority_arn=settings.text(IssuerSetting.AUTHORITY_ARN),
+            signing_algorithm=settings.text(IssuerSetting.SIGNING_ALGORITHM),
+            template_arn=settings.text(IssuerSetting.TEMPLATE_ARN),
+            validity=settings.days(IssuerSetting.VALIDITY_DAYS),
+            registered=settings.boolean(IssuerSetting.REGISTERED),
+        )
+
+
+def build(settings: IssuerSettings, surroundings: IssuerSurroundings) -> "PrivateCaIssuer":
+    """The issuer of this kind; raises ConfigurationError."""
+    return PrivateCaIssuer(
+        single_try_clients.acm_pca(),
+        single_try_clients.iot(),
+        surroundings.things,
+        config=PrivateCaConfig.from_settings(settings),
+        subject=surroundings.subject,
+    )
 
 
 class PrivateCaIssuer:
@@ -166,9 +209,9 @@ def _as_configuration_error(error: ClientError) -> Exception:
     if code == "InvalidStateException" or (code in {"InvalidArgsException", "ValidationException"}):
         return SecretFreeError(
             ErrorCode.INTERNAL,
-            f"the private CA refuses to issue ({code}); its state, its own end of validity, the signing "
-            f"algorithm and the template must fit {Variable.CERTIFICATE_VALIDITY_DAYS}, "
-            f"{Variable.CA_SIGNING_ALGORITHM} and {Variable.CA_TEMPLATE_ARN}",
+            f"the private CA refuses to issue ({code}); its state, its own end of validity, the signing algorithm and "
+            f"the template must fit the issuer's {IssuerSetting.VALIDITY_DAYS}, {IssuerSetting.SIGNING_ALGORITHM} and "
+            f"{IssuerSetting.TEMPLATE_ARN} in {Variable.ISSUERS}",
             reason=Reason.CONFIGURATION,
         )
     return error

@@ -1,0 +1,158 @@
+"""Issuing through AWS IoT Core's own CA. The kind has no settings."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from secretfree.adapters import single_try_clients
+from secretfree.adapters.aws_errors import aws_call
+from secretfree.adapters.certificates import device_certificate, key_fingerprint
+from secretfree.adapters.iot_core import described
+from secretfree.adapters.issuers import IssuerSurroundings
+from secretfree.config import IssuerSettings
+from secretfree.errors import ErrorCode, Reason, SecretFreeError
+from secretfree.issuance.ports import (
+    CertificateOrder,
+    CertificateRevokedError,
+    CertificateStatus,
+    DeviceCertificate,
+    RequestFailedError,
+    SearchTooWideError,
+    ThingRegistry,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_iot import IoTClient
+
+_PAGE: Final = 250
+# What an inactive certificate's key was looked up to be is remembered for so many of them.
+_MOST_REMEMBERED: Final = 10_000
+# AWS's clock against ours.
+_CLOCK_SKEW: Final = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchBounds:
+    """How far a search for a lost certificate goes: pages of the list, and certificates whose key is looked up.
+
+    The defaults fit into a device's request. The sweeper has minutes, and goes through what a brown-out has left.
+    """
+
+    pages: int = 8
+    lookups: int = 40
+
+
+SWEEPERS_BOUNDS: Final = SearchBounds(pages=200, lookups=1_000)
+
+
+def build(settings: IssuerSettings, surroundings: IssuerSurroundings) -> "IotCoreIssuer":
+    """The issuer of this kind; raises ConfigurationError."""
+    settings.require()
+    bounds = SWEEPERS_BOUNDS if surroundings.searches_widely else SearchBounds()
+    return IotCoreIssuer(single_try_clients.iot(), surroundings.things, bounds=bounds)
+
+
+class IotCoreIssuer:
+    """Port `CertificateIssuer`, by Amazon's CA.
+
+    CreateCertificateFromCsr makes another certificate at every call and takes no token. So certificates are made
+    INACTIVE, recorded, and only then attached and activated: one whose answer was lost can connect nowhere. Such a one
+    is found again by its key, which no other device has, among the inactive certificates of that minute.
+    """
+
+    def __init__(self, client: "IoTClient", things: ThingRegistry, *, bounds: SearchBounds | None = None) -> None:
+        self._client = client
+        self._things = things
+        self._bounds = bounds or SearchBounds()
+        self._fingerprints: dict[str, str] = {}
+
+    @property
+    def repeatable_for(self) -> timedelta:
+        return timedelta()
+
+    @property
+    def installs_active(self) -> bool:
+        return False
+
+    def request(self, order: CertificateOrder) -> DeviceCertificate:
+        """CreateCertificateFromCsr, inactive."""
+        with aws_call():
+            answer = self._client.create_certificate_from_csr(
+                certificateSigningRequest=order.csr.pem(), setAsActive=False
+            )
+        return device_certificate(
+            answer["certificatePem"], certificate_id=answer["certificateId"], certificate_arn=answer["certificateArn"]
+        )
+
+    def collect(self, reference: str) -> DeviceCertificate | None:
+        """Never asked: a request gives the certificate itself."""
+        raise SecretFreeError(
+            ErrorCode.INTERNAL, f"IoT Core's CA gives no references, so not {reference!r}", reason=Reason.UNEXPECTED
+        )
+
+    def find_unrecorded(
+        self, fingerprint: str, *, since: datetime, until: datetime, known: Collection[str]
+    ) -> Sequence[DeviceCertificate]:
+        """ListCertificates, the newest first, and DescribeCertificate for those inactive, unknown and of that time.
+
+        A certificate's key is looked up once in a process, so that a search given up for its bounds gets further the
+        next time.
+        """
+        inactive = self._inactive_between(since - _CLOCK_SKEW, until + _CLOCK_SKEW)
+        candidates = [
+            certificate_id
+            for certificate_id in inactive
+            if certificate_id not in known and self._fingerprints.get(certificate_id, fingerprint) == fingerprint
+        ]
+        looked_up = map(self._look_up, candidates[: self._bounds.lookups])
+        found = [lost for lost in looked_up if lost and key_fingerprint(lost.certificate_pem) == fingerprint]
+        if not found and len(candidates) > self._bounds.lookups:
+            raise SearchTooWideError(f"{len(candidates)} inactive certificates may be the lost one")
+        return found
+
+    def install(self, certificate: DeviceCertificate, *, resumed: bool) -> str:
+        """Nothing to register. One taken up again is looked at first: revoked it stays, deleted it is made anew."""
+        if certificate.certificate_arn is not None and not resumed:
+            return certificate.certificate_arn
+        registered = self._things.describe(certificate.certificate_id)
+        if registered is None:
+            raise RequestFailedError(certificate.certificate_id)
+        if registered.status is CertificateStatus.REVOKED:
+            raise CertificateRevokedError(certificate.certificate_id)
+        return registered.certificate_arn
+
+    def activate(self, certificate_id: str) -> None:
+        """UpdateCertificate."""
+        with aws_call():
+            self._client.update_certificate(certificateId=certificate_id, newStatus="ACTIVE")
+
+    def _look_up(self, certificate_id: str) -> DeviceCertificate | None:
+        """DescribeCertificate; None where it is gone, or inactive no more."""
+        found = described(self._client, certificate_id)
+        if found is None:
+            return None
+        pem = found["certificatePem"]
+        if len(self._fingerprints) >= _MOST_REMEMBERED:
+            self._fingerprints.clear()
+        self._fingerprints[certificate_id] = key_fingerprint(pem)
+        if found["status"] != CertificateStatus.INACTIVE.value:
+            return None
+        return device_certificate(pem, certificate_id=certificate_id, certificate_arn=found["certificateArn"])
+
+    def _inactive_between(self, since: datetime, until: datetime) -> list[str]:
+        inactive: list[str] = []
+        marker: Any = {}
+        for _page in range(self._bounds.pages):
+            with aws_call():
+                page = self._client.list_certificates(pageSize=_PAGE, ascendingOrder=False, **marker)
+            created = [entry["creationDate"] for entry in page["certificates"]]
+            inactive += [
+                entry["certificateId"]
+                for entry in page["certificates"]
+                if entry["status"] == CertificateStatus.INACTIVE.value and since <= entry["creationDate"] <= until
+            ]
+            if "nextMarker" not in page or (created and min(created) < since):
+                return inactive
+            marker = {"marker": page["nextMarker"]}
+        raise SearchTooWideError("too many certificates were made since to find one among them")
