@@ -21,6 +21,9 @@ SUBCOMMANDS: Mapping[str, Subcommand] = MappingProxyType(
         "device": Subcommand(
             "secretfree_cli.device.commands:device", "Simulate a device: make a key, provision, connect, publish."
         ),
+        "check-csr": Subcommand(
+            "secretfree_cli.device.check_csr:check_csr", "Check whether a CSR passes, and name the element that fails."
+        ),
         "enroll": Subcommand(
             "secretfree_cli.importing.commands:enroll", "Enrol devices from files, a UART, a scanner or pictures."
         ),

@@ -194,5 +194,5 @@ def test_the_operators_commands_take_a_device_from_nothing_to_a_message(cloud: A
     document = json.loads(secretfree("device", "provision", "by-command", "--local", "--json"))
     received = secretfree("device", "connect", "by-command", "--local", "--message", "21.5")
 
-    assert document["thing_name"] == "by-command"
+    assert document["thingName"] == "by-command"
     assert received == "widget/by-command/hello  21.5\n"

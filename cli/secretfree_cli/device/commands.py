@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -166,6 +165,7 @@ def provision(
                 "thing": identity.thing_name,
                 "certificate": identity.certificate_id,
                 "valid until": identity.not_after,
+                "request id": identity.request_id,
                 "endpoint": identity.endpoint,
                 "file": simulated.certificate_file,
             }
@@ -291,4 +291,14 @@ def _print_messages(session: DeviceConnection, *, listen: float, as_json: bool) 
 
 
 def _identity_document(simulated: SimulatedDevice, identity: Identity) -> dict[str, object]:
-    return {"deviceId": str(simulated.device_id), **asdict(identity), "certificateFile": simulated.certificate_file}
+    return {
+        "deviceId": str(simulated.device_id),
+        "thingName": identity.thing_name,
+        "certificateId": identity.certificate_id,
+        "certificate": identity.certificate_pem,
+        "certificateChain": identity.chain_pem,
+        "endpoint": identity.endpoint,
+        "notAfter": identity.not_after,
+        "requestId": identity.request_id,
+        "certificateFile": simulated.certificate_file,
+    }

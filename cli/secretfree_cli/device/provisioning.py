@@ -59,12 +59,20 @@ class Answer:
         return self.status in _RETRYABLE or (self.status == _FORBIDDEN and not self.problem_code)
 
     @property
+    def request_id(self) -> str | None:
+        """API Gateway's id of the request: `requestId` of a problem document, or the header of any answer."""
+        return self._problem_member("requestId") or self.headers.get("x-amzn-requestid")
+
+    @property
     def problem_code(self) -> str | None:
         """`code` of a problem document (RFC 9457), or None for any other body."""
+        return self._problem_member("code")
+
+    def _problem_member(self, name: str) -> str | None:
         with contextlib.suppress(ValueError):
             document = json.loads(self.body)
-            if isinstance(document, dict) and isinstance(document.get("code"), str):
-                return str(document["code"])
+            if isinstance(document, dict) and isinstance(document.get(name), str):
+                return str(document[name])
         return None
 
 
@@ -80,6 +88,8 @@ class Identity:
     certificate_id: str
     not_after: str
     """RFC 3339, UTC."""
+    request_id: str | None = field(default=None, compare=False)
+    """API Gateway's id of the request that was answered: what to look for in the log."""
 
 
 class ProvisioningError(Exception):
@@ -161,7 +171,7 @@ class ProvisioningClient:
                     return identity_of(answer)
                 if not answer.is_retryable:
                     raise ProvisioningRefusedError(_refusal(answer), answer)
-                trouble = f"answered {answer.status}"
+                trouble = f"answered {answer.status}{_request(answer)}"
                 retry_after = answer.retry_after
             pause = self.patience.pause(attempt, retry_after, self.uniform)
             if self.monotonic() + pause > deadline:
@@ -216,6 +226,7 @@ def identity_of(answer: Answer) -> Identity:
             thing_name=_text(document, "thingName"),
             certificate_id=_text(document, "certificateId"),
             not_after=_text(document, "notAfter"),
+            request_id=answer.request_id,
         )
     except (ValueError, KeyError, AttributeError) as error:
         raise ProvisioningRefusedError(f"the answer 200 is not that of the wire contract: {error}", answer) from error
@@ -230,7 +241,11 @@ def _text(document: Mapping[str, object], name: str) -> str:
 
 def _refusal(answer: Answer) -> str:
     code = answer.problem_code
-    return f"the service answered {answer.status}" + (f", {code}" if code else "")
+    return f"the service answered {answer.status}" + (f", {code}" if code else "") + _request(answer)
+
+
+def _request(answer: Answer) -> str:
+    return f" (request {answer.request_id})" if answer.request_id else ""
 
 
 def _checked_url(base_url: str) -> SplitResult:

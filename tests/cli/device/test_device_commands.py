@@ -84,7 +84,7 @@ def test_provision_keeps_the_certificate_and_needs_no_aws_credentials(
     assert result.exit_code == ExitCode.OK, result.stderr
     document = json.loads(result.stdout)
     assert document["deviceId"] == "sensor-1"
-    assert Path(document["certificateFile"]).read_text() == document["certificate_pem"]
+    assert Path(document["certificateFile"]).read_text() == document["certificate"]
 
 
 def test_a_refused_provision_exits_5(run: Callable[..., Result], tmp_path: Path, service: Any, authority: Any) -> None:
@@ -95,6 +95,34 @@ def test_a_refused_provision_exits_5(run: Callable[..., Result], tmp_path: Path,
 
     assert result.exit_code == ExitCode.REFUSED
     assert "answered 403, not-authorized" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body"),
+    [
+        (403, {"x-amzn-RequestId": "r-17"}, b'{"code":"not-authorized"}'),
+        (403, {}, b'{"code":"not-authorized","requestId":"r-17"}'),
+        (503, {"x-amzn-RequestId": "r-17", "Retry-After": "30"}, b""),
+        (200, {"x-amzn-RequestId": "r-17"}, None),
+    ],
+)
+def test_provision_prints_the_request_id_to_look_for_in_the_log(
+    status: int,
+    headers: dict[str, str],
+    body: bytes | None,
+    *,
+    run: Callable[..., Result],
+    tmp_path: Path,
+    service: Any,
+    authority: Any,
+    issued: Callable[[Any], bytes],
+) -> None:
+    made = SimulatedDevice.create_in(tmp_path, "sensor-1")
+    service.script = [(status, headers, body or issued(made.private_key.public_key()))]
+
+    result = run("provision", "sensor-1", "--url", service.url, "--ca-file", str(authority.file), "--wait", "1")
+
+    assert "r-17" in result.output
 
 
 def test_an_unready_service_exits_1_when_the_wait_is_over(
