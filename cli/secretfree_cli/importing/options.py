@@ -13,6 +13,7 @@ import click
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from secretfree.errors import SecretFreeError
+from secretfree.registry.admission import RowRefused
 from secretfree.registry.batch import BATCH_ID_FORM, is_batch_id
 from secretfree.request.device_profile import PROFILES, DeviceProfile
 
@@ -20,6 +21,7 @@ from secretfree_cli.command_line import section
 from secretfree_cli.importing.importer import Progress
 from secretfree_cli.importing.progress import Bar, Lines, Silent
 from secretfree_cli.manifests.detect import FORMATS, FormatOptions
+from secretfree_cli.manifests.keys import read_certificates
 from secretfree_cli.manifests.manifest import Gate
 from secretfree_cli.output import CliError, ExitCode, emit_fields, emit_json, is_interactive
 from secretfree_cli.target import Target
@@ -179,10 +181,7 @@ def exit_code_of(total: int, failed: Sequence[str], *, not_found: str) -> ExitCo
 
 
 def _certificates(path: Path) -> Sequence[x509.Certificate]:
-    data = path.read_bytes()
     try:
-        if b"-----BEGIN" in data:
-            return x509.load_pem_x509_certificates(data)
-        return [x509.load_der_x509_certificate(data)]
-    except ValueError as error:
-        raise CliError(f"{path}: not a certificate in PEM or DER") from error
+        return read_certificates(path.read_bytes())
+    except RowRefused as refused:
+        raise CliError(f"{path}: not a certificate in PEM or DER: {refused.detail}") from refused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,13 +11,14 @@ from types import MappingProxyType
 from typing import BinaryIO, Final
 
 from secretfree.registry.admission import Refusal, RowRefused
-from secretfree.registry.row import DEVICE_ID, read_columns
+from secretfree.registry.row import DEVICE_ID, column_name, read_columns
 
 from secretfree_cli.manifests.manifest import Entry, FileManifest, ManifestError, Row, at_least_one, bounded_lines
 
 _MAX_FIELD: Final = 16 * 1024
 """Characters; a PEM certificate has some 2,500 at most."""
 _DELIMITERS: Final = ",;\t"
+_SEPARATOR_LINE: Final = re.compile(r'"?sep=([,;\t|])"?\s*', re.IGNORECASE)
 
 
 class CsvManifest(FileManifest):
@@ -33,13 +35,13 @@ class CsvManifest(FileManifest):
         self, path: Path, *, columns: Mapping[str, str] = MappingProxyType({}), ignored: Sequence[str] = ()
     ) -> None:
         super().__init__(path)
-        self._renamed = {theirs: ours for ours, theirs in columns.items()}
-        self._ignored = frozenset(ignored)
+        self._renamed = {_folded(theirs): ours for ours, theirs in columns.items()}
+        self._ignored = frozenset(map(_folded, ignored))
         self._header: Sequence[str] = ()
 
     def entries(self) -> Iterator[Entry]:
         """Yield each row's fields; raises ManifestError for a header without the columns, or without a row."""
-        with self._open() as stream:
+        with self._open_text() as stream:
             rows = csv_records(stream)
             first = next(rows, None)
             if first is None or first.broken is not None:
@@ -58,12 +60,17 @@ class CsvManifest(FileManifest):
 
     def _understood(self, header: Sequence[str]) -> Sequence[str]:
         """Return what the gate calls each column; an empty name for one to pass over."""
-        theirs = [name.strip() for name in header]
+        theirs = [_folded(name) for name in header]
         absent = {*self._renamed, *self._ignored} - {*theirs}
         if absent:
             raise ManifestError(f"{self.name}: there is no column {min(absent)!a}")
-        ours = ["" if name in self._ignored else self._renamed.get(name, name) for name in theirs]
-        named = [name.lower() for name in ours if name]
+        if any(theirs.count(name) > 1 for name in {*self._renamed, *self._ignored}):
+            raise ManifestError(f"{self.name}: two columns have the name of one option")
+        ours = [
+            "" if name in self._ignored else self._renamed.get(name, given.strip())
+            for name, given in zip(theirs, header, strict=True)
+        ]
+        named = [column_name(name) for name in ours if name]
         if len(set(named)) < len(named):
             raise ManifestError(f"{self.name}: two columns mean the same")
         try:
@@ -86,11 +93,12 @@ def csv_records(stream: BinaryIO) -> Iterator[Entry]:
     fields than the header.
     """
     lines = _Lines(stream)
-    header = lines.peek()
-    delimiter = max(_DELIMITERS, key=header.count)
+    delimiter = delimiter_of(lines.peek())
+    if _SEPARATOR_LINE.fullmatch(lines.peek()):
+        next(lines)
     csv.field_size_limit(_MAX_FIELD)
     width: int | None = None
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
     while True:
         lines.begin()
         try:
@@ -100,7 +108,8 @@ def csv_records(stream: BinaryIO) -> Iterator[Entry]:
         except csv.Error as error:
             yield Entry.unreadable(lines.began, f"not CSV: {error}")
             lines.back_to_second()
-            reader = csv.reader(lines, delimiter=delimiter, strict=True)  # the other is still inside its quote
+            # The other one is still inside its quote.
+            reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
             continue
         if not fields:
             continue
@@ -110,6 +119,26 @@ def csv_records(stream: BinaryIO) -> Iterator[Entry]:
             lines.back_to_second()
         else:
             yield Entry(lines.began, fields)
+
+
+def delimiter_of(first_line: str) -> str:
+    """Return the delimiter that a CSV's first line names (`sep=;`, as spreadsheets write), or has most often."""
+    named = _SEPARATOR_LINE.fullmatch(first_line)
+    return named[1] if named else max(_DELIMITERS, key=first_line.count)
+
+
+def header_of(text: str) -> list[str]:
+    """Return the header's fields of a CSV that begins with `text`."""
+    lines = text.splitlines()
+    delimiter = delimiter_of(lines[0])
+    if _SEPARATOR_LINE.fullmatch(lines[0]):
+        lines = lines[1:]
+    return next(csv.reader(lines[:1], delimiter=delimiter, skipinitialspace=True), [])
+
+
+def _folded(name: str) -> str:
+    """Return a supplier's column name as it is compared: in any case, spaces in it as one."""
+    return " ".join(name.split()).casefold()
 
 
 class _Lines:
@@ -138,10 +167,10 @@ class _Lines:
 
     def peek(self) -> str:
         """Return the first line without taking it."""
-        for _, line, _ in self._lines:
+        if not self._ahead:
+            line = next(self._lines, (1, b"", False))[1]
             self._ahead.append(line.decode("utf-8-sig", "surrogateescape"))
-            return self._ahead[0]
-        return ""
+        return self._ahead[0]
 
     def __iter__(self) -> Iterator[str]:
         return self

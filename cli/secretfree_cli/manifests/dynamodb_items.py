@@ -7,7 +7,8 @@ from typing import Any
 
 from secretfree.registry.admission import Refusal, RowRefused
 
-from secretfree_cli.manifests.json_objects import json_objects, parse_object
+from secretfree_cli.manifests.json_objects import json_objects
+from secretfree_cli.manifests.json_values import parse_object
 from secretfree_cli.manifests.manifest import Entry, FileManifest, Row, at_least_one
 
 
@@ -22,7 +23,7 @@ class DynamoDbManifest(FileManifest):
 
     def entries(self) -> Iterator[Entry]:
         """Yield each item's bytes."""
-        with self._open() as stream:
+        with self._open_text() as stream:
             yield from at_least_one(json_objects(stream), f"{self.name}: no item of a table in it")
 
     def interpret(self, entry: Entry) -> Row:

@@ -23,7 +23,7 @@ from cryptography.x509.oid import NameOID
 from secretfree.request.keys import DevicePublicKey
 
 from secretfree_cli.manifests.espressif import HEADER as ESPRESSIF_HEADER
-from secretfree_cli.manifests.microchip import base64url
+from secretfree_cli.manifests.jwk import base64url
 
 _MICROCHIP: Final = {
     "organizationName": "Microchip Technology Inc",

@@ -7,24 +7,25 @@ import struct
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import py7zr
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from py7zr.io import Py7zIO, WriterFactory
 from secretfree.registry.admission import Refusal, RowRefused
+from secretfree.request.parsing import refusing_parser_errors
 
-from secretfree_cli.manifests.keys import read_certificate
+from secretfree_cli.manifests.keys import read_certificate, refusing_rows
 from secretfree_cli.manifests.manifest import Entry, FileManifest, ManifestError, Row, at_least_one
 
 MAX_CERTIFICATE: Final = 16 * 1024
 """Bytes of a member; a chip's certificate in PEM has some 1,000."""
 MAX_MEMBERS: Final = 40_000
-"""Members of one archive, whose list takes 2.4 KB of memory for each; a reel has some thousands of chips."""
+"""Members of all the inner archives, whose list takes 2.4 KB of memory for each; a reel has some thousands of chips."""
 MAX_ARCHIVE: Final = 48 << 20
-"""Bytes of an inner archive, and of all the certificates in one: py7zr unpacks up to 128 MB at a time in memory."""
+"""Bytes of all the inner archives, and of all the certificates in them: py7zr unpacks up to 128 MB in memory."""
 METHODS: Final = frozenset({"LZMA", "LZMA2", "COPY", "BCJ"})
 """What 7-Zip packs with by default; for others, py7zr unpacks whole blocks whatever size is declared."""
 _MAX_HEADER: Final = 8 << 20
@@ -75,6 +76,7 @@ class InfineonManifest(FileManifest):
 
     def _certificates(self) -> Iterator[Entry]:
         with tempfile.TemporaryDirectory(prefix="secretfree-") as folder:
+            self._require_limits(Path(folder))
             position = 0
             for archive in self._inner_archives(Path(folder)):
                 for name, data in _members(archive, Path(folder, "certificates"), self.name):
@@ -84,16 +86,37 @@ class InfineonManifest(FileManifest):
                     position += 1
                     yield _entry(position, name, data, chip)
 
+    def _require_limits(self, folder: Path) -> None:
+        """Hold the inner archives together against the limits, and have a slot chosen where a chip has several."""
+        members = size = 0
+        slots: set[str] = set()
+        ambiguous, of_chip = False, dict[str, str]()
+        for archive in self._inner_archives(folder):
+            with _open(archive, self.name) as opened:
+                members += len(opened.files)
+                size += sum(member.uncompressed for member in opened.files)
+                names = opened.getnames()
+            if members > MAX_MEMBERS:
+                raise ManifestError(f"{self.name}: {members} members; accepted: at most {MAX_MEMBERS}")
+            if size > MAX_ARCHIVE:
+                raise ManifestError(f"{self.name}: unpacks to more than {MAX_ARCHIVE} bytes: {size}")
+            for chip in filter(None, map(_CHIP.fullmatch, names)):
+                slots.add(chip["slot"])
+                ambiguous |= of_chip.setdefault(chip["chip"], chip["slot"]) != chip["slot"]
+        if ambiguous and self._slot is None:
+            raise ManifestError(
+                f"{self.name}: a chip has a certificate in each of the objects {', '.join(sorted(slots))}",
+                hint="choose the one whose key the devices use, such as --slot E0E0",
+            )
+
     def _verify_issuer(self, certificate: x509.Certificate) -> None:
         authority = self._authorities.get(certificate.issuer.public_bytes())
         if authority is None:
             raise RowRefused(Refusal.UNTRUSTED_SIGNER, "issued by none of the given CAs")
         if not _may_issue(authority):
             raise RowRefused(Refusal.UNTRUSTED_SIGNER, "the given certificate of the issuer is not a CA's")
-        try:
+        with refusing_rows(Refusal.SIGNATURE, "the certificate's signature is not by the given CA"):
             certificate.verify_directly_issued_by(authority)
-        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
-            raise RowRefused(Refusal.SIGNATURE, "the certificate's signature is not by the given CA") from error
 
     def _inner_archives(self, folder: Path) -> Iterator[Path]:
         with _open(self.path, self.name) as outer:
@@ -138,11 +161,9 @@ def _may_issue(authority: x509.Certificate) -> bool:
 def _open(path: Path, name: str) -> py7zr.SevenZipFile:
     """Open an archive and hold what it declares of itself against the limits."""
     _bound_lists()
-    try:
+    with _refusing_archive(name, "not a 7z archive that can be read"):
         archive = py7zr.SevenZipFile(path, "r", max_extract_size=MAX_ARCHIVE)
-    except (py7zr.exceptions.ArchiveError, OSError, ValueError, EOFError, struct.error) as error:
-        raise ManifestError(f"{name}: not a 7z archive that can be read ({type(error).__name__})") from error
-    excess = _excess(archive)
+        excess = _excess(archive)
     if excess is not None:
         archive.close()
         raise ManifestError(f"{name}: {excess}")
@@ -187,11 +208,17 @@ def _members(archive_path: Path, spool_path: Path, manifest: str) -> Iterator[tu
 
 def _extract(archive: py7zr.SevenZipFile, targets: Sequence[str] | None, factory: _Files, name: str) -> None:
     try:
-        archive.extract(targets=targets, factory=factory)
+        with _refusing_archive(name, "a damaged archive"):
+            archive.extract(targets=targets, factory=factory)
     except _TooLarge as error:
         raise ManifestError(f"{name}: unpacks to more than {MAX_ARCHIVE} bytes") from error
-    except Exception as error:  # py7zr lets what lzma, zlib, struct and its own readers raise through
-        raise ManifestError(f"{name}: a damaged archive ({type(error).__name__})") from error
+
+
+def _refusing_archive(name: str, what: str) -> AbstractContextManager[None]:
+    """Refuse the archive for whatever py7zr, and lzma and struct below it, raise inside."""
+    return refusing_parser_errors(
+        lambda error: ManifestError(f"{name}: {what} ({type(error).__name__})"), ours=(ManifestError, _TooLarge)
+    )
 
 
 class _TooLarge(Exception):  # noqa: N818

@@ -1,30 +1,80 @@
-"""JSON Lines: one object a line, its fields those of `secretfree.registry.row`; what `export` writes is read."""
+"""JSON Lines and JSON: one object a device, its fields those of `secretfree.registry.row`; `export`'s too."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import BinaryIO
+import json
+from collections.abc import Iterator, Mapping
+from typing import BinaryIO, Final
 
+from secretfree.registry.admission import Refusal, RowRefused
 from secretfree.registry.row import read_columns
 
-from secretfree_cli.manifests.json_objects import parse_object
+from secretfree_cli.manifests.json_objects import json_objects
+from secretfree_cli.manifests.json_values import parse_object, text_field
 from secretfree_cli.manifests.manifest import MAX_ENTRY_BYTES, Entry, FileManifest, Row, at_least_one, bounded_lines
+
+_BULK_FIELDS: Final = ("ThingName", "CSR", "SerialNumber")
 
 
 class JsonLinesManifest(FileManifest):
-    """Rows that stand each on a line of their own, so that a broken one spoils no other."""
+    """Each row stands on a line of its own, so that a broken one spoils no other."""
 
     format = "jsonl"
 
     def entries(self) -> Iterator[Entry]:
         """Yield the lines that are not blank."""
-        with self._open() as stream:
+        with self._open_text() as stream:
             yield from at_least_one(_lines(stream), f"{self.name}: no line with an object in it")
 
     def interpret(self, entry: Entry) -> Row:
         """Return the row; raises RowRefused."""
-        columns = read_columns(parse_object(entry.payload))
-        return Row(columns.device_id, columns.public_key, columns.status, columns.fingerprint, columns.attributes)
+        return _row(entry)
+
+
+class JsonManifest(FileManifest):
+    """An array of such objects, or objects one after another, over as many lines as they take."""
+
+    format = "json"
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield each object's bytes."""
+        with self._open_text() as stream:
+            yield from at_least_one(json_objects(stream), f"{self.name}: no object in it")
+
+    def interpret(self, entry: Entry) -> Row:
+        """Return the row; raises RowRefused."""
+        return _row(entry)
+
+
+class AwsBulkManifest(JsonLinesManifest):
+    """AWS IoT's file for bulk registration (StartThingRegistrationTask): `ThingName`, `CSR`, and `SerialNumber`.
+
+    The request's signature is verified. The serial number becomes the attribute `serial-number`.
+    """
+
+    format = "aws-bulk"
+
+    def interpret(self, entry: Entry) -> Row:
+        """Return the row; raises RowRefused."""
+        document = parse_object(entry.payload)
+        unknown = sorted(document.keys() - {*_BULK_FIELDS})
+        if unknown:
+            raise RowRefused(
+                Refusal.UNKNOWN_FIELD, f"the field {unknown[0][:80]!a}; accepted: {', '.join(_BULK_FIELDS)}"
+            )
+        serial = text_field(document, "SerialNumber")
+        attributes = {"serial-number": serial} if serial else {}
+        return Row(text_field(document, "ThingName"), text_field(document, "CSR"), attributes=attributes)
+
+
+def _row(entry: Entry) -> Row:
+    columns = read_columns({name: _text_of_jwk(value) for name, value in parse_object(entry.payload).items()})
+    return Row(columns.device_id, columns.public_key, columns.status, columns.fingerprint, columns.attributes)
+
+
+def _text_of_jwk(value: object) -> object:
+    """Return a JWK that stands in the object as the text that a column would hold."""
+    return json.dumps(value) if isinstance(value, Mapping) and "kty" in value else value
 
 
 def _lines(stream: BinaryIO) -> Iterator[Entry]:
@@ -32,4 +82,4 @@ def _lines(stream: BinaryIO) -> Iterator[Entry]:
         if cut:
             yield Entry.unreadable(number, f"a line of more than {MAX_ENTRY_BYTES} bytes")
         elif line.strip():
-            yield Entry(number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+            yield Entry(number, line)

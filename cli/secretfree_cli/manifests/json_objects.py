@@ -1,15 +1,19 @@
-"""JSON read object by object from a stream of any length: arrays, `{"Items": [...]}`, or mere objects in a row."""
+"""JSON read object by object from a stream of any length: arrays, `{"Items": [...]}`, or mere objects in a row.
+
+A streaming parser of the usual kind (ijson) is not used: it ends at the first error, and tells no line numbers. Here a
+broken object costs itself alone, each has its line, and memory and depth are bounded.
+"""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator
 from enum import Enum, auto
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
-from secretfree.registry.admission import Refusal, RowRefused
+from secretfree.registry.admission import RowRefused
 
+from secretfree_cli.manifests.json_values import parse_object
 from secretfree_cli.manifests.manifest import MAX_ENTRY_BYTES, Entry
 
 _BLOCK: Final = 256 * 1024
@@ -43,37 +47,6 @@ def json_objects(stream: BinaryIO) -> Iterator[Entry]:
     `parse_object`.
     """
     return _Objects(_Text(stream)).entries()
-
-
-def parse_object(data: bytes) -> dict[str, Any]:
-    """Parse one JSON object; raises RowRefused, also where a name stands twice: readers differ on which counts."""
-    try:
-        parsed = json.loads(data, object_pairs_hook=_unique_names, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise RowRefused(Refusal.MALFORMED_ROW, f"not JSON: {what}") from error
-    if not isinstance(parsed, dict):
-        raise RowRefused(Refusal.MALFORMED_ROW, f"a JSON {type(parsed).__name__}, not an object")
-    return parsed
-
-
-def text_field(document: Mapping[str, Any], name: str) -> str | None:
-    """Return a field that is text or not there; raises RowRefused where it is anything else."""
-    value = document.get(name)
-    if value is not None and not isinstance(value, str):
-        raise RowRefused(Refusal.MALFORMED_ROW, f"{name} is no text")
-    return value
-
-
-def _unique_names(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        raise ValueError("a name stands twice in an object")
-    return document
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
 
 
 class _Container(Enum):

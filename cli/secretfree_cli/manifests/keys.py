@@ -1,26 +1,39 @@
-"""Key material as people and tools write it: public keys, requests and certificates, each read as an accepted key."""
+"""Key material as people and tools write it: keys, requests and certificates, each read as an accepted key."""
 
 from __future__ import annotations
 
+import binascii
 import re
-from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
 from secretfree.errors import SecretFreeError
 from secretfree.registry.admission import Refusal, RowRefused, accept_public_key
+from secretfree.request import der
 from secretfree.request.csr import UnverifiedCsr, verify
 from secretfree.request.device_id import DeviceId
 from secretfree.request.device_profile import DeviceProfile
 from secretfree.request.keys import DevicePublicKey
+from secretfree.request.parsing import refusing_parser_errors
 
-MAX_KEY_FILE = 64 * 1024
+from secretfree_cli.manifests.json_values import parse_object
+from secretfree_cli.manifests.jwk import jwk_key
+from secretfree_cli.manifests.pem_blocks import BEGIN, PemBlock, pem_blocks
+
+MAX_KEY_FILE: Final = 64 * 1024
 """Bytes."""
-_PEM_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
-PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----[^-]*-----END \1-----")
-REQUEST_LABELS = frozenset({b"CERTIFICATE REQUEST", b"NEW CERTIFICATE REQUEST"})
+KEY_MATERIAL_FORM: Final = (
+    "a public key, certificate request or certificate as PEM, as base64 of PEM or of DER, or a public key as JWK or hex"
+)
+_REQUEST_LABELS: Final = frozenset({"CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"})
+_CERTIFICATE_LABELS: Final = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"})
+_HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})+")
+_SPKI_AT_ONCE: Final = ("LS0tLS1CRUdJTiBQVUJMSUMgS0VZ", "MFkwEwYHKoZIzj0")
+"""Base64 of `-----BEGIN PUBLIC KEY` and of a P-256 key's first bytes: nearly every row of a large import."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +45,27 @@ class KeyMaterial:
     certificate: x509.Certificate | None = None
 
 
+@contextmanager
+def refusing_rows(reason: str, detail: str) -> Iterator[None]:
+    """Refuse the row for whatever a foreign parser raises inside; refusals of the runtime keep their own reason."""
+    try:
+        with refusing_parser_errors(lambda _error: _Foreign(reason, detail), ours=(SecretFreeError, RowRefused)):
+            yield
+    except _Foreign as foreign:
+        raise RowRefused(foreign.reason, foreign.detail) from None
+    except SecretFreeError as error:
+        raise RowRefused(error.reason, error.detail) from error
+
+
+class _Foreign(RowRefused):
+    """What a foreign parser raised."""
+
+
 def read_key_material(data: bytes, profile: DeviceProfile = DeviceProfile.STANDARD) -> KeyMaterial:
     """Read one public key, certificate request or certificate in PEM or DER.
 
-    A request proves that its key is possessed; its signature must verify. A certificate's signature is its issuer's
-    affair, and checked only where a format is given the issuers.
+    A request proves that its key is possessed: its signature must verify. A certificate's signature is checked only
+    where a format has the issuers. Text around a PEM block is passed over.
 
     Raises: RowRefused
     """
@@ -44,29 +73,80 @@ def read_key_material(data: bytes, profile: DeviceProfile = DeviceProfile.STANDA
         raise RowRefused(
             Refusal.MALFORMED_ROW, f"{len(data)} bytes; a key, request or certificate has {MAX_KEY_FILE} at most"
         )
-    label = _PEM_LABEL.search(data)
-    if label is not None:
-        return _read_pem(label.group(1), data, profile)
-    return _read_der(data, profile)
+    if data[:1] == b"\x30" and not data.isascii():
+        return _of_der(data, profile)
+    blocks = pem_blocks(data)
+    if blocks:
+        return _of_blocks(blocks, profile)
+    return read_key_text(data.decode("ascii", "replace"), profile)
+
+
+def read_key_text(text: str, profile: DeviceProfile = DeviceProfile.STANDARD) -> KeyMaterial:
+    """Read what a column of a manifest holds (forms: `KEY_MATERIAL_FORM`); raises RowRefused."""
+    text = text.strip()
+    if text.startswith("{"):
+        return read_jwk(parse_object(text.encode("utf-8", "surrogateescape")))
+    if "-----BEGIN" in text:
+        return _of_blocks(pem_blocks(text.encode("utf-8", "surrogateescape")), profile)
+    if text.startswith(_SPKI_AT_ONCE) or _HEX.fullmatch(text):
+        return KeyMaterial(accept_public_key(text))
+    try:
+        data = binascii.a2b_base64("".join(text.split()).encode("ascii"), strict_mode=True)
+    except ValueError:
+        return KeyMaterial(accept_public_key(text))  # refuses in the runtime's words
+    if BEGIN in data:
+        return _of_blocks(pem_blocks(data), profile)
+    return _of_der(data, profile) if data[:1] == b"\x30" else KeyMaterial(accept_public_key(text))
+
+
+def read_jwk(jwk: Mapping[str, object]) -> KeyMaterial:
+    """Read a public JWK (RFC 7517) of an accepted kind; raises RowRefused, also for a private one."""
+    return KeyMaterial(accepted_key(jwk_key(jwk)))
 
 
 def read_certificate(data: bytes) -> KeyMaterial:
-    """Read one certificate in PEM, behind which the chain of its issuers may follow; raises RowRefused."""
-    try:
-        certificate, *issuers = x509.load_pem_x509_certificates(data)
-        material = _from_certificate(certificate)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise RowRefused(Refusal.MALFORMED_ROW, "not a certificate that can be read") from error
-    for issued, issuer in pairwise([certificate, *issuers]):
-        if issued.issuer != issuer.subject:
-            raise RowRefused(Refusal.MALFORMED_ROW, "several certificates that are not a device's and its issuers'")
-    return material
+    """Read the device's certificate of a PEM text, around which those of its issuers may stand; raises RowRefused."""
+    if len(data) > MAX_KEY_FILE:
+        raise RowRefused(Refusal.MALFORMED_ROW, f"{len(data)} bytes; a certificate's chain has {MAX_KEY_FILE} at most")
+    blocks = pem_blocks(data)
+    if not blocks or any(block.label not in _CERTIFICATE_LABELS for block in blocks):
+        raise RowRefused(Refusal.MALFORMED_ROW, "not a certificate that can be read")
+    return _of_certificates([read_x509(block.der) for block in blocks])
+
+
+def read_certificates(data: bytes) -> Sequence[x509.Certificate]:
+    """Read all certificates of a PEM text, or one in DER, whoever they belong to; raises RowRefused."""
+    if BEGIN in data or data[:1] != b"\x30":
+        blocks = [block for block in pem_blocks(data) if block.label in _CERTIFICATE_LABELS]
+        if not blocks:
+            raise RowRefused(Refusal.MALFORMED_ROW, "no certificate in PEM or DER")
+        return [read_x509(block.der) for block in blocks]
+    return [read_x509(data)]
+
+
+def read_x509(data: bytes) -> x509.Certificate:
+    """Read a certificate's DER, its names and extensions included; raises RowRefused."""
+    with refusing_rows(Refusal.MALFORMED_ROW, "not a certificate that can be read"):
+        certificate = x509.load_der_x509_certificate(data)
+        # The library reads these when they are asked for, and raises only then.
+        _ = certificate.subject, certificate.issuer, certificate.extensions, certificate.public_key()
+        return certificate
+
+
+def is_ca(certificate: x509.Certificate) -> bool:
+    """Whether a certificate is a CA's: RFC 5280, 4.2.1.9 and 4.2.1.3."""
+    for extension in certificate.extensions:
+        if isinstance(extension.value, x509.BasicConstraints) and extension.value.ca:
+            return True
+        if isinstance(extension.value, x509.KeyUsage) and extension.value.key_cert_sign:
+            return True
+    return False
 
 
 def require_same_device(device_id: str, material: KeyMaterial, profile: DeviceProfile) -> None:
-    """Refuse key material of which somebody says that it is `device_id`'s, and it says itself that it is another's.
+    """Refuse key material that is given as the device `device_id` and names another device itself.
 
-    A common name that is no device id says nothing, nor does one that a device of `profile` may have cut short.
+    A common name that is no device id names none, nor does one that a device of `profile` may have cut short.
 
     Raises: RowRefused
     """
@@ -77,61 +157,98 @@ def require_same_device(device_id: str, material: KeyMaterial, profile: DevicePr
         raise RowRefused(
             Refusal.IDENTITY_MISMATCH,
             f"given as the device {device_id!a}, but the common name is {theirs!a}; "
-            "where that is not to count, give the bare public key",
+            "to enrol it nevertheless, give the bare public key",
         )
 
 
 def accepted_key(key: object) -> DevicePublicKey:
     """Return a library's key as an accepted one; raises RowRefused with the runtime's reason."""
-    try:
+    with refusing_rows(Refusal.MALFORMED_ROW, "not a key that can be read"):
         return DevicePublicKey.from_key(key)  # type: ignore[arg-type]
-    except SecretFreeError as error:
-        raise RowRefused(error.reason, error.detail) from error
 
 
-def _read_pem(label: bytes, data: bytes, profile: DeviceProfile) -> KeyMaterial:
-    if label == b"PUBLIC KEY":
-        return KeyMaterial(accept_public_key(data.decode("ascii", "replace")))
-    if label.endswith(b"PRIVATE KEY"):
+def _of_blocks(blocks: Sequence[PemBlock], profile: DeviceProfile) -> KeyMaterial:
+    labels = {block.label for block in blocks}
+    if any(label.endswith("PRIVATE KEY") for label in labels):
         raise RowRefused(
             Refusal.MALFORMED_ROW, "this is a PRIVATE key, which must never leave its device; give the public key"
         )
-    if label in REQUEST_LABELS:
-        return _from_request(data, profile)
-    if label == b"CERTIFICATE":
-        return read_certificate(data)
+    if labels <= _CERTIFICATE_LABELS:
+        return _of_certificates([read_x509(block.der) for block in blocks])
+    labels.discard("EC PARAMETERS")  # openssl writes them before a key
+    block, *others = [block for block in blocks if block.label in labels]
+    if others:
+        raise RowRefused(Refusal.MALFORMED_ROW, f"{len(others) + 1} PEM blocks; accepted: one, or a chain")
+    if block.label == "PUBLIC KEY":
+        return KeyMaterial(accept_public_key(block.der))
+    if block.label == "RSA PUBLIC KEY":
+        return KeyMaterial(_pkcs1_key(block.der))
+    if block.label in _REQUEST_LABELS:
+        return _of_request(block.der, profile)
     raise RowRefused(
         Refusal.MALFORMED_ROW,
-        f"PEM of {label.decode('ascii')}; accepted: PUBLIC KEY, CERTIFICATE REQUEST, CERTIFICATE",
+        f"PEM of {block.label}; accepted: PUBLIC KEY, RSA PUBLIC KEY, CERTIFICATE REQUEST, CERTIFICATE",
     )
 
 
-def _read_der(data: bytes, profile: DeviceProfile) -> KeyMaterial:
-    """Read DER by what its outer structure holds first: SPKI an AlgorithmIdentifier, the others a signed structure."""
-    if data[:1] != b"\x30":
-        return KeyMaterial(accept_public_key(data.decode("ascii", "replace")))
+def _of_der(data: bytes, profile: DeviceProfile) -> KeyMaterial:
+    """Read DER by its outer structure: an SPKI opens with an AlgorithmIdentifier, PKCS #1 with the modulus."""
+    kind = _kind_of_der(data)
+    if kind == "certificate":
+        return _of_certificates([read_x509(data)])
+    if kind == "request":
+        return _of_request(data, profile)
+    if kind == "pkcs1":
+        return KeyMaterial(_pkcs1_key(data))
+    return KeyMaterial(accept_public_key(data))
+
+
+def _kind_of_der(data: bytes) -> str:
     try:
-        return _from_certificate(x509.load_der_x509_certificate(data))
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+        parts = der.elements(der.first_element(data).content)
+        tags = [part.tag for part in parts]
+        if tags == [der.INTEGER, der.INTEGER]:
+            return "pkcs1"
+        if tags == [der.SEQUENCE, der.SEQUENCE, der.BIT_STRING]:
+            # A certificate has its validity and more behind the issuer; a request has four parts at most.
+            return "certificate" if len(der.elements(parts[0].content)) > 4 else "request"
+    except der.DerError:
         pass
+    return "key"
+
+
+def _pkcs1_key(data: bytes) -> DevicePublicKey:
+    """RFC 8017, A.1.1: an RSAPublicKey without the algorithm around it."""
     try:
-        x509.load_der_x509_csr(data)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        return KeyMaterial(accept_public_key(data))
-    return _from_request(data, profile)
+        (outer,) = der.elements(data)
+        modulus, exponent = (int.from_bytes(part.content, signed=True) for part in outer.children(*[der.INTEGER] * 2))
+    except ValueError as error:
+        raise RowRefused(Refusal.MALFORMED_ROW, "not a PKCS #1 public key") from error
+    with refusing_rows(Refusal.MALFORMED_ROW, "not a PKCS #1 public key"):
+        return DevicePublicKey.from_key(rsa.RSAPublicNumbers(exponent, modulus).public_key())
 
 
-def _from_certificate(certificate: x509.Certificate) -> KeyMaterial:
-    return KeyMaterial(accepted_key(certificate.public_key()), _common_name(certificate.subject), certificate)
+def _of_certificates(certificates: Sequence[x509.Certificate]) -> KeyMaterial:
+    """Take the one certificate of a device; the others must be those of its issuers."""
+    leaves = [certificate for certificate in certificates if not is_ca(certificate)]
+    if not leaves:
+        raise RowRefused(
+            Refusal.CA_CERTIFICATE, "the certificate of a CA, not of a device: CAs are given with --ca or --signer"
+        )
+    issuers = {certificate.issuer.public_bytes() for certificate in certificates}
+    # An old root has no extension that says what it is.
+    leaves = [one for one in leaves if len(leaves) == 1 or one.subject.public_bytes() not in issuers] or leaves
+    if len(leaves) > 1:
+        raise RowRefused(Refusal.MALFORMED_ROW, "several certificates that are not a device's and its issuers'")
+    leaf = leaves[0]
+    return KeyMaterial(accepted_key(leaf.public_key()), _common_name(leaf.subject), leaf)
 
 
-def _from_request(data: bytes, profile: DeviceProfile) -> KeyMaterial:
+def _of_request(data: bytes, profile: DeviceProfile) -> KeyMaterial:
     """Hold a request to what the runtime demands of one, so that a device enrolled by it can provision with it."""
-    try:
-        verified = verify(UnverifiedCsr.from_header_value(b64encode(data).decode("ascii")), profile)
-    except SecretFreeError as error:
-        raise RowRefused(error.reason, error.detail) from error
-    return KeyMaterial(verified.public_key, verified.common_name)
+    with refusing_rows(Refusal.MALFORMED_ROW, "not a certificate request that can be read"):
+        verified = verify(UnverifiedCsr.from_der(data), profile)
+        return KeyMaterial(verified.public_key, verified.common_name or None)
 
 
 def _common_name(subject: x509.Name) -> str | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +15,8 @@ from secretfree.registry.admission import EnrollmentRecord, Refusal, RowRefused,
 from secretfree.request.device_profile import DeviceProfile
 from secretfree.request.keys import DevicePublicKey
 
+from secretfree_cli.manifests.keys import read_key_text, require_same_device
+from secretfree_cli.manifests.text import text_stream
 from secretfree_cli.output import CliError, ExitCode
 
 MAX_ENTRY_BYTES = 256 * 1024
@@ -64,10 +67,18 @@ class Gate:
     key_optional: bool = False
 
     def admit(self, row: Row) -> EnrollmentRecord:
-        """Return the record that `row` makes; raises RowRefused."""
+        """Return the record that `row` makes; raises RowRefused.
+
+        A key that is text may be anything that `keys.KEY_MATERIAL_FORM` names.
+        """
+        key = row.public_key
+        if isinstance(key, str) and key and row.device_id and self.profile.device_id(row.device_id) is not None:
+            material = read_key_text(key, self.profile)
+            require_same_device(row.device_id, material, self.profile)
+            key = material.public_key
         return admit(
             row.device_id,
-            row.public_key,
+            key,
             profile=self.profile,
             status=row.status,
             fingerprint=row.fingerprint,
@@ -99,6 +110,11 @@ class Manifest(Protocol):
         """Bytes read so far."""
         ...
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What the summary says of the manifest besides its rows, known when all entries were cut."""
+        ...
+
     def digest(self) -> str:
         """SHA-256, lower-case hex, of the file; of a folder, over its files' names and digests."""
         ...
@@ -119,6 +135,8 @@ class FileManifest:
     """A manifest in one file: what the formats share."""
 
     format = ""
+    remarks: Sequence[str] = ()
+    """What the summary says of the manifest besides its rows, known when all entries were cut."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -144,6 +162,12 @@ class FileManifest:
     def _open(self) -> BinaryIO:
         self._stream = self.path.open("rb")
         return self._stream
+
+    @contextmanager
+    def _open_text(self) -> Iterator[BinaryIO]:
+        """Open the file as text in UTF-8 with LF line ends, whatever it is in."""
+        with self._open() as stream:
+            yield text_stream(stream)
 
 
 def shown_name(path: Path) -> str:

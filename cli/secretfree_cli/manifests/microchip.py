@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from secretfree.errors import Reason
 from secretfree.registry.admission import Refusal, RowRefused
 
-from secretfree_cli.manifests.json_objects import json_objects, parse_object, text_field
-from secretfree_cli.manifests.keys import accepted_key
+from secretfree_cli.manifests.json_objects import json_objects
+from secretfree_cli.manifests.json_values import parse_object, text_field
+from secretfree_cli.manifests.jwk import base64url, decode_base64url, jwk_key
+from secretfree_cli.manifests.keys import accepted_key, refusing_rows
 from secretfree_cli.manifests.manifest import Entry, FileManifest, ManifestError, Row, at_least_one
 
-_BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
-_PAYLOAD_VERSION: Final = 1
-_COORDINATE: Final = 32
-"""Bytes of a P-256 coordinate, and of each half of an ES256 signature (RFC 7518, 3.4 and 6.2.1.2)."""
+_PAYLOAD_VERSIONS: Final = (1, 3)
+"""Both have the same members."""
+_WITHOUT_KEYS: Final = 2
+_HALF: Final = 32
+"""Bytes of each half of an ES256 signature (RFC 7518, 3.4)."""
 _ATTRIBUTES: Final = {"model": "model", "partNumber": "part-number", "groupId": "group-id"}
 
 
@@ -72,7 +71,7 @@ class MicrochipManifest(FileManifest):
 
     def entries(self) -> Iterator[Entry]:
         """Yield each object's bytes."""
-        with self._open() as stream:
+        with self._open_text() as stream:
             yield from at_least_one(json_objects(stream), f"{self.name}: no signed object in it")
 
     def interpret(self, entry: Entry) -> Row:
@@ -93,25 +92,22 @@ class MicrochipManifest(FileManifest):
         protected, payload, signature = (
             _required(entry_object, name) for name in ("protected", "payload", "signature")
         )
-        header = parse_object(_decode(protected, "protected"))
+        header = parse_object(decode_base64url(protected, "protected"))
         if header.get("alg") != "ES256":
             raise RowRefused(Reason.SIGNATURE_ALGORITHM, f"alg {str(header.get('alg'))[:20]!a}; accepted: ES256")
         if "crit" in header:  # RFC 7515, 4.1.11: extensions that must be understood; none is
             raise RowRefused(Refusal.SIGNATURE, "the protected header has critical extensions")
         signer = self._signer(header)
-        raw = _decode(signature, "signature")
-        if len(raw) != 2 * _COORDINATE:
-            raise RowRefused(Refusal.SIGNATURE, f"a signature of {len(raw)} bytes; ES256 has {2 * _COORDINATE}")
-        r, s = int.from_bytes(raw[:_COORDINATE]), int.from_bytes(raw[_COORDINATE:])
-        try:
+        raw = decode_base64url(signature, "signature")
+        if len(raw) != 2 * _HALF:
+            raise RowRefused(Refusal.SIGNATURE, f"a signature of {len(raw)} bytes; ES256 has {2 * _HALF}")
+        r, s = int.from_bytes(raw[:_HALF]), int.from_bytes(raw[_HALF:])
+        with refusing_rows(Refusal.SIGNATURE, "the signature does not verify by the signer's certificate"):
             signer.key.verify(
                 encode_dss_signature(r, s), f"{protected}.{payload}".encode("ascii"), ec.ECDSA(hashes.SHA256())
             )
-        except InvalidSignature as error:
-            raise RowRefused(Refusal.SIGNATURE, "the signature does not verify by the signer's certificate") from error
-        document = parse_object(_decode(payload, "payload"))
-        if document.get("version") != _PAYLOAD_VERSION:
-            raise RowRefused(Refusal.MALFORMED_ROW, f"payload version {document.get('version')!a}; accepted: 1")
+        document = parse_object(decode_base64url(payload, "payload"))
+        _require_version(document.get("version"))
         return document
 
     def _signer(self, header: Mapping[str, Any]) -> Signer:
@@ -122,7 +118,7 @@ class MicrochipManifest(FileManifest):
                 return signer
         raise RowRefused(Refusal.UNTRUSTED_SIGNER, "x5t#S256 names none of the given signers' certificates")
 
-    def _slot_key(self, payload: Mapping[str, Any]) -> ec.EllipticCurvePublicKey:
+    def _slot_key(self, payload: Mapping[str, Any]) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
         key_set = payload.get("publicKeySet")
         keys = key_set.get("keys") if isinstance(key_set, dict) else None
         chosen = (
@@ -132,37 +128,20 @@ class MicrochipManifest(FileManifest):
         )
         if len(chosen) != 1:
             raise RowRefused(Refusal.MISSING_PUBLIC_KEY, f"{len(chosen)} keys in slot {self._slot!a}; accepted: one")
+        if chosen[0].get("kty") != "EC":
+            raise RowRefused(Reason.KEY_KIND, f"kty {str(chosen[0].get('kty'))[:20]!a}; accepted: EC")
         return jwk_key(chosen[0])
 
 
-def jwk_key(jwk: Mapping[str, Any]) -> ec.EllipticCurvePublicKey:
-    """Return the key of a P-256 JWK (RFC 7518, 6.2); raises RowRefused for another kind or no point of the curve."""
-    if jwk.get("kty") != "EC" or jwk.get("crv") != "P-256":
+def _require_version(version: object) -> None:
+    if version == _WITHOUT_KEYS:
         raise RowRefused(
-            Reason.KEY_KIND,
-            f"a key of kind {str(jwk.get('kty'))[:20]!a} {str(jwk.get('crv'))[:20]!a}; accepted: EC P-256",
+            Refusal.MISSING_PUBLIC_KEY,
+            "payload version 2 (TrustMANAGER) holds no public keys; order a manifest of version 1 or 3 (TrustFLEX, "
+            "TNG), or enrol the devices by their certificates",
         )
-    x, y = (_decode(_required(jwk, name), name) for name in ("x", "y"))
-    if len(x) != _COORDINATE or len(y) != _COORDINATE:
-        raise RowRefused(Reason.KEY_KIND, f"coordinates of {len(x)} and {len(y)} bytes; P-256 has {_COORDINATE}")
-    try:
-        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + x + y)
-    except ValueError as error:
-        raise RowRefused(Reason.KEY_KIND, "not a point on P-256") from error
-
-
-def base64url(data: bytes) -> str:
-    """Encode without padding (RFC 7515, 2)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
-
-
-def _decode(text: str, what: str) -> bytes:
-    if not _BASE64URL.fullmatch(text):
-        raise RowRefused(Refusal.MALFORMED_ROW, f"{what} is not base64url without padding")
-    try:
-        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except binascii.Error as error:
-        raise RowRefused(Refusal.MALFORMED_ROW, f"{what} is not base64url without padding") from error
+    if type(version) is not int or version not in _PAYLOAD_VERSIONS:
+        raise RowRefused(Refusal.MALFORMED_ROW, f"payload version {str(version)[:20]!a}; accepted: 1 and 3")
 
 
 def _required(document: Mapping[str, Any], name: str) -> str:

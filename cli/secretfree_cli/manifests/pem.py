@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from secretfree.registry.admission import Refusal, RowRefused
 from secretfree.request.device_profile import DeviceProfile
 
+from secretfree_cli.manifests.issuers import Issuers
 from secretfree_cli.manifests.keys import MAX_KEY_FILE, read_key_material, require_same_device
 from secretfree_cli.manifests.manifest import (
     Entry,
@@ -23,12 +24,11 @@ from secretfree_cli.manifests.manifest import (
     file_digest,
     shown_name,
 )
+from secretfree_cli.manifests.pem_blocks import BEGIN, END, boundaries_apart
 
 SUFFIXES: Final = frozenset({".pem", ".crt", ".cer", ".csr", ".pub", ".key", ".der"})
 """Files of a folder that are read; others are passed over."""
 _NAME_LINE: Final = re.compile(rb"(?:#|device-id[:=]|subject=.*CN ?=)\s*(?:device-id[:=])?\s*([^\s,/]{1,128})\s*")
-_BEGIN: Final = b"-----BEGIN "
-_END: Final = b"-----END "
 
 
 class PemBundle(FileManifest):
@@ -45,9 +45,14 @@ class PemBundle(FileManifest):
         self._profile = profile
 
     def entries(self) -> Iterator[Entry]:
-        """Yield each block with the name before it."""
-        with self._open() as stream:
-            yield from at_least_one(_blocks(stream), f"{self.name}: no PEM block (-----BEGIN ...) in it")
+        """Yield each block with the name before it; certificates of the others' issuers are passed over."""
+        issuers = Issuers()
+        with self._open_text() as stream:
+            issuers.learn(entry.payload[1] for entry in _blocks(stream) if entry.broken is None)
+        with self._open_text() as stream:
+            blocks = at_least_one(_blocks(stream), f"{self.name}: no PEM block (-----BEGIN ...) in it")
+            yield from (block for block in blocks if block.broken is not None or not issuers.include(block.payload[1]))
+        self.remarks = issuers.remarks(self.name)
 
     def interpret(self, entry: Entry) -> Row:
         """Return the row; raises RowRefused."""
@@ -83,6 +88,7 @@ class PemFolder:
             )
         self.size = sum(entry.stat().st_size for entry in self._files())
         self.consumed = 0
+        self.remarks: Sequence[str] = ()
 
     def digest(self) -> str:
         """SHA-256 over `<SHA-256 of the file>  <name>` lines, as sha256sum would write them, in the names' order."""
@@ -94,15 +100,18 @@ class PemFolder:
     def entries(self) -> Iterator[Entry]:
         """Yield each file's name."""
         self.consumed = 0
+        issuers = Issuers()
+        issuers.learn(self._contents())
         for position, name in enumerate(self._names(), start=1):
             file = self.path / name
             member = shown_name(file)
             size = file.stat().st_size
             if size > MAX_KEY_FILE:
                 yield Entry.unreadable(position, f"{size} bytes; accepted: at most {MAX_KEY_FILE}", member=member)
-            else:
-                yield Entry(position, file.read_bytes(), member=member)
+            elif not issuers.include(content := file.read_bytes()):
+                yield Entry(position, content, member=member)
             self.consumed += size
+        self.remarks = issuers.remarks(self.name)
 
     def interpret(self, entry: Entry) -> Row:
         """Return the row; raises RowRefused."""
@@ -114,6 +123,11 @@ class PemFolder:
             for entry in found:
                 if entry.is_file() and Path(entry.name).suffix.lower() in SUFFIXES:
                     yield entry
+
+    def _contents(self) -> Iterator[bytes]:
+        for file in self._files():
+            if file.stat().st_size <= MAX_KEY_FILE:
+                yield Path(file.path).read_bytes()
 
     def _names(self) -> list[str]:
         return sorted(entry.name for entry in self._files())
@@ -127,9 +141,9 @@ def _blocks(stream: BinaryIO) -> Iterator[Entry]:
     """
     named: str | None = None
     block: _Block | None = None
-    for number, line, _ in bounded_lines(stream, MAX_KEY_FILE):
-        ends = line.lstrip().startswith(_END)
-        if line.lstrip().startswith(_BEGIN):
+    for number, line in boundaries_apart(bounded_lines(stream, MAX_KEY_FILE)):
+        ends = line.lstrip().startswith(END)
+        if line.lstrip().startswith(BEGIN):
             if block is not None:
                 yield Entry.unreadable(block.began, "a block that does not end before the next begins")
                 named = block.named_inside

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from secretfree.request.device_profile import DeviceProfile
@@ -26,6 +26,11 @@ class SingleDevice:
     def size(self) -> int:
         """Bytes of the key material."""
         return len(self.key_material or b"")
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """None: there is one row."""
+        return ()
 
     @property
     def consumed(self) -> int:

@@ -43,6 +43,8 @@ class Refusal(StrEnum):
     SIGNATURE = "signature"
     """A manifest entry, CSR or certificate whose signature does not verify."""
     UNTRUSTED_SIGNER = "untrusted-signer"
+    CA_CERTIFICATE = "ca-certificate"
+    """The certificate of a CA, given as a device's."""
     IDENTITY_MISMATCH = "identity-mismatch"
     """Two places of one entry name different devices."""
     DUPLICATE_ROW = "duplicate-row"

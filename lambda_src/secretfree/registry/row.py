@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,6 +25,8 @@ COLUMNS_FORM: Final = (
     "and attributes.NAME"
 )
 _TEXT_COLUMNS: Final = frozenset({DEVICE_ID, *PUBLIC_KEYS, STATUS, FINGERPRINT})
+_SEPARATORS: Final = re.compile(r"[-_\s]+")
+_SPELLINGS: Final = MappingProxyType({name.replace("-", ""): name for name in (*_TEXT_COLUMNS, *PASSED_OVER)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Columns:
 
 
 def read_columns(fields: Mapping[str, object]) -> Columns:
-    """Take a row apart; its names are `COLUMNS_FORM`, case and surrounding spaces aside.
+    """Take a row apart; its names are `COLUMNS_FORM`, as `column_name` reads them.
 
     Raises: RowRefused for an unknown column with something in it, a value that is no text, a column given twice.
     """
@@ -62,9 +65,18 @@ def read_columns(fields: Mapping[str, object]) -> Columns:
 
 def missing_columns(names: list[str]) -> list[str]:
     """Return which of the columns that every row needs a header lacks."""
-    present = {name.strip().lstrip("\ufeff").lower() for name in names}
+    present = {column_name(name) for name in names}
     missing = [] if DEVICE_ID in present else [DEVICE_ID]
     return missing if present & set(PUBLIC_KEYS) else [*missing, PUBLIC_KEYS[0]]
+
+
+def column_name(given: str) -> str:
+    """Return the column that a header's name means: `Device ID`, `device_id` and `deviceId` are `device-id`.
+
+    Other names are returned in lower case, without the spaces around them.
+    """
+    name = given.strip().lstrip("\ufeff").lower()  # a byte order mark, which spreadsheets write
+    return _SPELLINGS.get(_SEPARATORS.sub("", name), name)
 
 
 class _Meant(NamedTuple):
@@ -76,8 +88,7 @@ class _Meant(NamedTuple):
 
 
 def _understood(given: str) -> _Meant:
-    name = given.strip().lstrip("\ufeff")  # a byte order mark, which spreadsheets write
-    column = name.lower()
+    name, column = given.strip().lstrip("\ufeff"), column_name(given)
     return _Meant(name, column, name[len(ATTRIBUTE_PREFIX) :] if column.startswith(ATTRIBUTE_PREFIX) else None)
 
 

@@ -7,8 +7,10 @@ from secretfree.errors import SecretFreeError
 
 
 @contextmanager
-def refusing_parser_errors(refusal: Callable[[BaseException], SecretFreeError]) -> Iterator[None]:
-    """Turn any error raised inside into `refusal(error)`.
+def refusing_parser_errors(
+    refusal: Callable[[BaseException], Exception], *, ours: tuple[type[Exception], ...] = (SecretFreeError,)
+) -> Iterator[None]:
+    """Turn any error raised inside into `refusal(error)`; errors of the kinds `ours` pass.
 
     A library that reads hostile bytes raises more kinds than it documents (ValueError, TypeError, UnsupportedAlgorithm,
     InvalidVersion, OverflowError, RecursionError), and a panic in Rust arrives as a BaseException. None of them may
@@ -16,7 +18,7 @@ def refusing_parser_errors(refusal: Callable[[BaseException], SecretFreeError]) 
     """
     try:
         yield
-    except SecretFreeError:
+    except ours:
         raise
     except Exception as error:  # noqa: BLE001 - the point of this function
         raise refusal(error) from None

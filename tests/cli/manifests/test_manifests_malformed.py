@@ -25,7 +25,8 @@ from secretfree_cli.manifests.dynamodb_items import DynamoDbManifest
 from secretfree_cli.manifests.espressif import EspressifManifest
 from secretfree_cli.manifests.generate import SampleAuthority, sample_devices, write_espressif
 from secretfree_cli.manifests.json_lines import JsonLinesManifest
-from secretfree_cli.manifests.json_objects import json_objects, parse_object
+from secretfree_cli.manifests.json_objects import json_objects
+from secretfree_cli.manifests.json_values import parse_object
 from secretfree_cli.manifests.keys import read_key_material
 from secretfree_cli.manifests.manifest import MAX_ENTRY_BYTES, Gate, Manifest, ManifestError, bounded_lines
 from secretfree_cli.manifests.pem import PemBundle, PemFolder
@@ -548,7 +549,7 @@ def test_certificates_of_several_devices_in_one_file_are_not_taken_for_one(tmp_p
     written(tmp_path / "b-upside-down.pem", authority.pem() + leaf)
     written(tmp_path / "c-two-devices.pem", leaf + other)
     found = [said for _, said in outcomes(PemFolder(tmp_path))]
-    assert found == ["dev-1", Refusal.MALFORMED_ROW, Refusal.MALFORMED_ROW]
+    assert found == ["dev-1", "dev-1", Refusal.MALFORMED_ROW]
 
 
 def test_a_block_too_long_is_refused_and_what_follows_is_read(tmp_path: Path) -> None:
@@ -638,7 +639,7 @@ def test_a_folder_without_a_file_that_is_read_is_an_error_that_says_what_was_loo
         PemFolder(tmp_path)
 
 
-@pytest.mark.parametrize("header", ["MAC,cn", "mac,cn,cert", ""])
+@pytest.mark.parametrize("header", ["MAC,cn", "mac,cn,certificate", "node_id,cert", ""])
 def test_another_header_is_no_espressif_manifest(header: str, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="MAC,cn,cert"):
         list(EspressifManifest(written(tmp_path / "m.csv", header + "\n")).entries())

@@ -33,8 +33,9 @@ from secretfree_cli.manifests.generate import (
     write_infineon,
 )
 from secretfree_cli.manifests.infineon import InfineonManifest
+from secretfree_cli.manifests.jwk import base64url
 from secretfree_cli.manifests.manifest import Gate, Manifest, ManifestError
-from secretfree_cli.manifests.microchip import MicrochipManifest, base64url
+from secretfree_cli.manifests.microchip import MicrochipManifest
 
 SIGNER, STRANGER = SampleAuthority.create(), SampleAuthority.create("Somebody else")
 PRIVATE, SECOND = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
@@ -125,7 +126,9 @@ FORGED: dict[str, tuple[Callable[[], object], str]] = {
     "uniqueId missing": (lambda: signed(uniqueId=None), Refusal.MISSING_DEVICE_ID),
     "uniqueId no id": (lambda: signed("a/b"), Refusal.DEVICE_ID),
     "uniqueId a number": (lambda: signed(uniqueId=7), Refusal.MALFORMED_ROW),
-    "another version": (lambda: signed(version=2), Refusal.MALFORMED_ROW),
+    "version without keys": (lambda: signed(version=2), Refusal.MISSING_PUBLIC_KEY),
+    "another version": (lambda: signed(version=4), Refusal.MALFORMED_ROW),
+    "a version that is no number": (lambda: signed(version=True), Refusal.MALFORMED_ROW),
     "no keys": (lambda: signed(publicKeySet={}), Refusal.MISSING_PUBLIC_KEY),
     "no slot 0": (lambda: signed(**keys(jwk(PRIVATE.public_key(), "2"))), Refusal.MISSING_PUBLIC_KEY),
     "slot 0 twice": (lambda: signed(**keys(point(), point())), Refusal.MISSING_PUBLIC_KEY),
@@ -291,7 +294,8 @@ def test_an_inner_archive_alone_is_read_as_well(tmp_path: Path) -> None:
 def test_a_slot_takes_its_certificates_alone(tmp_path: Path) -> None:
     second = pem(SIGNER.issue("x", SECOND.public_key()))
     path = archive(tmp_path, {f"{CHIPS[0]}_E0E0.pem": good_certificate(), f"{CHIPS[0]}_E0E1.pem": second})
-    assert read(path) == [CHIPS[0], CHIPS[0]]
+    with pytest.raises(ManifestError, match="objects E0E0, E0E1"):
+        read(path)
     manifest = InfineonManifest(path, authorities=[SIGNER.certificate], slot="E0E1")
     (entry,) = manifest.entries()
     record = Gate().admit(manifest.interpret(entry))

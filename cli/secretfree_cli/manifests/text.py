@@ -1,0 +1,93 @@
+"""Text as factories' tools write it, brought to UTF-8 with LF line ends before any reader sees it."""
+
+from __future__ import annotations
+
+import codecs
+import io
+from typing import Final, Protocol
+
+_BLOCK: Final = 256 * 1024
+_AT_THE_END: Final = b"\x00\x1a"
+"""NUL and Ctrl-Z, which old tools write behind a text's last line."""
+
+
+class Readable(Protocol):
+    """What a decoder reads from."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+def text_stream(stream: Readable) -> io.BufferedReader:
+    """Return the text of `stream` as a stream of UTF-8 bytes.
+
+    A byte order mark is removed, UTF-16 is recoded, CRLF and CR become LF, and NUL and Ctrl-Z at the very end are
+    dropped. Bytes that are no UTF-8 stay as they are: the checks behind refuse them.
+    """
+    return io.BufferedReader(_Normalised(stream), _BLOCK)
+
+
+def normalised(data: bytes) -> bytes:
+    """Return `data` as `text_stream` would."""
+    return text_stream(io.BytesIO(data)).read()
+
+
+def encoding_of(head: bytes) -> str:
+    """Return the encoding of a text that begins with `head`: a UTF-16, or UTF-8.
+
+    Without a byte order mark, UTF-16 is known by the zero bytes of its first two letters.
+    """
+    for mark, encoding in (
+        (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF16_BE, "utf-16-be"),
+    ):
+        if head.startswith(mark):
+            return encoding
+    zeros = [byte == 0 for byte in head[:4]]
+    if zeros == [False, True, False, True]:
+        return "utf-16-le"
+    return "utf-16-be" if zeros == [True, False, True, False] else "utf-8"
+
+
+class _Normalised(io.RawIOBase):
+    def __init__(self, stream: Readable) -> None:
+        super().__init__()
+        self._stream = stream
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._begun = False
+        self._held = b""
+        self._ready = b""
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
+        while not self._ready and not self._ended:
+            self._ready = self._next()
+        count = min(len(buffer), len(self._ready))
+        buffer[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
+
+    def _next(self) -> bytes:
+        block = self._stream.read(_BLOCK)
+        self._ended = not block
+        text = self._held + self._decoded(block)
+        # What may be the end of the text, or half of a CRLF, waits for what follows.
+        kept = text if self._ended else text.rstrip(_AT_THE_END + b"\r")
+        self._held = text[len(kept) :]
+        if self._ended:
+            kept = kept.rstrip(_AT_THE_END)
+        return kept.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _decoded(self, block: bytes) -> bytes:
+        if not self._begun and block:
+            self._begun = True
+            encoding = encoding_of(block)
+            if encoding != "utf-8":
+                self._decoder = codecs.getincrementaldecoder(encoding)("replace")
+            block = block.removeprefix(codecs.BOM_UTF8)
+        if self._decoder is None:
+            return block
+        return self._decoder.decode(block, final=self._ended).removeprefix("\ufeff").encode("utf-8", "surrogateescape")
