@@ -69,6 +69,7 @@ class StrictCertificateAuthority(CertificateAuthority):
         )
         self.usage_mode = _usage_mode(usage_mode)
         self._key: AuthorityKey = key
+        self._csr: bytes | None = None
         self.private_bytes = b""  # moto's own key signs nothing here
         signature_scheme(key, certificate_authority_configuration.get("SigningAlgorithm"))
 
@@ -84,7 +85,12 @@ class StrictCertificateAuthority(CertificateAuthority):
 
     @property
     def csr(self) -> bytes:
-        """The CA's signing request for its own certificate, PEM."""
+        """The CA's signing request for its own certificate, PEM; always the same one, as at AWS."""
+        if self._csr is None:
+            self._csr = self._request_certificate()
+        return self._csr
+
+    def _request_certificate(self) -> bytes:
         algorithm, rsa_padding = signature_scheme(
             self._key, self.certificate_authority_configuration["SigningAlgorithm"]
         )
@@ -166,6 +172,7 @@ class StrictCertificateAuthority(CertificateAuthority):
             "policy": self.policy,
             "certificate_bytes": self.certificate_bytes.decode(),
             "certificate_chain": self.certificate_chain.decode() if self.certificate_chain else None,
+            "csr": self.csr.decode(),
             "key": self._key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             ).decode(),
@@ -177,12 +184,14 @@ class StrictCertificateAuthority(CertificateAuthority):
         fields = dict(document)
         key = cast("AuthorityKey", serialization.load_pem_private_key(fields.pop("key").encode(), password=None))
         chain = fields.pop("certificate_chain")
+        csr = fields.pop("csr", None)  # stores of earlier versions have none
         authority: StrictCertificateAuthority = object.__new__(cls)  # a new key is not to be made
         authority.__dict__.update(fields)
         authority.certificate_bytes = fields["certificate_bytes"].encode()
         authority.certificate_chain = chain.encode() if chain else None
         authority.subject = authority.certificate_authority_configuration.get("Subject", {})
         authority._key = key
+        authority._csr = csr.encode() if csr else None
         return authority
 
 
