@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, date, datetime
 from enum import Enum, IntEnum
@@ -104,6 +104,18 @@ def emit_json(document: object) -> None:
     Dataclasses become objects, enums their values, paths strings, and dates RFC 3339. Other types are a TypeError.
     """
     click.echo(_json(document, indent=2))
+
+
+def emit_json_array(name: str, rows: Iterable[object], rest: Callable[[], Mapping[str, object]]) -> None:
+    """Write the JSON document `{name: rows, **rest()}` to stdout row by row; `rest` is called after the last row."""
+    click.echo(f"{{\n  {json.dumps(name)}: [", nl=False)
+    for number, row in enumerate(rows):
+        text = _json(row, indent=2).replace("\n", "\n    ")
+        click.echo(("," if number else "") + "\n    " + text, nl=False)
+    click.echo("\n  ]", nl=False)
+    for key, value in rest().items():
+        click.echo(f",\n  {json.dumps(key)}: {_json(value, indent=2)}", nl=False)
+    click.echo("\n}")
 
 
 def emit_json_line(document: object) -> None:

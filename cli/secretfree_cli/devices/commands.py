@@ -5,80 +5,152 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Final, TextIO
 
 import click
 from secretfree.registry.entry import DeviceStatus
-from secretfree_cli.command_line import command
+from secretfree_cli.command_line import command, keep_partial_result
 from secretfree_cli.devices import enrolled as registry
 from secretfree_cli.devices.device_report import emit_report, report_on
 from secretfree_cli.devices.iot_view import IotView
 from secretfree_cli.devices.ledger_view import LedgerView
+from secretfree_cli.devices.listing import Criteria, Listing, Page, fingerprint_of
 from secretfree_cli.importing.index_keys import index_keys as add_fingerprints
-from secretfree_cli.importing.options import device_id_of, exit_code_of, progress_shown, show_outcomes
+from secretfree_cli.importing.options import (
+    device_id_of,
+    exit_code_of,
+    outcomes_document,
+    progress_shown,
+    show_outcomes,
+)
 from secretfree_cli.importing.run import registry_of
 from secretfree_cli.importing.whole_file import WholeFile
-from secretfree_cli.output import CliError, ExitCode, emit_fields, emit_json, emit_table, json_option, note
+from secretfree_cli.output import (
+    CliError,
+    ExitCode,
+    emit_fields,
+    emit_json,
+    emit_json_array,
+    emit_table,
+    inline,
+    json_option,
+    note,
+)
 from secretfree_cli.target import Target, target_options
 
 _NOT_FOUND: Final = registry.Removal.NOT_FOUND.value
 _SHOWN_IDS: Final = 10
+_ROWS_PER_TABLE: Final = 1_000
+"""Rows that are aligned together, so that a long list takes no memory."""
 _CHANGED: Final = registry.Removal.CHANGED.value
 
 
+_batch_option = click.option("--batch", "batch_id", metavar="ID", help="Only devices of this batch.")
+_status_option = click.option("--status", type=click.Choice(["allowed", "blocked"]), help="Only such devices.")
+_prefix_option = click.option("--prefix", metavar="TEXT", help="Only devices whose id begins so.")
+_contains_option = click.option("--contains", metavar="TEXT", help="Only devices whose id contains this, in any case.")
+_key_option = click.option(
+    "--key", metavar="FINGERPRINT|FILE", help="Only the device with this key: hex SHA-256 of the SPKI, or a file."
+)
+_ids_option = click.option(
+    "--from",
+    "ids_file",
+    type=click.File("r", encoding="utf-8-sig"),
+    help="Read device ids from this file too, one a line. '-' is stdin.",
+)
+
+
 @command("list")
-@click.option("--status", type=click.Choice(["allowed", "blocked"]))
-@click.option("--batch", "batch_id", metavar="ID", help="Only devices of this batch.")
-@click.option("--prefix", metavar="TEXT", help="Only device ids that begin so.")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many.")
+@_status_option
+@_batch_option
+@_prefix_option
+@_contains_option
+@_key_option
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Most devices of one answer.")
+@click.option("--after", metavar="DEVICE_ID", help="Continue after this device, the last one of an answer.")
+@click.option("--descending", is_flag=True, help="With --batch: ids in descending order.")
 @json_option
 @target_options
 def list_devices(
-    *, target: Target, status: str | None, batch_id: str | None, prefix: str | None, limit: int, as_json: bool
+    *,
+    target: Target,
+    status: str | None,
+    batch_id: str | None,
+    prefix: str | None,
+    contains: str | None,
+    key: str | None,
+    limit: int,
+    after: str | None,
+    descending: bool,
+    as_json: bool,
 ) -> None:
-    """List enrolled devices."""
-    found: list[dict[str, object]] = []
-    more = False
-    for device in registry.select(registry_of(target), _selection(status, batch_id, prefix)):
-        if len(found) == limit:
-            more = True
-            break
-        found.append(registry.describe(device))
-    if as_json:
-        emit_json({"devices": found, "more": more})
-        return
-    emit_table(
-        ("DEVICE", "STATUS", "KEY FINGERPRINT", "BATCH", "ENROLLED"),
-        (
-            (
-                row["deviceId"],
-                row["status"],
-                str(row.get("keyFingerprint", ""))[:16],
-                row.get("batch"),
-                row.get("enrolledAt"),
-            )
-            for row in found
-        ),
+    """List enrolled devices, a page at a time.
+
+    --batch and --key read an index and cost what they return. --status, --prefix and --contains read the table until
+    the page is full. The devices of a batch are sorted by id, others have no order.
+    """
+    criteria = Criteria(
+        None if status is None else DeviceStatus(status), batch_id, prefix, contains, key and fingerprint_of(key)
     )
-    if more:
-        note(f"there are more than {limit}; --limit shows more, `secretfree export` all")
+    found = Listing(target).devices(criteria, limit=limit + 1, after=after, descending=descending)
+    page = Page(found, limit)
+    if as_json:
+        emit_json_array("devices", map(registry.describe, page), lambda: {"more": page.more, "next": page.next})
+        return
+    for rows in iter(lambda: list(islice(page, _ROWS_PER_TABLE)), []):
+        emit_table(
+            ("DEVICE", "STATUS", "KEY FINGERPRINT", "BATCH", "ENROLLED"),
+            (
+                (
+                    row["deviceId"],
+                    row["status"],
+                    str(row.get("keyFingerprint", ""))[:16],
+                    row.get("batch"),
+                    row.get("enrolledAt"),
+                )
+                for row in map(registry.describe, rows)
+            ),
+        )
+    if page.more:
+        note(f"there are more than {limit}: --after {page.next} continues, --limit shows more at once")
 
 
 @command("show")
-@click.argument("device_id")
+@click.argument("device_id", required=False)
+@_key_option
+@_contains_option
+@_batch_option
 @json_option
 @target_options
-def show(*, target: Target, device_id: str, as_json: bool) -> None:
+def show(
+    *,
+    target: Target,
+    device_id: str | None,
+    key: str | None,
+    contains: str | None,
+    batch_id: str | None,
+    as_json: bool,
+) -> None:
     """Show one device: the registry's entry, its issuances, and its certificates in the ledger and at IoT Core.
 
-    Exit code 4 if the device is not enrolled, also if the ledger or IoT Core knows it.
+    Name the device by its id, by its key, or by a part of its id that no other device has. Exit code 4 if the device
+    is not enrolled, also if the ledger or IoT Core knows it.
     """
-    name = device_id_of(target, device_id)
+    if device_id is None:
+        if not (key or contains or batch_id):
+            raise click.UsageError("give DEVICE_ID, --key, --contains or --batch")
+        criteria = Criteria(batch=batch_id, contains=contains, fingerprint=key and fingerprint_of(key))
+        device_id = _the_one(target, criteria)
+    elif key or contains or batch_id:
+        raise click.UsageError("DEVICE_ID excludes --key, --contains and --batch")
+    else:
+        device_id = device_id_of(target, device_id)
     table = registry_of(target)
-    report = report_on(target, name, table.read([name]).get(name))
+    report = report_on(target, device_id, table.read([device_id]).get(device_id))
     if not report.is_known:
-        raise registry.not_enrolled(table, name)
+        raise registry.not_enrolled(table, device_id)
     if as_json:
         emit_json(report.document())
     else:
@@ -88,32 +160,38 @@ def show(*, target: Target, device_id: str, as_json: bool) -> None:
 
 
 @command("block")
-@click.argument("device_ids", nargs=-1, required=True, metavar="DEVICE_ID...")
-@click.option("--reason", required=True, metavar="TEXT", help="Why; kept with the device.")
+@click.argument("device_ids", nargs=-1, metavar="DEVICE_ID...")
+@_ids_option
+@click.option("--reason", required=True, metavar="TEXT", help="Why. It is kept with the device.")
 @json_option
 @target_options
-def block(*, target: Target, device_ids: tuple[str, ...], reason: str, as_json: bool) -> None:
-    """Refuse devices from now on. Certificates that they have already are not revoked by this."""
-    _set_status(target, device_ids, DeviceStatus.BLOCKED, reason=reason, as_json=as_json)
+def block(*, target: Target, device_ids: tuple[str, ...], ids_file: TextIO | None, reason: str, as_json: bool) -> None:
+    """Refuse devices from now on. This does not revoke the certificates that they have."""
+    if not reason.strip():
+        raise click.UsageError("--reason is empty: it is kept with the device")
+    _set_status(target, _all_ids(device_ids, ids_file), DeviceStatus.BLOCKED, reason=reason, as_json=as_json)
 
 
 @command("unblock")
-@click.argument("device_ids", nargs=-1, required=True, metavar="DEVICE_ID...")
+@click.argument("device_ids", nargs=-1, metavar="DEVICE_ID...")
+@_ids_option
 @json_option
 @target_options
-def unblock(*, target: Target, device_ids: tuple[str, ...], as_json: bool) -> None:
+def unblock(*, target: Target, device_ids: tuple[str, ...], ids_file: TextIO | None, as_json: bool) -> None:
     """Allow blocked devices again."""
-    _set_status(target, device_ids, DeviceStatus.ALLOWED, reason=None, as_json=as_json)
+    _set_status(target, _all_ids(device_ids, ids_file), DeviceStatus.ALLOWED, reason=None, as_json=as_json)
 
 
 @command("remove")
-@click.argument("device_ids", nargs=-1, required=True, metavar="DEVICE_ID...")
-@click.option("--force", is_flag=True, help="Also devices that have an active certificate, or whose ledger is unknown.")
+@click.argument("device_ids", nargs=-1, metavar="DEVICE_ID...")
+@_ids_option
+@click.option("--force", is_flag=True, help="Also devices with an active certificate, or of an unknown ledger.")
 @json_option
 @target_options
-def remove(*, target: Target, device_ids: tuple[str, ...], force: bool, as_json: bool) -> None:
+def remove(*, target: Target, device_ids: tuple[str, ...], ids_file: TextIO | None, force: bool, as_json: bool) -> None:
     """Remove devices from the registry. Refused while a device has an active certificate, by ledger or IoT Core."""
-    accepted, table, ledger = _accepted(target, device_ids), registry_of(target), LedgerView(target)
+    accepted, table = _accepted(target, _all_ids(device_ids, ids_file)), registry_of(target)
+    ledger = LedgerView(target)
     iot = None if force else IotView(target)
     with _outcomes_shown(as_json=as_json) as outcomes:
         for given, device_id in accepted.items():
@@ -126,9 +204,9 @@ def remove(*, target: Target, device_ids: tuple[str, ...], force: bool, as_json:
 @click.option("--format", "chosen", type=click.Choice(["csv", "jsonl"]), default="jsonl", show_default=True)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: stdout]")
 @click.option("--attribute", "attributes", multiple=True, metavar="NAME", help="CSV: an attribute as a column.")
-@click.option("--status", type=click.Choice(["allowed", "blocked"]))
-@click.option("--batch", "batch_id", metavar="ID", help="Only devices of this batch.")
-@click.option("--prefix", metavar="TEXT", help="Only device ids that begin so.")
+@_status_option
+@_batch_option
+@_prefix_option
 @target_options
 def export(
     *,
@@ -235,17 +313,45 @@ def _set_status(
     sys.exit(exit_code_of(len(outcomes), failed, not_found=_NOT_FOUND))
 
 
+def _the_one(target: Target, criteria: Criteria) -> str:
+    found = [device.device_id for device in Listing(target).devices(criteria, limit=_SHOWN_IDS + 1)]
+    if not found:
+        raise CliError("no enrolled device matches", exit_code=ExitCode.NOT_FOUND)
+    if len(found) > 1:
+        several = ", ".join(found[:_SHOWN_IDS]) + (", ..." if len(found) > _SHOWN_IDS else "")
+        raise CliError(f"several devices match: {inline(several)}", hint="name one of them", exit_code=ExitCode.USAGE)
+    return found[0]
+
+
+def _all_ids(given: Sequence[str], file: TextIO | None) -> Sequence[str]:
+    """Return the ids of the command line and of `--from`; empty lines and lines that begin with # are skipped."""
+    try:
+        lines = [line.strip() for line in file or ()]
+    except UnicodeDecodeError as error:
+        raise click.UsageError("--from: not UTF-8 text with one device id a line") from error
+    ids = list(dict.fromkeys([*given, *(line for line in lines if line and not line.startswith("#"))]))
+    if not ids:
+        raise click.UsageError("give DEVICE_ID or --from FILE with at least one id")
+    return ids
+
+
 def _accepted(target: Target, device_ids: Sequence[str]) -> Mapping[str, str]:
-    """Return the ids as they were given, and as they are enrolled: all of them, before the first device is touched."""
+    """Return each id as given, and as enrolled. A wrong one is an error before any device changes."""
     return {given: device_id_of(target, given) for given in device_ids}
 
 
 @contextmanager
 def _outcomes_shown(*, as_json: bool) -> Iterator[dict[str, str]]:
-    """Show what became of each device, also where an error ends it before the last."""
+    """Show the outcome of each device, also of those before an error."""
     outcomes: dict[str, str] = {}
     try:
         yield outcomes
+    except click.ClickException:
+        if as_json:
+            keep_partial_result(outcomes_document(outcomes))
+        elif outcomes:
+            show_outcomes(outcomes, as_json=False)
+        raise
     except BaseException:
         if outcomes:
             show_outcomes(outcomes, as_json=as_json)

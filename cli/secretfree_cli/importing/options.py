@@ -167,9 +167,14 @@ def progress_shown(*, shown: bool) -> Iterator[Progress]:
 
 def show_outcomes(outcomes: Mapping[str, str], *, as_json: bool) -> None:
     if as_json:
-        emit_json({"devices": [{"deviceId": name, "outcome": outcome} for name, outcome in outcomes.items()]})
+        emit_json(outcomes_document(outcomes))
         return
     emit_fields(outcomes)
+
+
+def outcomes_document(outcomes: Mapping[str, str]) -> Mapping[str, object]:
+    """Return outcomes by device for `--json`."""
+    return {"devices": [{"deviceId": name, "outcome": outcome} for name, outcome in outcomes.items()]}
 
 
 def exit_code_of(total: int, failed: Sequence[str], *, not_found: str) -> ExitCode:

@@ -151,6 +151,71 @@ def test_devices_are_listed_and_chosen_by_status_batch_and_prefix(stack: Stack) 
     assert "--limit" in shown.stderr
 
 
+def test_a_batch_is_listed_in_the_order_of_ids_a_page_at_a_time(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack.enroll((3, 3), (1, 1), (0, 0), (2, 2), batch="one")
+    read: list[int] = []
+    original = RegistryTable.read
+    monkeypatch.setattr(RegistryTable, "read", lambda table, ids: read.append(len(list(ids))) or original(table, ids))
+    first = stack.json("list", "--batch", "one", "--limit", "2")
+    assert [one["deviceId"] for one in first["devices"]] == ["dev-0", "dev-1"]
+    assert (first["more"], first["next"]) == (True, "dev-1")
+    assert sum(read) <= 3
+    second = stack.json("list", "--batch", "one", "--limit", "2", "--after", first["next"])
+    assert [one["deviceId"] for one in second["devices"]] == ["dev-2", "dev-3"]
+    assert (second["more"], second["next"]) == (False, None)
+    backwards = stack.json("list", "--batch", "one", "--descending", "--limit", "1")
+    assert [one["deviceId"] for one in backwards["devices"]] == ["dev-3"]
+    stack.run("list", "--descending", code=ExitCode.USAGE)
+
+
+def test_the_table_is_listed_a_page_at_a_time_and_each_device_once(stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), (2, 2), (3, 3), batch="one")
+    seen: list[str] = []
+    after: tuple[str, ...] = ()
+    while True:
+        page = stack.json("list", "--limit", "1", *after)
+        seen += [one["deviceId"] for one in page["devices"]]
+        if not page["more"]:
+            break
+        after = ("--after", page["next"])
+    assert sorted(seen) == ["dev-0", "dev-1", "dev-2", "dev-3"]
+
+
+def test_devices_are_found_by_key_and_by_a_part_of_their_id(stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    Path("key.pem").write_text(DEVICES[1].public_key.pem())
+    for key in (DEVICES[1].public_key.fingerprint.upper(), "key.pem"):
+        assert [one["deviceId"] for one in stack.json("list", "--key", key)["devices"]] == ["dev-1"]
+        assert stack.json("show", "--key", key)["deviceId"] == "dev-1"
+    assert [one["deviceId"] for one in stack.json("list", "--contains", "V-1")["devices"]] == ["dev-1"]
+    assert stack.json("show", "--contains", "v-1")["deviceId"] == "dev-1"
+    assert "dev-0, dev-1" in stack.run("show", "--batch", "one", code=ExitCode.USAGE).stderr
+    stack.run("show", "--contains", "nothing", code=ExitCode.NOT_FOUND)
+    stack.run("show", code=ExitCode.USAGE)
+    stack.run("list", "--key", "no-such-file", code=ExitCode.USAGE)
+
+
+def test_devices_of_a_file_are_blocked_unblocked_and_removed(stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), (2, 2), batch="one")
+    Path("ids.txt").write_text("\ufeff# stolen in transit\ndev-0\r\n\n dev-1 \ndev-0\n")
+    done = stack.json("block", "--from", "ids.txt", "dev-2", "--reason", "stolen")
+    assert {one["deviceId"]: one["outcome"] for one in done["devices"]} == dict.fromkeys(
+        ("dev-2", "dev-0", "dev-1"), "blocked"
+    )
+    stack.run("unblock", "--from", "ids.txt")
+    stack.run("remove", "--from", "ids.txt")
+    assert set(stack.items()) == {"dev-2"}
+    Path("ids.txt").write_text("\n")
+    stack.run("block", "--from", "ids.txt", "--reason", "x", code=ExitCode.USAGE)
+
+
+@pytest.mark.parametrize("reason", ["", " ", "\t"])
+def test_an_empty_reason_is_refused(reason: str, stack: Stack) -> None:
+    stack.enroll((0, 0), batch="one")
+    stack.run("block", "dev-0", "--reason", reason, code=ExitCode.USAGE)
+    assert stack.items()["dev-0"]["status"]["S"] == "allowed"
+
+
 def test_a_device_is_shown_with_its_certificates(stack: Stack) -> None:
     stack.enroll((0, 0), batch="one")
     stack.certify(0)
