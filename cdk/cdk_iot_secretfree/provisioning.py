@@ -21,6 +21,7 @@ from secretfree.contract import (
     METRIC_NAMESPACE,
     DeviceProfile,
     Dimension,
+    IssuerSetting,
     MatchPolicy,
     Metric,
     Output,
@@ -33,7 +34,7 @@ from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
 from cdk_iot_secretfree.diagnosis import grant_diagnose
 from cdk_iot_secretfree.functions import IotAccount, RuntimeFunction
-from cdk_iot_secretfree.issuers.issuer import IotCoreIssuer, Issuer
+from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.issuers.modes import IssuanceMode, IssuanceQueue, IssuingFunctions, IssuingLine
 from cdk_iot_secretfree.options import ApiOptions, CertificateSubject, FunctionOptions
 from cdk_iot_secretfree.tables import DeviceRegistry, IDeviceRegistry, IssuanceLedger
@@ -96,7 +97,8 @@ class SecretFreeProvisioning(Construct):
         scope: the parent.
         id: the construct's id.
         product: the product line, a metric dimension: 1 to 64 of `A-Z a-z 0-9 _ -`.
-        issuers: who signs: `Issuer.private_ca(...)` (`POST /new`), `Issuer.iot_core()` (`POST /proto`), or both.
+        issuers: who signs: `Issuer.private_ca(...)` (`POST /new`), `Issuer.iot_core()` (`POST /proto`), or several,
+            each with a name and path of its own.
         issuance: `IssuanceMode.direct()`, or `IssuanceMode.queued(...)` for launches; direct when absent.
         device_policy: what a provisioned device may do; `DevicePolicy.least_privilege(product)` when absent.
         match: how a device is found in the registry.
@@ -180,7 +182,9 @@ class SecretFreeProvisioning(Construct):
         self._authorizer = self._make_authorizer()
         issuer_environment = {
             **self.runtime_environment(),
+            Variable.DEPLOYMENT: self._ledger.table.table_arn,
             Variable.MATCH_POLICY: match.value,
+            Variable.REGISTRY_TABLE: self._registry.table_name,
             Variable.LEDGER_TABLE: self._ledger.table_name,
             Variable.POLICY_NAME: self._device_policy.policy_name,
             Variable.THING_TYPE: bound_type,
@@ -441,6 +445,7 @@ class SecretFreeProvisioning(Construct):
         def grant(function: RuntimeFunction) -> None:
             issuer.grant_issue(function)
             self._ledger.grant_record(function.role)
+            self._registry.grant_lookup(function.role, by_key=False)
             self._grant_things(function, groups)
 
         line = IssuingLine(
@@ -476,6 +481,7 @@ class SecretFreeProvisioning(Construct):
         for issuer in self._issuers:
             issuer.grant_sweep(function)
         self._ledger.grant_sweep(function.role)
+        self._registry.grant_lookup(function.role, by_key=False)
         self._grant_things(function, groups)
         rule = events.Rule(self, "SweeperSchedule", schedule=events.Schedule.rate(self._functions.sweep_interval))
         # The next run finds whatever a lost one leaves, so a run is not tried again: neither its delivery nor itself.
@@ -486,7 +492,10 @@ class SecretFreeProvisioning(Construct):
     def _settings_of(self, *issuers: Issuer) -> str:
         stack = Stack.of(self)
         settings = {
-            issuer.name: {setting.value: value for setting, value in issuer.settings(stack).items()}
+            issuer.name: {
+                IssuerSetting.KIND.value: issuer.kind.value,
+                **{setting.value: value for setting, value in issuer.settings(stack).items()},
+            }
             for issuer in issuers
         }
         return stack.to_json_string(settings)
@@ -571,13 +580,18 @@ _LONGEST_DEFAULT_WINDOW_DAYS: Final = 30
 
 
 def _check_issuers(issuers: Sequence[Issuer]) -> None:
-    accepted = "Issuer.private_ca(authority), Issuer.iot_core(), or both"
+    accepted = "Issuer.private_ca(authority), Issuer.iot_core(), or several"
     if not issuers:
         refuse("issuers", "none", accepted)
     for issuer in issuers:
         require_instance("issuers", issuer, Issuer, accepted)
-    if len({issuer.name for issuer in issuers}) < len(issuers):
-        refuse("issuers", ", ".join(issuer.name for issuer in issuers), "each kind of issuer at most once")
+    # Two names that differ in hyphens alone are one id in the construct tree.
+    if len({issuer.construct_id for issuer in issuers}) < len(issuers):
+        names = ", ".join(issuer.name for issuer in issuers)
+        refuse("issuers", f"the names {names}", "names that differ in letters or digits: Issuer.private_ca(..., name=)")
+    if len({issuer.path for issuer in issuers}) < len(issuers):
+        paths = ", ".join(issuer.path for issuer in issuers)
+        refuse("issuers", f"the paths {paths}", "each path once: Issuer.private_ca(..., path=)")
 
 
 def _check_subject_variables(document: object, issuers: Sequence[Issuer], match: MatchPolicy) -> None:
@@ -586,7 +600,7 @@ def _check_subject_variables(document: object, issuers: Sequence[Issuer], match:
     IoT Core's own CA takes no subject from us: it may copy the request's, of which only the common name is checked,
     and that only where it must be the device id.
     """
-    if not any(isinstance(issuer, IotCoreIssuer) for issuer in issuers):
+    if all(issuer.subject_is_ours for issuer in issuers):
         return
     for variable in re.findall(r"iot:Certificate\.Subject\.[A-Za-z0-9.]+", json.dumps(document)):
         if variable == "iot:Certificate.Subject.CommonName" and match is not MatchPolicy.PUBLIC_KEY:

@@ -25,6 +25,8 @@ class Variable(StrEnum):
     REGISTRY_TABLE = "SECRETFREE_REGISTRY_TABLE"
     REGISTRY_KEY_INDEX = "SECRETFREE_REGISTRY_KEY_INDEX"
     LEDGER_TABLE = "SECRETFREE_LEDGER_TABLE"
+    DEPLOYMENT = "SECRETFREE_DEPLOYMENT"
+    """Tells an account's deployments apart: the ARN of the ledger's table."""
     ISSUER = "SECRETFREE_ISSUER"
     """The name of a function's one issuer."""
     POLICY_NAME = "SECRETFREE_POLICY_NAME"

@@ -30,7 +30,7 @@ from cdk_iot_secretfree import (
 )
 from secretfree.adapters.issuers.private_ca import PrivateCaConfig
 from secretfree.config import AuthorizerConfig, IssuerConfig
-from secretfree.contract import METRIC_NAMESPACE, IssuerKind, IssuerSetting, Metric
+from secretfree.contract import METRIC_NAMESPACE, IssuerKind, IssuerSetting, Metric, Variable
 
 THINGS = {
     "iot:AttachPolicy",
@@ -44,6 +44,7 @@ THINGS = {
     "iot:UpdateCertificate",
 }
 # AWS's service authorization reference gives these no resource type, so "*" is the only resource they take.
+RECORDS = {"dynamodb:GetItem", "dynamodb:PutItem"}
 WITHOUT_RESOURCE_TYPE = {
     "iot:AttachThingPrincipal",
     "iot:CreateCertificateFromCsr",
@@ -80,11 +81,11 @@ class TestLeastPrivilege:
 
     def test_the_private_ca_issuer_may_do_what_its_steps_do(self, sample):
         issuing = {"acm-pca:IssueCertificate", "acm-pca:GetCertificate", "iot:RegisterCertificate"}
-        assert sample.actions("issuer", "private-ca") == THINGS | issuing | {"dynamodb:PutItem"}
+        assert sample.actions("issuer", "private-ca") == THINGS | issuing | RECORDS
 
     def test_the_iot_core_issuer_may_do_what_its_steps_do(self, sample):
         issuing = {"iot:CreateCertificateFromCsr", "iot:ListCertificates"}
-        assert sample.actions("issuer", "iot-core") == THINGS | issuing | {"dynamodb:PutItem"}
+        assert sample.actions("issuer", "iot-core") == THINGS | issuing | RECORDS
 
     def test_the_sweeper_can_finish_but_not_issue(self, sample):
         ledger = {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:Query"}
@@ -198,6 +199,15 @@ class TestRuntimeConfiguration:
         config = IssuerConfig.from_environment(sample.deployed_environment("sweeper"))
         assert [issuer.kind for issuer in config.issuers] == [IssuerKind.PRIVATE_CA, IssuerKind.IOT_CORE]
         assert PrivateCaConfig.from_settings(config.issuers[0]).signing_algorithm == "SHA256WITHECDSA"
+
+    def test_a_deployment_is_known_by_its_ledger_and_no_issuing_function_changes_the_registry(self, sample, in_list):
+        for handler, issuer in (("issuer", "private-ca"), ("issuer", "iot-core"), ("sweeper", None)):
+            environment = sample.environment(handler, issuer)
+            (ledger,) = re.findall(r"ProvisioningLedger\w+", json.dumps(environment[Variable.DEPLOYMENT]))
+            assert environment[Variable.LEDGER_TABLE] == {"Ref": ledger}
+            registry = environment[Variable.REGISTRY_TABLE]["Ref"]
+            on_registry = [s for s in sample.statements(handler, issuer) if registry in json.dumps(s["Resource"])]
+            assert {action for s in on_registry for action in in_list(s["Action"])} == {"dynamodb:GetItem"}
 
     def test_the_choices_of_a_product_line_arrive(self, synthesise):
         made = synthesise(
@@ -476,6 +486,55 @@ def test_a_key_of_your_own_encrypts_both_tables_and_their_functions_may_use_it(s
     assert len(users) == 3  # the authorizer's, the issuer's, the sweeper's
 
 
+@pytest.fixture(scope="module")
+def pair(synthesise):
+    def fill(stack):
+        first, second = (
+            DeviceAuthority.root(stack, name, subject=AuthoritySubject(common_name=name))
+            for name in ("First", "Second")
+        )
+        SecretFreeProvisioning(
+            stack,
+            "P",
+            product="widget",
+            issuers=[Issuer.private_ca(first), Issuer.private_ca(second, name="private-ca-2", path="new2")],
+        )
+
+    return synthesise(fill)
+
+
+class TestTwoCertificateAuthorities:
+    """The issuers of a rotation: the old CA under `new`, the one that takes over under a path of its own."""
+
+    def test_each_has_a_path_and_a_function_of_its_own(self, pair):
+        paths = {resource["Properties"]["PathPart"] for resource in pair.of_type("AWS::ApiGateway::Resource").values()}
+        assert paths == {"new", "new2"}
+        for name in ("private-ca", "private-ca-2"):
+            config = IssuerConfig.from_environment(pair.deployed_environment("issuer", name))
+            assert (config.issuer.name, config.issuer.kind) == (name, IssuerKind.PRIVATE_CA)
+
+    def test_each_may_sign_with_its_own_alone(self, pair):
+        signing = [
+            json.dumps(next(s for s in pair.statements("issuer", name) if s["Action"] == "acm-pca:IssueCertificate"))
+            for name in ("private-ca", "private-ca-2")
+        ]
+        assert ["First" in signing[0], "Second" in signing[0]] == [True, False]
+        assert ["First" in signing[1], "Second" in signing[1]] == [False, True]
+
+    def test_the_sweeper_knows_both(self, pair):
+        config = IssuerConfig.from_environment(pair.deployed_environment("sweeper"))
+        assert [issuer.name for issuer in config.issuers] == ["private-ca", "private-ca-2"]
+        rendered = json.dumps(pair.environment("sweeper")[Variable.ISSUERS])
+        assert all(name in rendered for name in ("First", "Second"))
+
+    @pytest.mark.parametrize("name", ["", "Private", "1st", "a" * 33, "issuance#x"])
+    def test_a_name_of_another_form_is_refused(self, name):
+        with pytest.raises(InvalidArgumentError, match=r"name: .*accepted: 1 to 32"):
+            Issuer.iot_core(name=name)
+        with pytest.raises(InvalidArgumentError, match=r"path: .*accepted: 1 to 32"):
+            Issuer.iot_core(path=name)
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -484,7 +543,12 @@ class TestRefusals:
             ({"product": ""}, "product: '' was given"),
             ({"issuers": []}, r"issuers: 'none' was given; accepted: Issuer.private_ca\(authority\)"),
             ({"issuers": ["iot-core"]}, "issuers: 'iot-core' was given"),
-            ({"issuers": [Issuer.iot_core(), Issuer.iot_core()]}, "issuers: .*each kind of issuer at most once"),
+            ({"issuers": [Issuer.iot_core(), Issuer.iot_core()]}, "issuers: .*names that differ"),
+            (
+                {"issuers": [Issuer.iot_core(name="a-1"), Issuer.iot_core(name="a1", path="b")]},
+                "issuers: 'the names a-1, a1'",
+            ),
+            ({"issuers": [Issuer.iot_core(), Issuer.iot_core(name="second")]}, "issuers: 'the paths proto, proto'"),
             ({"match": "UDID"}, "match: 'UDID' was given; accepted: MatchPolicy.UDID_AND_PUBLIC_KEY"),
             ({"device_profile": "TI"}, "device_profile: 'TI' was given; accepted: DeviceProfile.STANDARD"),
             ({"thing_groups": [ThingGroup.named(f"g{n}") for n in range(11)]}, "thing_groups: '11 groups'.*at most 10"),

@@ -1,0 +1,80 @@
+"""AWS Private CA as an issuer."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from aws_cdk import Annotations, Duration, Stack
+from secretfree.contract import IssuerKind, IssuerSetting
+
+from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
+from cdk_iot_secretfree.functions import RuntimeFunction
+from cdk_iot_secretfree.issuers.issuer import Issuer
+from cdk_iot_secretfree.options import require_validity_days
+from cdk_iot_secretfree.validation import refuse, require_instance
+
+
+class PrivateCaIssuer(Issuer):
+    """AWS Private CA, through the template that takes subject and extensions from the API alone."""
+
+    def __init__(self, authority: DeviceAuthority, *, validity: Duration | None, name: str, path: str) -> None:
+        super().__init__(name=name, path=path)
+        require_instance("authority", authority, DeviceAuthority, "a DeviceAuthority")
+        self._authority = authority
+        default_days = _SHORT_LIVED_DAYS if authority.is_short_lived else _DEFAULT_DAYS
+        chosen = Duration.days(default_days) if validity is None else validity
+        self._validity_days = require_validity_days("validity", chosen, authority.usage_mode)
+        longest = authority.validity_days
+        # Private CA refuses a certificate that would outlive its CA, and the CA's own has begun before.
+        if longest is not None and self._validity_days >= longest:
+            refuse("validity", f"{self._validity_days} days", f"less than the authority's own {longest} days")
+        if longest is not None and self._validity_days * 2 > longest:
+            Annotations.of(authority).add_warning_v2(
+                "cdk-iot-secretfree:authorityHeadroom",
+                f"Certificates of {self._validity_days} days of an authority of {longest} days: less than "
+                f"{longest - self._validity_days} days after it was made, nothing can be issued with it any more. "
+                "Renew it in time, or choose a shorter validity.",
+            )
+
+    @property
+    def kind(self) -> IssuerKind:
+        """By which the runtime chooses what issues."""
+        return IssuerKind.PRIVATE_CA
+
+    @property
+    def authority(self) -> DeviceAuthority:
+        """The Private CA."""
+        return self._authority
+
+    @property
+    def validity_days(self) -> int:
+        """Validity of a certificate."""
+        return self._validity_days
+
+    def settings(self, stack: Stack) -> Mapping[IssuerSetting, str]:
+        """The CA, what it signs with and for how long."""
+        return {
+            IssuerSetting.AUTHORITY_ARN: self._authority.arn,
+            IssuerSetting.SIGNING_ALGORITHM: self._authority.signing_algorithm,
+            IssuerSetting.TEMPLATE_ARN: _template_arn(stack),
+            IssuerSetting.VALIDITY_DAYS: str(self._validity_days),
+            IssuerSetting.REGISTERED: "true" if self._authority.is_registered else "false",
+        }
+
+    def grant_issue(self, function: RuntimeFunction) -> None:
+        """Let the function have certificates made from the one template, and register them."""
+        self._authority.grant_issue(function.role, template_arn=_template_arn(Stack.of(function)))
+        register = "RegisterCertificate" if self._authority.is_registered else "RegisterCertificateWithoutCA"
+        # The IAM reference gives either no resource type.
+        function.allow([f"iot:{register}"], ["*"])
+
+    def grant_sweep(self, function: RuntimeFunction) -> None:
+        """Let the sweeper read what was signed: it may have been registered with IoT Core though its record failed."""
+        function.allow(["acm-pca:GetCertificate"], [self._authority.arn])
+
+
+_DEFAULT_DAYS: Final = 365
+_SHORT_LIVED_DAYS: Final = 7
+
+
+def _template_arn(stack: Stack) -> str:
+    return f"arn:{stack.partition}:acm-pca:::template/EndEntityClientAuthCertificate_APIPassthrough/V1"
