@@ -17,7 +17,7 @@ from cdk_iot_secretfree.options import ApiOptions
 class ProvisioningApi(Construct):
     """A Regional REST API with one POST method for each issuer, behind the authorizer.
 
-    Answers of API Gateway itself are problem documents with the bytes that the Lambdas would give, so that nobody can
+    Answers of API Gateway itself are problem documents with the bytes that the Lambdas would give, so that no one can
     tell by the form of a refusal who refused.
     """
 

@@ -78,7 +78,7 @@ class ApiDomain:
     `SecretFreeProvisioning.api.domain_name` with an alias record.
 
     Args:
-        name: as in `provisioning.example.com`; devices are told it, so no wildcard.
+        name: as in `provisioning.example.com`; part of the devices' URL, so no wildcard.
         certificate: for that name, in the stack's Region.
     """
 

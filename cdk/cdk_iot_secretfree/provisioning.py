@@ -252,7 +252,7 @@ class SecretFreeProvisioning(Construct):
 
     @property
     def iot_endpoint(self) -> str:
-        """The account's IoT data endpoint (ATS), which devices are told."""
+        """The account's IoT data endpoint (ATS), part of each answer to a device."""
         return self._iot_endpoint
 
     @property
@@ -409,8 +409,8 @@ class SecretFreeProvisioning(Construct):
         if self._match is MatchPolicy.UDID:
             Annotations.of(self).add_warning_v2(
                 "cdk-iot-secretfree:matchByUdidAlone",
-                "MatchPolicy.UDID lets whoever first presents an enrolled device id have its certificate. Enroll the "
-                "devices' public keys and use MatchPolicy.UDID_AND_PUBLIC_KEY or PUBLIC_KEY where they are known.",
+                "MatchPolicy.UDID gives the certificate of an enrolled device id to the first key that presents it. "
+                "Enrol the devices' public keys, where they are known, and use UDID_AND_PUBLIC_KEY or PUBLIC_KEY.",
             )
 
     def _make_authorizer(self) -> RuntimeFunction:
@@ -595,7 +595,7 @@ def _check_issuers(issuers: Sequence[Issuer]) -> None:
 
 
 def _check_subject_variables(document: object, issuers: Sequence[Issuer], match: MatchPolicy) -> None:
-    """Refuse a device policy that goes by what a `/proto` certificate says of its device.
+    """Refuse a device policy that relies on the subject of a `/proto` certificate.
 
     IoT Core's own CA takes no subject from us: it may copy the request's, of which only the common name is checked,
     and that only where it must be the device id.

@@ -70,7 +70,7 @@ class StepFailedError(Exception):
 
 
 class Narrator:
-    """Says what happens, in the order in which it happens; plain text where nobody is watching."""
+    """Says what happens, in the order in which it happens; plain text without a terminal."""
 
     CHAPTERS = 8
 
@@ -143,7 +143,7 @@ class Cast:
 
     @classmethod
     def born(cls, directory: Path) -> Cast:
-        """Make them. Ids are new each time, so that the story can be told again to a cloud that remembers the last."""
+        """Make them. Ids are new each time, so that a second run on the same cloud works."""
         telling = secrets.token_hex(3)
 
         def device(role: str, key_type: KeyType) -> SimulatedDevice:
@@ -181,7 +181,7 @@ class Story:
         self._narrator.chapter(
             "At the factory: key pairs, and nothing secret leaves the devices",
             """Each device makes a key pair and keeps the private half: here a file, in the field a secure element.
-            The factory writes down device ids and public keys. Whoever steals that list can impersonate nobody.""",
+            The factory writes down device ids and public keys. A thief of that list can impersonate no device.""",
         )
         cast = Cast.born(self._directory)
         for device in (*cast.enrolled, cast.unknown):
@@ -292,7 +292,7 @@ class Story:
     def _refuse(self, cast: Cast) -> None:
         self._narrator.chapter(
             "Impostors: each one refused, and told nothing",
-            """Whoever is refused gets the same answer, so nobody can find out which devices exist.
+            """Every refusal is the same answer, so that no one can find out which devices exist.
             The true reason is in the log and in a metric.""",
         )
         certificates = self._certificate_count()

@@ -153,7 +153,7 @@ class TestMatching:
             resource for statement in made.statements("authorizer") for resource in in_list(statement["Resource"])
         ]
         assert made.environment("authorizer")["SECRETFREE_LEDGER_TABLE"] == {"Ref": ledger}
-        assert any("MatchPolicy.UDID lets whoever first presents" in warning for warning in made.warnings())
+        assert any("to the first key that presents it" in warning for warning in made.warnings())
 
     def test_the_default_neither_warns_nor_shows_the_authorizer_the_ledger(self, sample):
         assert sample.warnings() == []

@@ -71,7 +71,7 @@ class AuthoritySubject:
 class RevocationList:
     """A certificate revocation list (CRL), which Private CA writes into a bucket.
 
-    The bucket that is made here blocks public access: nobody can fetch the list from the address in the certificates
+    The bucket that is made here blocks public access: no client can fetch the list from the address in the certificates
     unless you publish the bucket, as through CloudFront, and name the publisher by `custom_cname`.
 
     Args:
@@ -93,7 +93,7 @@ class RevocationList:
 
 @dataclass(frozen=True, kw_only=True)
 class Revocation:
-    """How others learn that a certificate was revoked. AWS IoT Core itself goes by the certificate's own state.
+    """How others learn that a certificate was revoked. AWS IoT Core itself checks the certificate's own state.
 
     Args:
         crl: keep a revocation list.
@@ -472,7 +472,7 @@ class _MadeAuthority(DeviceAuthority):
             revocation_configuration=self._revocation(revocation, bucket),
         )
         if bucket is not None:
-            # Private CA tries the bucket when it is told of it: the bucket's policy comes first.
+            # Private CA tests the bucket when it is configured, so the bucket's policy must exist before.
             self._resource.node.add_dependency(bucket)
         self._resource.apply_removal_policy(removal_policy)
         self._removal_policy = removal_policy

@@ -58,7 +58,7 @@ class IssuanceMode(ABC):
     def queued(
         *, rate: int = 10, max_concurrency: int | None = None, retention: Duration | None = None
     ) -> "IssuanceMode":
-        """From a queue, at a pace; the device is told 202 with Retry-After and collects. For launches.
+        """From a queue, at a fixed pace. The device gets 202 with Retry-After and collects later. For launches.
 
         Args:
             rate: new certificates a second of the whole product line, 1 to 1,000, in equal shares of its issuers. Keep
@@ -162,7 +162,7 @@ class IssuanceQueue(Construct):
         return self._worker.function
 
     def accept_only_from(self, front: RuntimeFunction) -> None:
-        """Let the front, and nobody else of the account, send."""
+        """Let the front function send, and no other principal of the account."""
         front.allow(["sqs:SendMessage"], [self._queue.queue_arn])
         self._queue.add_to_resource_policy(
             iam.PolicyStatement(

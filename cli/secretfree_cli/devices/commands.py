@@ -220,7 +220,7 @@ def export(
 ) -> None:
     """Write the registry in a form that `enroll` reads again.
 
-    A file takes its place when it is whole. `enroll` takes a device's id, key, status and attributes from it; when and
+    The file is written atomically. `enroll` takes a device's id, key, status and attributes from it; when and
     why one was blocked stays in the file.
     """
     found = registry.select(registry_of(target), _selection(status, batch_id, prefix))

@@ -105,7 +105,7 @@ def set_status(table: RegistryTable, device_id: str, status: DeviceStatus, *, re
         table.update(device.item, changes, gone)
     except ChangedMeanwhile as error:
         raise CliError(
-            f"device {device_id!a} was changed by somebody else just now", hint="look, and try again"
+            f"device {device_id!a} was changed by another command just now", hint="look, and try again"
         ) from error
     return True
 

@@ -64,7 +64,7 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
         ),
         Reason.UNKNOWN_DEVICE: Explanation(
             "names a device, or a key, that is not enrolled",
-            "If the device is genuine, enrol its public key: `secretfree enroll`. Else somebody probes.",
+            "If the device is genuine, enrol its public key: `secretfree enroll`. Else it is a probe.",
             Concern.FACTORY,
             Stage.AUTHORIZATION,
         ),

@@ -37,7 +37,7 @@ _PRIVATE_KEY: Final = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
 _PEM_BEGIN: Final = "-----BEGIN PUBLIC KEY-----"
 _PEM_END: Final = "-----END PUBLIC KEY-----"
 _LINE_ENDS: Final = re.compile(rb"[\r\n]")
-# Without a label before it, a shorter run of hex is an address or a counter of somebody's log.
+# Without a label before it, a shorter run of hex is an address or a counter of a log.
 _LEAST_UNLABELLED_DIGITS: Final = 32
 _POINT_DIGITS: Final = frozenset({2 * 65, 2 * 97, 2 * 133})  # SEC 1, 2.3.3: 04 and two coordinates
 _NO_KEY: Final = "no public key followed its id"
@@ -79,8 +79,8 @@ class UartTranscript:
     """Reads devices one after another from the bytes of one port.
 
     Understood are two forms: `UDID_LINE_FORM` followed by `KEY_FORM` on lines of its own, and `JSON_LINE_FORM`. The id
-    comes first; a key before any id belongs to nobody and is dropped, so that it cannot be given to the next device.
-    Other lines, before, between and after, are skipped. Nothing raises, and no buffer grows beyond `MAX_LINE` and
+    comes first. A key before any id is dropped, so that it cannot be given to the next device. Other lines are skipped.
+    Nothing raises, and no buffer grows beyond `MAX_LINE` and
     `MAX_KEY`. Neither form but the second, with its fingerprint, has a checksum: an id of 16 hex bytes whose digit was
     turned into another on the wire is another id.
     """

@@ -147,7 +147,7 @@ def env() -> None:
 def logs(*, follow: bool, lines: int, service: str | None) -> None:
     """Show a log: of the AWS emulator, the Private CA emulator or the CDK CLI; all three by default.
 
-    `lambda` is what the functions wrote, and where the true reason of a refusal is told.
+    `lambda` is what the functions wrote, with the true reason of a refusal.
     """
     folder = StateFolder(find_project())
     if service == LAMBDA:

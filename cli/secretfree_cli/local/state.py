@@ -156,7 +156,7 @@ class StateFolder:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the project's lock, so that two `up`, or `up` and `down`, never interleave; wait for nobody."""
+        """Hold the project's lock, so that two `up`, or `up` and `down`, never interleave. Do not wait for it."""
         self.create()
         descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -1,4 +1,4 @@
-"""CSV with a header whose columns are `secretfree.registry.row`, or are told to be."""
+"""CSV with a header: the columns of `secretfree.registry.row`, or others that options map to them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class CsvManifest(FileManifest):
 def csv_records(stream: BinaryIO) -> Iterator[Entry]:
     """Yield the records of a CSV, header included, each with the line on which it begins; blank lines are passed over.
 
-    A record that is no CSV makes a broken entry of its first line, and reading goes on with the second: a quote that
+    A record that is no CSV makes a broken entry of its first line, and reading continues with the second: a quote that
     was never closed must not swallow the good rows behind it. So does one of several lines with another number of
     fields than the header.
     """

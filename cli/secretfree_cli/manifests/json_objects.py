@@ -18,7 +18,7 @@ from secretfree_cli.manifests.manifest import MAX_ENTRY_BYTES, Entry
 
 _BLOCK: Final = 256 * 1024
 _MARGIN: Final = 4 * 1024
-"""Bytes: further than this, nobody indents a line."""
+"""Bytes: no file indents a line further."""
 _DEPTH: Final = 4
 """Arrays in arrays, such as pages of a scan that were gathered into one."""
 _PATIENCE: Final = 16

@@ -178,7 +178,7 @@ def shown_name(path: Path) -> str:
 def at_least_one(entries: Iterator[Entry], otherwise: str) -> Iterator[Entry]:
     """Pass `entries` on; raises ManifestError saying `otherwise` where there are none.
 
-    Whoever hands over a manifest means some devices: an import of nothing that ends well would hide the wrong file.
+    A manifest without a device is the wrong file: an import of nothing must not end well.
     """
     first = next(entries, None)
     if first is None:

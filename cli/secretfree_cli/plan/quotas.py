@@ -21,7 +21,7 @@ class Quota:
     rate: float | None
     """Calls (DynamoDB: capacity units) a second."""
     burst: float
-    """What the bucket holds when nobody has called for a while."""
+    """What the bucket holds after a while without a call."""
     concurrency: int | None
     adjustable: bool
     source: str

@@ -97,7 +97,7 @@ def quota(evidence: Evidence) -> Iterator[Finding]:
         cause=Cause.QUOTA_USED_UP,
         stage=Stage.ISSUANCE,
         rank=_rank(evidence),
-        summary=f"{which}, so {evidence.device_id or 'the device'} is told to come back.",
+        summary=f"{which}, so {evidence.device_id or 'the device'} gets 202 and must post again.",
         action="Ask for a higher quota in Service Quotas, spread the fleet, or use the queue mode: `secretfree plan`.",
         concern=Concern.ACCOUNT,
         since=last.at,

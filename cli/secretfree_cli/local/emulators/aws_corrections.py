@@ -109,7 +109,7 @@ def render_authorizer_context_in_gateway_responses() -> None:
 def tell_authorizers_the_request_id() -> None:
     """Give a REQUEST authorizer's event the `requestContext.requestId` that the answer will carry, as API Gateway does.
 
-    ministack's has none, so that a refusal could not be found in the log by the id that the device was told.
+    ministack's has none, so that a refusal could not be found in the log by the id in the device's answer.
     """
     from ministack.services import apigateway_v1
 
