@@ -10,6 +10,7 @@ from secretfree.registry.admission import RowRefused
 from secretfree.request.device_profile import DeviceProfile
 
 from secretfree_cli.factory.codes import KnownKeys, pair, read_code
+from secretfree_cli.factory.gs1 import SERIAL_NUMBER
 from secretfree_cli.factory.uart import Reading, Unreadable
 from secretfree_cli.output import styled
 
@@ -56,13 +57,20 @@ def enroll_from_codes(
     key_required: bool = True,
     count: int | None = None,
     profile: DeviceProfile = DeviceProfile.STANDARD,
+    application_identifier: str = SERIAL_NUMBER,
     signal: Signal | None = None,
 ) -> SessionTally:
     """Enrol the devices of codes: lines that a scanner types, or what `picture.codes_in_picture` read.
 
     Forms of a code: `secretfree_cli.factory.codes`. `key_required` is False under match policy UDID only.
     """
-    source = _scanned(lines, known=known, key_required=key_required, profile=profile)
+    source = _scanned(
+        lines,
+        known=known,
+        key_required=key_required,
+        profile=profile,
+        application_identifier=application_identifier,
+    )
     return run_session(source, enroll=enroll, count=count, signal=signal or Signal())
 
 
@@ -99,14 +107,19 @@ def run_session(
 
 
 def _scanned(
-    lines: Iterable[str], *, known: KnownKeys | None, key_required: bool, profile: DeviceProfile
+    lines: Iterable[str],
+    *,
+    known: KnownKeys | None,
+    key_required: bool,
+    profile: DeviceProfile,
+    application_identifier: str,
 ) -> Iterator[Reading | Unreadable]:
     for line in lines:
         if not line.strip():
             continue
         code = None
         try:
-            code = read_code(line, profile=profile)
+            code = read_code(line, profile=profile, application_identifier=application_identifier)
             yield pair(code, known, key_required=key_required)
         except RowRefused as refusal:
             yield Unreadable(code.device_id if code else None, str(refusal))

@@ -1,10 +1,10 @@
-"""What a bar or QR code on a device may contain, and how it is paired with a public key that is known already."""
+"""The content of a bar or QR code on a device, and the known public key that belongs to it."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -14,17 +14,19 @@ from secretfree.request.device_id import DeviceId
 from secretfree.request.device_profile import DeviceProfile
 from secretfree.request.keys import DevicePublicKey
 
+from secretfree_cli.factory import gs1
 from secretfree_cli.factory.uart import Reading
 
 CODE_FORM: Final = (
     'a device id; a device id, a space, comma or semicolon, and the key\'s fingerprint; or {"device-id": "..."} '
-    'with "key-fingerprint" or "public-key" or both'
+    'with "key-fingerprint" or "public-key" or both; or a GS1 label with a serial number'
 )
 MAX_CODE: Final = 4_296
 """Characters: what the largest QR code holds (ISO/IEC 18004, version 40-L, alphanumeric)."""
 
 # A scanner may be set to type the AIM symbology identifier first (ISO/IEC 15424): `]Q1` for QR, `]C0` for Code 128.
 _SYMBOLOGY: Final = re.compile(r"\][A-Za-z][0-9A-Za-z]")
+_UDID: Final = re.compile(r"[0-9a-fA-F]{32}", re.ASCII)
 _FINGERPRINT: Final = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 _ID_AND_FINGERPRINT: Final = re.compile(r"(?P<id>.*?)[ \t]*[ \t,;][ \t]*(?P<fingerprint>[0-9a-fA-F]{64})", re.ASCII)
 _FIELDS: Final = frozenset({"device-id", "public-key", "key-fingerprint"})
@@ -32,7 +34,7 @@ _FIELDS: Final = frozenset({"device-id", "public-key", "key-fingerprint"})
 
 @dataclass(frozen=True)
 class DeviceCode:
-    """What a code says: always a device, and sometimes which key is its own."""
+    """Content of a code: a device id, and sometimes its key."""
 
     device_id: DeviceId
     fingerprint: str | None = None
@@ -40,7 +42,7 @@ class DeviceCode:
 
 
 class KnownKeys(Protocol):
-    """Where a key may be known from before the device is scanned."""
+    """Keys that are known before a device is scanned."""
 
     def of_device(self, device_id: DeviceId) -> DevicePublicKey | None:
         """The key that goes with the id."""
@@ -52,9 +54,9 @@ class KnownKeys(Protocol):
 
 
 class ManifestKeys:
-    """The keys of a supplier's manifest: of a reel, say, of which the scanned devices alone are enrolled.
+    """The keys of a supplier's manifest, for example of a reel. Only the scanned devices are enrolled.
 
-    Held in memory, some 500 bytes a key.
+    They are in memory, some 500 bytes a key.
     """
 
     def __init__(self, records: Iterable[EnrollmentRecord]) -> None:
@@ -77,18 +79,28 @@ class ManifestKeys:
         return self._by_fingerprint.get(fingerprint)
 
 
-def read_code(text: str, *, profile: DeviceProfile = DeviceProfile.STANDARD) -> DeviceCode:
+def read_code(
+    text: str,
+    *,
+    profile: DeviceProfile = DeviceProfile.STANDARD,
+    application_identifier: str = gs1.SERIAL_NUMBER,
+) -> DeviceCode:
     """Read what a scanner typed or a picture held; accepted is `CODE_FORM`.
 
-    A CC32xx UDID may be spelt with spaces or colons and in either case, where the profile is TI_CC32XX.
+    A GS1 label gives the value of `application_identifier`, never the whole element string. Under TI_CC32XX a UDID may
+    have spaces or colons, and letters of either case.
 
     Raises: RowRefused
     """
     if len(text) > MAX_CODE:
         raise RowRefused(Refusal.MALFORMED_ROW, f"a code of {len(text)} characters; at most {MAX_CODE} are accepted")
     content = text.strip(" \t\r\n\0")
-    if content.startswith("]"):
-        content = _SYMBOLOGY.sub("", content, count=1)
+    symbology = matched.group() if (matched := _SYMBOLOGY.match(content)) else ""
+    content = content[len(symbology) :]
+    if symbology in gs1.SYMBOLOGIES or _is_unmarked_gs1(content, symbology, profile):
+        return DeviceCode(_device_id(_gs1_value(gs1_elements(content), application_identifier), profile))
+    if content.lower().startswith(("http://", "https://")) and (linked := gs1.digital_link(content)):
+        return DeviceCode(_device_id(_gs1_value(linked, application_identifier), profile))
     if not content:
         raise RowRefused(Refusal.MISSING_DEVICE_ID, f"an empty code; accepted: {CODE_FORM}")
     if content.startswith("{"):
@@ -98,12 +110,20 @@ def read_code(text: str, *, profile: DeviceProfile = DeviceProfile.STANDARD) -> 
     return DeviceCode(_device_id(content, profile))
 
 
+def gs1_elements(content: str) -> Sequence[tuple[str, str]]:
+    """Return the elements of a GS1 code; raises RowRefused."""
+    try:
+        return gs1.elements(content)
+    except gs1.Gs1Error as error:
+        raise RowRefused(Refusal.MALFORMED_ROW, f"a GS1 code that cannot be read: {error}") from error
+
+
 def pair(code: DeviceCode, known: KnownKeys | None, *, key_required: bool) -> Reading:
-    """Give the scanned device its key: the code's own, else the one known by the code's fingerprint or the device's id.
+    """Return the scanned device with its key: the code's own, or the one known by its fingerprint or the device id.
 
-    Without `key_required` (match policy UDID) a device whose key is not known is enrolled by its id alone.
+    Without `key_required` (match policy UDID) a device without a known key has its id only.
 
-    Raises: RowRefused, also where two of these name different keys.
+    Raises: RowRefused, also if these give different keys
     """
     keys = [key for key in _candidates(code, known) if key is not None]
     if len({key.fingerprint for key in keys}) > 1 or (keys and code.fingerprint not in (None, keys[0].fingerprint)):
@@ -115,6 +135,24 @@ def pair(code: DeviceCode, known: KnownKeys | None, *, key_required: bool) -> Re
             Refusal.MISSING_PUBLIC_KEY, "no key is known for this device; give a manifest that has it, with --keys"
         )
     return Reading(code.device_id, keys[0] if keys else None)
+
+
+def _is_unmarked_gs1(content: str, symbology: str, profile: DeviceProfile) -> bool:
+    """Whether a scanner that types no symbology identifier read a GS1 label. A UDID of hex digits is no such label."""
+    if symbology or (profile is DeviceProfile.TI_CC32XX and _UDID.fullmatch(content)):
+        return False
+    return gs1.looks_like_gs1(content)
+
+
+def _gs1_value(found: Sequence[tuple[str, str]], application_identifier: str) -> str:
+    values = [value for identifier, value in found if identifier == application_identifier]
+    if len(values) != 1:
+        present = ", ".join(identifier for identifier, _ in found) or "none"
+        raise RowRefused(
+            Refusal.MISSING_DEVICE_ID,
+            f"a GS1 code needs the application identifier {application_identifier} once; it has: {present}",
+        )
+    return values[0]
 
 
 def _candidates(code: DeviceCode, known: KnownKeys | None) -> Iterable[DevicePublicKey | None]:

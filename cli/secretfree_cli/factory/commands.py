@@ -14,6 +14,7 @@ from secretfree.registry.batch import find_batch
 from secretfree_cli.command_line import command, section
 from secretfree_cli.factory.bench import SessionTally, Signal, enroll_from_codes
 from secretfree_cli.factory.codes import ManifestKeys
+from secretfree_cli.factory.gs1 import APPLICATION_IDENTIFIER, SERIAL_NUMBER
 from secretfree_cli.factory.session import EnrollmentSession, closing_batch
 from secretfree_cli.factory.uart import DEFAULT_BAUD, DEFAULT_KEY_TIMEOUT
 from secretfree_cli.importing.options import (
@@ -36,6 +37,12 @@ _code_option = section("The codes")
 def _bell_option(function: Callable[..., Any]) -> Callable[..., Any]:
     help_text = "Ring for each device: once for OK, three times for FAIL."
     return click.option("--bell/--no-bell", default=True, help=help_text)(function)
+
+
+def _checked_identifier(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    if not APPLICATION_IDENTIFIER.fullmatch(text):
+        raise click.BadParameter(f"{text!a}; accepted are 2 to 4 digits, such as 21")
+    return text
 
 
 @command("uart")
@@ -121,6 +128,15 @@ def enroll_uart(
     type=click.Path(exists=True, path_type=Path),
     help="Manifest with the keys. Of its devices, only those that are scanned are enrolled.",
 )
+@_code_option(
+    "--gs1-identifier",
+    "application_identifier",
+    metavar="AI",
+    default=SERIAL_NUMBER,
+    show_default=True,
+    callback=_checked_identifier,
+    help="GS1 labels: application identifier whose value is the device id. 21 is the serial number.",
+)
 @batch_option
 @format_options
 @target_options
@@ -130,6 +146,7 @@ def enroll_scan(
     scan: bool,
     images: tuple[Path, ...],
     keys: tuple[Path, ...],
+    application_identifier: str,
     count: int,
     bell: bool,
     forced: str | None,
@@ -157,6 +174,7 @@ def enroll_scan(
             key_required=not gate.key_optional,
             count=count or None,
             profile=gate.profile,
+            application_identifier=application_identifier,
             signal=Signal(bell=bell),
         )
     _show(session, tally, as_json=as_json)

@@ -8,14 +8,15 @@ from typing import Final
 import zxingcpp
 from PIL import Image, UnidentifiedImageError
 
+from secretfree_cli.factory.gs1 import SYMBOLOGIES
 from secretfree_cli.output import CliError
 
 MAX_PIXELS: Final = 64_000_000
-"""A picture of a larger size is refused unread: a small file may unpack to gigabytes."""
+"""A larger picture is refused before it is read, because a small file may unpack to gigabytes."""
 
 
 def codes_in_picture(path: Path) -> list[str]:
-    """Return the text of every code in the picture, top to bottom, or fail naming the file if it holds none.
+    """Return every code in the picture, top to bottom; a GS1 code begins with its symbology identifier.
 
     Any format that Pillow opens (PNG, JPEG, WebP, TIFF, BMP, ...), any symbology that zxing-cpp reads (QR, Data Matrix,
     Code 128, ...).
@@ -27,10 +28,18 @@ def codes_in_picture(path: Path) -> list[str]:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise CliError(f"{path}: {width} x {height} pixels; at most {MAX_PIXELS} in all are accepted")
-            found = zxingcpp.read_barcodes(image.convert("L"))
+            found = zxingcpp.read_barcodes(image.convert("L"), text_mode=zxingcpp.TextMode.Plain)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
         raise CliError(f"{path}: no picture that can be read ({type(error).__name__})") from error
-    codes = sorted((code.position.top_left.y, code.position.top_left.x, code.text) for code in found if code.valid)
+    codes = sorted(
+        (code.position.top_left.y, code.position.top_left.x, _marked(code.symbology_identifier) + code.text)
+        for code in found
+        if code.valid
+    )
     if not codes:
         raise CliError(f"{path}: no bar or QR code was found", hint="take the picture sharper, closer")
     return [text for _, _, text in codes]
+
+
+def _marked(symbology: str) -> str:
+    return symbology if symbology in SYMBOLOGIES else ""
