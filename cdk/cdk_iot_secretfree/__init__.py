@@ -1,9 +1,11 @@
 """Secret-free provisioning of IoT devices, as AWS CDK constructs."""
 
-from secretfree.contract import DeviceProfile, IotRegistration, MatchPolicy
+from secretfree.contract import AlarmName, DeviceProfile, IotRegistration, MatchPolicy, Severity
 
+from cdk_iot_secretfree.alarms import AlarmThresholds, ProvisioningAlarms
 from cdk_iot_secretfree.authority.device_authority import AuthoritySubject, DeviceAuthority, Revocation, RevocationList
 from cdk_iot_secretfree.bundling.bundle import Bundle, BundleTarget, BundlingError
+from cdk_iot_secretfree.dashboard import ProvisioningDashboard
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.issuers.modes import IssuanceMode, IssuanceQueue
@@ -22,6 +24,8 @@ from cdk_iot_secretfree.tables import DeviceRegistry, IDeviceRegistry, IssuanceL
 from cdk_iot_secretfree.validation import InvalidArgumentError
 
 __all__ = [
+    "AlarmName",
+    "AlarmThresholds",
     "ApiDomain",
     "ApiOptions",
     "AuthoritySubject",
@@ -45,11 +49,14 @@ __all__ = [
     "KeyAlgorithm",
     "ManifestImport",
     "MatchPolicy",
+    "ProvisioningAlarms",
+    "ProvisioningDashboard",
     "Revocation",
     "RevocationList",
     "SampleOptions",
     "SecretFreeProvisioning",
     "SecretFreeStack",
+    "Severity",
     "ThingGroup",
     "ThingType",
     "UsageMode",

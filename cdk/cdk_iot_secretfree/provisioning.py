@@ -16,9 +16,11 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_iot as iot
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sns as sns
 from constructs import Construct
 from secretfree.contract import (
     METRIC_NAMESPACE,
+    AlarmName,
     DeviceProfile,
     Dimension,
     IssuerSetting,
@@ -29,8 +31,10 @@ from secretfree.contract import (
     Variable,
 )
 
+from cdk_iot_secretfree.alarms import RUNBOOKS, AlarmThresholds, ProvisioningAlarms
 from cdk_iot_secretfree.api import ProvisioningApi
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
+from cdk_iot_secretfree.dashboard import ProvisioningDashboard
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
 from cdk_iot_secretfree.diagnosis import grant_diagnose
 from cdk_iot_secretfree.functions import IotAccount, RuntimeFunction
@@ -276,6 +280,11 @@ class SecretFreeProvisioning(Construct):
         return {name: made.answering.function for name, made in self._issuing.items()}
 
     @property
+    def issuers(self) -> Sequence[Issuer]:
+        """Who signs."""
+        return self._issuers
+
+    @property
     def issuance_queues(self) -> Mapping[str, IssuanceQueue]:
         """The queues of `IssuanceMode.queued()`, with their workers, by the issuer's name; else empty."""
         return {name: made.queue for name, made in self._issuing.items() if made.queue is not None}
@@ -310,6 +319,43 @@ class SecretFreeProvisioning(Construct):
     def grant_diagnose(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal run `secretfree diagnose` and `secretfree logs`: read only."""
         return grant_diagnose(self, grantee)
+
+    def add_alarms(
+        self,
+        *,
+        topic: sns.ITopic | None = None,
+        ticket_topic: sns.ITopic | None = None,
+        thresholds: AlarmThresholds | None = None,
+        without: Sequence[AlarmName] = (),
+        runbook_base: str = RUNBOOKS,
+    ) -> ProvisioningAlarms:
+        """Add the product line's alarms, once. None fires on silence or on one clone.
+
+        Args:
+            topic: is notified when an alarm fires and when it clears; without one, alarms are shown alone.
+            ticket_topic: for alarms of `Severity.TICKET`; `topic` when absent.
+            thresholds: when each fires.
+            without: alarms that are left out.
+            runbook_base: precedes the runbook's file name in an alarm's description, as in a wiki's address.
+        """
+        return ProvisioningAlarms(
+            self,
+            "Alarms",
+            provisioning=self,
+            topic=topic,
+            ticket_topic=ticket_topic,
+            thresholds=thresholds or AlarmThresholds(),
+            without=without,
+            runbook_base=runbook_base,
+        )
+
+    def add_dashboard(self, *, quotas: Mapping[str, int] | None = None) -> ProvisioningDashboard:
+        """Add the product line's CloudWatch dashboard, once.
+
+        Args:
+            quotas: your account's calls a second, as in `{"RegisterCertificate": 50}`; AWS's defaults when absent.
+        """
+        return ProvisioningDashboard(self, "Dashboard", provisioning=self, quotas=quotas or {})
 
     def add_outputs(self) -> None:
         """Output, on the stack, what `secretfree --stack NAME` reads: addresses, tables, policy, product.

@@ -121,6 +121,8 @@ class SecretFreeStack(Stack):
                 waiting.queue.node.try_remove_child("Policy")
                 waiting.dead_letters.node.try_remove_child("Policy")
         self.manifest_import = self._manifest_import(chosen) if chosen.manifest_import else None
+        self.provisioning.add_dashboard()
+        self.provisioning.add_alarms()
         self.provisioning.add_outputs()
         if self.manifest_import is not None:
             CfnOutput(self, Output.MANIFEST_BUCKET.value, value=self.manifest_import.bucket.bucket_name)

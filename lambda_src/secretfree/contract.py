@@ -72,6 +72,12 @@ class Metric(StrEnum):
     FAILED = "Failed"
     THROTTLED = "Throttled"
     STAGE_LATENCY = "StageLatency"
+    CALLS = "Calls"
+    """Calls of IoT Core and Private CA, by operation: what draws on the account's quotas."""
+    CALLS_THROTTLED = "CallsThrottled"
+    """Those of them that AWS throttled."""
+    AUTHORITY_DAYS_LEFT = "AuthorityDaysLeft"
+    """Days until the Private CA can no longer sign certificates of the configured validity."""
 
 
 class Dimension(StrEnum):
@@ -81,6 +87,34 @@ class Dimension(StrEnum):
     ISSUER = "Issuer"
     REASON = "Reason"
     STAGE = "Stage"
+    CALL = "Call"
+    """An operation of AWS, such as `RegisterCertificate`."""
+
+
+class AlarmName(StrEnum):
+    """An alarm of `add_alarms()`. Its runbook is `docs/runbooks/` and its value."""
+
+    FAILURES = "failures"
+    CLONES = "clones"
+    UNKNOWN_DEVICES = "unknown-devices"
+    UNREADABLE_RECORDS = "unreadable-records"
+    PENDING = "pending"
+    SLOW = "slow"
+    QUOTA = "quota"
+    TABLE_THROTTLED = "table-throttled"
+    SWEEPER = "sweeper"
+    AUTHORITY_ENDS = "authority-ends"
+    QUEUE_AGE = "queue-age"
+    DEAD_LETTERS = "dead-letters"
+
+
+class Severity(StrEnum):
+    """How soon a person must act on an alarm."""
+
+    PAGE = "page"
+    """At once: devices are refused or wait because of the service."""
+    TICKET = "ticket"
+    """Within a working day."""
 
 
 class LogLevel(IntEnum):

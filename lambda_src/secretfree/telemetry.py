@@ -95,6 +95,12 @@ class Telemetry:
         """Add to a counter. `dimensions`: at most one beside `PRODUCT`."""
         self._add(Metric(metric), float(amount), dimensions)
 
+    def call(self, operation: str, *, throttled: bool) -> None:
+        """Count one call of an AWS operation, and whether AWS throttled it."""
+        self._add(Metric.CALLS, 1.0, {Dimension.CALL: operation})
+        if throttled:
+            self._add(Metric.CALLS_THROTTLED, 1.0, {Dimension.CALL: operation})
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Measure what runs inside, also when it raises, as StageLatency (milliseconds) of the stage `name`."""
@@ -130,8 +136,12 @@ def _embedded_metrics(
 ) -> dict[str, object]:
     """One line of the embedded metric format specification; a counter is summed, latencies stay single values."""
     names = [Dimension.PRODUCT, *dimensions]
-    # A latency over all stages together would mean nothing.
-    sets = [names] if Dimension.STAGE in dimensions or not dimensions else [[Dimension.PRODUCT], names]
+    # A latency over all stages together, or a count over all calls, would mean nothing.
+    sets = (
+        [names]
+        if not dimensions or dimensions.keys() & {Dimension.STAGE, Dimension.CALL}
+        else [[Dimension.PRODUCT], names]
+    )
     latency = Metric.STAGE_LATENCY.value
     definitions = [{"Name": name, "Unit": "Milliseconds" if name == latency else "Count"} for name in metrics]
     line: dict[str, Any] = {

@@ -154,3 +154,14 @@ def test_a_metric_of_another_name_or_two_dimensions_is_an_error(recorder: Record
 def test_without_a_stream_the_lines_go_to_the_output(capsys: pytest.CaptureFixture[str]) -> None:
     Telemetry("widget").log("allowed")
     assert json.loads(capsys.readouterr().out)["event"] == "allowed"
+
+
+def test_a_call_is_counted_by_operation_alone_and_a_throttled_one_twice():
+    stream = io.StringIO()
+    telemetry = Telemetry("widget", "private-ca", stream=stream)
+    telemetry.call("RegisterCertificate", throttled=False)
+    telemetry.call("RegisterCertificate", throttled=True)
+    telemetry.flush()
+    (line,) = [json.loads(text) for text in stream.getvalue().splitlines()]
+    assert line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["Product", "Call"]]
+    assert (line["Call"], line["Calls"], line["CallsThrottled"]) == ("RegisterCertificate", 2, 1)

@@ -24,6 +24,11 @@ class IotCoreIssuer(Issuer):
         # The IAM reference gives these two no resource type.
         function.allow(["iot:CreateCertificateFromCsr", "iot:ListCertificates"], ["*"])
 
+    @property
+    def quota_calls(self) -> Sequence[str]:
+        """Signing, and activating what was signed."""
+        return ("CreateCertificateFromCsr", "UpdateCertificate")
+
     def grant_sweep(self, function: RuntimeFunction) -> None:
         """Let the sweeper list certificates: one whose answer was lost is found by its key."""
         # The IAM reference gives ListCertificates no resource type.

@@ -1,7 +1,7 @@
 """Who signs a device's certificate, and at which path of the API. Each kind of issuer is a module of its own."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from aws_cdk import Duration, Stack
@@ -86,6 +86,11 @@ class Issuer(ABC):
     def validity_days(self) -> int | None:
         """Validity of a certificate, where it can be chosen."""
         return None
+
+    @property
+    def quota_calls(self) -> Sequence[str]:
+        """The operations of AWS by which it issues, each with a quota of its own."""
+        return ()
 
     @property
     def subject_is_ours(self) -> bool:

@@ -1,6 +1,6 @@
 """AWS Private CA as an issuer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from aws_cdk import Annotations, Duration, Stack
@@ -67,9 +67,18 @@ class PrivateCaIssuer(Issuer):
         # The IAM reference gives either no resource type.
         function.allow([f"iot:{register}"], ["*"])
 
+    @property
+    def quota_calls(self) -> Sequence[str]:
+        """Signing, and registering what was signed."""
+        register = "RegisterCertificate" if self._authority.is_registered else "RegisterCertificateWithoutCA"
+        return ("IssueCertificate", "GetCertificate", register)
+
     def grant_sweep(self, function: RuntimeFunction) -> None:
-        """Let the sweeper read what was signed: it may have been registered with IoT Core though its record failed."""
-        function.allow(["acm-pca:GetCertificate"], [self._authority.arn])
+        """Let the sweeper read what was signed: it may have been registered with IoT Core though its record failed.
+
+        It also measures how long the CA lasts.
+        """
+        function.allow(["acm-pca:DescribeCertificateAuthority", "acm-pca:GetCertificate"], [self._authority.arn])
 
 
 _DEFAULT_DAYS: Final = 365

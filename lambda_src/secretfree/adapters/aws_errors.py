@@ -20,7 +20,7 @@ from secretfree.issuance.ports import ThrottledError, UnreachableError
 # no effect, and goes through in a moment.
 # Private CA throttles with ThrottlingException, which its service model does not have, so codes are compared.
 # LimitExceededException is none of these: a quota of what may exist is used up, and waiting does not help.
-_THROTTLES: Final = frozenset(
+THROTTLES: Final = frozenset(
     {
         "Throttling",
         "ThrottlingException",
@@ -63,7 +63,7 @@ def _translated(error: ClientError) -> Exception:
     code = error_code(error)
     told = f"{error.operation_name}: {code}"
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if code in _THROTTLES or status == 429:
+    if code in THROTTLES or status == 429:
         return ThrottledError(told)
     if status >= 500:
         return UnreachableError(told)

@@ -4,10 +4,12 @@ They come from botocore: boto3 makes the same ones, and would load 60 modules mo
 """
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import botocore.session
 from botocore.config import Config
+
+from secretfree.adapters.aws_errors import THROTTLES
 
 if TYPE_CHECKING:
     from mypy_boto3_acm_pca import ACMPCAClient
@@ -21,6 +23,15 @@ _CONNECT_TIMEOUT: Final = 1.0
 _READ_TIMEOUTS: Final = {"dynamodb": 1.5, "iot": 6.0, "acm-pca": 6.0}
 _DEFAULT_READ_TIMEOUT: Final = 5.0
 _ATTEMPTS: Final = 3
+_TOO_MANY_REQUESTS: Final = 429
+
+
+class CallObserver(Protocol):
+    """Is told of a call's answer."""
+
+    def __call__(self, operation: str, *, throttled: bool) -> None:
+        """`operation`: AWS's name, such as `RegisterCertificate`."""
+        ...
 
 
 def dynamodb() -> "DynamoDBClient":
@@ -41,6 +52,17 @@ def acm_pca() -> "ACMPCAClient":
 def sqs() -> "SQSClient":
     """The client of SQS."""
     return client("sqs")  # type: ignore[no-any-return]
+
+
+def observe_calls(observer: "CallObserver") -> None:
+    """Tell `observer` of every answer of IoT Core and Private CA, on clients that are made from now on."""
+
+    def observe(*, http_response: Any, parsed: Any, model: Any, **_: Any) -> None:
+        code = str(parsed.get("Error", {}).get("Code", ""))
+        observer(model.name, throttled=code in THROTTLES or http_response.status_code == _TOO_MANY_REQUESTS)
+
+    for service in ("iot", "acm-pca"):
+        _session().register(f"after-call.{service}", observe, unique_id=f"secretfree-calls-{service}")
 
 
 @cache

@@ -19,7 +19,7 @@ def build(environment: Mapping[str, str]) -> LambdaHandler:
     """The handler for a configuration; raises ConfigurationError."""
     config = IssuerConfig.from_environment(environment)
     telemetry = Telemetry(config.product, config.issuer.name, level=config.log_level)
-    ports = wiring.ports(config, config.issuer, stage=telemetry.stage)
+    ports = wiring.ports(config, config.issuer, stage=telemetry.stage, calls=telemetry.call)
     policy = wiring.policy(config, config.issuer)
     clock = time.SystemClock()
 

@@ -39,7 +39,7 @@ class _Worker:
         self._clock = time.SystemClock()
         self._pace = Pace(config.interval.total_seconds(), self._clock)
         self._telemetry = Telemetry(config.issuing.product, issuer.name, level=config.issuing.log_level)
-        self._ports = wiring.ports(config.issuing, issuer, stage=self._telemetry.stage)
+        self._ports = wiring.ports(config.issuing, issuer, stage=self._telemetry.stage, calls=self._telemetry.call)
 
     def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         """Work off the messages of one poll; the answer names those that are to come back (partial batch response)."""

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from secretfree import clock as time
-from secretfree.config import IssuerConfig
-from secretfree.contract import LogLevel, Metric
+from secretfree.adapters import single_try_clients
+from secretfree.config import IssuerConfig, IssuerSettings
+from secretfree.contract import IssuerSetting, LogLevel, Metric
+from secretfree.errors import SecretFreeError
 from secretfree.handlers import wiring
 from secretfree.handlers.entry import LambdaHandler, lambda_handler
+from secretfree.issuance.ports import ThrottledError, UnreachableError
 from secretfree.issuance.sweeping import SweepOutcome, SweepReport, sweep
 from secretfree.telemetry import Telemetry
 
@@ -34,11 +37,32 @@ def build(environment: Mapping[str, str]) -> LambdaHandler:
                 clock=clock,
                 deadline=clock.monotonic() + share,
             )
+            _gauge_authority(telemetry[issuer.name], issuer, clock)
             _tell(telemetry[issuer.name], report)
             done[issuer.name] = _summary(report)
         return done
 
     return handle
+
+
+def _gauge_authority(telemetry: Telemetry, issuer: IssuerSettings, clock: time.Clock) -> None:
+    """Measure how long the issuer's CA lasts, if it has one of its own. The next run repairs a failure: it is logged."""
+    if IssuerSetting.AUTHORITY_ARN not in issuer.values:
+        return
+    from secretfree.adapters.authority_state import days_left
+
+    try:
+        days = days_left(
+            single_try_clients.acm_pca(),
+            issuer.text(IssuerSetting.AUTHORITY_ARN),
+            validity=issuer.days(IssuerSetting.VALIDITY_DAYS),
+            now=clock.now(),
+        )
+    except (ThrottledError, UnreachableError, SecretFreeError) as error:
+        telemetry.log("authority not read", level=LogLevel.WARNING, error_type=type(error).__name__)
+        return
+    if days is not None:
+        telemetry.count(Metric.AUTHORITY_DAYS_LEFT, days)
 
 
 def _summary(report: SweepReport) -> dict[str, Any]:

@@ -29,11 +29,15 @@ def ports(
     *,
     searches_widely: bool = False,
     stage: StageTimer = nullcontext,
+    calls: clients.CallObserver | None = None,
 ) -> IssuancePorts:
     """The ports of one issuer, on AWS clients that the process shares.
 
-    `searches_widely`: as of `IssuerSurroundings`. `stage`: as of `IssuancePorts`. Raises ConfigurationError.
+    `searches_widely`: as of `IssuerSurroundings`. `stage`: as of `IssuancePorts`. `calls`: what is told of each call of
+    IoT Core and Private CA. Raises ConfigurationError.
     """
+    if calls is not None:
+        clients.observe_calls(calls)
     things = IotCoreThings(
         single_try_clients.iot(),
         thing_type=config.thing_type,

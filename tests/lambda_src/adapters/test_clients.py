@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from secretfree.adapters import clients
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
+from secretfree.adapters import clients, single_try_clients
 
 
 @pytest.fixture(autouse=True)
@@ -27,3 +29,27 @@ def test_all_the_tries_of_a_call_end_before_api_gateway_stops_waiting(service: s
 def test_each_client_is_of_its_service() -> None:
     made = (clients.dynamodb(), clients.iot(), clients.acm_pca())
     assert [client.meta.service_model.service_name for client in made] == ["dynamodb", "iot", "acm-pca"]
+
+
+def test_calls_of_the_issuing_services_are_observed_with_their_throttling(monkeypatch):
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    for cached in (clients._session, clients.client, single_try_clients._client):
+        cached.cache_clear()
+    seen = []
+    clients.observe_calls(lambda operation, *, throttled: seen.append((operation, throttled)))
+    iot, dynamodb = single_try_clients.iot(), clients.dynamodb()
+    with Stubber(iot) as stub, Stubber(dynamodb) as table:
+        stub.add_response("attach_policy", {})
+        stub.add_client_error("register_certificate", "ThrottlingException", http_status_code=400)
+        stub.add_client_error("register_certificate", "ResourceAlreadyExistsException", http_status_code=409)
+        table.add_response("get_item", {})
+        iot.attach_policy(policyName="p", target="t")
+        for _ in range(2):
+            with pytest.raises(ClientError):
+                iot.register_certificate(certificatePem="x")
+        dynamodb.get_item(TableName="t" * 3, Key={})
+    for cached in (clients._session, clients.client, single_try_clients._client):
+        cached.cache_clear()
+    assert seen == [("AttachPolicy", False), ("RegisterCertificate", True), ("RegisterCertificate", False)]

@@ -1,0 +1,259 @@
+"""The alarms of a product line: each with a severity, a runbook and a default that a quiet fleet does not set off."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+from secretfree.contract import AlarmName, Severity
+
+from cdk_iot_secretfree import measures
+from cdk_iot_secretfree.validation import refuse, require_instance, require_range
+
+if TYPE_CHECKING:
+    from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlarmThresholds:
+    """From which value on an alarm fires. The defaults suit a fleet of up to some 100,000 devices.
+
+    Args:
+        failures: failed issuances in five minutes.
+        clones: requests in 15 minutes that came with another key than the enrolled one. One clone that follows the
+            contract's backoff stays below the default.
+        unknown_devices: requests of devices that are not enrolled, in 15 minutes.
+        pending: answers 202 in five minutes, in six periods in a row. In queue mode `QUEUE_AGE` watches instead.
+        slow: the 99th percentile of an issuance, in three periods in a row.
+        throttled_calls: calls of one AWS operation that AWS throttled, in five minutes, in three periods in a row.
+        throttled_reads_or_writes: of a table, in five minutes.
+        authority_days: days until the Private CA can no longer sign.
+        queue_age: how long the oldest request may wait in queue mode.
+    """
+
+    failures: int = 5
+    clones: int = 20
+    unknown_devices: int = 100
+    pending: int = 50
+    slow: Duration = field(default_factory=lambda: Duration.seconds(10))
+    throttled_calls: int = 50
+    throttled_reads_or_writes: int = 50
+    authority_days: int = 60
+    queue_age: Duration = field(default_factory=lambda: Duration.hours(12))
+
+    def __post_init__(self) -> None:
+        """Refuse thresholds that fire always."""
+        for argument in (
+            "failures",
+            "clones",
+            "unknown_devices",
+            "pending",
+            "throttled_calls",
+            "throttled_reads_or_writes",
+            "authority_days",
+        ):
+            require_range(argument, getattr(self, argument), 1, 1_000_000)
+        for argument in ("slow", "queue_age"):
+            if getattr(self, argument).to_seconds() < 1:
+                refuse(argument, getattr(self, argument).to_human_string(), "at least one second")
+
+
+class ProvisioningAlarms(Construct):
+    """All alarms of one product line. Made by `SecretFreeProvisioning.add_alarms()`."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002 - the name that every construct has
+        *,
+        provisioning: "SecretFreeProvisioning",
+        topic: sns.ITopic | None,
+        ticket_topic: sns.ITopic | None,
+        thresholds: AlarmThresholds,
+        without: Sequence[AlarmName],
+        runbook_base: str,
+    ) -> None:
+        super().__init__(scope, id)
+        for name in without:
+            require_instance("without", name, AlarmName, ", ".join(f"AlarmName.{known.name}" for known in AlarmName))
+        topics = {Severity.PAGE: topic, Severity.TICKET: ticket_topic or topic}
+        self._alarms: dict[AlarmName, list[cloudwatch.Alarm]] = {}
+        for spec in _specs(provisioning, thresholds):
+            if spec.name in without:
+                continue
+            alarm = self._alarm(provisioning.product, spec, runbook_base)
+            if (notified := topics[spec.severity]) is not None:
+                action = actions.SnsAction(notified)
+                alarm.add_alarm_action(action)
+                alarm.add_ok_action(action)
+            self._alarms.setdefault(spec.name, []).append(alarm)
+
+    @property
+    def by_name(self) -> dict[AlarmName, list[cloudwatch.Alarm]]:
+        """The alarms. Several of one name watch several resources."""
+        return {name: list(alarms) for name, alarms in self._alarms.items()}
+
+    def _alarm(self, product: str, spec: "_Spec", runbook_base: str) -> cloudwatch.Alarm:
+        return cloudwatch.Alarm(
+            self,
+            spec.construct_id,
+            metric=spec.metric,
+            threshold=spec.threshold,
+            evaluation_periods=spec.periods,
+            datapoints_to_alarm=spec.datapoints or spec.periods,
+            comparison_operator=spec.operator,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            alarm_description=(
+                f"[{spec.severity.value}] {product}: {spec.meaning} Runbook: {runbook_base}{spec.name.value}.md"
+            ),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Spec:
+    name: AlarmName
+    severity: Severity
+    meaning: str
+    metric: cloudwatch.IMetric
+    threshold: float
+    periods: int = 1
+    datapoints: int | None = None
+    subject: str = ""
+    operator: cloudwatch.ComparisonOperator = cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD
+
+    @property
+    def construct_id(self) -> str:
+        words = "".join(part.title() for part in self.name.value.split("-"))
+        return f"{words}{self.subject}"
+
+
+def _specs(provisioning: "SecretFreeProvisioning", thresholds: AlarmThresholds) -> Iterable[_Spec]:
+    for family in _FAMILIES:
+        yield from family(provisioning, thresholds)
+
+
+def _requests(provisioning: "SecretFreeProvisioning", thresholds: AlarmThresholds) -> Iterable[_Spec]:
+    quarter = Duration.minutes(15)
+    yield _Spec(
+        name=AlarmName.FAILURES,
+        severity=Severity.PAGE,
+        meaning="requests fail with 5xx.",
+        metric=provisioning.metric_failed(),
+        threshold=thresholds.failures,
+        periods=3,
+        datapoints=2,
+    )
+    yield _Spec(
+        name=AlarmName.CLONES,
+        severity=Severity.TICKET,
+        meaning="many requests come with another key than the enrolled one.",
+        metric=provisioning.metric_denied(reason="key-mismatch", period=quarter),
+        threshold=thresholds.clones,
+    )
+    yield _Spec(
+        name=AlarmName.UNKNOWN_DEVICES,
+        severity=Severity.TICKET,
+        meaning="many devices ask that are not enrolled.",
+        metric=provisioning.metric_denied(reason="unknown-device", period=quarter),
+        threshold=thresholds.unknown_devices,
+    )
+    yield _Spec(
+        name=AlarmName.UNREADABLE_RECORDS,
+        severity=Severity.TICKET,
+        meaning="a registry record cannot be read, so its device is refused.",
+        metric=provisioning.metric_denied(reason="registry-record", period=quarter),
+        threshold=1,
+    )
+
+
+def _issuance(provisioning: "SecretFreeProvisioning", thresholds: AlarmThresholds) -> Iterable[_Spec]:
+    if not provisioning.issuance_queues:
+        yield _Spec(
+            name=AlarmName.PENDING,
+            severity=Severity.TICKET,
+            meaning="devices are answered 202 for half an hour.",
+            metric=provisioning.metric_pending(),
+            threshold=thresholds.pending,
+            periods=6,
+        )
+        yield _Spec(
+            name=AlarmName.SLOW,
+            severity=Severity.TICKET,
+            meaning="issuing is slow.",
+            metric=provisioning.metric_stage_latency("issue"),
+            threshold=thresholds.slow.to_milliseconds(),
+            periods=3,
+        )
+    for call in measures.quota_calls(provisioning.issuers):
+        yield _Spec(
+            name=AlarmName.QUOTA,
+            subject=call,
+            severity=Severity.TICKET,
+            meaning=f"AWS throttles {call}: its quota is used up.",
+            metric=measures.calls_throttled(provisioning.product, call),
+            threshold=thresholds.throttled_calls,
+            periods=3,
+        )
+    yield _Spec(
+        name=AlarmName.SWEEPER,
+        severity=Severity.TICKET,
+        meaning="the sweeper's runs fail.",
+        metric=provisioning.sweeper_function.metric_errors(period=Duration.minutes(15)),
+        threshold=1,
+        periods=3,
+        datapoints=2,
+    )
+
+
+def _resources(provisioning: "SecretFreeProvisioning", thresholds: AlarmThresholds) -> Iterable[_Spec]:
+    for subject, metric in (
+        ("Registry", measures.table_throttles(provisioning.registry.table_name, "Read")),
+        ("Ledger", measures.table_throttles(provisioning.ledger.table_name, "Write")),
+    ):
+        yield _Spec(
+            name=AlarmName.TABLE_THROTTLED,
+            subject=subject,
+            severity=Severity.PAGE,
+            meaning=f"DynamoDB throttles the {subject.lower()}.",
+            metric=metric,
+            threshold=thresholds.throttled_reads_or_writes,
+        )
+    if provisioning.authority is not None:
+        yield _Spec(
+            name=AlarmName.AUTHORITY_ENDS,
+            severity=Severity.TICKET,
+            meaning="the Private CA will soon be too old to sign.",
+            metric=measures.authority_days_left(provisioning.product),
+            threshold=thresholds.authority_days,
+            operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+        )
+    for name, queue in provisioning.issuance_queues.items():
+        subject = "".join(part.title() for part in name.split("-"))
+        yield _Spec(
+            name=AlarmName.QUEUE_AGE,
+            subject=subject,
+            severity=Severity.TICKET,
+            meaning=f"requests wait long in the queue of {name}.",
+            metric=queue.metric_oldest_age(period=_FIVE_MINUTES),
+            threshold=thresholds.queue_age.to_seconds(),
+            periods=3,
+        )
+        yield _Spec(
+            name=AlarmName.DEAD_LETTERS,
+            subject=subject,
+            severity=Severity.TICKET,
+            meaning=f"a request failed again and again and is in the dead letters of {name}.",
+            metric=queue.metric_dead_letters(period=_FIVE_MINUTES),
+            threshold=1,
+        )
+
+
+_FIVE_MINUTES: Final = Duration.minutes(5)
+_Family = Callable[["SecretFreeProvisioning", AlarmThresholds], Iterable[_Spec]]
+_FAMILIES: Final[Sequence[_Family]] = (_requests, _issuance, _resources)
+RUNBOOKS: Final = "docs/runbooks/"
+"""Where runbooks are, relative to the project; a URL of yours may stand in its place."""
