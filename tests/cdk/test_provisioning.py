@@ -89,7 +89,8 @@ class TestLeastPrivilege:
 
     def test_the_sweeper_can_finish_but_not_issue(self, sample):
         ledger = {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:Query"}
-        assert sample.actions("sweeper") == THINGS | ledger | {"iot:ListCertificates", "acm-pca:GetCertificate"}
+        authority = {"acm-pca:DescribeCertificateAuthority", "acm-pca:GetCertificate"}
+        assert sample.actions("sweeper") == THINGS | ledger | authority | {"iot:ListCertificates"}
 
     def test_issuing_is_pinned_to_one_template_of_one_authority(self, sample):
         (statement,) = [

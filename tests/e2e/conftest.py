@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -199,6 +200,8 @@ class Workshop:
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     folder = StateFolder(tmp_path_factory.mktemp("project"))
+    # Alarms look at periods of so many seconds, so that a test need not wait for a quarter of an hour.
+    os.environ.setdefault("SECRETFREE_ALARM_PERIOD", "2")
     with ending_on_signals():
         try:
             bring_up(folder)

@@ -192,6 +192,11 @@ class _PrivateCa:
     def __init__(self, cloud: FakeCloud) -> None:
         self._cloud = cloud
 
+    def describe_certificate_authority(self, **_: Any) -> Any:
+        return {
+            "CertificateAuthority": {"Status": "ACTIVE", "NotAfter": self._cloud.clock.now() + timedelta(days=1000)}
+        }
+
     def issue_certificate(self, **order: Any) -> Any:
         cloud = self._cloud
         token = order["IdempotencyToken"]

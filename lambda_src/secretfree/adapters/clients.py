@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import botocore.session
 from botocore.config import Config
 
-from secretfree.adapters.aws_errors import THROTTLES
-
 if TYPE_CHECKING:
     from mypy_boto3_acm_pca import ACMPCAClient
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -56,6 +54,8 @@ def sqs() -> "SQSClient":
 
 def observe_calls(observer: "CallObserver") -> None:
     """Tell `observer` of every answer of IoT Core and Private CA, on clients that are made from now on."""
+    # The authorizer observes nothing, and does not load the issuing rules for it.
+    from secretfree.adapters.aws_errors import THROTTLES
 
     def observe(*, http_response: Any, parsed: Any, model: Any, **_: Any) -> None:
         code = str(parsed.get("Error", {}).get("Code", ""))

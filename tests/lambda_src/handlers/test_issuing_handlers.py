@@ -210,6 +210,19 @@ def test_the_sweeper_goes_through_each_issuer_and_reports(
     }
 
 
+def test_the_sweeper_measures_how_long_the_ca_can_sign(
+    load: Any, cloud: FakeCloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = load(sweeper)
+    sweep({}, LONG_CONTEXT)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (measured,) = [line["AuthorityDaysLeft"] for line in lines if "AuthorityDaysLeft" in line]
+    assert 0 < measured < 1000
+    cloud.always["DescribeCertificateAuthority"] = Fault.THROTTLED
+    assert sweep({}, LONG_CONTEXT)["private-ca"]["complete"] is True
+    assert "AuthorityDaysLeft" not in capsys.readouterr().out
+
+
 def test_the_sweeper_reports_what_was_removed_and_what_failed(
     load: Any, cloud: FakeCloud, capsys: pytest.CaptureFixture[str]
 ) -> None:

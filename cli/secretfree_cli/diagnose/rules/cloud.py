@@ -126,5 +126,5 @@ def _is_throttle(detail: str) -> bool:
 def _rank(evidence: Evidence, *, private_ca: bool = False) -> Rank:
     """Return the rank of a cause in the cloud: it stops only a device that waits, at the issuer that it waits for."""
     waiting = evidence.waiting_issuers
-    concerned = not private_ca or waiting & {IssuerKind.PRIVATE_CA.value, ""}
+    concerned = not private_ca or any(issuer != IssuerKind.IOT_CORE for issuer in waiting)
     return Rank.CLOUD if waiting and concerned else Rank.REMARK

@@ -13,6 +13,7 @@ from secretfree_cli.local.emulators import cloudformation_private_ca
 from secretfree_cli.local.emulators.aws_corrections import correct
 from secretfree_cli.local.emulators.aws_gate import install
 from secretfree_cli.local.emulators.aws_limits import Limits, impose
+from secretfree_cli.local.emulators.aws_metrics import measure
 from secretfree_cli.local.emulators.aws_unasked import spare_unasked_work
 from secretfree_cli.local.emulators.cloudformation_private_ca import Provider, client_of_stacks_region
 from secretfree_cli.local.emulators.operator import Operator
@@ -47,6 +48,7 @@ def main() -> None:
     spare_unasked_work()
     impose(limits)
     cloudformation_private_ca.install(Provider(client_of_stacks_region))
+    measure(os.environ)
     install(Operator.from_environment())
     from ministack.app import main as serve
 
