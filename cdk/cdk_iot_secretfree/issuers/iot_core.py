@@ -1,5 +1,7 @@
 """AWS IoT Core's own CA as an issuer."""
 
+from collections.abc import Sequence
+
 from secretfree.contract import IssuerKind
 
 from cdk_iot_secretfree.functions import RuntimeFunction

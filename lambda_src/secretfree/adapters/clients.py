@@ -57,9 +57,10 @@ def observe_calls(observer: "CallObserver") -> None:
     # The authorizer observes nothing, and does not load the issuing rules for it.
     from secretfree.adapters.aws_errors import THROTTLES
 
-    def observe(*, http_response: Any, parsed: Any, model: Any, **_: Any) -> None:
-        code = str(parsed.get("Error", {}).get("Code", ""))
-        observer(model.name, throttled=code in THROTTLES or http_response.status_code == _TOO_MANY_REQUESTS)
+    def observe(**event: Any) -> None:
+        code = str(event["parsed"].get("Error", {}).get("Code", ""))
+        status = event["http_response"].status_code
+        observer(event["model"].name, throttled=code in THROTTLES or status == _TOO_MANY_REQUESTS)
 
     for service in ("iot", "acm-pca"):
         _session().register(f"after-call.{service}", observe, unique_id=f"secretfree-calls-{service}")

@@ -46,7 +46,7 @@ def build(environment: Mapping[str, str]) -> LambdaHandler:
 
 
 def _gauge_authority(telemetry: Telemetry, issuer: IssuerSettings, clock: time.Clock) -> None:
-    """Measure how long the issuer's CA lasts, if it has one of its own. The next run repairs a failure: it is logged."""
+    """Measure how long the issuer's own CA lasts, if it has one. A failure is logged; the next run measures again."""
     if IssuerSetting.AUTHORITY_ARN not in issuer.values:
         return
     from secretfree.adapters.authority_state import days_left
