@@ -231,10 +231,10 @@ def sign_microchip(payload: Mapping[str, Any], authority: SampleAuthority) -> di
 
 
 def jwk(key: ec.EllipticCurvePublicKey, key_id: str) -> dict[str, str]:
-    """Return a P-256 key as a JWK (RFC 7518, 6.2)."""
-    numbers = key.public_numbers()
-    x, y = base64url(numbers.x.to_bytes(32)), base64url(numbers.y.to_bytes(32))
-    return {"kid": key_id, "kty": "EC", "crv": "P-256", "x": x, "y": y}
+    """Return a key on P-256, P-384 or P-521 as a JWK (RFC 7518, 6.2)."""
+    numbers, size = key.public_numbers(), (key.curve.key_size + 7) // 8
+    x, y = base64url(numbers.x.to_bytes(size)), base64url(numbers.y.to_bytes(size))
+    return {"kid": key_id, "kty": "EC", "crv": f"P-{key.curve.key_size}", "x": x, "y": y}
 
 
 SAMPLES: Final[Mapping[str, SampleFormat]] = MappingProxyType(

@@ -161,6 +161,23 @@ def test_the_chosen_slots_key_is_taken(slot: int, tmp_path: Path) -> None:
     assert record.attributes["part-number"] == "ATECC608B-TNGTLSU"
 
 
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda curve: curve.name)
+@pytest.mark.parametrize("version", [1, 3])
+def test_both_payload_versions_give_keys_on_each_curve(version: int, curve: ec.EllipticCurve, tmp_path: Path) -> None:
+    key = ec.generate_private_key(curve)
+    manifest = microchip(tmp_path, signed("one", version=version, **keys(jwk(key.public_key(), "0"))))
+    (entry,) = manifest.entries()
+    record = Gate().admit(manifest.interpret(entry))
+    assert record.public_key == DevicePublicKey.from_key(key.public_key())
+
+
+def test_a_manifest_without_keys_says_what_to_order(tmp_path: Path) -> None:
+    without = {name: value for name, value in payload("one", version=2).items() if name != "publicKeySet"}
+    manifest = microchip(tmp_path, sign_microchip(without, SIGNER))
+    with pytest.raises(RowRefused, match="no public keys; order a manifest of version 1 or 3"):
+        manifest.interpret(next(iter(manifest.entries())))
+
+
 def test_one_of_several_signers_is_enough(tmp_path: Path) -> None:
     path = tmp_path / "m.json"
     path.write_text(json.dumps([signed("one"), sign_microchip(payload("two"), STRANGER)]))
@@ -418,6 +435,49 @@ def test_an_archive_of_too_many_members_is_refused(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(infineon, "MAX_MEMBERS", 3)
     with pytest.raises(ManifestError, match="4 members"):
         read(path)
+
+
+def many_archives(tmp_path: Path, count: int) -> Path:
+    """An archive of `count` inner ones, each with two chips."""
+    outer = tmp_path / "many.7z"
+    with py7zr.SevenZipFile(outer, "w") as packed:
+        for number in range(count):
+            inner = tmp_path / f"inner{number}.7z"
+            with py7zr.SevenZipFile(inner, "w") as made:
+                for chip in range(2):
+                    made.writestr(good_certificate(), f"{CHIPS[0][:-2]}{number}{chip}_E0E0.pem")
+            packed.write(inner, f"R{number}_GUID_E0E0_Certs.7z")
+    return outer
+
+
+def test_the_limit_of_members_holds_for_all_inner_archives_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = many_archives(tmp_path, 3)
+    monkeypatch.setattr(infineon, "MAX_MEMBERS", 6)
+    assert len(read(path)) == 6
+    monkeypatch.setattr(infineon, "MAX_MEMBERS", 5)
+    with pytest.raises(ManifestError, match="6 members"):
+        read(path)
+
+
+def test_the_limit_of_bytes_holds_for_all_inner_archives_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = many_archives(tmp_path, 3)
+    assert len(read(path)) == 6
+    monkeypatch.setattr(infineon, "MAX_ARCHIVE", 5 * len(good_certificate()))
+    with pytest.raises(ManifestError, match="unpacks to more than"):
+        read(path)
+
+
+def test_an_archive_of_several_objects_a_chip_asks_once_for_one(tmp_path: Path) -> None:
+    members = {f"{chip}_{slot}.pem": good_certificate() for chip in CHIPS for slot in ("E0E0", "E0E1", "E0E2")}
+    path = archive(tmp_path, members)
+    with pytest.raises(ManifestError, match="objects E0E0, E0E1, E0E2") as caught:
+        read(path)
+    assert "--slot" in str(caught.value.hint)
+    assert read(path, slot="E0E2") == CHIPS
 
 
 def test_an_encrypted_archive_is_said_to_be_the_wrong_one(tmp_path: Path) -> None:
