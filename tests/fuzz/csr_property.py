@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from secretfree.errors import ErrorCode, SecretFreeError
 from secretfree.request.csr import UnverifiedCsr, VerifiedCsr, parse_header_value, verify
+from secretfree.request.der import first_element
 from secretfree.request.device_profile import DeviceProfile
 
 DEVICE_ID = re.compile(r"[a-zA-Z0-9:_-]{1,64}", re.ASCII)
@@ -82,11 +83,13 @@ def _check_canonical(der: bytes, sent: bytes) -> None:
     """The canonical form differs from what was sent by the NULL of the outer signatureAlgorithm alone."""
     assert UnverifiedCsr.from_der(der).der == der
     if der != sent:
-        longer, shorter = sorted((der, sent), key=len, reverse=True)
-        assert len(longer) == len(shorter) + 2
+        shorter, longer = sorted((first_element(one).content for one in (der, sent)), key=len)
         signed = x509.load_der_x509_csr(der).tbs_certrequest_bytes
-        assert signed in sent
-        assert longer[longer.index(signed) :].replace(b"\x05\x00", b"", 1)[-64:] == shorter[-64:]
+        assert shorter.startswith(signed)
+        null = longer.index(b"\x05\x00", len(signed))
+        algorithm = len(signed) + 1  # the length of the AlgorithmIdentifier, two bytes more
+        assert longer[algorithm] == shorter[algorithm] + 2
+        assert longer[algorithm + 1 : null] + longer[null + 2 :] == shorter[algorithm + 1 :]
 
 
 def _check_possession(request: x509.CertificateSigningRequest, key: object, profile: DeviceProfile) -> None:

@@ -28,7 +28,10 @@ def text_stream(stream: Readable) -> io.BufferedReader:
 
 def normalised(data: bytes) -> bytes:
     """Return `data` as `text_stream` would."""
-    return text_stream(io.BytesIO(data)).read()
+    encoding = encoding_of(data)
+    if encoding != "utf-8":
+        data = data.decode(encoding, "replace").removeprefix("\ufeff").encode("utf-8", "surrogateescape")
+    return _with_line_feeds(data.removeprefix(codecs.BOM_UTF8).rstrip(_AT_THE_END))
 
 
 def encoding_of(head: bytes) -> str:
@@ -47,6 +50,10 @@ def encoding_of(head: bytes) -> str:
     if zeros == [False, True, False, True]:
         return "utf-16-le"
     return "utf-16-be" if zeros == [True, False, True, False] else "utf-8"
+
+
+def _with_line_feeds(text: bytes) -> bytes:
+    return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
 class _Normalised(io.RawIOBase):
@@ -79,7 +86,7 @@ class _Normalised(io.RawIOBase):
         self._held = text[len(kept) :]
         if self._ended:
             kept = kept.rstrip(_AT_THE_END)
-        return kept.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return _with_line_feeds(kept)
 
     def _decoded(self, block: bytes) -> bytes:
         if not self._begun and block:

@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
 from secretfree.errors import Reason
 from secretfree.registry.admission import Refusal, RowRefused
 from secretfree.request import der
@@ -24,6 +27,7 @@ from secretfree_cli.manifests.infineon import InfineonManifest
 from secretfree_cli.manifests.jwk import base64url
 from secretfree_cli.manifests.keys import read_certificates, read_key_material, read_key_text
 from secretfree_cli.manifests.manifest import Gate, Manifest, ManifestError
+from secretfree_cli.manifests.text import normalised, text_stream
 
 KEY = ec.derive_private_key(0xA11CE, ec.SECP256R1())
 OTHER = ec.derive_private_key(0xB0B, ec.SECP384R1())
@@ -470,3 +474,10 @@ def test_der_is_told_by_what_it_holds(tmp_path: Path) -> None:
         read_key_material(data).public_key for data in (pkcs1, der_of(request("d-1")), PUBLIC.spki)
     ]
     assert [one.fingerprint for one in found] == [fingerprint(RSA), fingerprint(KEY), fingerprint(KEY)]
+
+
+@given(st.binary(max_size=300), st.sampled_from(["utf-8", "utf-16", "utf-16-le"]))
+def test_a_text_is_the_same_read_whole_or_as_a_stream(data: bytes, encoding: str) -> None:
+    text = data.decode("latin-1").encode(encoding) if encoding != "utf-8" else data
+    assert text_stream(io.BytesIO(text)).read() == normalised(text)
+    assert b"\r" not in normalised(text)
