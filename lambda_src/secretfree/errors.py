@@ -5,7 +5,7 @@ from typing import Final
 
 
 class ErrorCode(StrEnum):
-    """What the requester is told. Each code has one HTTP status (DESIGN, wire contract)."""
+    """What the answer says. Each code has one HTTP status (docs/reference/wire-contract.md)."""
 
     MISSING_CSR = "missing-csr"
     MALFORMED_REQUEST = "malformed-request"

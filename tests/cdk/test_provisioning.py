@@ -1,4 +1,4 @@
-"""SecretFreeProvisioning: what each function may do and is told, and what is refused at synth."""
+"""SecretFreeProvisioning: what each function may do and gets as configuration, and what is refused at synth."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""How the demo ends: its exit code when a step is not as told, and what it stops, whoever started it."""
+"""How the demo ends: its exit code when a step is not as told, and what it stops."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def test_a_device_read_off_a_pseudo_terminal_gets_its_certificate(
         while not ended.wait(1):
             try:
                 os.write(device_end, transcript.encode())
-            except BlockingIOError:  # nobody reads yet
+            except BlockingIOError:  # no reader yet
                 time.sleep(0.1)
 
     board = threading.Thread(target=print_at_every_reset)

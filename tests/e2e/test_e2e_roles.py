@@ -155,7 +155,7 @@ def test_an_issuer_can_do_nothing_to_iot_core_that_issuing_does_not_need(
 
 @pytest.mark.parametrize("path", ["new", "proto"])
 def test_a_request_that_passed_no_authorizer_reaches_no_issuer(cloud: Any, path: str) -> None:
-    """A function's own resource policy lets API Gateway's method in and nobody else."""
+    """A function's own resource policy admits API Gateway's method and no other principal."""
     issuer = {"new": "private-ca", "proto": "iot-core"}[path]
     policy = cloud.target.client("lambda").get_policy(FunctionName=cloud.function_of_issuer(issuer)["FunctionName"])
 

@@ -1,4 +1,4 @@
-"""The wheel, used from another folder by somebody who never saw the checkout."""
+"""The wheel, used from another folder, without the checkout."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def read_certificate(data: bytes) -> KeyMaterial:
 
 
 def read_certificates(data: bytes) -> Sequence[x509.Certificate]:
-    """Read all certificates of a PEM text, or one in DER, whoever they belong to; raises RowRefused."""
+    """Read all certificates of a PEM text, or one in DER, of any subject; raises RowRefused."""
     if BEGIN in data or data[:1] != b"\x30":
         blocks = [block for block in pem_blocks(data) if block.label in _CERTIFICATE_LABELS]
         if not blocks:

@@ -169,7 +169,7 @@ def _require_mode(described: Mapping[str, Any], mode: str) -> None:
     if registered != mode:
         raise ConfigurationError(
             f"Mode {mode!r}: the CA is registered in mode {registered}, which cannot be changed; accepted is "
-            f"{registered}, or have whoever registered it take it back first (IotRegistration.NONE)"
+            f"{registered}, or remove the present registration first (IotRegistration.NONE)"
         )
 
 

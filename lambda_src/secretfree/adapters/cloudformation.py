@@ -17,7 +17,7 @@ NEVER_CREATED: Final = "never-created"
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What CloudFormation is told; `reason` is set for a failure, and only then."""
+    """The answer to CloudFormation; `reason` is set for a failure, and only then."""
 
     physical_id: str
     attributes: Mapping[str, str] = field(default_factory=dict)

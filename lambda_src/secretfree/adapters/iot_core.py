@@ -84,7 +84,7 @@ class IotCoreThings:
             try:
                 self._client.delete_certificate(certificateId=certificate_id, forceDelete=True)
             except ClientError as error:
-                # Detaching takes effect in a while; where nothing was detached, somebody else has attached something.
+                # Detaching takes effect in a while. If nothing was detached, another principal or policy is attached.
                 if error_code(error) == "DeleteConflictException" and detached:
                     raise StillAttachedError(certificate_id) from error
                 if error_code(error) != "ResourceNotFoundException":
@@ -145,7 +145,7 @@ def described(client: "IoTClient", certificate_id: str) -> "CertificateDescripti
 
 
 def _ignoring_absence(call: Callable[[], object]) -> bool:
-    """What is to go may be gone already; whether it was there."""
+    """Remove what may be absent already; whether it was there."""
     with aws_call():
         try:
             call()

@@ -73,7 +73,7 @@ class ManifestBucket:
         return digest.hexdigest(), _header(start) if manifest.format == "csv" else []
 
     def require_unchanged(self, manifest: ManifestObject) -> None:
-        """Raise ManifestRefused if the object was overwritten: then nobody can say which rows were read."""
+        """Raise ManifestRefused if the object was overwritten: then it is unknown which rows were read."""
         _require_version(manifest, self._client.head_object(Bucket=self.name, Key=manifest.key))
 
     def children_results(self, location: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:

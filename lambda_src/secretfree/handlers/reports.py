@@ -8,7 +8,7 @@ from secretfree.telemetry import Telemetry
 
 
 def outcome(telemetry: Telemetry, outcome: IssuanceAnswer, *, ids: RequestIds) -> None:
-    """A certificate, new or told again, or none yet. `ids`: the log fields by which the request is found."""
+    """A certificate, new or repeated, or none yet. `ids`: the log fields by which the request is found."""
     if isinstance(outcome, NotReady):
         telemetry.count(Metric.PENDING)
         telemetry.log("not ready", **ids, reason=outcome.reason, retry_after=outcome.retry_after)
@@ -23,7 +23,7 @@ def outcome(telemetry: Telemetry, outcome: IssuanceAnswer, *, ids: RequestIds) -
 
 
 def failure(telemetry: Telemetry, error: Exception, *, ids: RequestIds) -> None:
-    """A refusal that is known, or what nobody foresaw."""
+    """A known refusal, or an unexpected error."""
     known = error if isinstance(error, SecretFreeError) else None
     status = known.status if known else 500
     telemetry.count(Metric.THROTTLED if status == 429 else Metric.FAILED if status >= 500 else Metric.DENIED)

@@ -37,7 +37,7 @@ class RegistryEntry:
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, str]) -> "RegistryEntry":
-        """Read the table's string attributes (DESIGN, registry); raises SecretFreeError if `device-id` is none."""
+        """Read the table's string attributes; raises SecretFreeError if `device-id` is none."""
         device_id = DeviceId.parse(attributes.get("device-id", ""))
         status = _status(attributes.get("status"))
         text, recorded = attributes.get("pubkey"), attributes.get("key-fingerprint")

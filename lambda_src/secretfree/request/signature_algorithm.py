@@ -91,7 +91,7 @@ def accepted_algorithm(identifier: bytes, key: DevicePublicKey, *, sha1: bool) -
 
 
 def encoding_fault(signature: bytes, key: DevicePublicKey) -> str | None:
-    """What is wrong with a signature's form, whoever made it: DER of two positive INTEGERs, or the modulus's length."""
+    """What is wrong with a signature's form: DER of two positive INTEGERs, or the modulus's length."""
     if isinstance(key.key, rsa.RSAPublicKey):
         size = (key.bits + 7) // 8
         return None if len(signature) == size else f"{len(signature)} bytes; RSA of {key.bits} bits has {size}"

@@ -167,7 +167,7 @@ def issued(authority: Authority) -> Callable[[Any], bytes]:
 
 @dataclass
 class ScriptedBroker:
-    """Speaks just enough MQTT 5 to answer one QoS 1 client, and refuses what it is told to refuse."""
+    """Speaks just enough MQTT 5 to answer one QoS 1 client, and refuses what a test chooses."""
 
     port: int = 0
     connect_code: int = 0

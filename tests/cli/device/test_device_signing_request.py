@@ -1,4 +1,4 @@
-"""The CSRs that the simulated devices write, read back by somebody else's parser."""
+"""The CSRs that the simulated devices write, read back by an independent parser."""
 
 from __future__ import annotations
 

@@ -236,7 +236,7 @@ def test_a_device_that_never_stands_still_is_left_for_the_resumed_import(
         patched.setattr(RegistryTable, "delete_exactly", never)
         result = CliRunner().invoke(main, arguments)
     assert (result.exit_code, "--resume" in result.stderr) == (1, True)
-    registry.table.delete(["other"])  # it goes before the import is gone on with, which must not keep its own then
+    registry.table.delete(["other"])  # removed before the import is resumed, which must then take its own back
     summary = registry.json(*arguments[:4], "--resume", code=ExitCode.PARTLY_REFUSED)
     assert (summary["enrolled"], summary["refusals"]) == (2, {Refusal.KEY_OF_OTHER_DEVICE: 1})
     assert registry.keys() == {"dev-0": 0, "dev-1": 1}

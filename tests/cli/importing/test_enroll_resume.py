@@ -37,7 +37,7 @@ class Gate:
     reached: threading.Event = field(default_factory=threading.Event)
     opened: threading.Event = field(default_factory=threading.Event)
     threads: int = 0
-    """How many there are while nobody calls: the server has one for each call."""
+    """How many there are between calls: the server has one for each call."""
 
     def shut_after(self, calls: int) -> None:
         self.reached.clear()

@@ -1,4 +1,4 @@
-"""Runs of `secretfree enroll` that go wrong, are cut off or are gone on with: nothing lost, nothing in the way."""
+"""Runs of `secretfree enroll` that fail, are cut off or are resumed: nothing is lost or left in the way."""
 
 import json
 import os

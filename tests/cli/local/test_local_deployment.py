@@ -1,4 +1,4 @@
-"""Deploying with the CDK CLI: what it is told, and what it says when it fails. Here it is a script that takes notes."""
+"""Deploying with the CDK CLI: its arguments, and its output when it fails. Here it is a script that takes notes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nobody but the operator and what is deployed can call the local cloud's servers: every listener, as strangers try."""
+"""Only the operator and what is deployed can call the local cloud's servers: every listener, as strangers try."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ SAME = {"RegisterCertificateWithoutCA": "RegisterCertificate"}
 
 
 class Account:
-    """An account on moto that notes the runtime's calls and throttles the operations it is told to."""
+    """An account on moto that notes the runtime's calls and throttles the given operations."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""The simulated fleet: nobody is lost, quotas hold, and coarseness changes little."""
+"""The simulated fleet: no device is lost, quotas hold, and coarseness changes little."""
 
 from __future__ import annotations
 

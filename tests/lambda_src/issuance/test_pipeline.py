@@ -148,7 +148,7 @@ def test_a_thing_that_another_product_has_taken_since_is_not_taken_over(kind: Is
 class DepthOfCalls(InlineExecutor):
     """How many calls the answer has to wait for one after another, whatever each of them takes.
 
-    Work begun beside counts from where it began; whoever waits for it goes on from its end.
+    Work begun beside counts from where it began; a caller that waits for it continues from its end.
     """
 
     def __init__(self) -> None:

@@ -46,7 +46,7 @@ def test_each_vector_has_its_verdict(csr_vector: Vector) -> None:
     path, profile, expected = csr_vector
     data = path.read_bytes()
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a library's warning would be a line in the log that nobody allowed
+        warnings.simplefilter("error")  # a library's warning would be a line in the log that is not on the allow-list
         if expected["reason"] is None:
             assert verify(UnverifiedCsr.from_der(data), profile).device_id == expected["deviceId"]
         else:

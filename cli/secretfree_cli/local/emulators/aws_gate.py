@@ -1,7 +1,7 @@
 """The AWS emulator's door: every HTTP request passes it before ministack sees it.
 
-ministack takes an unsigned call, and any call of the key that its environment names, for the account's root. Whoever
-may call it as root can make a Lambda, and so run code as this user. Here a call to an AWS API needs a signature that
+ministack takes an unsigned call, and any call of the key that its environment names, for the account's root. Such a
+caller can make a Lambda, and so run code as this user. Here a call to an AWS API needs a signature that
 verifies. Without one, a request reaches what is deployed to be called by anybody (REST APIs, function URLs), a
 few addresses that hold no secret, and nothing else, whatever its path or headers make ministack take it for.
 """

@@ -23,11 +23,11 @@ from secretfree.request.device_id import DeviceId
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# A record of a rolled-back issuance says nothing that is needed; it vanishes when nobody has come back for so long.
+# DynamoDB deletes the record of a rolled-back issuance after this time without a request.
 ABANDONED_KEPT_FOR: Final = timedelta(days=90)
 
 # One value of an index's partition key takes 1,000 writes a second, and taking or giving back a lease costs two or
-# four of them: a fleet that is told to come back again and again would throttle the table through its index.
+# four of them: a fleet that gets 202 again and again would throttle the table through its index.
 _SHARDS: Final = 16
 
 _ISSUANCE: Final = "issuance#"

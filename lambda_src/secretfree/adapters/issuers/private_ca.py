@@ -181,7 +181,7 @@ class PrivateCaIssuer:
                 certificatePem=certificate.certificate_pem, status="ACTIVE"
             )
             return str(answer["certificateArn"])
-        # Several CAs may have the same subject: then IoT Core must be told which one signed. It is the chain's first.
+        # Several CAs may have the same subject, so IoT Core needs the one that signed. It is the chain's first.
         issuer: Any = {"caCertificatePem": _first(certificate.chain_pem)} if certificate.chain_pem else {}
         answer = self._iot.register_certificate(certificatePem=certificate.certificate_pem, status="ACTIVE", **issuer)
         return str(answer["certificateArn"])

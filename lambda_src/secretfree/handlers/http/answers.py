@@ -1,4 +1,4 @@
-"""The issuers' answers on the wire (DESIGN, wire contract): certificate, not ready, problem document."""
+"""The issuers' answers on the wire (docs/reference/wire-contract.md): certificate, not ready, problem document."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

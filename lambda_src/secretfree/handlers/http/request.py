@@ -28,7 +28,7 @@ def device_csr(event: Mapping[str, Any]) -> str:
 
 
 def request_id(event: Mapping[str, Any]) -> str:
-    """The id that the device is told (`$context.requestId`); empty if the event has none."""
+    """The id in the device's answer (`$context.requestId`); empty if the event has none."""
     return str((event.get("requestContext") or {}).get("requestId") or "")
 
 
