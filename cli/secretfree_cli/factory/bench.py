@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import click
 from secretfree.registry.admission import RowRefused
@@ -12,13 +12,17 @@ from secretfree.request.device_profile import DeviceProfile
 from secretfree_cli.factory.codes import KnownKeys, pair, read_code
 from secretfree_cli.factory.gs1 import SERIAL_NUMBER
 from secretfree_cli.factory.uart import Reading, Unreadable
-from secretfree_cli.output import styled
+from secretfree_cli.output import CliError, styled
 
 Enroll = Callable[[Reading], str]
 """Checks one device and writes it to the registry; returns a word or two for the operator ("enrolled").
 
 Raises: RowRefused
 """
+
+
+class PortSilent(CliError):  # noqa: N818 - how a session ends
+    """No device was read in the time allowed."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class SessionTally:
     refused: int
     unreadable: int
     """Attempts that could not be read; the same device may have been read later."""
+    cut_short: bool = field(default=False, compare=False)
+    """Whether Ctrl-C or a time-out ended the session."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,7 @@ def run_session(
     """
     answered: set[tuple[str, str | None]] = set()
     accepted = refused = unreadable = 0
+    cut_short = False
     try:
         for reading in source:
             if isinstance(reading, Unreadable):
@@ -103,7 +110,13 @@ def run_session(
                 break
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
-    return SessionTally(accepted, refused, unreadable)
+        cut_short = True
+    except PortSilent as error:
+        if not answered:
+            raise
+        error.show()
+        cut_short = True
+    return SessionTally(accepted, refused, unreadable, cut_short)
 
 
 def _scanned(

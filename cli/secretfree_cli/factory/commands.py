@@ -67,6 +67,12 @@ def _checked_identifier(_context: click.Context, _parameter: click.Parameter, te
     metavar="SECONDS",
     help="Ignore a key that arrives more than this many seconds after its id.",
 )
+@_port_option(
+    "--timeout",
+    type=click.FloatRange(min=0.1),
+    metavar="SECONDS",
+    help="Stop after this many seconds, with exit code 1 if fewer than --count devices were read.",
+)
 @batch_option
 @target_options
 def enroll_uart(
@@ -76,6 +82,7 @@ def enroll_uart(
     baud: int,
     count: int,
     key_timeout: float,
+    timeout: float | None,
     bell: bool,
     device_profile: str | None,
     batch_id: str | None,
@@ -83,7 +90,9 @@ def enroll_uart(
 ) -> None:
     """Enrol devices that print their id and public key on a serial port, one after another.
 
-    Each device is answered with OK or FAIL. Exit code: 0 all devices taken, 3 some refused, 5 all refused.
+    A device prints `Unique device ID = ` with 16 hex bytes and then its key or its certificate request, or one line of
+    JSON, or a certificate request alone. Each device is answered with OK or FAIL. Exit code: 0 all devices taken, 3
+    some refused, 5 all refused, 1 stopped with nothing enrolled.
     """
     from secretfree_cli.factory.serial_port import enroll_from_serial  # pyserial is of the extra `factory`
 
@@ -97,10 +106,11 @@ def enroll_uart(
             count=count or None,
             profile=gate.profile,
             key_timeout=key_timeout,
+            timeout=timeout,
             signal=Signal(bell=bell),
         )
     _show(session, tally, as_json=as_json)
-    sys.exit(_exit_code(tally))
+    sys.exit(_exit_code(tally, count=count))
 
 
 @command("scan")
@@ -224,7 +234,10 @@ def _show(session: EnrollmentSession, tally: SessionTally, *, as_json: bool) -> 
     emit_fields({"batch": batch, **{name: count for name, count in account.items() if count}})
 
 
-def _exit_code(tally: SessionTally) -> ExitCode:
+def _exit_code(tally: SessionTally, *, count: int = 0) -> ExitCode:
+    """Return 1 for a session that was cut short with nothing enrolled, or before the `count` devices asked for."""
+    if tally.cut_short and (not tally.accepted or tally.accepted + tally.refused < count):
+        return ExitCode.FAILURE
     if not tally.refused + tally.unreadable:
         return ExitCode.OK
     return ExitCode.PARTLY_REFUSED if tally.accepted else ExitCode.REFUSED

@@ -10,7 +10,7 @@ import serial
 from secretfree.clock import Clock, SystemClock
 from secretfree.request.device_profile import DeviceProfile
 
-from secretfree_cli.factory.bench import Enroll, SessionTally, Signal, run_session
+from secretfree_cli.factory.bench import Enroll, PortSilent, SessionTally, Signal, run_session
 from secretfree_cli.factory.uart import DEFAULT_BAUD, DEFAULT_KEY_TIMEOUT, Reading, UartTranscript, Unreadable
 from secretfree_cli.output import CliError
 
@@ -27,13 +27,16 @@ def enroll_from_serial(
     profile: DeviceProfile = DeviceProfile.STANDARD,
     key_timeout: float = DEFAULT_KEY_TIMEOUT,
     idle_timeout: float | None = None,
+    timeout: float | None = None,
     signal: Signal | None = None,
 ) -> SessionTally:
     """Enrol `count` devices from a serial port (None: until interrupted), one after another.
 
     Forms that are read: `secretfree_cli.factory.uart`. Raises CliError as `readings` does.
     """
-    source = readings(port, baud=baud, profile=profile, key_timeout=key_timeout, idle_timeout=idle_timeout)
+    source = readings(
+        port, baud=baud, profile=profile, key_timeout=key_timeout, idle_timeout=idle_timeout, timeout=timeout
+    )
     with closing(source):
         return run_session(source, enroll=enroll, count=count, signal=signal or Signal())
 
@@ -45,6 +48,7 @@ def readings(
     profile: DeviceProfile = DeviceProfile.STANDARD,
     key_timeout: float = DEFAULT_KEY_TIMEOUT,
     idle_timeout: float | None = None,
+    timeout: float | None = None,
     clock: Clock | None = None,
 ) -> Generator[Reading | Unreadable, None, None]:
     """Yield what the devices on `port` print, one after another.
@@ -52,14 +56,16 @@ def readings(
     `port` is a device (`/dev/ttyACM0`, `COM3`) or a URL of pyserial (`socket://host:port`, `rfc2217://host:port`). A
     device has `key_timeout` seconds after its id to print its key. After that the id is dropped, so that it never gets
     the key of the next device. If the adapter is unplugged, the function waits for it to come back. `idle_timeout`:
-    seconds without a byte after which the function stops; None waits without end.
+    seconds without a byte after which the function stops; None waits without end. `timeout`: seconds after which it
+    stops in any case.
 
-    Raises: CliError if the port cannot be opened at the start, or `idle_timeout` has passed.
+    Raises: CliError if the port cannot be opened at the start; PortSilent if `idle_timeout` or `timeout` has passed.
     """
     clock = clock or SystemClock()
     transcript = UartTranscript(profile)
     line = _open(port, baud)
-    last_byte = key_since = clock.monotonic()
+    began = last_byte = key_since = clock.monotonic()
+    received = understood = 0
     try:
         while True:
             try:
@@ -67,11 +73,15 @@ def readings(
             except (serial.SerialException, OSError):
                 yield from transcript.abandon("the port went away before its public key was read")
                 line.close()
-                line = _reopen(port, baud, clock, None if idle_timeout is None else last_byte + idle_timeout)
+                ends = [last_byte + idle_timeout] if idle_timeout is not None else []
+                ends += [began + timeout] if timeout is not None else []
+                line = _reopen(port, baud, clock, min(ends, default=None))
                 last_byte = clock.monotonic()
                 continue
             waited = transcript.waits_for_key
-            yield from transcript.feed(data)
+            read = transcript.feed(data)
+            received, understood = received + len(data), understood + len(read)
+            yield from read
             now = clock.monotonic()
             if data:
                 last_byte = now
@@ -81,13 +91,25 @@ def readings(
                 yield from transcript.abandon(f"no public key came within {key_timeout:g} s of its id")
             if idle_timeout is not None and now - last_byte > idle_timeout:
                 yield from transcript.abandon("it fell silent before its public key was complete")
-                raise CliError(f"{port}: nothing was printed for {idle_timeout:g} s", hint=_SILENCE_HINT)
+                raise _silence(f"{port}: nothing was printed for {idle_timeout:g} s", received, understood)
+            if timeout is not None and now - began > timeout:
+                yield from transcript.abandon("its public key was not complete in time")
+                raise _silence(f"{port}: {timeout:g} s have passed", received, understood)
     finally:
         line.close()
 
 
 _PORTS_HINT: Final = "`python -m serial.tools.list_ports` lists the ports of this machine"
-_SILENCE_HINT: Final = "check the wiring, and --baud; the device prints when it starts: reset it"
+_SILENCE_HINT: Final = "check the wiring, then reset the device: it prints when it starts"
+_NOISE_HINT: Final = "check --baud; `secretfree enroll uart --help` and the guide say what a device must print"
+
+
+def _silence(what: str, received: int, understood: int) -> PortSilent:
+    if not received:
+        return PortSilent(f"{what}; no byte was received", hint=_SILENCE_HINT)
+    if not understood:
+        return PortSilent(f"{what}; {received} bytes received, none understood", hint=_NOISE_HINT)
+    return PortSilent(f"{what}; {received} bytes received", hint=_SILENCE_HINT)
 
 
 def _open(port: str, baud: int) -> serial.Serial:
@@ -103,4 +125,4 @@ def _reopen(port: str, baud: int, clock: Clock, deadline: float | None) -> seria
             return _open(port, baud)
         except CliError:
             clock.sleep(_POLL)
-    raise CliError(f"{port}: the port went away and did not come back")
+    raise PortSilent(f"{port}: the port went away and did not come back")

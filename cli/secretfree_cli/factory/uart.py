@@ -1,4 +1,4 @@
-"""What a device's extraction function prints on its UART, read as a state machine: bytes in, readings out, no port."""
+"""What a device's extraction function prints on its UART, read by a state machine: bytes in, readings out, no port."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from secretfree.request.device_id import DeviceId, normalise_udid
 from secretfree.request.device_profile import DeviceProfile
 from secretfree.request.keys import DevicePublicKey
 
+from secretfree_cli.manifests.keys import read_key_material, require_same_device
+
 UDID_LINE_FORM: Final = "'Unique device ID = ' and sixteen hex bytes of two digits each"
 JSON_LINE_FORM: Final = (
     '{"device-id": "...", "public-key": "...", "key-fingerprint": "..."} on one line, the last optional'
 )
-KEY_FORM: Final = "a PEM block 'PUBLIC KEY', or hex of an uncompressed point (04 || X || Y) or of an SPKI DER"
+KEY_FORM: Final = (
+    "a PEM block 'PUBLIC KEY' or 'CERTIFICATE REQUEST', or hex of an uncompressed point (04 || X || Y) or SPKI DER"
+)
 
 DEFAULT_BAUD: Final = 115_200
 DEFAULT_KEY_TIMEOUT: Final = 10.0
@@ -27,15 +31,18 @@ MAX_LINE: Final = 8_192
 MAX_KEY: Final = 4_096
 """Characters of PEM or hex digits; an RSA-4096 key takes 1,100 hex digits."""
 
-# Anything may stand before the marker: a board that boots leaves garbage on the line.
+# A board that starts leaves garbage on the line, so anything may precede the marker.
 _UDID_MARKER: Final = re.compile(r"Unique device ID[ \t]*[=:]?", re.IGNORECASE)
 _KEY_LABEL: Final = re.compile(r"public[ _-]?key[ \t]*[=:]", re.IGNORECASE)
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})+", re.ASCII)
 _HEX_SEPARATORS: Final = re.compile(r"\b0x|[ \t:,]", re.IGNORECASE)
 _BASE64_LINE: Final = re.compile(r"[A-Za-z0-9+/=]+", re.ASCII)
 _PRIVATE_KEY: Final = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
-_PEM_BEGIN: Final = "-----BEGIN PUBLIC KEY-----"
-_PEM_END: Final = "-----END PUBLIC KEY-----"
+_PUBLIC_KEY: Final = "PUBLIC KEY"
+_PEM_BEGIN: Final = re.compile(r"-----BEGIN (?P<label>PUBLIC KEY|(?:NEW )?CERTIFICATE REQUEST)-----")
+# Colours and other control sequences of a logging library (ECMA-48, section 5.4).
+_CONTROL_SEQUENCE: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+_DIGITS: Final = re.compile(r"[0-9]+")
 _LINE_ENDS: Final = re.compile(rb"[\r\n]")
 # Without a label before it, a shorter run of hex is an address or a counter of a log.
 _LEAST_UNLABELLED_DIGITS: Final = 32
@@ -46,7 +53,7 @@ _JSON_FIELDS: Final = frozenset({"device-id", "public-key", "key-fingerprint"})
 
 @dataclass(frozen=True)
 class Reading:
-    """What one device said of itself. `public_key` is None where only its id was read (a label)."""
+    """One device. `public_key` is None if only its id was read (a label)."""
 
     device_id: DeviceId
     public_key: DevicePublicKey | None
@@ -54,7 +61,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A device that began to speak and could not be understood; `detail` says what would have been."""
+    """A device whose output could not be read; `detail` says what is accepted."""
 
     device_id: DeviceId | None
     detail: str
@@ -64,12 +71,18 @@ class Unreadable:
 class _Pem:
     """A PEM block that has begun and not ended."""
 
+    label: str
     body: str = ""
+
+    @property
+    def end(self) -> str:
+        """The line that ends it."""
+        return f"-----END {self.label}-----"
 
 
 @dataclass
 class _Hex:
-    """Hex digits of a key that may go on in the next line."""
+    """Hex digits of a key that may continue in the next line."""
 
     digits: str = ""
     lines: int = 0
@@ -78,11 +91,13 @@ class _Hex:
 class UartTranscript:
     """Reads devices one after another from the bytes of one port.
 
-    Understood are two forms: `UDID_LINE_FORM` followed by `KEY_FORM` on lines of its own, and `JSON_LINE_FORM`. The id
-    comes first. A key before any id is dropped, so that it cannot be given to the next device. Other lines are skipped.
-    Nothing raises, and no buffer grows beyond `MAX_LINE` and
-    `MAX_KEY`. Neither form but the second, with its fingerprint, has a checksum: an id of 16 hex bytes whose digit was
-    turned into another on the wire is another id.
+    It reads three forms: `UDID_LINE_FORM` followed by `KEY_FORM` on lines of its own, `JSON_LINE_FORM`, and a
+    certificate request on its own, whose common name is the id. The id comes before its key; a key before any id is
+    dropped, so that the next device never gets it. Other lines are skipped. Lines may have the prefix of a logging
+    library, with colours. Nothing raises, and no buffer grows beyond `MAX_LINE` and `MAX_KEY`.
+
+    A request is signed, and a JSON line may have a fingerprint. The other forms have no checksum: if a digit of an id
+    changes on the wire, it is another id.
     """
 
     def __init__(self, profile: DeviceProfile = DeviceProfile.STANDARD) -> None:
@@ -91,6 +106,7 @@ class UartTranscript:
         self._line_too_long = False
         self._device: DeviceId | None = None
         self._key: _Pem | _Hex | None = None
+        self._prefix: re.Pattern[str] | None = None
 
     @property
     def waits_for_key(self) -> bool:
@@ -105,7 +121,8 @@ class UartTranscript:
             self._extend_line(part)
             if not self._line_too_long:
                 # What is not ASCII is noise; the mark that replaces it is in none of the forms.
-                results += self._take_line(self._line.decode("ascii", "replace").strip(" \t\0"))
+                text = _CONTROL_SEQUENCE.sub("", self._line.decode("ascii", "replace"))
+                results += self._take_line(text.strip(" \t\0"))
             self._line.clear()
             self._line_too_long = False
         self._extend_line(rest)
@@ -130,10 +147,21 @@ class UartTranscript:
         if '"device-id"' in line or '"public-key"' in line:
             return [*self._drop_device(_NO_KEY), self._read_json(line)]
         if marker := _UDID_MARKER.search(line):
+            self._learn_prefix(line[: marker.start()])
             return self._take_udid(line[marker.end() :])
-        if _PEM_BEGIN in line:
-            return self._begin_pem(line)
+        if begin := _PEM_BEGIN.search(line):
+            self._learn_prefix(line[: begin.start()])
+            return self._begin_pem(begin["label"], line[begin.end() :])
+        line = self._without_prefix(line)
         return self._extend_pem(self._key, line) if isinstance(self._key, _Pem) else self._take_hex(line)
+
+    def _learn_prefix(self, text: str) -> None:
+        """Remember what a logging library writes before each line; its numbers, such as the time, may differ."""
+        self._prefix = re.compile(_DIGITS.sub("[0-9]+", re.escape(text).replace("\\ ", " "))) if text else None
+
+    def _without_prefix(self, line: str) -> str:
+        prefix = self._prefix.match(line) if self._prefix is not None else None
+        return line[prefix.end() :].strip() if prefix else line
 
     def _take_udid(self, text: str) -> list[Reading | Unreadable]:
         try:
@@ -147,22 +175,25 @@ class UartTranscript:
         self._device = device
         return dropped
 
-    def _begin_pem(self, line: str) -> list[Reading | Unreadable]:
-        if self._device is None:
+    def _begin_pem(self, label: str, rest: str) -> list[Reading | Unreadable]:
+        if self._device is None and label == _PUBLIC_KEY:
             return [
                 Unreadable(None, f"a public key with no device id before it; accepted: {UDID_LINE_FORM}, then the key")
             ]
-        self._key = _Pem()
-        return self._extend_pem(self._key, line.partition(_PEM_BEGIN)[2])
+        self._key = _Pem(label)
+        return self._extend_pem(self._key, rest)
 
     def _extend_pem(self, pem: _Pem, line: str) -> list[Reading | Unreadable]:
-        body, end, _ = line.partition(_PEM_END)
+        body, end, _ = line.partition(pem.end)
         body = body.strip()
         if _BASE64_LINE.fullmatch(body):
             pem.body += body
         if len(pem.body) > MAX_KEY:
             return self._drop_device(f"its public key is longer than {MAX_KEY} characters")
-        return self._conclude(f"{_PEM_BEGIN}\n{pem.body}\n{_PEM_END}") if end else []
+        if not end:
+            return []
+        text = f"-----BEGIN {pem.label}-----\n{pem.body}\n{pem.end}\n"
+        return self._conclude(text) if pem.label == _PUBLIC_KEY else self._conclude_request(text)
 
     def _take_hex(self, line: str) -> list[Reading | Unreadable]:
         if self._device is None:
@@ -202,6 +233,26 @@ class UartTranscript:
             return [Reading(device, accept_public_key(material))]
         except RowRefused as refused:
             return [Unreadable(device, f"public key: {refused.detail}")]
+
+    def _conclude_request(self, text: str) -> list[Reading | Unreadable]:
+        device = self._release()
+        try:
+            material = read_key_material(text.encode("ascii"), self._profile)
+            if device is None:
+                device = self._device_of_request(material.common_name or "")
+            else:
+                require_same_device(device, material, self._profile)
+        except RowRefused as refused:
+            return [Unreadable(device, f"certificate request: {refused.detail}")]
+        except SecretFreeError as error:
+            return [Unreadable(None, f"a certificate request with no device id before it: {error.detail}")]
+        return [Reading(device, material.public_key)]
+
+    def _device_of_request(self, common_name: str) -> DeviceId:
+        """Return the device that a common name names. One that may be cut short must be a whole UDID."""
+        if self._profile.truncates_common_names:
+            return normalise_udid(common_name)
+        return self._profile.normalise_device_id(common_name)
 
     def _read_json(self, line: str) -> Reading | Unreadable:
         try:

@@ -156,6 +156,25 @@ def test_the_json_line_is_read_from_the_port(line: Line) -> None:
     assert registry.rows == {"pump-1": DEVICES[0].key.fingerprint}
 
 
+def test_a_port_that_prints_what_nobody_understands_says_so_when_its_time_is_over(line: Line) -> None:
+    line.print_later(b"\xfe\x80garbage of another baud rate\r\n", b"more\r\n")
+    with pytest.raises(CliError, match=r"0\.5 s have passed; \d+ bytes received, none understood") as ended:
+        enroll_from_serial(line.port, enroll=Registry().enroll, timeout=0.5)
+    assert "--baud" in (ended.value.hint or "")
+
+
+def test_a_port_that_prints_nothing_says_that(line: Line) -> None:
+    with pytest.raises(CliError, match="no byte was received"):
+        enroll_from_serial(line.port, enroll=Registry().enroll, timeout=0.3)
+
+
+def test_a_time_out_after_some_devices_keeps_their_account(line: Line, capsys: pytest.CaptureFixture[str]) -> None:
+    line.print_later(DEVICES[0].prints())
+    tally = enroll_from_serial(line.port, enroll=Registry().enroll, count=2, timeout=1.0)
+    assert (tally.accepted, tally.cut_short) == (1, True)
+    assert "have passed" in capsys.readouterr().err
+
+
 def test_ctrl_c_ends_the_line_with_what_was_done(line: Line, capsys: pytest.CaptureFixture[str]) -> None:
     def enroll(reading: Reading) -> str:
         if reading.device_id == DEVICES[1].udid:

@@ -19,7 +19,7 @@ from PIL import Image
 from secretfree.adapters.dynamodb.registry_table import RegistryTable
 from secretfree.registry.batch import BatchState, list_batches
 from secretfree.request.keys import DevicePublicKey
-from secretfree_cli.factory import serial_port
+from secretfree_cli.factory import commands, serial_port
 from secretfree_cli.importing.commands import enroll
 from secretfree_cli.output import ExitCode
 
@@ -95,7 +95,8 @@ def board(monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
 
 
 def run(*arguments: str, typed: str = "") -> Result:
-    return CliRunner().invoke(enroll, ["--table", "registry", *arguments], input=typed)
+    source = [arguments[0]] if arguments and not arguments[0].startswith("-") else []
+    return CliRunner().invoke(enroll, [*source, "--table", "registry", *arguments[len(source) :]], input=typed)
 
 
 def devices(registry: RegistryTable) -> dict[str, Mapping[str, Any]]:
@@ -176,6 +177,35 @@ def test_a_picture_of_a_code_enrols_its_device(registry: RegistryTable) -> None:
     result = run("--image", "label.png", "--keys", str(manifest(Path())))
     assert result.exit_code == ExitCode.OK, result.output
     assert set(devices(registry)) == {UDIDS[1]}
+
+
+@pytest.mark.parametrize("when", ["before-any-device", "after-one"])
+def test_ctrl_c_with_nothing_enrolled_is_a_failure(
+    when: str, registry: RegistryTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(lines: Any) -> Iterator[str]:
+        if when == "after-one":
+            yield UDIDS[0]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "_typed_codes", lambda: interrupted(None))
+    result = run("scan", "--keys", str(manifest(Path())))
+    assert result.exit_code == (ExitCode.OK if when == "after-one" else ExitCode.FAILURE)
+
+
+def test_a_time_out_before_the_devices_asked_for_is_a_failure(registry: RegistryTable, board: Board) -> None:
+    board.prints(printed(UDIDS[0], KEYS[0]))
+    result = run("uart", "--port", board.port, "--count", "2", "--timeout", "1.5", "--no-bell")
+    assert result.exit_code == ExitCode.FAILURE
+    assert set(devices(registry)) == {UDIDS[0]}
+
+
+def test_a_gs1_label_enrols_the_device_of_its_serial_number(registry: RegistryTable) -> None:
+    Path("keys.csv").write_text(f"device-id,public-key\nSN4711,{KEYS[0].registry_text()}\n")
+    result = run("scan", "--keys", "keys.csv", typed="]d2010401234567890121SN4711\n")
+    assert result.exit_code == ExitCode.OK, result.output
+    assert set(devices(registry)) == {"SN4711"}
+    assert run("scan", "--gs1-identifier", "x", typed="").exit_code == ExitCode.USAGE
 
 
 def test_a_batch_id_in_use_is_refused(registry: RegistryTable) -> None:

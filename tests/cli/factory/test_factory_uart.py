@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from secretfree.request.device_profile import DeviceProfile
 from secretfree.request.keys import DevicePublicKey
+from secretfree_cli.device import signing_request
 from secretfree_cli.factory.uart import MAX_KEY, MAX_LINE, Reading, UartTranscript, Unreadable
 
 UDID = "a30fc0010203040506070809fffe0d0e"
@@ -279,3 +280,64 @@ class TestNoise:
         turned = digits[:at] + digit + digits[at + 1 :]
         results = [result for result in read(UDID_LINE, turned) if isinstance(result, Reading)]
         assert results == ([READING] if turned == digits else [])
+
+
+def certificate_request(name: str, *, signer: ec.EllipticCurvePrivateKey = PRIVATE) -> list[str]:
+    pem = signing_request.standard_pem(
+        signing_request.certification_request(
+            subject=signing_request.standard_subject(name), public_key=PRIVATE.public_key(), signer=signer, digest=None
+        )
+    )
+    return pem.decode().splitlines()
+
+
+class TestCertificateRequests:
+    def test_one_after_an_id_as_tis_cert_gen_prints_it(self) -> None:
+        dialogue = ["    CERT GEN Example", UDID_LINE, "-----Creating CSR-----", "-Enter subject country (i.e US):", ""]
+        assert read(*dialogue, *certificate_request(UDID)) == [READING]
+
+    def test_one_alone_names_its_device(self) -> None:
+        assert read("boot", *certificate_request("pump-1")) == [Reading("pump-1", KEY)]  # type: ignore[arg-type]
+
+    def test_one_that_names_another_device_than_the_id_before_it_is_refused(self) -> None:
+        failure = only_failure(read(UDID_LINE, *certificate_request("pump-1")))
+        assert failure.device_id == UDID
+        assert "common name" in failure.detail
+
+    def test_one_signed_by_another_key_is_refused(self) -> None:
+        forged = certificate_request(UDID, signer=ec.generate_private_key(ec.SECP256R1()))
+        assert "certificate request" in only_failure(read(UDID_LINE, *forged)).detail
+
+    def test_one_alone_whose_name_a_cc32xx_cut_short_names_nobody(self) -> None:
+        transcript = UartTranscript(DeviceProfile.TI_CC32XX)
+        text = "\n".join([*certificate_request("a30f"), ""])
+        assert "no device id before it" in only_failure(transcript.feed(text.encode())).detail
+
+    def test_one_that_cannot_be_read_is_refused(self) -> None:
+        lines = ["-----BEGIN CERTIFICATE REQUEST-----", "AAAA", "-----END CERTIFICATE REQUEST-----"]
+        assert "certificate request" in only_failure(read(UDID_LINE, *lines)).detail
+
+
+class TestPrefixesOfLoggingLibraries:
+    @pytest.mark.parametrize(
+        "prefix",
+        [
+            "\x1b[0;32mI ({number}) factory: ",
+            "[00:00:0{number}.123,456] \x1b[1;32m<inf> app: ",
+            "12:0{number}:59.1 DEBUG main.c:42 ",
+            "\x1b[31m",
+        ],
+    )
+    @pytest.mark.parametrize("form", ["pem", "hex", "request", "json"])
+    def test_colours_and_times_before_each_line_are_passed_over(self, prefix: str, form: str) -> None:
+        if form == "json":
+            lines = [json.dumps({"device-id": UDID, "public-key": point(KEY)})]
+        else:
+            key = {
+                "pem": KEY.pem().splitlines(),
+                "hex": [point(KEY)[:64], point(KEY)[64:]],
+                "request": certificate_request(UDID),
+            }[form]
+            lines = [UDID_LINE, *key]
+        marked = [prefix.format(number=number % 10) + line + "\x1b[0m" for number, line in enumerate(lines)]
+        assert read(*marked) == [READING]
