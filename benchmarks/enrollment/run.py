@@ -28,8 +28,9 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from secretfree.adapters.dynamodb.registry_items import Provenance, to_item
+from secretfree.adapters.dynamodb.registry_items import device_item
 from secretfree.registry.admission import admit
+from secretfree.registry.device import EnrolledDevice, Provenance
 from secretfree_cli.importing.prepare import import_table_request
 from secretfree_cli.local.cloud import bring_down, bring_up
 from secretfree_cli.local.state import CloudRecord, StateFolder
@@ -97,7 +98,8 @@ def prepare(folder: Path, options: argparse.Namespace) -> tuple[Path, Path, Sequ
 
         def recorded(devices: Iterator[SampleDevice]) -> Iterator[SampleDevice]:
             for device in devices:
-                file.write(json.dumps(to_item(admit(device.device_id, device.public_key), provenance)) + "\n")
+                enrolled = EnrolledDevice.newly(admit(device.device_id, device.public_key), provenance)
+                file.write(json.dumps(device_item(enrolled)) + "\n")
                 yield device
 
         sample.write(manifest, recorded(sample_devices(options.devices, sample.device_id)), authority)

@@ -304,7 +304,9 @@ _IMPORT_ACTIONS: Final = (
     "dynamodb:BatchGetItem",
     "dynamodb:BatchWriteItem",
     "dynamodb:DeleteItem",
+    "dynamodb:DescribeTable",
     "dynamodb:PutItem",
+    "dynamodb:Scan",
     "dynamodb:UpdateItem",
 )
 _STEP_ACTIONS: Final = ("dynamodb:PutItem",)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
-from secretfree.adapters.dynamodb.registry_items import EnrolledDevice
+from secretfree.registry.device import EnrolledDevice
 from secretfree.registry.entry import DeviceStatus
 from secretfree_cli.aws_failures import explain_aws_error
 from secretfree_cli.devices.enrolled import describe

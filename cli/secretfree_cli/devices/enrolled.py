@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, TextIO
 
-from secretfree.adapters.dynamodb.registry_items import EnrolledDevice, Item, is_device, timestamp
-from secretfree.adapters.dynamodb.registry_table import BATCH_INDEX, ChangedMeanwhile, RegistryTable
+from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
+from secretfree.registry.device import EnrolledDevice
 from secretfree.registry.entry import DeviceStatus
+from secretfree.registry.store import ChangedMeanwhile, RegistryStore
 from secretfree_cli.devices.iot_view import IotView
 from secretfree_cli.devices.ledger_view import CertificateRecord, LedgerView
 from secretfree_cli.output import CliError, ExitCode
@@ -23,6 +24,7 @@ EXPORTED_COLUMNS: Final = (
     "public-key",
     "key-fingerprint",
     "status",
+    "not-before",
     "blocked-reason",
     "batch",
     "enrolled-at",
@@ -57,52 +59,47 @@ class Removal(StrEnum):
     CHANGED = "changed-meanwhile"
 
 
-def select(table: RegistryTable, selection: Selection) -> Iterator[EnrolledDevice]:
+def select(store: RegistryStore, selection: Selection) -> Iterator[EnrolledDevice]:
     """Yield the devices that are meant, in no order; a batch's by the index if there is one."""
-    if selection.batch is not None and BATCH_INDEX in table.indexes():
-        pages: Iterator[Sequence[Item]] = (
-            list(table.read_items(ids).values()) for ids in table.batch_members(selection.batch)
+    if selection.batch is not None and store.has_batch_index():
+        pages: Iterator[Sequence[EnrolledDevice]] = (
+            list(store.read(ids).values()) for ids in store.members(selection.batch)
         )
     else:
-        pages = table.scan()
+        pages = store.devices()
     for page in pages:
-        for item in page:
-            if is_device(item) and selection.takes(device := EnrolledDevice.from_item(item)):
-                yield device
+        yield from filter(selection.takes, page)
 
 
-def require(table: RegistryTable, device_id: str) -> EnrolledDevice:
+def require(store: DynamoDbRegistryStore, device_id: str) -> EnrolledDevice:
     """Return an enrolled device, or fail with exit code 4."""
-    device = table.read([device_id]).get(device_id)
+    device = store.read([device_id]).get(device_id)
     if device is None:
-        raise not_enrolled(table, device_id)
+        raise not_enrolled(store, device_id)
     return device
 
 
-def not_enrolled(table: RegistryTable, device_id: str) -> CliError:
+def not_enrolled(store: DynamoDbRegistryStore, device_id: str) -> CliError:
     """Return the error for a device that the registry lacks."""
     return CliError(
-        f"no device {device_id!a} is enrolled in {table.name}",
+        f"no device {device_id!a} is enrolled in {store.name}",
         hint="`secretfree list --contains TEXT` finds devices by a part of their id",
         exit_code=ExitCode.NOT_FOUND,
     )
 
 
-def set_status(table: RegistryTable, device_id: str, status: DeviceStatus, *, reason: str | None = None) -> bool:
+def set_status(
+    store: DynamoDbRegistryStore, device_id: str, status: DeviceStatus, *, reason: str | None = None
+) -> bool:
     """Block or allow a device and return whether that changed anything; raises CliError if it is not enrolled.
 
     A blocked device gets no certificate; one that it has already goes on being accepted by IoT Core.
     """
-    device = require(table, device_id)
+    device = require(store, device_id)
     if device.status is status:
         return False
-    changes = {"status": {"S": status.value}}
-    gone: tuple[str, ...] = ("blocked-reason", "blocked-at")
-    if status is DeviceStatus.BLOCKED:
-        changes |= {"blocked-reason": {"S": reason or ""}, "blocked-at": {"S": timestamp(datetime.now(UTC))}}
-        gone = ()
     try:
-        table.update(device.item, changes, gone)
+        store.set_status(device, status, reason=reason or "", at=datetime.now(UTC))
     except ChangedMeanwhile as error:
         raise CliError(
             f"device {device_id!a} was changed by another command just now", hint="look, and try again"
@@ -111,19 +108,19 @@ def set_status(table: RegistryTable, device_id: str, status: DeviceStatus, *, re
 
 
 def remove(
-    table: RegistryTable, ledger: LedgerView, device_id: str, *, force: bool, iot: IotView | None = None
+    store: RegistryStore, ledger: LedgerView, device_id: str, *, force: bool, iot: IotView | None = None
 ) -> Removal:
     """Remove a device from the registry, unless the ledger or IoT Core has an active certificate of it.
 
     `force` removes it without asking them. Raises CliError if there is no ledger and no `force`.
     """
-    device = table.read([device_id]).get(device_id)
+    device = store.read([device_id]).get(device_id)
     if device is None:
         return Removal.NOT_FOUND
     if not force and (active_certificates(ledger, device_id) or (iot and iot.active_certificates(device_id))):
         return Removal.HAS_CERTIFICATE
     try:
-        table.delete_exactly(device.item)
+        store.remove(device)
     except ChangedMeanwhile:
         return Removal.CHANGED
     return Removal.REMOVED
@@ -142,19 +139,19 @@ def active_certificates(ledger: LedgerView, device_id: str) -> Sequence[Certific
 
 def describe(device: EnrolledDevice) -> dict[str, object]:
     """Return a device for `--json`, names as JavaScript writes them."""
-    item = device.item
     document: dict[str, object] = {
         "deviceId": device.device_id,
         "status": device.status.value,
         "keyFingerprint": device.fingerprint,
-        "publicKey": _text(item, "pubkey"),
-        "blockedReason": _text(item, "blocked-reason"),
-        "blockedAt": _text(item, "blocked-at"),
+        "publicKey": device.public_key,
+        "notBefore": device.not_before,
+        "blockedReason": device.blocked_reason,
+        "blockedAt": device.blocked_at,
         "batch": device.batch,
-        "enrolledAt": _text(item, "enrolled-at"),
-        "source": _text(item, "source"),
-        "attributes": _attributes(item) or None,
-        "replacedReason": _text(item, "replaced-reason"),
+        "enrolledAt": device.enrolled_at,
+        "source": device.source,
+        "attributes": dict(device.attributes) or None,
+        "replacedReason": device.replaced_reason,
     }
     return {name: value for name, value in document.items() if value is not None}
 
@@ -172,23 +169,20 @@ class Statistics:
     unreadable_keys: int
 
 
-def count(table: RegistryTable) -> Statistics:
+def count(store: RegistryStore) -> Statistics:
     """Read the whole table and count."""
     statuses: Counter[str] = Counter()
     sources: Counter[str] = Counter()
     batches: Counter[str] = Counter()
     without = unreadable = 0
     names = ("device-id", "status", "source", "batch", "key-fingerprint", "pubkey")
-    for page in table.scan(attributes=names):
-        for item in page:
-            if not is_device(item):
-                continue
-            device = EnrolledDevice.from_item(item)
+    for page in store.devices(only=names):
+        for device in page:
             statuses[device.status.value] += 1
-            sources[_text(item, "source") or "unknown"] += 1
+            sources[device.source or "unknown"] += 1
             batches[device.batch or "none"] += 1
-            without += not device.has_fingerprint_attribute
-            unreadable += device.fingerprint is None and "pubkey" in item
+            without += not device.fingerprint_recorded
+            unreadable += device.fingerprint is None and device.holds_key
     return Statistics(statuses.total(), dict(statuses), dict(sources), dict(batches), without, unreadable)
 
 
@@ -211,7 +205,7 @@ def export_csv(devices: Iterator[EnrolledDevice], stream: TextIO, attributes: Se
     written = 0
     for device in devices:
         row = _exported(device)
-        own = _attributes(device.item)
+        own = device.attributes
         writer.writerow(
             [*(row.get(name, "") for name in EXPORTED_COLUMNS), *(own.get(name, "") for name in attributes)]
         )
@@ -225,8 +219,8 @@ def export_json_lines(devices: Iterator[EnrolledDevice], stream: TextIO) -> Expo
     written = 0
     for device in devices:
         row: dict[str, Any] = dict(_exported(device))
-        if own := _attributes(device.item):
-            row["attributes"] = own
+        if device.attributes:
+            row["attributes"] = dict(device.attributes)
         stream.write(json.dumps(row, separators=(",", ":")) + "\n")
         written += 1
     return Exported(written)
@@ -235,21 +229,13 @@ def export_json_lines(devices: Iterator[EnrolledDevice], stream: TextIO) -> Expo
 def _exported(device: EnrolledDevice) -> dict[str, str]:
     values = {
         "device-id": device.device_id,
-        "public-key": _text(device.item, "pubkey"),
+        "public-key": device.public_key,
         "key-fingerprint": device.fingerprint,
         "status": device.status.value,
-        "blocked-reason": _text(device.item, "blocked-reason"),
+        "not-before": device.not_before,
+        "blocked-reason": device.blocked_reason,
         "batch": device.batch,
-        "enrolled-at": _text(device.item, "enrolled-at"),
-        "source": _text(device.item, "source"),
+        "enrolled-at": device.enrolled_at,
+        "source": device.source,
     }
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _text(item: Item, name: str) -> str | None:
-    value = item.get(name, {}).get("S")
-    return None if value is None else str(value)
-
-
-def _attributes(item: Item) -> dict[str, str]:
-    return {name: value["S"] for name, value in item.get("attributes", {}).get("M", {}).items() if "S" in value}

@@ -60,7 +60,7 @@ class ManifestKeys:
     """
 
     def __init__(self, records: Iterable[EnrollmentRecord]) -> None:
-        self._by_device: dict[DeviceId, DevicePublicKey] = {}
+        self._by_device: dict[str, DevicePublicKey] = {}
         self._by_fingerprint: dict[str, DevicePublicKey] = {}
         for record in records:
             if record.public_key is not None:

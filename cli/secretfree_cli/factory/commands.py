@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 from secretfree.registry.admission import EnrollmentRecord, RowRefused
-from secretfree.registry.batch import find_batch
+from secretfree.registry.store import find_batch
 
 from secretfree_cli.command_line import command, section
 from secretfree_cli.factory.bench import SessionTally, Signal, enroll_from_codes

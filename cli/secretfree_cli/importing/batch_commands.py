@@ -7,7 +7,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
-from secretfree.registry.batch import Batch, BatchState, find_batch, list_batches, save_batch
+from secretfree.registry.batch import Batch, BatchState
+from secretfree.registry.store import find_batch, list_batches, save_batch
 
 from secretfree_cli.command_line import Group
 from secretfree_cli.devices.ledger_view import LedgerView
@@ -17,6 +18,8 @@ from secretfree_cli.importing.revert import revert as revert_batch
 from secretfree_cli.importing.run import registry_of
 from secretfree_cli.output import CliError, ExitCode, emit_fields, emit_json, emit_table, json_option, note
 from secretfree_cli.target import Target, target_options
+
+_SHOWN_IDS = 10
 
 
 @click.group("batch", cls=Group)
@@ -97,10 +100,11 @@ def batch_revert(*, target: Target, batch_id: str, force: bool, parallelism: int
     table = registry_of(target, parallelism=parallelism)
     try:
         with progress_shown(shown=not as_json) as progress:
-            undone = revert_batch(table, ledger, found, progress, force=force, parallelism=parallelism)
+            reverted = revert_batch(table, ledger, found, progress, force=force, parallelism=parallelism)
     except KeyboardInterrupt:
         note("cut off; the same command goes on where it stopped")
         raise
+    undone = reverted.counts
     if as_json:
         emit_json({"batch": batch_id, **undone})
     else:
@@ -110,6 +114,8 @@ def batch_revert(*, target: Target, batch_id: str, force: bool, parallelism: int
             f"{undone[Undone.REPLACED_SINCE]} devices of the batch were given another key by a later one: they stay, "
             "until that is reverted too"
         )
+    for device_id in reverted.unreadable[:_SHOWN_IDS]:
+        note(f"{device_id!a}: the record, or what is kept of its former ones, cannot be read; it stays as it is")
     if undone[Undone.FORMER_KEY_TAKEN]:
         note(
             f"{undone[Undone.FORMER_KEY_TAKEN]} devices stay as they are: the key that each had before is enrolled for "

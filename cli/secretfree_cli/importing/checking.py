@@ -24,7 +24,6 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_der_public_key,
 )
-from secretfree.adapters.dynamodb.registry_items import PlainRecord
 from secretfree.registry.admission import RowRefused
 
 from secretfree_cli.importing.checkpoint import StagedRow
@@ -89,7 +88,7 @@ class _Checker:
             shown = None if device_id is None else device_id.encode("ascii", "backslashreplace").decode()[:_SHOWN_ID]
             reason, detail = refused.reason, encodable(refused.detail)
             return StagedRow(ordinal, self._file, entry.line, member, shown, reason=reason, detail=detail)
-        return StagedRow(ordinal, self._file, entry.line, member, *PlainRecord.of(record))
+        return StagedRow(ordinal, self._file, entry.line, member, record.device_id, record)
 
 
 def encodable(text: str) -> str:

@@ -1,19 +1,17 @@
-"""An import's checkpoint: its rows in a SQLite file, so that memory stays flat and a cut-off import goes on."""
+"""An import's checkpoint: its rows in a SQLite file, so that memory stays flat and an interrupted import resumes."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
-from secretfree.adapters.dynamodb.registry_items import PlainRecord
-from secretfree.registry.admission import Refusal
+from secretfree.registry.admission import EnrollmentRecord, Refusal
 from secretfree.registry.decision import Outcome, Verdict
-from secretfree.registry.enrollment import CHANGED_MEANWHILE
+from secretfree.registry.entry import DeviceStatus
 
 _CACHE_KIB: Final = 32 * 1024
 """SQLite's page cache: what bounds the memory of an import, whatever the number of rows."""
@@ -29,7 +27,8 @@ CREATE TABLE row (
     spki BLOB,
     fingerprint TEXT,
     status TEXT,
-    attributes TEXT
+    attributes TEXT,
+    not_before TEXT
 );
 CREATE TABLE result (ordinal INTEGER PRIMARY KEY, outcome TEXT NOT NULL, reason TEXT, detail TEXT);
 CREATE TABLE held (fingerprint TEXT NOT NULL, device_id TEXT NOT NULL);
@@ -104,8 +103,7 @@ WHERE {_WRITTEN} AND EXISTS (
 class StagedRow(NamedTuple):
     """A row of a manifest: admitted, with its record, or refused, with a reason; and where it stands.
 
-    `file` is the position of its manifest among those given; for `line` and `member` see `formats.manifest.Entry`.
-    `device_id` to `attributes` are those of a `PlainRecord`; without a `status` the row was refused.
+    `file` is the position of its manifest among those given; for `line` and `member` see `manifests.manifest.Entry`.
     """
 
     ordinal: int
@@ -113,46 +111,14 @@ class StagedRow(NamedTuple):
     line: int
     member: str | None
     device_id: str | None
-    spki: bytes | None = None
-    fingerprint: str | None = None
-    status: str | None = None
-    attributes: str | None = None
+    record: EnrollmentRecord | None = None
     reason: str | None = None
     detail: str | None = None
 
 
-_ROW_COLUMNS: Final = StagedRow._fields.index("reason")
-"""The table `row` has a staged row's fields up to here; the others go into its result."""
-
-
-class PendingRow(NamedTuple):
-    """An admitted row without an outcome. `file` is the position of its manifest among those given."""
-
-    ordinal: int
-    file: int
-    record: PlainRecord
-
-
-@dataclass(frozen=True, slots=True)
-class ReportedRow:
-    """A row that there is something to say about. `file` is the position of its manifest among those given."""
-
-    file: int
-    line: int
-    member: str | None
-    device_id: str | None
-    reason: str | None
-    """Of a refused row."""
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenRow:
-    """A row that was written: the device, and the key that it was given."""
-
-    ordinal: int
-    device_id: str
-    fingerprint: str
+_COLUMNS: Final = (
+    "ordinal, file, line, member, device_id, spki, fingerprint, status, attributes, not_before"  # of the table `row`
+)
 
 
 class Checkpoint:
@@ -161,7 +127,7 @@ class Checkpoint:
     def __init__(self, path: Path | None) -> None:
         """Open or make the checkpoint at `path`; None keeps it in memory, for a few rows.
 
-        Raises: sqlite3.OperationalError if somebody else has it open
+        Raises: sqlite3.OperationalError if another process has it open
         """
         self.path = path
         self._connection = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=0)
@@ -208,13 +174,10 @@ class Checkpoint:
         """Add rows, all or none of them."""
         with self._connection:
             self._connection.execute("BEGIN")
-            self._connection.executemany(
-                f"INSERT INTO row VALUES ({', '.join('?' * _ROW_COLUMNS)})",  # noqa: S608 - question marks alone
-                (row[:_ROW_COLUMNS] for row in rows),
-            )
+            self._connection.executemany("INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_values, rows))
             self._connection.executemany(
                 "INSERT INTO result VALUES (?, 'refused', ?, ?)",
-                ((row.ordinal, row.reason, row.detail) for row in rows if row.status is None),
+                ((row.ordinal, row.reason, row.detail) for row in rows if row.record is None),
             )
 
     def refuse_duplicates(self) -> None:
@@ -232,17 +195,16 @@ class Checkpoint:
             ):
                 self._connection.execute(statement.format(place=place), {"reason": reason.value})
 
-    def pending(self, size: int) -> Iterator[Sequence[PendingRow]]:
+    def pending(self, size: int) -> Iterator[Sequence[StagedRow]]:
         """Yield the admitted rows without an outcome, `size` at a time, in their order."""
         last = 0
         while found := self._connection.execute(
-            "SELECT ordinal, file, device_id, spki, fingerprint, status, attributes FROM row "
-            "LEFT JOIN result USING (ordinal) "
+            f"SELECT {_COLUMNS} FROM row LEFT JOIN result USING (ordinal) "  # noqa: S608 - a constant
             "WHERE ordinal > ? AND status NOT NULL AND result.ordinal IS NULL ORDER BY ordinal LIMIT ?",
             (last, size),
         ).fetchall():
             last = found[-1][0]
-            yield [PendingRow(ordinal, file, PlainRecord(*record)) for ordinal, file, *record in found]
+            yield [_row(values) for values in found]
 
     def count_pending(self) -> int:
         """Return how many rows have no outcome yet."""
@@ -273,11 +235,11 @@ class Checkpoint:
             )
         )
 
-    def refused(self) -> Iterator[ReportedRow]:
+    def refused(self) -> Iterator[StagedRow]:
         """Yield the refused rows in their order."""
         return self._reported("outcome = 'refused'")
 
-    def passed_over(self) -> Iterator[ReportedRow]:
+    def passed_over(self) -> Iterator[StagedRow]:
         """Yield, in their order, the rows of which something was not taken, although their devices are enrolled."""
         return self._reported(_PASSED_OVER)
 
@@ -323,29 +285,30 @@ class Checkpoint:
             self._connection.execute("CREATE INDEX IF NOT EXISTS held_by_device ON held (device_id)")
             self._connection.execute(_FIND_SHARED)
             self._connection.execute(_REFUSE_SHARED, {"reason": Refusal.KEY_OF_OTHER_DEVICE.value})
-            self._connection.execute(_REFUSE_OVERWRITTEN, {"reason": CHANGED_MEANWHILE})
+            self._connection.execute(_REFUSE_OVERWRITTEN, {"reason": Refusal.CHANGED_MEANWHILE.value})
 
-    def to_take_back(self, size: int) -> Sequence[WrittenRow]:
+    def to_take_back(self, size: int) -> Sequence[StagedRow]:
         """Return some of the rows that are to be taken back from the table, `size` at most."""
         found = self._connection.execute(
-            "SELECT ordinal, device_id, fingerprint FROM taken_back JOIN row USING (ordinal) LIMIT ?", (size,)
+            f"SELECT {_COLUMNS} FROM taken_back JOIN row USING (ordinal) LIMIT ?",  # noqa: S608 - a constant
+            (size,),
         )
-        return [WrittenRow(*row) for row in found]
+        return [_row(values) for values in found]
 
-    def taken_back(self, rows: Iterable[WrittenRow]) -> None:
+    def taken_back(self, rows: Iterable[StagedRow]) -> None:
         """Put down that rows were taken back, all or none of them."""
         with self._connection:
             self._connection.execute("BEGIN")
             self._connection.executemany("DELETE FROM taken_back WHERE ordinal = ?", ((row.ordinal,) for row in rows))
 
-    def _reported(self, condition: str) -> Iterator[ReportedRow]:
-        columns = "file, line, member, device_id, reason, detail"
+    def _reported(self, condition: str) -> Iterator[StagedRow]:
+        columns = "ordinal, file, line, member, device_id, NULL, reason, detail"
         select = f"SELECT {columns} FROM row JOIN result USING (ordinal) WHERE {condition}"  # noqa: S608 - constants
         for found in self._connection.execute(f"{select} ORDER BY row.ordinal"):
-            yield ReportedRow(*found)
+            yield StagedRow(*found)
 
     def _begin(self) -> None:
-        # Nobody else has business here: a second import of the same files must find the door shut.
+        # A second import of the same files must not open it.
         self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
@@ -353,3 +316,21 @@ class Checkpoint:
         self._connection.execute("PRAGMA synchronous = NORMAL")
         if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'row'").fetchone():
             self._connection.executescript("BEGIN;" + _SCHEMA + "COMMIT;")
+
+
+def _values(row: StagedRow) -> tuple[object, ...]:
+    """The row's values in the table `row`; see `_COLUMNS`."""
+    record = row.record
+    if record is None:
+        return (*row[:5], None, None, None, None, None)
+    attributes = json.dumps(dict(record.attributes)) if record.attributes else None
+    status = record.status.value
+    return (*row[:5], record.spki, record.fingerprint, status, attributes, record.not_before)
+
+
+def _row(values: tuple[Any, ...]) -> StagedRow:
+    """An admitted row, from its values."""
+    ordinal, file, line, member, device_id, spki, fingerprint, status, attributes, not_before = values
+    named = {} if attributes is None else json.loads(attributes)
+    record = EnrollmentRecord(device_id, spki, fingerprint, DeviceStatus(status), named, not_before)
+    return StagedRow(ordinal, file, line, member, device_id, record)

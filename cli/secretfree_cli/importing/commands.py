@@ -175,6 +175,7 @@ def enroll_device(
     request = ImportRequest(
         manifests=[SingleDevice(device_id, data, public_key.name, gate.profile)],
         gate=gate,
+        reading={"DEVICE_ID": device_id},
         batch_id=batch_id,
         replace_reason=replacing.reason,
         dry_run=dry_run,

@@ -1,4 +1,4 @@
-"""Adding `key-fingerprint` to items of an existing deployment, so that a lookup by key leads to them."""
+"""Adding `key-fingerprint` to records of an existing deployment, so that a lookup by key leads to them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from secretfree.adapters.dynamodb.registry_items import EnrolledDevice, is_device
-from secretfree.adapters.dynamodb.registry_table import ChangedMeanwhile, RegistryTable
+from secretfree.clock import SystemClock
+from secretfree.registry.device import EnrolledDevice
+from secretfree.registry.key_holders import record_completeness
+from secretfree.registry.store import ChangedMeanwhile, RegistryStore
 
 from secretfree_cli.importing.importer import Progress
-from secretfree_cli.importing.key_holders import TableRead, put_down
 
 _READ = ("device-id", "pubkey", "key-fingerprint", "status", "batch")
 """What a conditional change compares, so that no key is given another's fingerprint."""
@@ -18,17 +19,17 @@ _READ = ("device-id", "pubkey", "key-fingerprint", "status", "batch")
 
 @dataclass
 class Indexing:
-    """What was found and done: numbers of devices, and the ids of those that somebody has to look at."""
+    """What was found and done: numbers of devices, and the ids of those that need attention."""
 
     devices: int = 0
     indexed: int = 0
     """They lacked their fingerprint and have it now; in a dry run, would have it."""
     keyless: int = 0
-    """Enrolled without a key, for match policy UDID: there is nothing to find them by."""
+    """Enrolled without a key, for match policy UDID: no lookup by key finds them."""
     unreadable: list[str] = field(default_factory=list)
     """Their key cannot be read, or is not the one of their fingerprint; the runtime refuses them."""
     changed: list[str] = field(default_factory=list)
-    """Somebody changed them at that moment."""
+    """Another writer changed them at that moment."""
 
     def document(self) -> Mapping[str, object]:
         """Return it for `--json`."""
@@ -41,40 +42,37 @@ class Indexing:
         }
 
 
-def index_keys(table: RegistryTable, progress: Progress, *, dry_run: bool = False, parallelism: int = 8) -> Indexing:
-    """Read the whole table, add the fingerprints that are missing, and put down that none is, if so.
+def index_keys(store: RegistryStore, progress: Progress, *, dry_run: bool = False, parallelism: int = 8) -> Indexing:
+    """Read the whole registry, add the missing fingerprints, and record that none is missing, if so.
 
-    Safe to repeat, and beside anything: an item is changed only while it has the key that was read.
+    Safe to repeat, and beside other writers: a record is changed only while it has the key that was read.
 
-    Raises: botocore's ClientError; what was added stays, and another run adds the rest
+    Raises: the store's errors; what was added stays, and another run adds the rest
     """
     done = Indexing()
-    read = 0
-    progress.phase("indexing", max(table.item_count(), 1))
+    progress.phase("indexing", max(store.size(), 1))
 
     def add(device: EnrolledDevice) -> bool:
         if dry_run:
             return True
         try:
-            table.update(device.item, {"key-fingerprint": {"S": device.fingerprint}})
+            store.record_fingerprint(device)
         except ChangedMeanwhile:
             return False
         return True
 
     with ThreadPoolExecutor(parallelism, thread_name_prefix="index") as pool:
-        for page in table.scan(attributes=_READ, consistent=True):
-            devices = [EnrolledDevice.from_item(item) for item in page if is_device(item)]
+        for devices in store.devices(only=_READ, consistent=True):
             done.devices += len(devices)
-            done.keyless += sum("pubkey" not in one.item and not one.has_fingerprint_attribute for one in devices)
-            done.unreadable += [one.device_id for one in devices if one.fingerprint is None and "pubkey" in one.item]
-            lacking = [one for one in devices if one.fingerprint is not None and not one.has_fingerprint_attribute]
+            done.keyless += sum(not one.holds_key and not one.fingerprint_recorded for one in devices)
+            done.unreadable += [one.device_id for one in devices if one.fingerprint is None and one.holds_key]
+            lacking = [one for one in devices if not one.key_is_indexed]
             for device, added in zip(lacking, pool.map(add, lacking), strict=True):
                 if added:
                     done.indexed += 1
                 else:
                     done.changed.append(device.device_id)
-            read += len(page)
-            progress.reached(read)
+            progress.reached(done.devices)
     if not dry_run:
-        put_down(table, TableRead(unindexed=len(done.changed)))
+        record_completeness(store, len(done.changed), clock=SystemClock())
     return done

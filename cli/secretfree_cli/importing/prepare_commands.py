@@ -17,6 +17,7 @@ from secretfree_cli.importing.options import (
     format_options,
     format_options_of,
     progress_shown,
+    reading_of,
     report_option,
 )
 from secretfree_cli.importing.prepare import import_table_request, recovery_request
@@ -59,7 +60,9 @@ def prepare_import(
     require_apart(report, [*files, *reading["signers"], *reading["authorities"]])
     options = format_options_of(gate.profile, **reading)
     manifests = [open_manifest(path, options, forced=forced) for path in files]
-    request = PrepareRequest(manifests, gate, folder, batch_id, by or getpass.getuser(), report)
+    request = PrepareRequest(
+        manifests, gate, folder, batch_id, by or getpass.getuser(), report=report, reading=reading_of(options)
+    )
     with progress_shown(shown=not as_json) as progress:
         summary, objects = run_prepare(request, progress)
     for remark in (remark for manifest in manifests for remark in manifest.remarks):

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from secretfree.registry.batch import ManifestFile
 
-from secretfree_cli.importing.checkpoint import ReportedRow
+from secretfree_cli.importing.checkpoint import StagedRow
 from secretfree_cli.importing.whole_file import WholeFile
 from secretfree_cli.manifests.pem import SUFFIXES
 
@@ -26,7 +26,7 @@ def require_apart(report: Path | None, inputs: Iterable[Path]) -> None:
             raise click.UsageError(f"--report {report} is a file that is read; name another")
 
 
-def row_document(row: ReportedRow, files: Sequence[ManifestFile]) -> dict[str, object]:
+def row_document(row: StagedRow, files: Sequence[ManifestFile]) -> dict[str, object]:
     """Return a row as the report and `--json` have it."""
     document: dict[str, object] = {"file": files[row.file].name, "line": row.line}
     if row.member is not None:
@@ -44,7 +44,7 @@ class Report:
         """Make sure that the report can be written at `path`; raises CliError."""
         self._file = WholeFile(path, f"the report {path}")
 
-    def write(self, refused: Iterator[ReportedRow], files: Sequence[ManifestFile]) -> None:
+    def write(self, refused: Iterator[StagedRow], files: Sequence[ManifestFile]) -> None:
         """Write every row, and move the report to its place; raises CliError."""
         with self._file.told():
             for row in refused:

@@ -1,4 +1,4 @@
-"""Where checkpoints lie, and which of them an import goes on with: the one of the same files, read in the same way."""
+"""Where checkpoints are kept, and which of them an import resumes."""
 
 from __future__ import annotations
 
@@ -7,66 +7,74 @@ import json
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from secretfree_cli.importing.checkpoint import Checkpoint
 from secretfree_cli.output import CliError, note
 
 _IN_MEMORY: Final = 1024 * 1024
-"""Bytes of manifests up to which a run that is not to be resumed keeps its rows in memory."""
-_FORM: Final = 3
-"""Of a checkpoint's content: one of another form is not gone on with."""
+"""Bytes of manifests up to which a run that is never resumed keeps its rows in memory."""
+_FORM: Final = 4
+"""Of a checkpoint's content: one of another form is not resumed."""
 BATCH: Final = "batch"
 """Setting of a checkpoint: the batch. There from the beginning."""
 BEGUN: Final = "begun"
 """Setting of a checkpoint: whether anything may have been written to the registry."""
-_WAY: Final = "way"
 
 
 @dataclass(frozen=True)
 class Resumption:
-    """Which import a checkpoint is of. `way` is what decides how its rows are read and judged, by options' names.
+    """Which import a checkpoint is of: a batch in a table.
 
-    `batch_id` is the batch that was asked for by name.
+    `restart` discards the checkpoint. So does a table that has no such batch, although the checkpoint says that it was
+    begun: the table was made anew.
+
+    The batch's id derives from the files and the options, so that it is the same import on every machine. The
+    checkpoint spares work: it knows which rows were checked and written. Without it, all rows are checked again, and
+    those that were written are recognised in the registry.
     """
 
-    what: Mapping[str, object]
-    way: Mapping[str, object]
-    batch_id: str | None
-    resume: bool
+    endpoint: str | None
+    table: str
+    batch_id: str
+    is_known: bool
     restart: bool
 
 
 @contextmanager
 def resumable_checkpoint(asked: Resumption) -> Iterator[Checkpoint]:
-    """Open the checkpoint of this very import, or a new one.
+    """Open the checkpoint of this import, or a new one.
 
-    It stays where something was written to the registry before an error, or on Ctrl-C; a first try that fails before
-    that, by a wrong header or a mistyped option, leaves nothing in the way of the second.
+    After an error, or Ctrl-C, it stays if anything was written to the registry. A first attempt that fails before
+    that leaves nothing behind.
 
-    Raises: CliError if there is one that was not asked for, or one of an import in another way, or one that is in use
+    Raises: CliError if another process has it open, or it cannot be opened
     """
-    with _chosen(asked) as checkpoint:
+    checkpoint = _opened(asked)
+    if asked.restart or (checkpoint.setting(BEGUN) and not asked.is_known):
+        checkpoint.discard()
+        checkpoint = _opened(asked)
+    with checkpoint:
         try:
             yield checkpoint
         except KeyboardInterrupt:
-            note("cut off; the same command with --resume goes on where it stopped, with --restart it begins anew")
+            note("interrupted; the same command resumes where it stopped")
             raise
         except Exception as error:
             if not checkpoint.setting(BEGUN):
                 checkpoint.discard()
             elif not isinstance(error, CliError) or error.hint is None:  # else the hint says what to do
-                note("what was done so far stays; the same command with --resume goes on with it")
+                note("what was done so far stays; the same command resumes it")
             raise
 
 
 @contextmanager
 def scratch_checkpoint(size: int) -> Iterator[Checkpoint]:
-    """Open a checkpoint that nobody will go on with, for manifests of `size` bytes."""
+    """Open a checkpoint that is never resumed, for manifests of `size` bytes."""
     if size <= _IN_MEMORY:
         with Checkpoint(None) as checkpoint:
             yield checkpoint
@@ -78,59 +86,17 @@ def scratch_checkpoint(size: int) -> Iterator[Checkpoint]:
 def state_folder() -> Path:
     """Return the user's own folder for checkpoints (XDG Base Directory Specification: state).
 
-    Not the project's: an import is gone on with from whatever folder it is called again.
+    Not the project's: an import can be resumed from any folder.
     """
     configured = Path(os.environ.get("XDG_STATE_HOME", ""))
     base = configured if configured.is_absolute() else Path.home() / ".local" / "state"
     return base / "secretfree" / "enrollment"
 
 
-def _chosen(asked: Resumption) -> Checkpoint:
-    checkpoint = _opened(asked.what)
-    batch = checkpoint.setting(BATCH)
-    if batch is None:
-        if asked.resume:
-            note("nothing to resume: no import of these files into this table was cut off here; this begins a new one")
-    elif asked.restart:
-        if checkpoint.setting(BEGUN):
-            note(f"what batch {batch['id']} wrote stays; `secretfree batch revert {batch['id']}` undoes it")
-            note(
-                f"to keep it: `secretfree batch close {batch['id']}`, or later imports take it for one that still runs"
-            )
-        checkpoint.discard()
-        checkpoint = _opened(asked.what)
-    else:
-        try:
-            _require_same_way(asked, checkpoint.setting(_WAY) or {}, str(batch["id"]))
-        except CliError:
-            checkpoint.close()
-            raise
-        return checkpoint
-    checkpoint.keep(_WAY, asked.way)
-    return checkpoint
-
-
-def _require_same_way(asked: Resumption, way: Mapping[str, Any], batch_id: str) -> None:
-    if not asked.resume:
-        raise CliError(
-            f"an import of these files into this table was cut off before (batch {batch_id})",
-            hint="--resume goes on with it; --restart forgets it and begins another batch",
-        )
-    given = json.loads(json.dumps(asked.way))
-    other = [name for name in given if given[name] != way.get(name)]
-    if asked.batch_id not in {None, batch_id}:
-        other.append("--batch")
-    if other:
-        raise CliError(
-            f"the import that was cut off (batch {batch_id}) was begun with another {', '.join(other)}",
-            hint="resume it with the options that it had; --restart forgets it and begins another batch",
-        )
-
-
-def _opened(what: Mapping[str, object]) -> Checkpoint:
+def _opened(asked: Resumption) -> Checkpoint:
     folder = state_folder()
-    digest = hashlib.sha256(json.dumps({"form": _FORM, **what}, sort_keys=True).encode()).hexdigest()
-    path = folder / f"{digest[:32]}.sqlite"
+    what = json.dumps([_FORM, asked.endpoint, asked.table, asked.batch_id])
+    path = folder / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.sqlite"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Checkpoint(path)

@@ -1,32 +1,33 @@
-"""Undoing a batch: its devices go, those whose key it replaced get their former item back, all else stays."""
+"""Reverting a batch: its devices are removed, those whose key it replaced get their former record back."""
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
+from typing import Final
 
-from secretfree.adapters.dynamodb.registry_items import Item
-from secretfree.adapters.dynamodb.registry_table import (
-    BATCH_GET_KEYS,
-    BATCH_INDEX,
-    ChangedMeanwhile,
-    RegistryTable,
-    chunks,
-)
-from secretfree.registry.batch import Batch, BatchState, list_batches, members, save_batch
+from secretfree.adapters.dynamodb.registry_table import BATCH_GET_KEYS, chunks
+from secretfree.clock import SystemClock
+from secretfree.registry.batch import Batch, BatchState
+from secretfree.registry.device import EnrolledDevice
+from secretfree.registry.key_holders import KeyHolders
+from secretfree.registry.store import ChangedMeanwhile, RegistryStore, list_batches, save_batch
 
 from secretfree_cli.devices.enrolled import active_certificates
 from secretfree_cli.devices.ledger_view import LedgerView
+from secretfree_cli.importing.checkpoint import Checkpoint
+from secretfree_cli.importing.former_records import Former, FormerRecords
 from secretfree_cli.importing.importer import Progress
-from secretfree_cli.importing.key_holders import Holders
-from secretfree_cli.importing.replaced_items import Former, FormerItems, replaced_items
 
-_MOST_PASSES = 5
-"""The index by batch is eventually consistent: a pass that finds nothing left ends it, usually the second."""
+_MOST_PASSES: Final = 5
+"""The index by batch is eventually consistent: a pass that finds nothing left ends the revert, usually the second."""
 
 
 class Undone(StrEnum):
@@ -35,102 +36,134 @@ class Undone(StrEnum):
     REMOVED = "removed"
     RESTORED = "restored"
     """It was enrolled before, with another key, which it has again."""
+    REMOVED_FORGOTTEN = "removed-former-forgotten"
+    """It was enrolled before, but its key was replaced so often since that the former one is no longer kept."""
     KEPT = "kept"
     """It has an active certificate."""
     FORMER_KEY_TAKEN = "former-key-taken"
-    """Its former key is another device's by now: it stays as the batch left it."""
+    """Its former key is another device's now: it stays as the batch left it."""
+    UNREADABLE = "unreadable"
+    """Its record, or a former one, cannot be read: it stays as it is."""
     CHANGED = "changed"
     """It is no longer of the batch, or was changed at that very moment."""
     REPLACED_SINCE = "replaced-since"
-    """A later batch gave it another key: it stays with that one, and goes, too, if that batch is reverted."""
+    """A later batch gave it another key: it stays with that one, until that batch is reverted too."""
 
 
-STAYING = (Undone.KEPT, Undone.FORMER_KEY_TAKEN, Undone.CHANGED)
+STAYING: Final = (Undone.KEPT, Undone.FORMER_KEY_TAKEN, Undone.UNREADABLE, Undone.CHANGED)
 """Those that are of the batch as before."""
 
 
+@dataclass
+class Reverted:
+    """How many devices there are of each `Undone`, and the ids of those that cannot be read."""
+
+    counts: Counter[str] = field(default_factory=lambda: Counter({outcome.value: 0 for outcome in Undone}))
+    unreadable: list[str] = field(default_factory=list)
+
+
 def revert(
-    table: RegistryTable,
+    store: RegistryStore,
     ledger: LedgerView,
     batch: Batch,
     progress: Progress,
     *,
     force: bool = False,
     parallelism: int = 8,
-) -> Mapping[str, int]:
-    """Undo `batch` and return how many devices it was for each `Undone`. Safe to repeat, and to go on with.
+) -> Reverted:
+    """Revert `batch` and return what became of its devices. Safe to repeat, and to resume.
 
-    Only items that still are of the batch are touched. Blocking is no change of that: a device that the batch brought
-    goes even if it was blocked since, and one that gets its former key back stays blocked. Devices with an active
-    certificate stay, unless `force`. What a batch brought that was itself reverted does not come back.
+    Only records that still are of the batch are touched. A block does not change that: a device of the batch is removed
+    even if it was blocked since, and one that gets its former key back stays blocked. Devices with an active
+    certificate stay, unless `force`. A record of a batch that was itself reverted does not come back. An unreadable
+    record is left as it is.
 
-    Imports that run at the same time learn of it and look again when they end (`registry_state`). One that gives
-    another device a key that comes back here, and ends before that, is not noticed.
+    Imports that overlap with the revert learn of it and read the registry again when they end (`RegistryState`). An
+    import that gives another device a key that is restored here, and ends before that, is not noticed.
 
-    Raises: CliError where there is no ledger to ask and no `force`; TableBusy, botocore's ClientError
+    Raises: CliError where there is no ledger and no `force`; RegistryBusy, the store's errors
     """
-    save_batch(table, replace(batch, state=BatchState.REVERTING))
-    expected = batch.counts.get("enrolled", 0) + batch.counts.get("replaced", 0)
-    progress.phase("reverting", expected)
-    undone: Counter[str] = Counter({outcome.value: 0 for outcome in Undone})
-    kept: set[str] = set()
-    with Holders(table) as holders, ThreadPoolExecutor(parallelism, thread_name_prefix="revert") as pool:
-        formers = FormerItems(table, holders)
+    save_batch(store, replace(batch, state=BatchState.REVERTING))
+    progress.phase("reverting", batch.counts.get("enrolled", 0) + batch.counts.get("replaced", 0))
+    reverted = Reverted()
+    undone, staying = reverted.counts, set[str]()
+    with _holders(store) as holders, ThreadPoolExecutor(parallelism, thread_name_prefix="revert") as pool:
+        formers = FormerRecords(store, holders)
 
         def undo_all(ids: Sequence[str]) -> Sequence[tuple[str, Undone]]:
-            items = table.read_items(ids)
-            own = [item for item in items.values() if item.get("batch", {}).get("S") == batch.id]
+            own = [device for device in store.read(ids).values() if device.batch == batch.id]
             undoing = [
-                (item["device-id"]["S"], pool.submit(_undo, table, ledger, item, former, force=force))
-                for item, former in zip(own, formers.of(own), strict=True)
+                (device.device_id, pool.submit(_undo, store, ledger, device, former, force=force))
+                for device, former in zip(own, formers.of(own), strict=True)
             ]
             return [(device_id, one.result()) for device_id, one in undoing]
 
         for _ in range(_MOST_PASSES):
             touched = 0
-            for page in members(table, batch.id):
-                for ids in chunks([device_id for device_id in page if device_id not in kept], BATCH_GET_KEYS):
+            for page in store.members(batch.id):
+                for ids in chunks([device_id for device_id in page if device_id not in staying], BATCH_GET_KEYS):
                     for device_id, outcome in undo_all(ids):
                         undone[outcome.value] += 1
                         touched += 1
                         if outcome in STAYING:
-                            kept.add(device_id)
+                            staying.add(device_id)
+                        if outcome is Undone.UNREADABLE:
+                            reverted.unreadable.append(device_id)
                     progress.reached(undone.total())
             if not touched:
                 break
-    undone[Undone.REPLACED_SINCE.value] = sum(_came_with(batch, item) for item in _replacements_since(table, batch))
+    undone[Undone.REPLACED_SINCE.value] = sum(_has_former_of(batch, device) for device in _replaced_since(store, batch))
     state = BatchState.REVERTING if undone[Undone.CHANGED] else BatchState.REVERTED
     counts = {**batch.counts, **{f"revert-{name}": number for name, number in undone.items() if number}}
-    save_batch(table, batch.finished(state, datetime.now(UTC), counts))
-    return dict(undone)
+    save_batch(store, batch.finished(state, datetime.now(UTC), counts))
+    return reverted
 
 
-def _undo(table: RegistryTable, ledger: LedgerView, item: Item, former: Former, *, force: bool) -> Undone:
-    if not force and active_certificates(ledger, item["device-id"]["S"]):
+def _undo(store: RegistryStore, ledger: LedgerView, device: EnrolledDevice, former: Former, *, force: bool) -> Undone:
+    if former.unreadable:
+        return Undone.UNREADABLE
+    if not force and active_certificates(ledger, device.device_id):
         return Undone.KEPT
     if former.taken_by is not None:
         return Undone.FORMER_KEY_TAKEN
     try:
-        if former.item is None:
-            table.delete_exactly(item)
-            return Undone.REMOVED
-        table.put_over(former.item, item)
+        if former.record is None:
+            store.remove(device)
+            return Undone.REMOVED_FORGOTTEN if former.forgotten else Undone.REMOVED
+        store.put_over(former.record, device)
     except ChangedMeanwhile:
         return Undone.CHANGED
     return Undone.RESTORED
 
 
-def _replacements_since(table: RegistryTable, batch: Batch) -> Iterator[Item]:
-    """Yield the items that may have replaced one of the batch: those of later batches that replaced any."""
-    if BATCH_INDEX not in table.indexes():
-        for page in table.scan(attributes=("device-id", "replaced")):
+def _replaced_since(store: RegistryStore, batch: Batch) -> Iterator[EnrolledDevice]:
+    """Yield the devices that may have replaced one of the batch: those of later batches that replaced any."""
+    if not store.has_batch_index():
+        for page in store.devices(only=("device-id", "replaced")):
             yield from page
         return
-    for later in list_batches(table):
+    for later in list_batches(store):
         if later.replace_reason is not None and later.id != batch.id and later.started_at >= batch.started_at:
-            for ids in table.batch_members(later.id):
-                yield from table.read_items(ids).values()
+            for ids in store.members(later.id):
+                yield from store.read(ids).values()
 
 
-def _came_with(batch: Batch, item: Item) -> bool:
-    return any(former.get("batch", {}).get("S") == batch.id for former in replaced_items(item))
+def _has_former_of(batch: Batch, device: EnrolledDevice) -> bool:
+    return any(record.batch == batch.id for record in device.former)
+
+
+@contextmanager
+def _holders(store: RegistryStore) -> Iterator[KeyHolders]:
+    """Find the holders of former keys, of which there are few or none."""
+    with ExitStack() as kept:
+        yield KeyHolders(store, notes_in(kept), clock=SystemClock())
+
+
+def notes_in(kept: ExitStack) -> Callable[[], Checkpoint]:
+    """Return what makes a place for the holders of a whole registry, in a file that `kept` removes."""
+
+    def notes() -> Checkpoint:
+        folder = kept.enter_context(tempfile.TemporaryDirectory(prefix="secretfree-"))
+        return kept.enter_context(Checkpoint(Path(folder, "holders")))
+
+    return notes

@@ -6,10 +6,10 @@ import gc
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -17,19 +17,12 @@ from typing import Final
 import botocore
 from botocore.config import Config
 from secretfree.adapters.dynamodb.ready_bodies import send_items_as_they_are
-from secretfree.adapters.dynamodb.registry_items import Provenance, timestamp
-from secretfree.adapters.dynamodb.registry_table import ChangedMeanwhile, RegistryTable, TableBusy
-from secretfree.registry.batch import (
-    Batch,
-    BatchState,
-    ManifestFile,
-    find_batch,
-    find_batches,
-    new_batch_id,
-    save_batch,
-)
+from secretfree.adapters.dynamodb.registry_items import batch_item, device_item, indexed_item
+from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
+from secretfree.registry.batch import Batch, BatchState, ManifestFile, derived_batch_id, derived_import_id
 from secretfree.registry.decision import Outcome
-from secretfree.registry.registry_state import indexed_item, read_state
+from secretfree.registry.device import EnrolledDevice, Provenance, timestamp
+from secretfree.registry.store import ChangedMeanwhile, RegistryBusy, RegistryStore, find_batch, save_batch
 
 from secretfree_cli.importing import importer
 from secretfree_cli.importing.checking import encodable
@@ -53,7 +46,7 @@ _OPENING: Final = "opening"
 class ImportRequest:
     """What an operator asked for. `replace_reason` None means that no enrolled key may be replaced.
 
-    `reading` is what the formats were told, by options' names, as JSON: `options.reading_of`.
+    `reading` are the formats' options by their names, as JSON: `options.reading_of`.
     """
 
     manifests: Sequence[Manifest]
@@ -85,7 +78,7 @@ class ImportSummary:
     """Devices that are enrolled, but have other attributes there than their rows say."""
     first_passed_over: Sequence[Mapping[str, object]] = ()
     unindexed: int = 0
-    """Devices of the registry whose key the index does not know; 0 also where nobody looked."""
+    """Devices of the registry whose key the index does not have; 0 also where the registry was not read."""
 
     @property
     def rows(self) -> int:
@@ -118,7 +111,7 @@ class ImportSummary:
         }
 
 
-def registry_of(target: Target, *, parallelism: int = 8, user_agent: str | None = None) -> RegistryTable:
+def registry_of(target: Target, *, parallelism: int = 8, user_agent: str | None = None) -> DynamoDbRegistryStore:
     """Return the target's registry, with a client that keeps a connection for each of `parallelism` threads."""
     config = Config(
         connect_timeout=5,
@@ -129,7 +122,7 @@ def registry_of(target: Target, *, parallelism: int = 8, user_agent: str | None 
     )
     client = target.session.client("dynamodb", endpoint_url=target.endpoint_url, config=config)
     send_items_as_they_are(client)
-    return RegistryTable(client, target.registry_table)
+    return DynamoDbRegistryStore.of(client, target.registry_table)
 
 
 def caller_arn(target: Target) -> str:
@@ -141,23 +134,22 @@ def run_import(target: Target, request: ImportRequest, progress: importer.Progre
     """Do what `request` says and account for every row.
 
     Raises: ManifestError; CliError for a checkpoint in the way, a report that cannot be written, a table without
-        capacity; botocore's errors. Whatever was written before stays; the checkpoint stays too, for `resume`.
+        capacity; botocore's errors. Whatever was written before stays; the same import, run again, resumes.
     """
     began = time.monotonic()
     files = _files(request.manifests)
-    table = registry_of(target, parallelism=request.parallelism, user_agent=_USER_AGENT)
+    store = registry_of(target, parallelism=request.parallelism, user_agent=_USER_AGENT)
+    identity = _identity(store, request, files)
     with (
         report_at(request.report) as report,
-        _checkpoint(target, table, request, files) as checkpoint,
+        _checkpoint(target, store, request, identity) as checkpoint,
         _garbage_collected_rarely(),
     ):
-        resumed = checkpoint.setting(BATCH) is not None
+        resumed = checkpoint.setting(BATCH) is not None or identity.is_open
         if request.resume and not resumed:
-            _tell_of_another_begin(table, files)
-        batch = _batch(checkpoint, target, request, files)
-        if resumed:
-            _require_resumable(table, batch, checkpoint)
-        _enrol(table, batch, request, checkpoint, progress)
+            note("nothing to resume: no import of these files with these options was interrupted; this starts one")
+        batch = _batch(checkpoint, target, identity, request, files)
+        _enrol(store, batch, identity, request, checkpoint, progress=progress)
         summary = _account(
             batch, checkpoint, report, time.monotonic() - began, dry_run=request.dry_run, resumed=resumed
         )
@@ -175,6 +167,7 @@ class PrepareRequest:
     batch_id: str | None
     enrolled_by: str
     report: Path | None = None
+    reading: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def run_prepare(request: PrepareRequest, progress: importer.Progress) -> tuple[ImportSummary, Sequence[Path]]:
@@ -187,12 +180,14 @@ def run_prepare(request: PrepareRequest, progress: importer.Progress) -> tuple[I
     if any(request.folder.glob("part-*")):
         raise CliError(f"{request.folder} holds objects already", hint="name an empty folder")
     files = _files(request.manifests)
+    import_id = derived_import_id(files, _options(request.gate, request.reading))
     batch = Batch(
-        id=request.batch_id or new_batch_id(now),
+        id=request.batch_id or derived_batch_id(import_id),
         state=BatchState.IMPORTING,
         enrolled_by=request.enrolled_by,
         started_at=timestamp(now),
         files=files,
+        import_id=import_id,
     )
     with (
         report_at(request.report) as report,
@@ -201,10 +196,14 @@ def run_prepare(request: PrepareRequest, progress: importer.Progress) -> tuple[I
     ):
         importer.stage(request.manifests, request.gate, checkpoint, progress)
         counts = {**checkpoint.counts(), Outcome.ENROLLED.value: checkpoint.count_pending()}
-        own = [batch.finished(BatchState.COMPLETE, now, counts).to_item(), indexed_item(now)]
+        own = [batch_item(batch.finished(BatchState.COMPLETE, now, counts)), indexed_item(now)]
         provenance = _provenance(batch)
         rows = chain.from_iterable(checkpoint.pending(importer.CHUNK))
-        devices = (row.record.item(provenance[row.file]) for row in rows)
+        devices = (
+            device_item(EnrolledDevice.newly(row.record, provenance[row.file]))
+            for row in rows
+            if row.record is not None
+        )
         objects = write_objects(chain(own, devices), request.folder)
         return _account(batch, checkpoint, report, time.monotonic() - began, counts=counts), objects
 
@@ -215,7 +214,7 @@ def _garbage_collected_rarely() -> Iterator[None]:
 
     Rows come and go by the hundred thousand and leave no cycles behind; looking for some takes a tenth of an import.
     """
-    if gc.get_freeze_count():  # somebody around this one has seen to it
+    if gc.get_freeze_count():  # a caller has done it already
         yield
         return
     thresholds = gc.get_threshold()
@@ -229,10 +228,29 @@ def _garbage_collected_rarely() -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Opening:
-    """How the registry stood when this import was opened in it; see `registry_state`.
+class _Identity:
+    """Which batch an import is. `known` is its record, where an earlier run, here or elsewhere, has left one."""
 
-    `beside_others`: others were open. `opened`: how many imports there had been, this one included.
+    id: str
+    import_id: str
+    known: Batch | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an earlier run was interrupted, or still runs."""
+        return self.known is not None and self.known.state is BatchState.IMPORTING
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether an earlier run imported all of it."""
+        return self.known is not None and self.known.state is BatchState.COMPLETE
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """How the registry stood when this import was opened in it; see `RegistryState`.
+
+    `beside_others`: others were open. `opened`: how many imports had been opened, this one included.
     """
 
     beside_others: bool
@@ -240,72 +258,74 @@ class _Opening:
 
 
 def _enrol(
-    table: RegistryTable, batch: Batch, request: ImportRequest, checkpoint: Checkpoint, progress: importer.Progress
+    store: RegistryStore,
+    batch: Batch,
+    identity: _Identity,
+    request: ImportRequest,
+    checkpoint: Checkpoint,
+    *,
+    progress: importer.Progress,
 ) -> None:
     importer.stage(request.manifests, request.gate, checkpoint, progress)
-    opening = None if request.dry_run else _open(table, batch, checkpoint)
+    opening = None if request.dry_run else _open(store, batch, checkpoint)
     try:
         importer.write(
             checkpoint,
-            table,
+            store,
             progress,
             provenance=_provenance(batch),
             replace_reason=request.replace_reason,
-            reverting=_being_reverted(table),
+            reverting=_being_reverted(store),
             parallelism=request.parallelism,
+            complete=identity.is_complete,
             dry_run=request.dry_run,
         )
         if opening is not None:
-            _close(table, batch, opening, checkpoint, progress, parallelism=request.parallelism)
-    except TableBusy as error:
-        raise CliError(str(error), hint="raise the table's capacity, then run it again with --resume") from error
-    except ChangedMeanwhile as error:
-        raise CliError(str(error), hint="run it again with --resume") from error
+            if opening.beside_others or store.state().opened != opening.opened:
+                importer.settle(checkpoint, store, progress, batch_id=batch.id, parallelism=request.parallelism)
+            _close(store, batch, identity, checkpoint.counts())
+    except (RegistryBusy, ChangedMeanwhile) as error:
+        capacity = "raise the table's capacity, then " if isinstance(error, RegistryBusy) else ""
+        raise CliError(str(error), hint=f"{capacity}run the same command again: it resumes") from error
 
 
-def _being_reverted(table: RegistryTable) -> frozenset[str]:
-    """Return the batches whose revert is not through; what still is of one is going to go."""
-    open_batches = find_batches(table, read_state(table).open).values()
+def _being_reverted(store: RegistryStore) -> frozenset[str]:
+    """Return the batches that are being reverted; their devices are about to be removed."""
+    open_batches = store.batches(store.state().open).values()
     return frozenset(batch.id for batch in open_batches if batch.state is BatchState.REVERTING)
 
 
-def _open(table: RegistryTable, batch: Batch, checkpoint: Checkpoint) -> _Opening:
-    """Open the batch before the first look at the table, or go on with it as it was opened."""
+def _open(store: RegistryStore, batch: Batch, checkpoint: Checkpoint) -> _Opening:
+    """Open the batch before the first look at the registry, or continue with it as it was opened."""
     kept = checkpoint.setting(_OPENING)
-    if kept is not None and batch.id in read_state(table).open:
+    if kept is not None and batch.id in store.state().open:
         return _Opening(**kept)
     checkpoint.keep(BEGUN, value=True)
-    state = save_batch(table, batch)
-    others = [one.id for one in find_batches(table, state.open - {batch.id}).values() if one.state.is_open]
+    state = save_batch(store, batch)
+    others = [one.id for one in store.batches(state.open - {batch.id}).values() if one.state.is_open]
     if others:
-        note(f"open beside this one: {', '.join(sorted(others)[:_SHOWN_ROWS])}; so the table is read again at the end")
-        note("for one that was cut off: --resume goes on with an import, `secretfree batch close` keeps what it wrote,")
-        note("`secretfree batch revert` undoes it, or goes on with a revert")
-    # One that somebody closed while it was cut off: nobody looked for its rows since, so it has to.
+        note(f"also open: {', '.join(sorted(others)[:_SHOWN_ROWS])}; so the registry is read again at the end")
+        note("for an interrupted one: the same `secretfree enroll` resumes it, `secretfree batch close` keeps what it")
+        note("wrote, `secretfree batch revert` undoes it or resumes a revert")
+    # One that was closed while it was interrupted: no other import looked for its rows since, so this one has to.
     opening = _Opening(beside_others=bool(others) or kept is not None, opened=state.opened)
     checkpoint.keep(_OPENING, asdict(opening))
     return opening
 
 
-def _close(
-    table: RegistryTable,
-    batch: Batch,
-    opening: _Opening,
-    checkpoint: Checkpoint,
-    progress: importer.Progress,
-    *,
-    parallelism: int,
-) -> None:
-    """Close the batch after the last look at the table, which only an import beside others has to take."""
-    if opening.beside_others or read_state(table).opened != opening.opened:
-        importer.settle(checkpoint, table, progress, batch_id=batch.id, parallelism=parallelism)
-    found = find_batch(table, batch.id)
+def _close(store: RegistryStore, batch: Batch, identity: _Identity, counts: Mapping[str, int]) -> None:
+    """Close the batch. The record of a batch that was complete before counts what this run added to it."""
+    found = find_batch(store, batch.id)
     if found is not None and found.state.is_undone:
         raise CliError(
             f"batch {batch.id} was reverted while it was imported",
             hint=f"`secretfree batch revert {batch.id}` once more undoes what was written since",
         )
-    save_batch(table, batch.finished(BatchState.COMPLETE, datetime.now(UTC), checkpoint.counts()))
+    if identity.known is not None and identity.is_complete:
+        before = identity.known.counts
+        added = (Outcome.ENROLLED, Outcome.REPLACED, Outcome.INDEXED)
+        counts = {**before, **{one.value: before.get(one.value, 0) + counts[one.value] for one in added}}
+    save_batch(store, batch.finished(BatchState.COMPLETE, datetime.now(UTC), counts))
 
 
 def _account(
@@ -335,46 +355,80 @@ def _account(
     )
 
 
-def _batch(checkpoint: Checkpoint, target: Target, request: ImportRequest, files: Sequence[ManifestFile]) -> Batch:
-    kept = checkpoint.setting(BATCH)
-    if kept is not None:
-        return Batch(
-            **{**kept, "state": BatchState(kept["state"]), "files": [ManifestFile(**f) for f in kept["files"]]}
+def _identity(store: RegistryStore, request: ImportRequest, files: Sequence[ManifestFile]) -> _Identity:
+    """Return which batch the import is.
+
+    That of an interrupted run of it, the named one, or the one of these files and options that was not reverted.
+    """
+    import_id = derived_import_id(files, _options(request.gate, request.reading, request.replace_reason))
+    unfinished = _unfinished(store, files, import_id)
+    if unfinished is not None:
+        if request.batch_id not in {None, unfinished.id}:
+            raise CliError(f"this import is not finished in batch {unfinished.id}", hint="omit --batch to resume it")
+        return _Identity(unfinished.id, import_id, unfinished)
+    if request.batch_id is not None:
+        known = find_batch(store, request.batch_id)
+        if known is not None and (known.state.is_undone or known.import_id != import_id):
+            why = "was reverted" if known.state.is_undone else "is of other files or options"
+            raise CliError(f"there is a batch {known.id!r} already, which {why}", hint="name another, or omit --batch")
+        return _Identity(request.batch_id, import_id, known)
+    for attempt in count(1):
+        known = find_batch(store, batch_id := derived_batch_id(import_id, attempt=attempt))
+        if known is None or not known.state.is_undone:
+            return _Identity(batch_id, import_id, known)
+    raise AssertionError("count does not end")
+
+
+def _unfinished(store: RegistryStore, files: Sequence[ManifestFile], import_id: str) -> Batch | None:
+    """Return the batch of an interrupted run of this import, here or elsewhere.
+
+    Raises CliError where these files were read with other options: both imports' keys would be mixed.
+    """
+    digests = sorted(file.sha256 for file in files)
+    for batch in store.batches(store.state().open).values():
+        if batch.state is BatchState.IMPORTING and batch.import_id == import_id:
+            return batch
+        same_files = sorted(file.sha256 for file in batch.files) == digests
+        if batch.state is BatchState.IMPORTING and same_files and batch.import_id is not None:
+            raise CliError(
+                f"an import of these files with other options (batch {batch.id}) is not finished",
+                hint=f"run it again with the options that it had, or undo it: `secretfree batch revert {batch.id}`",
+            )
+    return None
+
+
+def _options(gate: Gate, reading: Mapping[str, object], replace_reason: str | None = None) -> Mapping[str, object]:
+    """Return what decides how rows are read and judged, by options' names."""
+    return {
+        "--device-profile": gate.profile.value,
+        "match policy": gate.key_optional,
+        "--replace and --reason": replace_reason,
+        **reading,
+    }
+
+
+def _batch(
+    checkpoint: Checkpoint, target: Target, identity: _Identity, request: ImportRequest, files: Sequence[ManifestFile]
+) -> Batch:
+    """Return the batch as this run opens it: as an earlier run, here or elsewhere, began it, or new."""
+    kept, known = checkpoint.setting(BATCH), identity.known
+    if known is not None:
+        if kept is None and identity.is_open:
+            note(f"batch {known.id} of these files, begun {known.started_at} by {known.enrolled_by}, is not finished")
+            note("this continues it")
+        batch = replace(known, state=BatchState.IMPORTING)
+    else:
+        batch = Batch(
+            id=identity.id,
+            state=BatchState.IMPORTING,
+            enrolled_by=caller_arn(target),
+            started_at=timestamp(datetime.now(UTC)),
+            files=files,
+            replace_reason=request.replace_reason,
+            import_id=identity.import_id,
         )
-    now = datetime.now(UTC)
-    batch = Batch(
-        id=request.batch_id or new_batch_id(now),
-        state=BatchState.IMPORTING,
-        enrolled_by=caller_arn(target),
-        started_at=timestamp(now),
-        files=files,
-        replace_reason=request.replace_reason,
-    )
-    if request.batch_id and find_batch(registry_of(target), request.batch_id) is not None:
-        raise CliError(f"there is a batch {request.batch_id!r} already", hint="leave --batch out, or name another")
-    checkpoint.keep(BATCH, asdict(batch))
+    checkpoint.keep(BATCH, batch.id)
     return batch
-
-
-def _require_resumable(table: RegistryTable, batch: Batch, checkpoint: Checkpoint) -> None:
-    """Raise CliError where what the checkpoint says was written is no longer there, or is to go."""
-    if checkpoint.setting(_OPENING) is None:  # nothing was written yet
-        return
-    found = find_batch(table, batch.id)
-    anew = "--restart forgets it and begins another batch"
-    if found is None:
-        raise CliError(f"this table has no batch {batch.id}: it is not the table that was written to", hint=anew)
-    if found.state.is_undone:
-        raise CliError(f"batch {batch.id}, which was cut off, has been reverted since", hint=anew)
-
-
-def _tell_of_another_begin(table: RegistryTable, files: Sequence[ManifestFile]) -> None:
-    """Tell of batches of these very files that are open in the registry: begun by another user, or another machine."""
-    digests = [file.sha256 for file in files]
-    for batch in find_batches(table, read_state(table).open).values():
-        if batch.state is BatchState.IMPORTING and [file.sha256 for file in batch.files] == digests:
-            note(f"batch {batch.id} of these files, begun {batch.started_at} by {batch.enrolled_by}, is not finished")
-            note(f"unless it still runs there: `secretfree batch revert {batch.id}` undoes it")
 
 
 def _files(manifests: Sequence[Manifest]) -> tuple[ManifestFile, ...]:
@@ -392,21 +446,10 @@ def _size(manifests: Sequence[Manifest]) -> int:
 
 
 def _checkpoint(
-    target: Target, table: RegistryTable, request: ImportRequest, files: Sequence[ManifestFile]
+    target: Target, store: DynamoDbRegistryStore, request: ImportRequest, identity: _Identity
 ) -> AbstractContextManager[Checkpoint]:
     if request.dry_run or not request.resumable:
         return scratch_checkpoint(_size(request.manifests))
     return resumable_checkpoint(
-        Resumption(
-            what={"endpoint": target.endpoint_url, "table": table.arn(), "files": [asdict(file) for file in files]},
-            way={
-                "--device-profile": request.gate.profile.value,
-                "match policy": request.gate.key_optional,
-                "--replace and --reason": request.replace_reason,
-                **request.reading,
-            },
-            batch_id=request.batch_id,
-            resume=request.resume,
-            restart=request.restart,
-        )
+        Resumption(target.endpoint_url, store.arn(), identity.id, identity.known is not None, request.restart)
     )

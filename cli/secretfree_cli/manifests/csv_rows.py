@@ -55,8 +55,7 @@ class CsvManifest(FileManifest):
             raise RowRefused(
                 Refusal.MALFORMED_ROW, f"{len(entry.payload)} fields; the header has {len(self._header)} columns"
             )
-        columns = read_columns({name: value for name, value in zip(self._header, entry.payload, strict=True) if name})
-        return Row(columns.device_id, columns.public_key, columns.status, columns.fingerprint, columns.attributes)
+        return read_columns({name: value for name, value in zip(self._header, entry.payload, strict=True) if name})
 
     def _understood(self, header: Sequence[str]) -> Sequence[str]:
         """Return what the gate calls each column; an empty name for one to pass over."""

@@ -68,8 +68,7 @@ class AwsBulkManifest(JsonLinesManifest):
 
 
 def _row(entry: Entry) -> Row:
-    columns = read_columns({name: _text_of_jwk(value) for name, value in parse_object(entry.payload).items()})
-    return Row(columns.device_id, columns.public_key, columns.status, columns.fingerprint, columns.attributes)
+    return read_columns({name: _text_of_jwk(value) for name, value in parse_object(entry.payload).items()})
 
 
 def _text_of_jwk(value: object) -> object:

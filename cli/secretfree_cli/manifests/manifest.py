@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
-from secretfree.registry.admission import EnrollmentRecord, Refusal, RowRefused, admit
-from secretfree.request.device_profile import DeviceProfile
-from secretfree.request.keys import DevicePublicKey
+from secretfree.registry import admission as registry_gate
+from secretfree.registry.admission import EnrollmentRecord, Refusal, Row, RowRefused
 
 from secretfree_cli.manifests.keys import read_key_text, require_same_device
 from secretfree_cli.manifests.text import text_stream
 from secretfree_cli.output import CliError, ExitCode
+
+__all__ = [
+    "MAX_ENTRY_BYTES",
+    "Entry",
+    "FileManifest",
+    "Gate",
+    "Manifest",
+    "ManifestError",
+    "Row",
+    "at_least_one",
+    "bounded_lines",
+    "file_digest",
+    "shown_name",
+]
 
 MAX_ENTRY_BYTES = 256 * 1024
 """What one entry may take; the largest honest one, a Microchip object with a chain in each slot, has some 20 KB."""
@@ -48,43 +60,19 @@ class Entry(NamedTuple):
         return cls(line, member=member, broken=RowRefused(Refusal.MALFORMED_ROW, detail))
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What an entry says, as yet unchecked. `attributes` go with the device into the registry."""
+class Gate(registry_gate.Gate):
+    """The gate of one stack, for rows of files: a key may have any form that `keys.KEY_MATERIAL_FORM` names."""
 
-    device_id: str | None
-    public_key: str | bytes | DevicePublicKey | None
-    status: str | None = None
-    fingerprint: str | None = None
-    attributes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """The gate as one stack has it: its device profile, and whether its match policy lets a row come without a key."""
-
-    profile: DeviceProfile = DeviceProfile.STANDARD
-    key_optional: bool = False
+    __slots__ = ()
 
     def admit(self, row: Row) -> EnrollmentRecord:
-        """Return the record that `row` makes; raises RowRefused.
-
-        A key that is text may be anything that `keys.KEY_MATERIAL_FORM` names.
-        """
+        """Return the record that `row` makes; raises RowRefused."""
         key = row.public_key
         if isinstance(key, str) and key and row.device_id and self.profile.device_id(row.device_id) is not None:
             material = read_key_text(key, self.profile)
             require_same_device(row.device_id, material, self.profile)
-            key = material.public_key
-        return admit(
-            row.device_id,
-            key,
-            profile=self.profile,
-            status=row.status,
-            fingerprint=row.fingerprint,
-            attributes=row.attributes,
-            key_optional=self.key_optional,
-        )
+            row = replace(row, public_key=material.public_key)
+        return super().admit(row)
 
 
 class Manifest(Protocol):

@@ -1,4 +1,4 @@
-"""The bucket of the import in the cloud: manifests come in under one prefix, results go out under another."""
+"""The bucket of the import in the cloud: manifests arrive under one prefix, results are written under another."""
 
 from __future__ import annotations
 
@@ -7,16 +7,10 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, Final
 
-from secretfree.contract import ManifestFolder
+from secretfree.registry.manifest_steps import ManifestObject, ManifestRefused
 
-MANIFESTS: Final = ManifestFolder.MANIFESTS.value
-RESULTS: Final = ManifestFolder.RESULTS.value
-FORMATS: Final[Mapping[str, str]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-"""File name suffix to format."""
 MAX_BYTES: Final = 10_000_000_000
 """What a Distributed Map reads from one object (AWS Step Functions, service quotas)."""
 MAX_HEADER: Final = 10_240
@@ -24,40 +18,15 @@ MAX_HEADER: Final = 10_240
 _CHUNK: Final = 1024 * 1024
 
 
-class ManifestRefused(Exception):  # noqa: N818 - the name is what Step Functions shows as the execution's error
-    """A manifest that cannot be imported as a whole. Nothing of it was taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class ManifestObject:
-    """One version of an object, as its event names it. `version` is the version id, else the ETag."""
-
-    key: str
-    version: str
-
-    @property
-    def name(self) -> str:
-        """The file's base name."""
-        return PurePosixPath(self.key).name
-
-    @property
-    def format(self) -> str:
-        """The format that the name's suffix stands for; raises ManifestRefused."""
-        suffix = PurePosixPath(self.key).suffix.lower()
-        if not self.key.startswith(MANIFESTS) or suffix not in FORMATS:
-            raise ManifestRefused(f"{self.key[:200]!r}: accepted are {MANIFESTS}NAME with {', '.join(FORMATS)}")
-        return FORMATS[suffix]
-
-
 class ManifestBucket:
-    """The bucket behind an S3 client."""
+    """Port `ManifestStore` behind an S3 client."""
 
     def __init__(self, client: Any, name: str) -> None:
         self._client = client
         self.name = name
 
     def inspect(self, manifest: ManifestObject) -> tuple[str, list[str]]:
-        """Read the object through once; return its SHA-256 in hex and, for CSV, the names in its header.
+        """Read the object once; return its SHA-256 in hex and, for CSV, the names in its header.
 
         Raises: ManifestRefused if it is too large, has no header, or was overwritten since its event.
         """

@@ -1,4 +1,4 @@
-"""The one gate into the registry: a row of any manifest becomes an EnrollmentRecord, or is refused with a reason."""
+"""The one gate into the registry: a row of any manifest becomes an EnrollmentRecord or is refused with a reason."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from types import MappingProxyType
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from secretfree.errors import Reason, SecretFreeError
-from secretfree.registry.entry import FINGERPRINT_FORM, DeviceStatus
-from secretfree.request.device_id import DeviceId
+from secretfree.registry.entry import FINGERPRINT_FORM, DeviceStatus, parse_rfc3339, rfc3339
 from secretfree.request.device_profile import DeviceProfile
 from secretfree.request.keys import DevicePublicKey
 
@@ -57,7 +56,12 @@ class Refusal(StrEnum):
     ENROLLED_WITH_OTHER_STATUS = "enrolled-with-other-status"
     KEY_OF_OTHER_DEVICE = "key-of-other-device"
     BEING_REVERTED = "being-reverted"
-    """Enrolled with this key, by a batch that somebody is taking back: the device will be gone."""
+    """Enrolled with this key by a batch that is being reverted: the device is about to be removed."""
+    NOT_BEFORE = "not-before"
+    UNREADABLE_RECORD = "unreadable-record"
+    """The registry's record of the device cannot be read. It is left as it is."""
+    CHANGED_MEANWHILE = "changed-meanwhile"
+    """The device's record was changed by another writer at the same time."""
 
 
 class RowRefused(Exception):  # noqa: N818 - an expected answer about a row, not a fault of the program
@@ -73,16 +77,58 @@ class RowRefused(Exception):  # noqa: N818 - an expected answer about a row, not
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """What a manifest says of one device, unchecked. An empty text is an absent one."""
+
+    device_id: str | None
+    public_key: str | bytes | DevicePublicKey | None
+    status: str | None = None
+    fingerprint: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    not_before: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EnrollmentRecord:
     """A device that passed the gate. Made by `admit` alone, so that nothing unchecked can be written.
 
-    `public_key` is None only where the stack's match policy is UDID, which binds the first key seen.
+    Plain values, which processes can exchange and a checkpoint can keep. `spki` is the DER of the key's
+    SubjectPublicKeyInfo, `fingerprint` the lower-case hex SHA-256 of it. Both are None only where the match policy is
+    UDID, which binds the first key seen. `not_before` is RFC 3339 in UTC: nothing is issued earlier.
     """
 
-    device_id: DeviceId
-    public_key: DevicePublicKey | None
+    device_id: str
+    spki: bytes | None
+    fingerprint: str | None
     status: DeviceStatus = DeviceStatus.ALLOWED
-    attributes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    not_before: str | None = None
+
+    @property
+    def public_key(self) -> DevicePublicKey | None:
+        """The key, read anew from `spki`."""
+        return None if self.spki is None else DevicePublicKey.from_spki_der(self.spki)
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The gate of one stack: its device profile, and whether its match policy accepts a row without a key."""
+
+    profile: DeviceProfile = DeviceProfile.STANDARD
+    key_optional: bool = False
+
+    def admit(self, row: Row) -> EnrollmentRecord:
+        """Return the record that `row` makes; raises RowRefused."""
+        return admit(
+            row.device_id,
+            row.public_key,
+            profile=self.profile,
+            status=row.status,
+            fingerprint=row.fingerprint,
+            attributes=row.attributes,
+            not_before=row.not_before,
+            key_optional=self.key_optional,
+        )
 
 
 def admit(
@@ -93,13 +139,15 @@ def admit(
     status: str | None = None,
     fingerprint: str | None = None,
     attributes: Mapping[str, str] | None = None,
+    not_before: str | None = None,
     key_optional: bool = False,
 ) -> EnrollmentRecord:
     """Check one row as the runtime would check the device, and return the record to write.
 
     `device_id` is normalised as `profile` says. `public_key` is SPKI DER as bytes, a key that was already accepted, or
     text: PEM, base64 of PEM, base64 of SPKI DER, or hex of SPKI DER or of an uncompressed point. `fingerprint`, where
-    the row carries one, must be that of the key. `key_optional` is for match policy UDID.
+    the row carries one, must be that of the key. `not_before` is a date and time with an offset (RFC 3339).
+    `key_optional` is for match policy UDID.
 
     Raises: RowRefused
     """
@@ -109,8 +157,14 @@ def admit(
         accepted_id = profile.normalise_device_id(device_id)
     except SecretFreeError as error:
         raise RowRefused(Refusal.DEVICE_ID, error.detail) from error
+    key = _key(public_key, fingerprint, optional=key_optional)
     return EnrollmentRecord(
-        accepted_id, _key(public_key, fingerprint, optional=key_optional), _status(status), _attributes(attributes)
+        accepted_id,
+        None if key is None else key.spki,
+        None if key is None else key.fingerprint,
+        _status(status),
+        _attributes(attributes),
+        _not_before(not_before),
     )
 
 
@@ -168,7 +222,7 @@ def _status(text: str | None) -> DeviceStatus:
 
 def _attributes(given: Mapping[str, str] | None) -> Mapping[str, str]:
     if not given:
-        return MappingProxyType({})
+        return {}
     if len(given) > MAX_ATTRIBUTES:
         raise RowRefused(Refusal.ATTRIBUTE, f"{len(given)} attributes; at most {MAX_ATTRIBUTES} are accepted")
     for name, value in given.items():
@@ -178,4 +232,13 @@ def _attributes(given: Mapping[str, str] | None) -> Mapping[str, str]:
             raise RowRefused(
                 Refusal.ATTRIBUTE, f"attribute {name!a}: printable text of up to {MAX_ATTRIBUTE_VALUE} characters only"
             )
-    return MappingProxyType(dict(given))
+    return dict(given)
+
+
+def _not_before(text: str | None) -> str | None:
+    if not text:
+        return None
+    moment = parse_rfc3339(text)
+    if moment is None:
+        raise RowRefused(Refusal.NOT_BEFORE, f"not-before {text[:40]!a}; accepted: RFC 3339, as 2026-01-31T09:30:00Z")
+    return rfc3339(moment)

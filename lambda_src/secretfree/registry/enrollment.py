@@ -1,78 +1,173 @@
-"""Enrolling a chunk of admitted devices: read what is there, decide, write what is to be written, account for each."""
+"""Enrolling admitted devices: read what is there, decide, write what is to be written, account for each."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Protocol
+from typing import Final, TypeVar
 
-from secretfree.adapters.dynamodb.registry_items import Item
-from secretfree.adapters.dynamodb.registry_table import ChangedMeanwhile, RegistryTable
+from secretfree.registry.admission import Refusal
 from secretfree.registry.decision import Outcome, Verdict, decide
+from secretfree.registry.device import EnrolledDevice
+from secretfree.registry.key_holders import HolderLookup
+from secretfree.registry.store import ChangedMeanwhile, RegistryStore
 
-CHANGED_MEANWHILE = "changed-meanwhile"
+PARALLEL_CALLS: Final = 10
+"""Connections that one client keeps to one host (botocore's `max_pool_connections`)."""
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
-class KeyHolders(Protocol):
-    """Knows which devices hold a key."""
-
-    def holders_of(self, fingerprints: Collection[str]) -> Mapping[str, Collection[str]]:
-        """Return the holders of each key that has any."""
-        ...
-
-
-def enroll_items(
-    items: Sequence[Item],
+def enroll_devices(
+    devices: Sequence[EnrolledDevice],
     *,
-    table: RegistryTable,
-    holders: KeyHolders,
+    store: RegistryStore,
+    holders: HolderLookup,
     replace_reason: str | None = None,
     reverting: Collection[str] = (),
+    complete: bool = False,
     dry_run: bool = False,
 ) -> Sequence[Verdict]:
-    """Enrol `items` (of one batch, no id or key twice) and return a verdict for each, in their order.
+    """Enrol `devices` (of one batch, no id or key twice) and return a verdict for each, in their order.
 
-    For `replace_reason` and `reverting` see `decide`.
+    For `replace_reason`, `reverting` and `complete` see `decide`. Safe to repeat: what an interrupted call wrote is
+    recognised by its batch and counted as before.
 
-    Safe to repeat: what an interrupted call wrote is recognised by its batch and counted as before.
+    Concurrent writers are not noticed here:
 
-    What others write at the same time is not noticed here. `holders` are as old as whoever found them: which of two
-    enrolments that bring one key for two devices must give way is settled when they end (`registry_state`). Between
-    the reading of a device and its writing, which takes no conditions (BatchWriteItem), lie a few milliseconds, and
-    under throttling as long as the write is retried: nobody should block a device while a batch that brings it is
-    being written, and of two enrolments that bring one device with two keys the later one stays.
+    * `holders` are as old as their reading. Two enrolments that give one key to two devices are settled when they end
+      (`RegistryState`).
+    * New records are put without a condition (BatchWriteItem has none). Between the reading of a device and its writing
+      lie a few milliseconds, or as long as a throttled write is retried. A device that is blocked in this time is
+      overwritten. Of two enrolments that bring one device with two keys, the later one stays.
 
-    Raises: TableBusy, botocore's ClientError; some items may have been written then.
+    Raises: RegistryBusy, and the store's errors; some records may have been written then.
     """
-    enrolled = table.read([item["device-id"]["S"] for item in items])
-    held = holders.holders_of([item["key-fingerprint"]["S"] for item in items if "key-fingerprint" in item])
-    verdicts = [
-        decide(
-            item,
-            enrolled.get(item["device-id"]["S"]),
-            held.get(item["key-fingerprint"]["S"], ()) if "key-fingerprint" in item else (),
-            replace_reason=replace_reason,
-            reverting=reverting,
-        )
-        for item in items
-    ]
+    verdicts = _decide(devices, store, holders, replace_reason=replace_reason, reverting=reverting, complete=complete)
     if dry_run:
         return verdicts
-    table.write(
-        [verdict.item for verdict in verdicts if verdict.outcome is Outcome.ENROLLED and not verdict.already_written]
+    store.write(
+        [verdict.device for verdict in verdicts if verdict.outcome is Outcome.ENROLLED and not verdict.already_written]
     )
-    return [_carry_out(verdict, table) for verdict in verdicts]
+    return [_replace_or_index(verdict, store) for verdict in verdicts]
 
 
-def _carry_out(verdict: Verdict, table: RegistryTable) -> Verdict:
+def enroll_beside_others(
+    devices: Sequence[EnrolledDevice], *, store: RegistryStore, holders: HolderLookup
+) -> Sequence[Verdict]:
+    """Enrol `devices` (no id or key twice) while others may enrol too, and return a verdict for each, in their order.
+
+    A record is put only where none is: one write a device, where `enroll_devices` puts 25 in one call and leaves a
+    window between its reading and its writing. No enrolled key is replaced.
+
+    Raises: RegistryBusy, and the store's errors; repeat the call then.
+    """
+    carried_out = _enroll_once(devices, store, holders)
+    lost = [position for position, verdict in enumerate(carried_out) if verdict is None]
+    if lost:  # another call was faster: what it wrote decides, and a second loss is beyond two honest imports
+        again = _enroll_once([devices[position] for position in lost], store, holders)
+        for position, verdict in zip(lost, again, strict=True):
+            carried_out[position] = verdict or _changed_again(devices[position])
+    return [verdict for verdict in carried_out if verdict is not None]
+
+
+def _enroll_once(
+    devices: Sequence[EnrolledDevice], store: RegistryStore, holders: HolderLookup
+) -> list[Verdict | None]:
+    """Enrol `devices`; None for one whose record is no longer what was decided upon."""
+    verdicts = _decide(devices, store, holders)
+    carried_out = list(_parallel(lambda verdict: _carry_out(verdict, store), verdicts))
+    put = [verdict for verdict in carried_out if verdict is not None and _was_put(verdict)]
+    held = holders.holders_of([one.device.fingerprint for one in put if one.device.fingerprint is not None])
+    return list(
+        _parallel(
+            lambda verdict: verdict and (_unless_key_was_taken(verdict, store, held) if _was_put(verdict) else verdict),
+            carried_out,
+        )
+    )
+
+
+def _decide(
+    devices: Sequence[EnrolledDevice],
+    store: RegistryStore,
+    holders: HolderLookup,
+    *,
+    replace_reason: str | None = None,
+    reverting: Collection[str] = (),
+    complete: bool = False,
+) -> list[Verdict]:
+    enrolled = store.read([device.device_id for device in devices])
+    held = holders.holders_of([device.fingerprint for device in devices if device.fingerprint is not None])
+    return [
+        decide(
+            device,
+            enrolled.get(device.device_id),
+            held.get(device.fingerprint, ()) if device.fingerprint is not None else (),
+            replace_reason=replace_reason,
+            reverting=reverting,
+            complete=complete,
+        )
+        for device in devices
+    ]
+
+
+def _replace_or_index(verdict: Verdict, store: RegistryStore) -> Verdict:
     previous = verdict.previous
     if previous is None or verdict.already_written or verdict.outcome not in {Outcome.REPLACED, Outcome.INDEXED}:
         return verdict
     try:
         if verdict.outcome is Outcome.REPLACED:
-            table.put_over(verdict.item, previous.item)
+            store.put_over(verdict.device, previous)
         else:
-            table.update(previous.item, {"key-fingerprint": verdict.item["key-fingerprint"]})
+            store.record_fingerprint(previous)
     except ChangedMeanwhile as error:
-        return replace(verdict, outcome=Outcome.REFUSED, reason=CHANGED_MEANWHILE, detail=str(error))
+        return replace(verdict, outcome=Outcome.REFUSED, reason=Refusal.CHANGED_MEANWHILE.value, detail=str(error))
     return verdict
+
+
+def _carry_out(verdict: Verdict, store: RegistryStore) -> Verdict | None:
+    """Write what the verdict says; None if the record is no longer what was decided upon."""
+    try:
+        if _was_put(verdict):
+            store.put_new(verdict.device)
+        elif verdict.outcome is Outcome.INDEXED and verdict.previous is not None:
+            store.record_fingerprint(verdict.previous)
+    except ChangedMeanwhile:
+        return None
+    return verdict
+
+
+def _was_put(verdict: Verdict) -> bool:
+    return verdict.outcome is Outcome.ENROLLED and not verdict.already_written
+
+
+def _unless_key_was_taken(
+    verdict: Verdict, store: RegistryStore, held: Mapping[str, Collection[str]]
+) -> Verdict | None:
+    """Remove the record again if another device was enrolled with the same key at the same moment.
+
+    The other enrolment does likewise. The index is eventually consistent, so this narrows the window to its lag,
+    usually well below a second. It does not close it: the runtime refuses a key that leads to two devices.
+    """
+    device = verdict.device
+    others = sorted(set(held.get(device.fingerprint or "", ())) - {device.device_id})
+    if not others:
+        return verdict
+    try:
+        store.remove(device)
+    except ChangedMeanwhile:
+        return None
+    detail = f"{others[0]} has the same key"
+    return Verdict(Outcome.REFUSED, device, reason=Refusal.KEY_OF_OTHER_DEVICE.value, detail=detail)
+
+
+def _changed_again(device: EnrolledDevice) -> Verdict:
+    detail = "its record was changed by another import at the same time; import it again"
+    return Verdict(Outcome.REFUSED, device, reason=Refusal.CHANGED_MEANWHILE.value, detail=detail)
+
+
+def _parallel(call: Callable[[T], R], work: Sequence[T]) -> Sequence[R]:
+    with ThreadPoolExecutor(PARALLEL_CALLS) as pool:
+        return list(pool.map(call, work))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -11,6 +12,8 @@ from secretfree.request.device_id import DeviceId
 from secretfree.request.keys import DevicePublicKey
 
 FINGERPRINT_FORM: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_RFC3339: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,6})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
+"""`date-time` (RFC 3339 section 5.6), with no more than microseconds."""
 
 
 class DeviceStatus(StrEnum):
@@ -26,7 +29,8 @@ class RegistryEntry:
     """One enrolled device.
 
     `fingerprint` is the lower-case hex SHA-256 of the key's SPKI DER. `defect` says in words for the log what is wrong
-    with the record's key; a policy that compares keys then refuses the device, and says whose fault it is.
+    with the record's key; a policy that compares keys then refuses the device. Before `not_before` (aware, UTC)
+    nothing is issued to the device; a record whose `not-before` is no RFC 3339 has the status `UNREADABLE`.
     """
 
     device_id: DeviceId
@@ -34,24 +38,19 @@ class RegistryEntry:
     fingerprint: str | None
     status: DeviceStatus
     defect: str | None = None
+    not_before: datetime | None = None
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, str]) -> "RegistryEntry":
         """Read the table's string attributes; raises SecretFreeError if `device-id` is none."""
         device_id = DeviceId.parse(attributes.get("device-id", ""))
         status = _status(attributes.get("status"))
-        text, recorded = attributes.get("pubkey"), attributes.get("key-fingerprint")
-        if recorded is not None and FINGERPRINT_FORM.fullmatch(recorded) is None:
-            return cls(device_id, None, None, status, "key-fingerprint is not 64 lower-case hex digits")
-        if text is None:
-            return cls(device_id, None, recorded, status)
-        try:
-            key = DevicePublicKey.from_registry(text)
-        except SecretFreeError as error:
-            return cls(device_id, None, None, status, f"pubkey: {error.detail}")
-        if recorded is not None and recorded != key.fingerprint:
-            return cls(device_id, None, None, status, "key-fingerprint is not that of pubkey")
-        return cls(device_id, key, key.fingerprint, status)
+        not_before = None
+        if (given := attributes.get("not-before")) is not None:
+            not_before = parse_rfc3339(given)
+            status = DeviceStatus.UNREADABLE if not_before is None else status
+        fingerprint, key, defect = _key(attributes.get("pubkey"), attributes.get("key-fingerprint"))
+        return cls(device_id, key, fingerprint, status, defect, not_before)
 
 
 class RegistryReader(Protocol):
@@ -70,3 +69,33 @@ def _status(text: str | None) -> DeviceStatus:
     if text is None:
         return DeviceStatus.ALLOWED
     return DeviceStatus(text) if text in {"allowed", "blocked"} else DeviceStatus.UNREADABLE
+
+
+def _key(text: str | None, recorded: str | None) -> tuple[str | None, DevicePublicKey | None, str | None]:
+    """The key's fingerprint, the key, and what is wrong with them."""
+    if recorded is not None and FINGERPRINT_FORM.fullmatch(recorded) is None:
+        return None, None, "key-fingerprint is not 64 lower-case hex digits"
+    if text is None:
+        return recorded, None, None
+    try:
+        key = DevicePublicKey.from_registry(text)
+    except SecretFreeError as error:
+        return None, None, f"pubkey: {error.detail}"
+    if recorded is not None and recorded != key.fingerprint:
+        return None, None, "key-fingerprint is not that of pubkey"
+    return key.fingerprint, key, None
+
+
+def parse_rfc3339(text: str) -> datetime | None:
+    """The moment of an RFC 3339 date-time, aware, in UTC; None if `text` is none."""
+    if _RFC3339.fullmatch(text) is None:
+        return None
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):  # a 31st of February, or a year that UTC does not have
+        return None
+
+
+def rfc3339(moment: datetime) -> str:
+    """A moment as RFC 3339 in UTC, whole seconds: `2026-01-31T09:30:00Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -4,43 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from secretfree.registry.admission import Refusal, RowRefused
+from secretfree.registry.admission import Refusal, Row, RowRefused
 
 DEVICE_ID: Final = "device-id"
 PUBLIC_KEYS: Final = ("public-key", "pubkey")
 """The second is the registry's own name, as an export writes it."""
 STATUS: Final = "status"
 FINGERPRINT: Final = "key-fingerprint"
+NOT_BEFORE: Final = "not-before"
 ATTRIBUTES: Final = "attributes"
 ATTRIBUTE_PREFIX: Final = "attributes."
 PASSED_OVER: Final = frozenset({"batch", "enrolled-at", "source", "blocked-reason"})
-"""What an export says of a former import; each import keeps its own account."""
+"""What an export says of an earlier import; each import keeps its own account."""
 COLUMNS_FORM: Final = (
-    "device-id, public-key, and optionally status, key-fingerprint, attributes (an object, in JSON Lines) "
-    "and attributes.NAME"
+    "device-id, public-key, and optionally status, key-fingerprint, not-before, attributes (an object, in JSON "
+    "Lines) and attributes.NAME"
 )
-_TEXT_COLUMNS: Final = frozenset({DEVICE_ID, *PUBLIC_KEYS, STATUS, FINGERPRINT})
+_TEXT_COLUMNS: Final = frozenset({DEVICE_ID, *PUBLIC_KEYS, STATUS, FINGERPRINT, NOT_BEFORE})
 _SEPARATORS: Final = re.compile(r"[-_\s]+")
 _SPELLINGS: Final = MappingProxyType({name.replace("-", ""): name for name in (*_TEXT_COLUMNS, *PASSED_OVER)})
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """A row taken apart and as yet unchecked: what `record.admit` takes. An empty column is an absent one."""
-
-    device_id: str | None
-    public_key: str | None
-    status: str | None = None
-    fingerprint: str | None = None
-    attributes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-
-
-def read_columns(fields: Mapping[str, object]) -> Columns:
+def read_columns(fields: Mapping[str, object]) -> Row:
     """Take a row apart; its names are `COLUMNS_FORM`, as `column_name` reads them.
 
     Raises: RowRefused for an unknown column with something in it, a value that is no text, a column given twice.
@@ -58,8 +47,13 @@ def read_columns(fields: Mapping[str, object]) -> Columns:
     keys = [texts[name] for name in PUBLIC_KEYS if name in texts]
     if len(keys) > 1:
         raise RowRefused(Refusal.MALFORMED_ROW, "public-key and pubkey are two names of one column")
-    return Columns(
-        texts.get(DEVICE_ID), keys[0] if keys else None, texts.get(STATUS), texts.get(FINGERPRINT), attributes
+    return Row(
+        texts.get(DEVICE_ID),
+        keys[0] if keys else None,
+        texts.get(STATUS),
+        texts.get(FINGERPRINT),
+        attributes,
+        texts.get(NOT_BEFORE),
     )
 
 

@@ -13,7 +13,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
-from secretfree.adapters.dynamodb.registry_table import ChangedMeanwhile, RegistryTable
+from secretfree.adapters.dynamodb.registry_table import RegistryTable
+from secretfree.registry.store import ChangedMeanwhile
 from secretfree_cli.devices import commands as devices_commands
 from secretfree_cli.devices.iot_view import IotView
 from secretfree_cli.importing import batch_commands, commands

@@ -16,8 +16,9 @@ from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric import ec
 from moto import mock_aws
 from PIL import Image
-from secretfree.adapters.dynamodb.registry_table import RegistryTable
-from secretfree.registry.batch import BatchState, list_batches
+from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
+from secretfree.registry.batch import BatchState
+from secretfree.registry.store import list_batches
 from secretfree.request.keys import DevicePublicKey
 from secretfree_cli.factory import commands, serial_port
 from secretfree_cli.importing.commands import enroll
@@ -45,7 +46,7 @@ def _account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.fixture(params=["with-index", "without-index"])
-def registry(request: pytest.FixtureRequest) -> RegistryTable:
+def registry(request: pytest.FixtureRequest) -> DynamoDbRegistryStore:
     """The registry as this product makes it, and as existing deployments have it."""
     indexed = request.param == "with-index"
     names = ["device-id", "key-fingerprint"] if indexed else ["device-id"]
@@ -56,7 +57,7 @@ def registry(request: pytest.FixtureRequest) -> RegistryTable:
         AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in names],
         **({"GlobalSecondaryIndexes": [INDEX]} if indexed else {}),
     )
-    return RegistryTable(boto3.client("dynamodb"), "registry")
+    return DynamoDbRegistryStore.of(boto3.client("dynamodb"), "registry")
 
 
 @dataclass
@@ -99,8 +100,8 @@ def run(*arguments: str, typed: str = "") -> Result:
     return CliRunner().invoke(enroll, [*source, "--table", "registry", *arguments[len(source) :]], input=typed)
 
 
-def devices(registry: RegistryTable) -> dict[str, Mapping[str, Any]]:
-    items = [item for page in registry.scan() for item in page]
+def devices(registry: DynamoDbRegistryStore) -> dict[str, Mapping[str, Any]]:
+    items = [item for page in registry.table.scan() for item in page]
     return {item["device-id"]["S"]: item for item in items if "#" not in item["device-id"]["S"]}
 
 
@@ -116,7 +117,7 @@ def manifest(folder: Path) -> Path:
     return path
 
 
-def test_devices_on_a_port_become_rows_of_one_batch(registry: RegistryTable, board: Board) -> None:
+def test_devices_on_a_port_become_rows_of_one_batch(registry: DynamoDbRegistryStore, board: Board) -> None:
     board.prints(printed(UDIDS[0], KEYS[0]), printed(UDIDS[1], KEYS[1]))
     result = run("--serial", board.port, "--count", "2", "--json")
     assert result.exit_code == ExitCode.OK, result.output
@@ -136,7 +137,9 @@ def test_devices_on_a_port_become_rows_of_one_batch(registry: RegistryTable, boa
     assert batch.files[0].name == board.port
 
 
-def test_one_key_on_two_devices_of_the_line_is_refused_for_the_second(registry: RegistryTable, board: Board) -> None:
+def test_one_key_on_two_devices_of_the_line_is_refused_for_the_second(
+    registry: DynamoDbRegistryStore, board: Board
+) -> None:
     board.prints(printed(UDIDS[0], KEYS[0]), printed(UDIDS[1], KEYS[0]))
     result = run("--serial", board.port, "--count", "2", "--no-bell")
     assert result.exit_code == ExitCode.PARTLY_REFUSED
@@ -145,7 +148,7 @@ def test_one_key_on_two_devices_of_the_line_is_refused_for_the_second(registry: 
     assert set(devices(registry)) == {UDIDS[0]}
 
 
-def test_a_device_that_is_enrolled_already_is_ok_and_not_written(registry: RegistryTable, board: Board) -> None:
+def test_a_device_that_is_enrolled_already_is_ok_and_not_written(registry: DynamoDbRegistryStore, board: Board) -> None:
     run("--scan", "--keys", str(manifest(Path())), "--batch", "first", typed=f"{UDIDS[0]}\n")
     board.prints(printed(UDIDS[0], KEYS[0]))
     result = run("--serial", board.port)
@@ -154,7 +157,9 @@ def test_a_device_that_is_enrolled_already_is_ok_and_not_written(registry: Regis
     assert devices(registry)[UDIDS[0]]["batch"]["S"] == "first"
 
 
-def test_scanned_devices_are_enrolled_with_the_manifests_keys_and_the_others_are_not(registry: RegistryTable) -> None:
+def test_scanned_devices_are_enrolled_with_the_manifests_keys_and_the_others_are_not(
+    registry: DynamoDbRegistryStore,
+) -> None:
     result = run("--scan", "--keys", str(manifest(Path())), typed=f"{UDIDS[2]}\n{UDIDS[0]}\nunknown-9\n")
     assert result.exit_code == ExitCode.PARTLY_REFUSED
     assert "reel.csv: 1 rows would be refused" in result.stderr
@@ -164,14 +169,14 @@ def test_scanned_devices_are_enrolled_with_the_manifests_keys_and_the_others_are
     }
 
 
-def test_nothing_but_refusals_is_an_exit_code_of_its_own_and_leaves_no_batch(registry: RegistryTable) -> None:
+def test_nothing_but_refusals_is_an_exit_code_of_its_own_and_leaves_no_batch(registry: DynamoDbRegistryStore) -> None:
     result = run("--scan", typed="pump-1\n")
     assert result.exit_code == ExitCode.REFUSED
     assert devices(registry) == {}
     assert list_batches(registry) == []
 
 
-def test_a_picture_of_a_code_enrols_its_device(registry: RegistryTable) -> None:
+def test_a_picture_of_a_code_enrols_its_device(registry: DynamoDbRegistryStore) -> None:
     barcode = zxingcpp.create_barcode(f"{UDIDS[1]} {KEYS[1].fingerprint}", zxingcpp.BarcodeFormat.QRCode)
     Image.fromarray(zxingcpp.write_barcode_to_image(barcode, scale=4)).save("label.png")
     result = run("--image", "label.png", "--keys", str(manifest(Path())))
@@ -181,7 +186,7 @@ def test_a_picture_of_a_code_enrols_its_device(registry: RegistryTable) -> None:
 
 @pytest.mark.parametrize("when", ["before-any-device", "after-one"])
 def test_ctrl_c_with_nothing_enrolled_is_a_failure(
-    when: str, registry: RegistryTable, monkeypatch: pytest.MonkeyPatch
+    when: str, registry: DynamoDbRegistryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(lines: Any) -> Iterator[str]:
         if when == "after-one":
@@ -193,14 +198,14 @@ def test_ctrl_c_with_nothing_enrolled_is_a_failure(
     assert result.exit_code == (ExitCode.OK if when == "after-one" else ExitCode.FAILURE)
 
 
-def test_a_time_out_before_the_devices_asked_for_is_a_failure(registry: RegistryTable, board: Board) -> None:
+def test_a_time_out_before_the_devices_asked_for_is_a_failure(registry: DynamoDbRegistryStore, board: Board) -> None:
     board.prints(printed(UDIDS[0], KEYS[0]))
     result = run("uart", "--port", board.port, "--count", "2", "--timeout", "1.5", "--no-bell")
     assert result.exit_code == ExitCode.FAILURE
     assert set(devices(registry)) == {UDIDS[0]}
 
 
-def test_a_gs1_label_enrols_the_device_of_its_serial_number(registry: RegistryTable) -> None:
+def test_a_gs1_label_enrols_the_device_of_its_serial_number(registry: DynamoDbRegistryStore) -> None:
     Path("keys.csv").write_text(f"device-id,public-key\nSN4711,{KEYS[0].registry_text()}\n")
     result = run("scan", "--keys", "keys.csv", typed="]d2010401234567890121SN4711\n")
     assert result.exit_code == ExitCode.OK, result.output
@@ -208,7 +213,7 @@ def test_a_gs1_label_enrols_the_device_of_its_serial_number(registry: RegistryTa
     assert run("scan", "--gs1-identifier", "x", typed="").exit_code == ExitCode.USAGE
 
 
-def test_a_batch_id_in_use_is_refused(registry: RegistryTable) -> None:
+def test_a_batch_id_in_use_is_refused(registry: DynamoDbRegistryStore) -> None:
     keys = str(manifest(Path()))
     run("--scan", "--keys", keys, "--batch", "lot-7", typed=f"{UDIDS[0]}\n")
     result = run("--scan", "--keys", keys, "--batch", "lot-7", typed=f"{UDIDS[1]}\n")

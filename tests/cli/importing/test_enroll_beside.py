@@ -8,12 +8,12 @@ from typing import Any
 import boto3
 import pytest
 from click.testing import CliRunner
-from secretfree.adapters.dynamodb.registry_items import EnrolledDevice
-from secretfree.adapters.dynamodb.registry_table import ChangedMeanwhile, RegistryTable
+from secretfree.adapters.dynamodb.registry_items import read_device
+from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
+from secretfree.adapters.dynamodb.registry_table import RegistryTable
 from secretfree.registry.admission import Refusal
-from secretfree.registry.batch import Batch, BatchState, save_batch
-from secretfree.registry.enrollment import CHANGED_MEANWHILE
-from secretfree.registry.registry_state import read_state
+from secretfree.registry.batch import Batch, BatchState
+from secretfree.registry.store import ChangedMeanwhile, save_batch
 from secretfree_cli.importing import importer
 from secretfree_cli.importing.prepare import import_table_request
 from secretfree_cli.main import main
@@ -33,6 +33,7 @@ class Registry:
         self.client = boto3.client("dynamodb")
         self.client.create_table(**import_table_request(TABLE, "", "")["TableCreationParameters"])
         self.table = RegistryTable(self.client, TABLE)
+        self.store = DynamoDbRegistryStore(self.table)
         self._patch = monkeypatch
 
     def manifest(self, pairs: Pairs, name: str) -> Path:
@@ -53,7 +54,7 @@ class Registry:
 
     def keys(self) -> dict[str, int]:
         numbers = {key.fingerprint: number for number, key in enumerate(KEYS)}
-        found = {one: EnrolledDevice.from_item(item).fingerprint for one, item in self.items().items()}
+        found = {one: read_device(item).fingerprint for one, item in self.items().items()}
         return {device_id: numbers[fingerprint] for device_id, fingerprint in found.items() if fingerprint}
 
     def items(self) -> dict[str, Mapping[str, Any]]:
@@ -118,7 +119,7 @@ def test_of_two_imports_that_overlap_the_last_to_end_takes_back_the_keys_that_th
 
 
 def test_an_import_beside_a_line_that_enrols_notices_its_devices_too(registry: Registry) -> None:
-    save_batch(registry.table, open_batch("line"))
+    save_batch(registry.store, open_batch("line"))
     registry.after_the_first_write_of("outer", lambda: registry.put("board", 3, batch="line"))
     summary = registry.enroll([(f"dev-{n}", n) for n in range(4)], "outer", code=ExitCode.PARTLY_REFUSED)
     assert summary["refusals"] == {Refusal.KEY_OF_OTHER_DEVICE: 1}
@@ -148,7 +149,7 @@ def test_a_device_that_a_revert_is_taking_back_does_not_pass_for_enrolled(
 ) -> None:
     registry.enroll([("dev-0", 0)], "undone")
     registry.enroll([("dev-1", 1)], "kept")
-    save_batch(registry.table, open_batch("undone", BatchState.REVERTING))
+    save_batch(registry.store, open_batch("undone", BatchState.REVERTING))
     pairs = [("dev-0", 0), ("dev-1", 1), ("dev-2", 2)]
     summary = registry.enroll(pairs, "again", *options, code=ExitCode.PARTLY_REFUSED)
     assert (summary["enrolled"], summary["unchanged"]) == (1, 1)
@@ -166,10 +167,10 @@ def test_a_blocked_device_without_a_key_stays_as_it_is(registry: Registry, optio
 def test_a_batch_that_was_cut_off_makes_others_look_twice_until_it_is_closed(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_batch(registry.table, open_batch("cut-off"))
+    save_batch(registry.store, open_batch("cut-off"))
     scans = counted(monkeypatch, "scan")
     result = CliRunner().invoke(main, ["enroll", str(registry.manifest([("dev-0", 0)], "m")), "--table", TABLE])
-    assert "open beside this one: cut-off;" in result.stderr
+    assert "also open: cut-off;" in result.stderr
     assert len(scans) == 2
     assert registry.json("batch", "close", "cut-off")["state"] == "complete"
     registry.enroll([("dev-1", 1)], "alone")
@@ -177,7 +178,7 @@ def test_a_batch_that_was_cut_off_makes_others_look_twice_until_it_is_closed(
 
 
 def test_a_batch_that_is_being_reverted_is_not_closed(registry: Registry) -> None:
-    save_batch(registry.table, open_batch("b", BatchState.REVERTING))
+    save_batch(registry.store, open_batch("b", BatchState.REVERTING))
     result = CliRunner().invoke(main, ["batch", "close", "b", "--table", TABLE])
     assert result.exit_code == 1
     assert "batch revert b" in result.stderr
@@ -197,12 +198,12 @@ def test_a_replaced_key_that_another_import_gives_away_is_taken_back_and_the_for
 
 def test_a_device_that_another_import_gave_another_key_is_reported_and_left_as_it_is(registry: Registry) -> None:
     def overwrite() -> None:
-        save_batch(registry.table, open_batch("inner"))
+        save_batch(registry.store, open_batch("inner"))
         registry.put("dev-0", 5, batch="inner")
 
     registry.after_the_first_write_of("outer", overwrite)
     summary = registry.enroll([("dev-0", 0), ("dev-1", 1)], "outer", code=ExitCode.PARTLY_REFUSED)
-    assert summary["refusals"] == {CHANGED_MEANWHILE: 1}
+    assert summary["refusals"] == {Refusal.CHANGED_MEANWHILE: 1}
     assert registry.keys() == {"dev-0": 5, "dev-1": 1}
     assert registry.items()["dev-0"]["batch"] == {"S": "inner"}
 
@@ -235,12 +236,12 @@ def test_a_device_that_never_stands_still_is_left_for_the_resumed_import(
     with monkeypatch.context() as patched:
         patched.setattr(RegistryTable, "delete_exactly", never)
         result = CliRunner().invoke(main, arguments)
-    assert (result.exit_code, "--resume" in result.stderr) == (1, True)
+    assert (result.exit_code, "run the same command again" in result.stderr) == (1, True)
     registry.table.delete(["other"])  # removed before the import is resumed, which must then take its own back
     summary = registry.json(*arguments[:4], "--resume", code=ExitCode.PARTLY_REFUSED)
     assert (summary["enrolled"], summary["refusals"]) == (2, {Refusal.KEY_OF_OTHER_DEVICE: 1})
     assert registry.keys() == {"dev-0": 0, "dev-1": 1}
-    assert read_state(registry.table).open == frozenset()
+    assert registry.store.state().open == frozenset()
 
 
 def test_an_import_that_is_reverted_while_it_runs_says_so_and_stays_reverted(registry: Registry) -> None:
@@ -287,10 +288,10 @@ def test_the_index_is_asked_only_after_a_reading_found_every_key_in_it(
 
 def test_a_reading_that_finds_an_item_without_a_fingerprint_ends_the_trust_in_the_index(registry: Registry) -> None:
     registry.enroll([("dev-1", 1)], "first")
-    assert read_state(registry.table).is_indexed
+    assert registry.store.state().is_indexed
     registry.put("old", 0)
     registry.enroll([("dev-2", 2)], "second")
-    assert not read_state(registry.table).is_indexed
+    assert not registry.store.state().is_indexed
 
 
 def test_a_dry_run_puts_nothing_down(registry: Registry) -> None:
@@ -327,4 +328,4 @@ def test_a_fingerprint_is_not_added_to_a_key_that_was_changed_meanwhile(
     monkeypatch.setattr(RegistryTable, "update", update)
     assert registry.json("index-keys", code=ExitCode.PARTLY_REFUSED)["changed"] == ["old"]
     assert "key-fingerprint" not in registry.items()["old"]
-    assert not read_state(registry.table).is_indexed
+    assert not registry.store.state().is_indexed

@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from secretfree.adapters.dynamodb.registry_table import RegistryTable, TableBusy
+from secretfree.adapters.dynamodb.registry_table import RegistryTable
 from secretfree.registry.admission import Refusal
+from secretfree.registry.store import RegistryBusy
 from secretfree.request.keys import DevicePublicKey
 from secretfree_cli.importing import importer
 from secretfree_cli.importing.prepare import import_table_request
@@ -187,7 +188,7 @@ def test_an_enrolled_device_gets_another_key_only_with_a_reason(registry: Regist
     assert registry.keys() == {DEVICES[0].device_id: DEVICES[1].public_key.fingerprint}
     item = registry.items()[DEVICES[0].device_id]
     assert item["replaced-reason"]["S"] == "module swapped"
-    assert item["replaced"]["M"]["batch"]["S"] == "first"
+    assert item["replaced"]["L"][0]["M"]["batch"]["S"] == "first"
 
 
 def test_a_key_that_another_device_has_is_refused_whatever_the_reason(registry: Registry) -> None:
@@ -317,7 +318,7 @@ def test_signed_manifests_are_checked_by_several_processes_too(
     assert registry.json("enroll", "s", needs, "s.authority.pem")["enrolled"] == 3
 
 
-def test_an_import_that_fails_midway_is_gone_on_with(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_that_fails_midway_resumes(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importer, "CHUNK", 2)
     calls = {"left": 1}
     original = RegistryTable.write
@@ -326,7 +327,7 @@ def test_an_import_that_fails_midway_is_gone_on_with(registry: Registry, monkeyp
         if "pubkey" in items[0]:
             calls["left"] -= 1
             if calls["left"] < 0:
-                raise TableBusy("took nothing")
+                raise RegistryBusy("took nothing")
         original(self, items)
 
     monkeypatch.setattr(RegistryTable, "write", failing)
@@ -334,9 +335,7 @@ def test_an_import_that_fails_midway_is_gone_on_with(registry: Registry, monkeyp
     registry.run("enroll", path, "--parallelism", "1", "--batch", "lot", code=1)
     assert 0 < len(registry.items()) < 5
     monkeypatch.setattr(RegistryTable, "write", original)
-    refused = registry.run("enroll", path, "--batch", "lot", code=1)
-    assert "--resume" in refused.stderr
-    summary = registry.json("enroll", path, "--batch", "lot", "--resume", code=ExitCode.PARTLY_REFUSED)
+    summary = registry.json("enroll", path, "--batch", "lot", code=ExitCode.PARTLY_REFUSED)
     assert (summary["resumed"], summary["rows"], summary["enrolled"], summary["refused"]) == (True, 6, 5, 1)
     assert registry.keys() == fingerprints(*DEVICES)
     assert registry.json("batch", "show", "lot")["counts"]["enrolled"] == 5
@@ -345,12 +344,12 @@ def test_an_import_that_fails_midway_is_gone_on_with(registry: Registry, monkeyp
 
 def test_a_cut_off_import_can_be_forgotten(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     def busy(*_: object) -> None:
-        raise TableBusy("took nothing")
+        raise RegistryBusy("took nothing")
 
     path = manifest(row(DEVICES[0]))
     with monkeypatch.context() as patched:
         patched.setattr(RegistryTable, "write", busy)
-        with pytest.raises(TableBusy):  # the batch's own record is the first thing written
+        with pytest.raises(RegistryBusy):  # the batch's own record is the first thing written
             registry.run("enroll", path)
     summary = registry.json("enroll", path, "--restart")
     assert (summary["resumed"], summary["enrolled"]) == (False, 1)

@@ -9,7 +9,8 @@ from typing import Any
 import boto3
 import pytest
 from click.testing import CliRunner, Result
-from secretfree.adapters.dynamodb.registry_table import RegistryTable, TableBusy
+from secretfree.adapters.dynamodb.registry_table import RegistryTable
+from secretfree.registry.store import RegistryBusy
 from secretfree_cli.importing.prepare import import_table_request
 from secretfree_cli.main import main
 from secretfree_cli.manifests.generate import SampleDevice, sample_devices
@@ -44,7 +45,7 @@ class Registry:
 
         def busy(table: RegistryTable, items: Any) -> None:
             if "pubkey" in items[0]:
-                raise TableBusy("took nothing")
+                raise RegistryBusy("took nothing")
             original(table, items)
 
         with self._patch.context() as patched:
@@ -142,64 +143,95 @@ def test_resuming_where_nothing_was_cut_off_is_said_aloud(registry: Registry) ->
     assert "nothing to resume" in result.stderr
 
 
-def test_an_import_of_the_same_files_that_is_open_elsewhere_is_named(
+def test_an_import_that_was_interrupted_elsewhere_is_resumed_by_the_same_command(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry.cut_off("enroll", manifest(DEVICES[0]), "--batch", "lot")
+    registry.cut_off("enroll", manifest(*DEVICES[:2]))
     monkeypatch.setenv("XDG_STATE_HOME", str(Path("another").resolve()))
-    result = registry.run("enroll", "m.csv", "--resume")
-    assert "batch revert lot" in result.stderr
+    summary = registry.json("enroll", "m.csv")
+    assert (summary["resumed"], summary["enrolled"]) == (True, 2)
+    (batch,) = registry.json("batch", "list")["batches"]
+    assert (batch["batch"], batch["state"], batch["counts"]["enrolled"]) == (summary["batch"], "complete", 2)
 
 
-def test_an_import_whose_batch_was_reverted_is_not_gone_on_with(registry: Registry) -> None:
+def test_a_complete_import_run_again_changes_nothing_and_stays_one_batch(registry: Registry) -> None:
+    first = registry.json("enroll", manifest(*DEVICES[:2]))
+    before = registry.items()
+    Path("m.csv").rename("renamed.csv")
+    again = registry.json("enroll", "renamed.csv")
+    assert (again["batch"], again["enrolled"], again["unchanged"]) == (first["batch"], 0, 2)
+    assert registry.items() == before
+    (batch,) = registry.json("batch", "list")["batches"]
+    assert (batch["state"], batch["counts"]["enrolled"]) == ("complete", 2)
+
+
+def test_a_device_removed_since_comes_back_with_the_same_batch(registry: Registry) -> None:
+    path = manifest(*DEVICES[:2])
+    first = registry.json("enroll", path)
+    registry.run("remove", DEVICES[0].device_id, "--force")
+    again = registry.json("enroll", path)
+    assert (again["batch"], again["enrolled"], again["unchanged"]) == (first["batch"], 1, 1)
+    assert {item["batch"]["S"] for item in registry.items().values()} == {first["batch"]}
+
+
+def test_an_import_whose_batch_was_reverted_begins_another_batch(registry: Registry) -> None:
+    path = manifest(*DEVICES[:2])
+    registry.cut_off("enroll", path)
+    (first,) = registry.json("batch", "list")["batches"]
+    registry.run("batch", "revert", first["batch"], "--force")
+    summary = registry.json("enroll", path)
+    assert (summary["batch"], summary["enrolled"]) == (f"{first['batch']}.2", 2)
+    assert registry.json("batch", "show", first["batch"])["state"] == "reverted"
+
+
+def test_a_named_batch_that_was_reverted_is_not_resumed(registry: Registry) -> None:
     path = manifest(*DEVICES[:2])
     registry.cut_off("enroll", path, "--batch", "lot")
     registry.run("batch", "revert", "lot", "--force")
-    result = registry.run("enroll", path, "--resume", code=1)
-    assert "reverted" in result.stderr
+    assert "reverted" in registry.run("enroll", path, "--batch", "lot", code=1).stderr
     assert registry.items() == {}
     assert registry.json("batch", "show", "lot")["state"] == "reverted"
-    assert registry.json("enroll", path, "--restart")["enrolled"] == 2
 
 
-def test_an_import_is_not_gone_on_with_in_a_table_that_was_made_anew(registry: Registry) -> None:
-    registry.cut_off("enroll", manifest(DEVICES[0]), "--batch", "lot")
-    registry.client.delete_item(TableName=TABLE, Key={"device-id": {"S": "batch#lot"}})
-    result = registry.run("enroll", "m.csv", "--resume", code=1)
-    assert "no batch lot" in result.stderr
+def test_an_interrupted_import_begins_anew_in_a_table_that_was_made_anew(registry: Registry) -> None:
+    first = registry.cut_off("enroll", manifest(*DEVICES[:2]))
+    assert "the same command" in first.stderr
+    registry.client.delete_table(TableName=TABLE)
+    registry.client.create_table(**import_table_request(TABLE, "", "")["TableCreationParameters"])
+    summary = registry.json("enroll", "m.csv")
+    assert (summary["resumed"], summary["enrolled"]) == (False, 2)
 
 
 @pytest.mark.parametrize(
-    ("other", "named"),
+    "other",
     [
-        (("--column", "public-key=keyB", "--ignore-column", "keyA"), "--column, --ignore-column"),
-        (("--column", "public-key=keyA", "--ignore-column", "keyB", "--batch", "other"), "--batch"),
-        (("--column", "public-key=keyA", "--ignore-column", "keyB", "--slot", "1"), "--slot"),
-        (
-            ("--column", "public-key=keyA", "--ignore-column", "keyB", "--device-profile", "TI_CC32XX"),
-            "--device-profile",
-        ),
-        (
-            ("--column", "public-key=keyA", "--ignore-column", "keyB", "--replace", "--reason", "x"),
-            "--replace and --reason",
-        ),
+        ("--column", "public-key=keyB", "--ignore-column", "keyA"),
+        ("--column", "public-key=keyA", "--ignore-column", "keyB", "--batch", "other"),
+        ("--column", "public-key=keyA", "--ignore-column", "keyB", "--slot", "1"),
+        ("--column", "public-key=keyA", "--ignore-column", "keyB", "--device-profile", "TI_CC32XX"),
+        ("--column", "public-key=keyA", "--ignore-column", "keyB", "--replace", "--reason", "x"),
     ],
 )
-def test_an_import_is_not_gone_on_with_in_another_way(other: tuple[str, ...], named: str, registry: Registry) -> None:
+@pytest.mark.parametrize("state", ["state", "another"])
+def test_an_interrupted_import_is_not_mixed_with_one_of_other_options(
+    other: tuple[str, ...], state: str, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = ("--column", "public-key=keyA", "--ignore-column", "keyB")
     registry.cut_off("enroll", two_keys(), *first)
-    result = registry.run("enroll", "two.csv", *other, "--resume", code=1)
-    assert named in result.stderr
+    monkeypatch.setenv("XDG_STATE_HOME", str(Path(state).resolve()))
+    result = registry.run("enroll", "two.csv", *other, code=1)
+    assert "is not finished" in result.stderr
     assert registry.items() == {}
-    assert registry.json("enroll", "two.csv", *first, "--resume")["enrolled"] == 2
+    assert registry.json("enroll", "two.csv", *first)["enrolled"] == 2
     keys = {device_id: item["key-fingerprint"]["S"] for device_id, item in registry.items().items()}
     assert keys == {device.device_id: device.public_key.fingerprint for device in DEVICES[:2]}
 
 
-def test_what_a_forgotten_import_wrote_is_named_for_its_undoing(registry: Registry) -> None:
-    registry.cut_off("enroll", manifest(DEVICES[0]), "--batch", "lot")
-    result = registry.run("enroll", "m.csv", "--restart")
-    assert "batch revert lot" in result.stderr
+def test_a_restarted_import_checks_all_rows_again_and_stays_the_same_batch(registry: Registry) -> None:
+    registry.cut_off("enroll", manifest(DEVICES[0]))
+    summary = registry.json("enroll", "m.csv", "--restart")
+    assert (summary["resumed"], summary["enrolled"]) == (True, 1)
+    assert [batch["state"] for batch in registry.json("batch", "list")["batches"]] == ["complete"]
     assert checkpoints() == []
 
 
@@ -226,9 +258,9 @@ def test_ctrl_c_says_how_to_go_on(registry: Registry, monkeypatch: pytest.Monkey
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(RegistryTable, "read_items", interrupted)
-        assert "--resume" in registry.run("enroll", manifest(DEVICES[0]), code=1).stderr
-    assert registry.json("enroll", "m.csv", "--resume")["enrolled"] == 1
+        patched.setattr(RegistryTable, "write", interrupted)
+        assert "the same command resumes" in registry.run("enroll", manifest(DEVICES[0]), code=1).stderr
+    assert registry.json("enroll", "m.csv")["enrolled"] == 1
 
 
 def test_an_error_of_the_cloud_in_the_middle_says_how_to_go_on(
@@ -239,8 +271,9 @@ def test_an_error_of_the_cloud_in_the_middle_says_how_to_go_on(
 
     with monkeypatch.context() as patched:
         patched.setattr(RegistryTable, "write", refusing)
-        assert "--resume" in registry.run("enroll", manifest(DEVICES[0]), code=ExitCode.NOT_FOUND).stderr
-    assert registry.json("enroll", "m.csv", "--resume")["enrolled"] == 1
+        said = registry.run("enroll", manifest(DEVICES[0]), code=ExitCode.NOT_FOUND).stderr
+        assert "the same command resumes" in said
+    assert registry.json("enroll", "m.csv")["enrolled"] == 1
 
 
 def test_a_report_is_not_written_over_what_is_read(registry: Registry) -> None:
@@ -293,7 +326,7 @@ def test_a_report_that_fails_at_the_end_is_written_by_the_resumed_import(
         patched.setattr(Path, "replace", full)
         result = registry.run("enroll", path, "--report", "r.jsonl", code=1)
     assert "No space left" in result.stderr
-    assert "--resume" in result.stderr
+    assert "the same command resumes" in result.stderr
     assert registry.json("enroll", path, "--report", "r.jsonl", "--resume")["enrolled"] == 1
     assert Path("r.jsonl").exists()
 

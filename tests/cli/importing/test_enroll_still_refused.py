@@ -6,7 +6,7 @@ from typing import Any
 import boto3
 import pytest
 from moto import mock_aws
-from secretfree.adapters.dynamodb.registry_table import RegistryTable
+from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
 from secretfree.registry.batch import Batch, BatchState
 from secretfree.registry.entry import DeviceStatus
 from secretfree_cli.devices import enrolled as devices
@@ -66,8 +66,8 @@ def target(monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
 
 
 @pytest.fixture
-def registry(target: Target) -> RegistryTable:
-    return RegistryTable(target.client("dynamodb"), "registry")
+def registry(target: Target) -> DynamoDbRegistryStore:
+    return DynamoDbRegistryStore.of(target.client("dynamodb"), "registry")
 
 
 def record(target: Target, name: str, **texts: str) -> None:
@@ -76,27 +76,29 @@ def record(target: Target, name: str, **texts: str) -> None:
 
 
 def test_a_device_blocked_under_its_replaced_key_stays_blocked_under_its_former_one(
-    target: Target, registry: RegistryTable
+    target: Target, registry: DynamoDbRegistryStore
 ) -> None:
-    registry.write([{**item(REPLACING), "replaced": {"M": item(FORMER)}}])
+    registry.table.write([{**item(REPLACING), "replaced": {"M": item(FORMER)}}])
     devices.set_status(registry, "sensor-1", DeviceStatus.BLOCKED, reason="stolen")
     undone = revert(registry, LedgerView(target), BATCH, Silent())
-    assert undone[Undone.RESTORED] == 1
+    assert undone.counts[Undone.RESTORED] == 1
     restored = registry.read(["sensor-1"])["sensor-1"]
     assert (restored.fingerprint, restored.status) == ("a" * 64, DeviceStatus.BLOCKED)
-    assert restored.item["blocked-reason"] == {"S": "stolen"}
+    assert restored.blocked_reason == "stolen"
 
 
-def test_a_device_that_is_allowed_gets_its_former_item_back_as_it_was(target: Target, registry: RegistryTable) -> None:
-    registry.write([{**item(REPLACING), "replaced": {"M": item(FORMER)}}])
+def test_a_device_that_is_allowed_gets_its_former_item_back_as_it_was(
+    target: Target, registry: DynamoDbRegistryStore
+) -> None:
+    registry.table.write([{**item(REPLACING), "replaced": {"M": item(FORMER)}}])
     revert(registry, LedgerView(target), BATCH, Silent())
-    assert registry.read_items(["sensor-1"]) == {"sensor-1": item(FORMER)}
+    assert registry.table.read_items(["sensor-1"]) == {"sensor-1": item(FORMER)}
 
 
 def test_a_certificate_whose_issuance_nobody_confirmed_is_told_and_counts_as_usable(
-    target: Target, registry: RegistryTable
+    target: Target, registry: DynamoDbRegistryStore
 ) -> None:
-    registry.write([item(FORMER)])
+    registry.table.write([item(FORMER)])
     record(target, "issuance#private-ca", state="issued", **{"certificate-id": "c" * 64})
     record(target, "issuance#iot-core", state="requesting")
     record(target, "binding", **{"key-fingerprint": "a" * 64})

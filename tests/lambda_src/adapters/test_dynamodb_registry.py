@@ -17,7 +17,13 @@ from secretfree.request.keys import DevicePublicKey
 
 WIDGET = DeviceId.parse("widget-1")
 _ONE_TRY = Config(retries={"total_max_attempts": 1})
-NAMES = {"#device": "device-id", "#pubkey": "pubkey", "#fingerprint": "key-fingerprint", "#status": "status"}
+NAMES = {
+    "#device": "device-id",
+    "#pubkey": "pubkey",
+    "#fingerprint": "key-fingerprint",
+    "#status": "status",
+    "#earliest": "not-before",
+}
 
 
 @pytest.fixture
@@ -111,7 +117,7 @@ def test_an_entry_is_read_consistently_and_no_more_than_is_needed() -> None:
                 "TableName": "registry",
                 "Key": {"device-id": {"S": "widget-1"}},
                 "ConsistentRead": True,
-                "ProjectionExpression": "#device, #pubkey, #fingerprint, #status",
+                "ProjectionExpression": "#device, #pubkey, #fingerprint, #status, #earliest",
                 "ExpressionAttributeNames": NAMES,
             },
         )

@@ -11,22 +11,24 @@ from botocore.stub import Stubber
 from cryptography.hazmat.primitives.asymmetric import ec
 from moto import mock_aws
 from secretfree.adapters.dynamodb.ready_bodies import send_items_as_they_are
-from secretfree.adapters.dynamodb.registry_items import Provenance, to_item
-from secretfree.adapters.dynamodb.registry_table import ChangedMeanwhile, RegistryTable, TableBusy, chunks
+from secretfree.adapters.dynamodb.registry_items import device_item
+from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
+from secretfree.adapters.dynamodb.registry_table import RegistryTable, chunks
 from secretfree.registry.admission import Refusal, admit
 from secretfree.registry.batch import (
     Batch,
     BatchState,
     ManifestFile,
-    find_batch,
+    derived_batch_id,
+    derived_import_id,
     is_batch_id,
-    list_batches,
-    members,
     new_batch_id,
-    save_batch,
 )
 from secretfree.registry.decision import Outcome
-from secretfree.registry.enrollment import CHANGED_MEANWHILE, enroll_items
+from secretfree.registry.device import EnrolledDevice, Provenance
+from secretfree.registry.enrollment import enroll_devices
+from secretfree.registry.key_holders import KnownHolders
+from secretfree.registry.store import ChangedMeanwhile, RegistryBusy, find_batch, list_batches, save_batch
 from secretfree.request.keys import DevicePublicKey
 
 TABLE = "registry"
@@ -35,8 +37,12 @@ KEYS = [DevicePublicKey.from_key(ec.generate_private_key(ec.SECP256R1()).public_
 THROTTLED = "ProvisionedThroughputExceededException"
 
 
+def new_device(number: int, key: DevicePublicKey | None = None, *, batch: str = "b1") -> EnrolledDevice:
+    return EnrolledDevice.newly(admit(f"dev-{number}", key or KEYS[number]), Provenance(batch, NOW, "csv"))
+
+
 def new_item(number: int, key: DevicePublicKey | None = None, *, batch: str = "b1") -> dict[str, Any]:
-    return to_item(admit(f"dev-{number}", key or KEYS[number]), Provenance(batch, NOW, "csv"))
+    return dict(device_item(new_device(number, key, batch=batch)))
 
 
 def plain_item(number: int) -> dict[str, Any]:
@@ -71,6 +77,11 @@ def table(indexed: bool) -> Iterator[RegistryTable]:
         )
         send_items_as_they_are(client)
         yield RegistryTable(client, TABLE, sleep=lambda _: None)
+
+
+@pytest.fixture
+def store(table: RegistryTable) -> DynamoDbRegistryStore:
+    return DynamoDbRegistryStore(table)
 
 
 class Stubbed:
@@ -121,7 +132,7 @@ def test_a_throttled_call_is_made_again_with_growing_pauses(stubbed: Stubbed) ->
 def test_a_table_that_takes_nothing_is_given_up_in_the_end(stubbed: Stubbed) -> None:
     for _ in range(12):
         stubbed.stubber.add_client_error("batch_write_item", THROTTLED)
-    with pytest.raises(TableBusy, match=TABLE):
+    with pytest.raises(RegistryBusy, match=TABLE):
         stubbed.table.write([plain_item(1)])
 
 
@@ -155,12 +166,12 @@ def test_unprocessed_keys_are_read_again_and_reads_are_consistent(stubbed: Stubb
 
 def test_what_is_written_is_read_back_as_it_is(table: RegistryTable) -> None:
     table.write([new_item(number) for number in range(3)])
-    found = table.read(["dev-0", "dev-2", "dev-9"])
-    assert {device_id: device.fingerprint for device_id, device in found.items()} == {
+    found = table.read_items(["dev-0", "dev-2", "dev-9"])
+    assert {device_id: item["key-fingerprint"]["S"] for device_id, item in found.items()} == {
         "dev-0": KEYS[0].fingerprint,
         "dev-2": KEYS[2].fingerprint,
     }
-    assert dict(found["dev-0"].item) == new_item(0)
+    assert found["dev-0"] == new_item(0)
 
 
 def test_an_item_with_binary_attributes_is_written_as_well(table: RegistryTable) -> None:
@@ -185,7 +196,7 @@ def test_conditional_changes_notice_what_changed_meanwhile(table: RegistryTable)
         with pytest.raises(ChangedMeanwhile):
             change()
     table.delete_exactly(after)
-    assert table.read(["dev-0"]) == {}
+    assert table.read_items(["dev-0"]) == {}
 
 
 def test_other_errors_of_conditional_calls_are_not_swallowed(stubbed: Stubbed) -> None:
@@ -218,7 +229,7 @@ def test_an_index_that_is_still_being_built_is_none_to_ask(stubbed: Stubbed) -> 
         index = {"IndexName": "key-fingerprint-index", "IndexStatus": status}
         described = {"Table": {"TableName": TABLE, "GlobalSecondaryIndexes": [index]}}
         stubbed.stubber.add_response("describe_table", described, {"TableName": TABLE})
-        assert stubbed.table.has_key_index() is expected
+        assert DynamoDbRegistryStore(stubbed.table).has_key_index() is expected
 
 
 def test_the_index_by_key_may_have_another_name() -> None:
@@ -236,21 +247,11 @@ def test_the_index_by_key_may_have_another_name() -> None:
         assert table.holders_of(["f" * 64]) == {"f" * 64: {"dev-1"}}
 
 
-class NoHolders:
-    def holders_of(self, fingerprints: object) -> dict[str, set[str]]:
-        return {}
-
-
-def test_a_chunk_is_enrolled_and_accounted_for_in_its_order(table: RegistryTable) -> None:
+def test_a_chunk_is_enrolled_and_accounted_for_in_its_order(store: DynamoDbRegistryStore) -> None:
     legacy = {"device-id": {"S": "dev-2"}, "pubkey": {"S": KEYS[2].registry_text()}}
-    table.write([new_item(0, KEYS[3], batch="b0"), new_item(1, batch="b0"), legacy])
-    items = [new_item(number) for number in range(3)] + [new_item(9, KEYS[3])]
-
-    class Holders:
-        def holders_of(self, fingerprints: object) -> dict[str, set[str]]:
-            return {KEYS[3].fingerprint: {"dev-0"}}
-
-    verdicts = enroll_items(items, table=table, holders=Holders())
+    store.table.write([new_item(0, KEYS[3], batch="b0"), new_item(1, batch="b0"), legacy])
+    devices = [new_device(number) for number in range(3)] + [new_device(9, KEYS[3])]
+    verdicts = enroll_devices(devices, store=store, holders=KnownHolders({KEYS[3].fingerprint: {"dev-0"}}))
     assert [verdict.outcome for verdict in verdicts] == [
         Outcome.REFUSED,
         Outcome.UNCHANGED,
@@ -261,42 +262,50 @@ def test_a_chunk_is_enrolled_and_accounted_for_in_its_order(table: RegistryTable
         Refusal.ENROLLED_WITH_OTHER_KEY,
         Refusal.KEY_OF_OTHER_DEVICE,
     ]
-    assert table.read(["dev-2"])["dev-2"].has_fingerprint_attribute
-    assert "dev-9" not in table.read(["dev-9"])
+    assert store.read(["dev-2"])["dev-2"].fingerprint_recorded
+    assert "dev-9" not in store.read(["dev-9"])
 
 
-def test_a_dry_run_says_the_same_and_writes_nothing(table: RegistryTable) -> None:
-    verdicts = enroll_items([new_item(0)], table=table, holders=NoHolders(), dry_run=True)
+def test_a_dry_run_says_the_same_and_writes_nothing(store: DynamoDbRegistryStore) -> None:
+    verdicts = enroll_devices([new_device(0)], store=store, holders=KnownHolders({}), dry_run=True)
     assert verdicts[0].outcome is Outcome.ENROLLED
-    assert table.read(["dev-0"]) == {}
+    assert store.read(["dev-0"]) == {}
 
 
-def test_a_replacement_is_written_with_the_former_item_inside(table: RegistryTable) -> None:
-    table.write([new_item(0, KEYS[1], batch="b0")])
-    enroll_items([new_item(0)], table=table, holders=NoHolders(), replace_reason="swap")
-    device = table.read(["dev-0"])["dev-0"]
+def test_a_replacement_is_written_with_the_former_record(store: DynamoDbRegistryStore) -> None:
+    store.write([new_device(0, KEYS[1], batch="b0")])
+    enroll_devices([new_device(0)], store=store, holders=KnownHolders({}), replace_reason="swap")
+    device = store.read(["dev-0"])["dev-0"]
     assert device.fingerprint == KEYS[0].fingerprint
-    assert device.item["replaced"]["M"] == new_item(0, KEYS[1], batch="b0")
+    assert device.former == (new_device(0, KEYS[1], batch="b0"),)
 
 
-def test_a_replacement_of_what_somebody_changes_just_then_is_refused(
-    table: RegistryTable, monkeypatch: pytest.MonkeyPatch
+def test_a_replacement_of_what_another_writer_changes_just_then_is_refused(
+    store: DynamoDbRegistryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table.write([new_item(0, KEYS[1], batch="b0")])
-    seen = table.read(["dev-0"])
-    monkeypatch.setattr(table, "read", lambda _: seen)
-    table.write([new_item(0, KEYS[2], batch="b9")])
-    verdict = enroll_items([new_item(0)], table=table, holders=NoHolders(), replace_reason="swap")[0]
-    assert (verdict.outcome, verdict.reason) == (Outcome.REFUSED, CHANGED_MEANWHILE)
+    store.write([new_device(0, KEYS[1], batch="b0")])
+    seen = store.read(["dev-0"])
+    monkeypatch.setattr(store, "read", lambda _: seen)
+    store.write([new_device(0, KEYS[2], batch="b9")])
+    verdict = enroll_devices([new_device(0)], store=store, holders=KnownHolders({}), replace_reason="swap")[0]
+    assert (verdict.outcome, verdict.reason) == (Outcome.REFUSED, Refusal.CHANGED_MEANWHILE)
     monkeypatch.undo()
-    assert table.read(["dev-0"])["dev-0"].fingerprint == KEYS[2].fingerprint
+    assert store.read(["dev-0"])["dev-0"].fingerprint == KEYS[2].fingerprint
 
 
-def test_holders_are_found_by_the_index(table: RegistryTable, indexed: bool) -> None:
+def test_what_no_rule_knows_of_an_item_stays_with_it(store: DynamoDbRegistryStore) -> None:
+    item = {**new_item(0), "colour": {"S": "red"}, "size": {"N": "4"}, "data": {"B": b"x"}}
+    store.table.write([item])
+    (device,) = store.read(["dev-0"]).values()
+    store.put_over(device, device)
+    assert store.table.read_items(["dev-0"]) == {"dev-0": item}
+
+
+def test_holders_are_found_by_the_index(store: DynamoDbRegistryStore, indexed: bool) -> None:
     if not indexed:
         pytest.skip("there is no index to ask")
-    table.write([new_item(0), new_item(1, KEYS[0])])
-    assert table.holders_of([KEYS[0].fingerprint, KEYS[1].fingerprint]) == {KEYS[0].fingerprint: {"dev-0", "dev-1"}}
+    store.write([new_device(0), new_device(1, KEYS[0])])
+    assert store.holders_of([KEYS[0].fingerprint, KEYS[1].fingerprint]) == {KEYS[0].fingerprint: {"dev-0", "dev-1"}}
 
 
 def batch(batch_id: str = "b1", **fields: Any) -> Batch:
@@ -304,22 +313,22 @@ def batch(batch_id: str = "b1", **fields: Any) -> Batch:
     return Batch(batch_id, BatchState.IMPORTING, "arn:aws:iam::1:user/a", "2026-01-31T00:00:00Z", files, **fields)
 
 
-def test_a_batch_is_kept_with_who_what_when_and_how_it_ended(table: RegistryTable) -> None:
+def test_a_batch_is_kept_with_who_what_when_and_how_it_ended(store: DynamoDbRegistryStore) -> None:
     begun = batch(replace_reason="swap")
-    save_batch(table, begun)
-    assert find_batch(table, "b1") == begun
+    save_batch(store, begun)
+    assert find_batch(store, "b1") == begun
     ended = begun.finished(BatchState.COMPLETE, NOW, {"enrolled": 3})
-    save_batch(table, ended)
-    assert find_batch(table, "b1") == ended
-    assert find_batch(table, "b2") is None
+    save_batch(store, ended)
+    assert find_batch(store, "b1") == ended
+    assert find_batch(store, "b2") is None
 
 
-def test_batches_are_listed_latest_first_and_know_their_members(table: RegistryTable) -> None:
-    save_batch(table, batch("b1"))
-    save_batch(table, Batch("b2", BatchState.COMPLETE, "x", "2026-02-01T00:00:00Z"))
-    table.write([new_item(0), new_item(1, batch="b2")])
-    assert [one.id for one in list_batches(table)] == ["b2", "b1"]
-    assert [device_id for page in members(table, "b1") for device_id in page] == ["dev-0"]
+def test_batches_are_listed_latest_first_and_know_their_members(store: DynamoDbRegistryStore) -> None:
+    save_batch(store, batch("b1"))
+    save_batch(store, Batch("b2", BatchState.COMPLETE, "x", "2026-02-01T00:00:00Z"))
+    store.write([new_device(0), new_device(1, batch="b2")])
+    assert [one.id for one in list_batches(store)] == ["b2", "b1"]
+    assert [device_id for page in store.members("b1") for device_id in page] == ["dev-0"]
 
 
 def test_batch_ids_sort_by_time_and_have_a_form() -> None:
@@ -328,6 +337,29 @@ def test_batch_ids_sort_by_time_and_have_a_form() -> None:
     assert first.startswith("20260131T000000Z-")
     assert is_batch_id(first)
     assert not any(is_batch_id(text) for text in ("", "a#b", "a b", "x" * 65, "a\n"))
+
+
+def test_a_batch_record_that_cannot_be_read_does_not_hide_the_others(store: DynamoDbRegistryStore) -> None:
+    save_batch(store, batch("b1"))
+    broken = {"device-id": {"S": "batch#b2"}, "batch": {"S": "#batches"}, "state": {"S": "?"}}
+    store.table.write([broken])
+    assert [(one.id, one.state) for one in list_batches(store)] == [
+        ("b1", BatchState.IMPORTING),
+        ("b2", BatchState.UNREADABLE),
+    ]
+
+
+def test_the_id_of_an_import_derives_from_its_files_and_options_alone() -> None:
+    files = [ManifestFile("a.csv", "1" * 64, "csv"), ManifestFile("b.csv", "2" * 64, "csv")]
+    renamed = [ManifestFile("z.csv", "2" * 64, "csv"), ManifestFile("y.csv", "1" * 64, "csv")]
+    options = {"--slot": "0", "--column": {"device-id": "Serial"}}
+    first = derived_import_id(files, options)
+    assert derived_import_id(renamed, dict(reversed(options.items()))) == first
+    others = [derived_import_id(files[:1], options), derived_import_id(files, {**options, "--slot": "1"})]
+    assert len({first, *others}) == 3
+    ids = [derived_batch_id(first), derived_batch_id(first, attempt=2)]
+    assert all(map(is_batch_id, ids))
+    assert len(set(ids)) == 2
 
 
 def test_work_is_cut_into_runs() -> None:

@@ -12,10 +12,12 @@ from botocore.response import StreamingBody
 from cryptography.hazmat.primitives.asymmetric import ec
 from moto import mock_aws
 from secretfree.adapters import clients, manifest_bucket
-from secretfree.adapters.dynamodb.registry_table import RegistryTable
-from secretfree.adapters.manifest_bucket import ManifestBucket, ManifestObject, ManifestRefused
+from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
+from secretfree.adapters.manifest_bucket import ManifestBucket
 from secretfree.config import ConfigurationError, ImportConfig
-from secretfree.registry.batch import BatchState, find_batch, save_batch
+from secretfree.registry.batch import BatchState
+from secretfree.registry.manifest_steps import ManifestObject, ManifestRefused
+from secretfree.registry.store import find_batch, save_batch
 from secretfree.request.keys import DevicePublicKey
 
 BUCKET, TABLE = "manifests-of-widget", "registry"
@@ -39,7 +41,7 @@ class Import:
     def __init__(self, handler: Any) -> None:
         self.handler = handler
         self.s3 = boto3.client("s3")
-        self.table = RegistryTable(boto3.client("dynamodb"), TABLE)
+        self.store = DynamoDbRegistryStore.of(boto3.client("dynamodb"), TABLE)
 
     def drop(self, body: bytes, key: str = "manifests/lot.csv") -> dict[str, Any]:
         put = self.s3.put_object(Bucket=BUCKET, Key=key, Body=body)
@@ -131,14 +133,14 @@ def test_a_manifest_is_opened_imported_and_closed_with_its_account(cloud: Import
 def test_the_batch_is_recorded_with_the_file_that_it_came_from(cloud: Import) -> None:
     execution = cloud.drop(CSV)
     opened = cloud.open(execution)
-    begun = find_batch(cloud.table, opened["batch"])
+    begun = find_batch(cloud.store, opened["batch"])
     assert begun is not None
     assert begun.state is BatchState.IMPORTING
     assert begun.enrolled_by == "arn:execution:1"
     assert begun.files[0].name == "lot.csv"
     assert begun.files[0].sha256 == opened["sha256"]
     cloud.close(execution, manifest=opened, result=[{"counts": {"enrolled": 2}, "refused": []}])
-    closed = find_batch(cloud.table, opened["batch"])
+    closed = find_batch(cloud.store, opened["batch"])
     assert closed is not None
     assert closed.state is BatchState.COMPLETE
     assert closed.counts == {"enrolled": 2}
@@ -183,7 +185,7 @@ def test_children_s_results_are_read_from_where_the_result_writer_put_them(cloud
 def test_a_list_of_refused_rows_ends_where_the_children_s_results_go_on(
     cloud: Import, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_module("secretfree.handlers.manifest_import"), "MAX_LISTED", 2)
+    monkeypatch.setattr(import_module("secretfree.registry.manifest_steps"), "MAX_LISTED", 2)
     execution = cloud.drop(CSV)
     opened = cloud.open(execution)
     rows = [{"row": row, "deviceId": None, "reason": "r", "detail": ""} for row in range(1, 6)]
@@ -199,7 +201,7 @@ def test_an_import_that_failed_is_told_so_in_its_summary(cloud: Import) -> None:
     assert account["status"] == "FAILED"
     assert account["error"] == {"error": "States.Timeout", "cause": "x" * 1_000}
     assert json.loads(cloud.written(f"results/{opened['batch']}/summary.json")) == account
-    batch = find_batch(cloud.table, opened["batch"])
+    batch = find_batch(cloud.store, opened["batch"])
     assert batch is not None
     assert batch.state is BatchState.IMPORTING
 
@@ -222,7 +224,7 @@ class TestManifestsThatAreToBlameThemselves:
         assert answer["format"] == "refused"
         assert answer["failure"]["Error"] == "ManifestRefused"
         assert says in answer["failure"]["Cause"]
-        assert list(cloud.table.scan()) == [[]]
+        assert list(cloud.store.table.scan()) == [[]]
 
     def test_an_upload_that_was_overwritten_before_it_was_opened(self, cloud: Import) -> None:
         execution = cloud.drop(CSV)
@@ -250,9 +252,9 @@ class TestManifestsThatAreToBlameThemselves:
     def test_a_batch_that_was_reverted_is_not_imported_by_a_repetition(self, cloud: Import, state: BatchState) -> None:
         execution = cloud.drop(CSV)
         opened = cloud.open(execution)
-        batch = find_batch(cloud.table, opened["batch"])
+        batch = find_batch(cloud.store, opened["batch"])
         assert batch is not None
-        save_batch(cloud.table, batch.finished(state, import_module("secretfree.clock").SystemClock().now()))
+        save_batch(cloud.store, batch.finished(state, import_module("secretfree.clock").SystemClock().now()))
         assert "was reverted" in cloud.open(execution)["failure"]["Cause"]
 
 

@@ -12,16 +12,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
-from secretfree.adapters.dynamodb.registry_table import ChangedMeanwhile, RegistryTable
-from secretfree.registry.admission import RowRefused
-from secretfree.registry.manifest import CloudGate, ImportRow, RowsImported, import_rows
-from secretfree.registry.row import Columns, missing_columns, read_columns
+from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
+from secretfree.adapters.dynamodb.registry_table import RegistryTable
+from secretfree.registry.admission import Gate, Row, RowRefused
+from secretfree.registry.device import Provenance
+from secretfree.registry.manifest import RowsImported, import_rows
+from secretfree.registry.row import missing_columns, read_columns
+from secretfree.registry.store import ChangedMeanwhile
 from secretfree.request.device_profile import DeviceProfile
 from secretfree.request.keys import DevicePublicKey
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEYS = [DevicePublicKey.from_key(ec.generate_private_key(ec.SECP256R1()).public_key()) for _ in range(6)]
-STANDARD = CloudGate(DeviceProfile.STANDARD, key_optional=False)
+STANDARD = Gate(DeviceProfile.STANDARD, key_optional=False)
 
 
 @pytest.fixture
@@ -45,14 +48,16 @@ def table() -> Iterator[RegistryTable]:
         yield RegistryTable(client, "registry", sleep=lambda _: None)
 
 
-def row(number: int, device_id: str, key: DevicePublicKey, **more: object) -> ImportRow:
-    return ImportRow(number, {"device-id": device_id, "public-key": key.registry_text(), **more})
+NumberedRow = tuple[int, Mapping[str, object]]
 
 
-def run(
-    table: RegistryTable, rows: Sequence[ImportRow], *, batch: str = "b1", gate: CloudGate = STANDARD
-) -> RowsImported:
-    return import_rows(rows, gate=gate, table=table, batch=batch, source="csv", now=NOW)
+def row(number: int, device_id: str, key: DevicePublicKey, **more: object) -> NumberedRow:
+    return number, {"device-id": device_id, "public-key": key.registry_text(), **more}
+
+
+def run(table: RegistryTable, rows: Sequence[NumberedRow], *, batch: str = "b1", gate: Gate = STANDARD) -> RowsImported:
+    store = DynamoDbRegistryStore(table)
+    return import_rows(dict(rows), gate=gate, store=store, holders=store, provenance=Provenance(batch, NOW, "csv"))
 
 
 def contents(table: RegistryTable) -> dict[str, Mapping[str, Any]]:
@@ -69,9 +74,9 @@ def test_good_rows_are_written_with_their_batch_and_bad_ones_refused_with_their_
         [
             row(1, "pump-1", KEYS[0], **{"attributes.model": "P1"}),
             row(2, "bad id", KEYS[1]),
-            ImportRow(3, {"device-id": "pump-3", "public-key": "zz"}),
-            ImportRow(4, {"public-key": KEYS[2].registry_text()}),
-            ImportRow(5, {}),
+            (3, {"device-id": "pump-3", "public-key": "zz"}),
+            (4, {"public-key": KEYS[2].registry_text()}),
+            (5, {}),
             row(6, "pump-6", KEYS[3], price="1"),
         ],
     )
@@ -154,15 +159,15 @@ def test_rows_that_contradict_each_other_are_all_refused_and_of_equal_ones_the_f
 
 
 def test_a_row_without_a_key_is_taken_under_match_policy_udid_only(table: RegistryTable) -> None:
-    keyless = [ImportRow(1, {"device-id": "pump-1"}), ImportRow(2, {"device-id": "pump-2"})]
+    keyless = [(1, {"device-id": "pump-1"}), (2, {"device-id": "pump-2"})]
     assert reasons(run(table, keyless)) == {1: "missing-public-key", 2: "missing-public-key"}
-    gate = CloudGate(DeviceProfile.STANDARD, key_optional=True)
+    gate = Gate(DeviceProfile.STANDARD, key_optional=True)
     assert run(table, keyless, gate=gate).counts == {"enrolled": 2}
     assert run(table, keyless, gate=gate).counts == {"enrolled": 2}
 
 
 def test_a_cc32xx_udid_is_normalised(table: RegistryTable) -> None:
-    gate = CloudGate(DeviceProfile.TI_CC32XX, key_optional=False)
+    gate = Gate(DeviceProfile.TI_CC32XX, key_optional=False)
     assert run(table, [row(1, "A3:0F" + ":00" * 14, KEYS[0])], gate=gate).counts == {"enrolled": 1}
     assert set(contents(table)) == {"a30f" + "00" * 14}
 
@@ -242,7 +247,7 @@ def test_one_key_that_comes_for_two_devices_at_once_stays_with_neither(
 
 
 def test_what_is_told_of_a_refused_row_is_ascii_and_bounded(table: RegistryTable) -> None:
-    imported = run(table, [ImportRow(1, {"device-id": "\u202e" * 500, "\u202e" * 500: "x"})])
+    imported = run(table, [(1, {"device-id": "\u202e" * 500, "\u202e" * 500: "x"})])
     document = imported.document()["refused"][0]
     assert document["deviceId"].isascii()
     assert len(document["deviceId"]) == 64
@@ -253,7 +258,7 @@ def test_what_is_told_of_a_refused_row_is_ascii_and_bounded(table: RegistryTable
 class TestColumns:
     def test_names_are_read_whatever_their_case_and_a_byte_order_mark(self) -> None:
         columns = read_columns({"\ufeffDevice-ID ": " pump-1 ", "PUBKEY": "k", "Status": "", "batch": "old"})
-        assert columns == Columns("pump-1", "k")
+        assert columns == Row("pump-1", "k")
 
     def test_attributes_come_as_an_object_or_as_columns(self) -> None:
         columns = read_columns({"device-id": "a", "attributes": {"lot": "7"}, "attributes.model": "P1"})
@@ -292,4 +297,4 @@ class TestColumns:
     @given(st.dictionaries(st.text(max_size=20), st.one_of(st.text(max_size=20), st.none(), st.integers())))
     def test_no_row_raises_anything_but_a_refusal(self, fields: dict[str, object]) -> None:
         with contextlib.suppress(RowRefused):
-            STANDARD.admit(fields)
+            STANDARD.admit(read_columns(fields))

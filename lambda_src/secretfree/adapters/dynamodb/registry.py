@@ -13,7 +13,13 @@ from secretfree.request.device_id import DeviceId
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_NAMES: Final = {"#device": "device-id", "#pubkey": "pubkey", "#fingerprint": "key-fingerprint", "#status": "status"}
+_NAMES: Final = {
+    "#device": "device-id",
+    "#pubkey": "pubkey",
+    "#fingerprint": "key-fingerprint",
+    "#status": "status",
+    "#earliest": "not-before",
+}
 # One device is right, two are a defect, and no answer needs more.
 _ENOUGH: Final = 3
 

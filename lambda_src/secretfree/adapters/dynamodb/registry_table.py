@@ -1,17 +1,19 @@
-"""The registry in DynamoDB as enrolment reads and writes it: in batches, with whatever was left undone tried again."""
+"""Calls on the registry's table: in batches, with what was left undone tried again, and on condition."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from botocore.exceptions import ClientError
 
-from secretfree.adapters.dynamodb.registry_items import AttributeValue, EnrolledDevice, Item, key_of
+from secretfree.adapters.dynamodb.registry_items import AttributeValue, Item, key_of
 from secretfree.contract import RegistryIndex
 from secretfree.issuance.rates import Chance, RetryPolicy
+from secretfree.registry.store import ChangedMeanwhile, RegistryBusy
 
 KEY_INDEX: Final = RegistryIndex.KEY.value
 BATCH_INDEX: Final = RegistryIndex.BATCH.value
@@ -19,6 +21,8 @@ BATCH_WRITE_ITEMS: Final = 25
 """Most items of one BatchWriteItem (DynamoDB API reference)."""
 BATCH_GET_KEYS: Final = 100
 """Most keys of one BatchGetItem."""
+_PARALLEL_QUERIES: Final = 8
+"""Lookups by key at the same time; a Query takes one key."""
 _THROTTLED: Final = frozenset(
     {
         "ProvisionedThroughputExceededException",
@@ -33,14 +37,6 @@ _RETRIES: Final = RetryPolicy(base=0.05, cap=10.0, attempts=12)
 """Some 30 s on average in which the table takes nothing at all."""
 
 T = TypeVar("T")
-
-
-class TableBusy(Exception):  # noqa: N818 - a state of the table, which passes
-    """The table went on refusing work for want of capacity. What was written before stays written."""
-
-
-class ChangedMeanwhile(Exception):  # noqa: N818 - an answer, on which the caller decides
-    """An item is no longer what it was when it was read."""
 
 
 class RegistryTable:
@@ -64,15 +60,11 @@ class RegistryTable:
         self.name = name
         self.key_index = key_index
 
-    def read(self, device_ids: Collection[str]) -> dict[str, EnrolledDevice]:
-        """Return what is enrolled under `device_ids`, read consistently; ids that are not there are left out.
-
-        Raises: TableBusy, botocore's ClientError
-        """
-        return {device_id: EnrolledDevice.from_item(item) for device_id, item in self.read_items(device_ids).items()}
-
     def read_items(self, device_ids: Collection[str]) -> dict[str, Item]:
-        """Return the raw items under the keys `device_ids`, read consistently (BatchGetItem)."""
+        """Return the items under the keys `device_ids`, read consistently (BatchGetItem); missing ones are left out.
+
+        Raises: RegistryBusy, botocore's ClientError
+        """
         found: dict[str, Item] = {}
         for ids in chunks(list(dict.fromkeys(device_ids)), BATCH_GET_KEYS):
 
@@ -93,23 +85,18 @@ class RegistryTable:
 
         The index is eventually consistent, and has only the rows that carry `key-fingerprint`.
         """
-        holders: dict[str, set[str]] = {}
-        for fingerprint in fingerprints:
-            response = self._client.query(
-                TableName=self.name,
-                IndexName=self.key_index,
-                KeyConditionExpression="#fingerprint = :fingerprint",
-                ExpressionAttributeNames={"#fingerprint": "key-fingerprint"},
-                ExpressionAttributeValues={":fingerprint": {"S": fingerprint}},
-            )
-            if response["Items"]:
-                holders[fingerprint] = {item["device-id"]["S"] for item in response["Items"]}
-        return holders
+        asked = sorted(set(fingerprints))
+        if len(asked) <= 1:
+            found: Iterable[set[str]] = map(self._holders, asked)
+        else:
+            with ThreadPoolExecutor(min(len(asked), _PARALLEL_QUERIES)) as pool:
+                found = list(pool.map(self._holders, asked))
+        return {fingerprint: holders for fingerprint, holders in zip(asked, found, strict=True) if holders}
 
     def write(self, items: Sequence[Item]) -> None:
         """Put `items`, whatever was there before (BatchWriteItem knows no conditions: read first).
 
-        Raises: TableBusy, botocore's ClientError
+        Raises: RegistryBusy, botocore's ClientError
         """
         self._batch_write([{"PutRequest": {"Item": item}} for item in items])
 
@@ -217,10 +204,6 @@ class RegistryTable:
         found = self._described().get("GlobalSecondaryIndexes", [])
         return frozenset(index["IndexName"] for index in found if index.get("IndexStatus", "ACTIVE") == "ACTIVE")
 
-    def has_key_index(self) -> bool:
-        """Whether there is an index on `key-fingerprint` to ask. It need not have all rows: see `RegistryState`."""
-        return self.key_index in self.indexes()
-
     def arn(self) -> str:
         """Return the table's ARN, which tells tables of one name in different accounts apart."""
         return str(self._described()["TableArn"])
@@ -228,6 +211,16 @@ class RegistryTable:
     def item_count(self) -> int:
         """Return roughly how many items there are (DescribeTable; DynamoDB renews it every six hours)."""
         return int(self._described().get("ItemCount", 0))
+
+    def _holders(self, fingerprint: str) -> set[str]:
+        response = self._client.query(
+            TableName=self.name,
+            IndexName=self.key_index,
+            KeyConditionExpression="#fingerprint = :fingerprint",
+            ExpressionAttributeNames={"#fingerprint": "key-fingerprint"},
+            ExpressionAttributeValues={":fingerprint": {"S": fingerprint}},
+        )
+        return {item["device-id"]["S"] for item in response["Items"]}
 
     def _described(self) -> Mapping[str, Any]:
         described: Mapping[str, Any] = self._client.describe_table(TableName=self.name)["Table"]
@@ -267,7 +260,7 @@ class RegistryTable:
             if left:
                 fruitless = fruitless + 1 if len(left) >= len(work) else 0
                 if fruitless >= _RETRIES.attempts:
-                    raise TableBusy(f"table {self.name} took nothing in {fruitless} attempts")
+                    raise RegistryBusy(f"table {self.name} took nothing in {fruitless} attempts")
                 self._sleep(_RETRIES.delay(fruitless, self._chance))
             work = left
 

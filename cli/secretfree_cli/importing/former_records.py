@@ -1,0 +1,77 @@
+"""What a reverted record gives way to: the record that it replaced, unless that one must not come back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from secretfree.registry.batch import BatchState
+from secretfree.registry.device import EnrolledDevice
+from secretfree.registry.entry import DeviceStatus
+from secretfree.registry.key_holders import HolderLookup
+from secretfree.registry.store import RegistryStore, find_batch
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """What takes the place of a reverted record. `record` None means that the device is removed.
+
+    `taken_by` is another device that holds the key of `record`, if there is one. `forgotten` says that a record further
+    back is no longer kept, and none of the kept ones may come back. `unreadable` says that what is stored of the former
+    records, or of their batches, cannot be read.
+    """
+
+    record: EnrolledDevice | None = None
+    taken_by: str | None = None
+    forgotten: bool = False
+    unreadable: bool = False
+
+    def under(self, reverted: EnrolledDevice) -> Former:
+        """Return it with the block that `reverted` was given since: the former key, too, is no pardon."""
+        return self if self.record is None else replace(self, record=self.record.blocked_as(reverted))
+
+
+class FormerRecords:
+    """Finds what reverted records give way to. Used by one thread.
+
+    A record of a batch that was itself reverted does not come back; the one before it does.
+    """
+
+    def __init__(self, store: RegistryStore, holders: HolderLookup) -> None:
+        self._store = store
+        self._holders = holders
+        self._states: dict[str, BatchState | None] = {}
+
+    def of(self, devices: Sequence[EnrolledDevice]) -> Sequence[Former]:
+        """Return what each of `devices` gives way to."""
+        found = [self._former(device) for device in devices]
+        keys = {_fingerprint(former) for former in found} - {""}
+        holders = self._holders.holders_of(sorted(keys)) if keys else {}
+        formers = []
+        for device, former in zip(devices, found, strict=True):
+            others = sorted(one for one in holders.get(_fingerprint(former), ()) if one != device.device_id)
+            formers.append(replace(former, taken_by=others[0] if others else None).under(device))
+        return formers
+
+    def _former(self, device: EnrolledDevice) -> Former:
+        if device.status is DeviceStatus.UNREADABLE:
+            return Former(unreadable=True)
+        for position, record in enumerate(device.former):
+            state = None if record.batch is None else self._state(record.batch)
+            if record.status is DeviceStatus.UNREADABLE or state is BatchState.UNREADABLE:
+                return Former(unreadable=True)
+            if state is None or not state.is_undone:
+                # The next revert finds the records before this one with it.
+                earlier = tuple(device.former[position + 1 :])
+                return Former(replace(record, former=earlier, forgotten=device.forgotten))
+        return Former(forgotten=device.forgotten > 0)
+
+    def _state(self, batch_id: str) -> BatchState | None:
+        if batch_id not in self._states:
+            batch = find_batch(self._store, batch_id)
+            self._states[batch_id] = None if batch is None else batch.state
+        return self._states[batch_id]
+
+
+def _fingerprint(former: Former) -> str:
+    return "" if former.record is None else former.record.fingerprint or ""

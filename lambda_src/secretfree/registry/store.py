@@ -1,0 +1,162 @@
+"""The port to the registry: what enrolment reads and writes there. `secretfree.adapters.dynamodb` implements it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from secretfree.registry.batch import Batch
+from secretfree.registry.device import EnrolledDevice
+from secretfree.registry.entry import DeviceStatus
+
+
+class RegistryBusy(Exception):  # noqa: N818 - a passing state of the store
+    """The registry refused all work for want of capacity. What was written before stays written."""
+
+
+class ChangedMeanwhile(Exception):  # noqa: N818 - an answer, on which the caller decides
+    """A record is no longer what it was when it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryState:
+    """Which imports are open, and whether the index by key is complete: one record, read and changed consistently.
+
+    Imports take no lock. Each opens itself here before its first look at the registry and closes itself after its last,
+    so that any two that overlap learn of each other:
+
+    * An import that finds another open when it begins, or that sees another opened before it ends, reads the whole
+      registry once more when its own rows are written. It takes back those whose key another device holds too.
+    * Of two imports that overlap, the one that looks last sees all that the other left. No key stays under two devices.
+    * An import that begins after another's last look sees all that the other wrote with its first look.
+
+    `opened` counts all imports ever opened, closed ones included.
+    """
+
+    open: frozenset[str] = frozenset()
+    """Ids of the batches that are being imported or reverted, or were when their process died."""
+    opened: int = 0
+    indexed_at: str | None = None
+    """When every device with a key was last seen to carry `key-fingerprint`, which all importers write."""
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether the index by key is known to have every key.
+
+        A record written by other means, without `key-fingerprint`, makes this untrue until `secretfree index-keys`, or
+        an import that reads the whole table, finds it.
+        """
+        return self.indexed_at is not None
+
+
+class RegistryStore(Protocol):
+    """The registry's devices and batches. Safe to share between threads.
+
+    Each method may raise RegistryBusy, or an error of the store itself; the call may be repeated then.
+    """
+
+    def read(self, device_ids: Collection[str]) -> dict[str, EnrolledDevice]:
+        """Return the devices of `device_ids`, read consistently; ids that are not enrolled are left out."""
+        ...
+
+    def devices(self, *, only: Sequence[str] = (), consistent: bool = False) -> Iterator[Sequence[EnrolledDevice]]:
+        """Yield all devices by pages, with the registry attributes `only`, if any are named.
+
+        A `consistent` reading has every write that was answered before its page was read, at twice the price.
+        """
+        ...
+
+    def members(self, batch_id: str) -> Iterator[Sequence[str]]:
+        """Yield pages of the ids of a batch's devices; by an index, which lags, or where there is none by a scan."""
+        ...
+
+    def size(self) -> int:
+        """Return roughly how many records there are."""
+        ...
+
+    def write(self, devices: Sequence[EnrolledDevice]) -> None:
+        """Put records, whatever was there before. There is no condition: read first."""
+        ...
+
+    def put_new(self, device: EnrolledDevice) -> None:
+        """Put a record where none is; raises ChangedMeanwhile if there is one."""
+        ...
+
+    def put_over(self, device: EnrolledDevice, previous: EnrolledDevice) -> None:
+        """Put a record in the place of `previous`; raises ChangedMeanwhile if that is no longer what is there."""
+        ...
+
+    def remove(self, previous: EnrolledDevice) -> None:
+        """Delete a record as it was read; raises ChangedMeanwhile if it is another by now, or gone."""
+        ...
+
+    def record_fingerprint(self, device: EnrolledDevice) -> None:
+        """Add `key-fingerprint` to a record that was read without; raises ChangedMeanwhile."""
+        ...
+
+    def set_status(self, device: EnrolledDevice, status: DeviceStatus, *, reason: str, at: datetime) -> None:
+        """Block or allow a device; `reason` and `at` stay with a blocked one. Raises ChangedMeanwhile."""
+        ...
+
+    def has_key_index(self) -> bool:
+        """Whether there is an index by key to ask. It need not have all keys: see `RegistryState`."""
+        ...
+
+    def has_batch_index(self) -> bool:
+        """Whether there is an index by batch to ask."""
+        ...
+
+    def holders_of(self, fingerprints: Collection[str]) -> Mapping[str, Collection[str]]:
+        """Return the devices that hold each key, by the index, which lags; keys that none holds are left out."""
+        ...
+
+    def put_batch(self, batch: Batch) -> None:
+        """Write a batch's record over what there was of it."""
+        ...
+
+    def batches(self, batch_ids: Collection[str]) -> Mapping[str, Batch]:
+        """Return the records of batches, read consistently; those that have none are left out."""
+        ...
+
+    def batch_ids(self) -> Sequence[str]:
+        """Return the ids of all batches."""
+        ...
+
+    def state(self) -> RegistryState:
+        """Return the registry's state, read consistently; empty where nothing was imported yet."""
+        ...
+
+    def open_import(self, batch_id: str) -> RegistryState:
+        """Record an import as open, and return the state then. To open it again counts again, which is harmless."""
+        ...
+
+    def close_import(self, batch_id: str) -> RegistryState:
+        """Record an import as closed, and return the state then."""
+        ...
+
+    def mark_indexed(self, at: datetime | None) -> None:
+        """Record when every device with a key was seen to carry `key-fingerprint`; None: some device does not."""
+        ...
+
+
+def save_batch(store: RegistryStore, batch: Batch) -> RegistryState:
+    """Write a batch's record, open or close its import, and return the registry's state then.
+
+    The record is written first. A process that dies between the two leaves a record that can be reverted.
+    """
+    store.put_batch(batch)
+    return store.open_import(batch.id) if batch.state.is_open else store.close_import(batch.id)
+
+
+def find_batch(store: RegistryStore, batch_id: str) -> Batch | None:
+    """Return a batch's record, read consistently, or None."""
+    return store.batches([batch_id]).get(batch_id)
+
+
+def list_batches(store: RegistryStore) -> Sequence[Batch]:
+    """Return all batches, the latest first."""
+    return sorted(
+        store.batches(store.batch_ids()).values(), key=lambda batch: (batch.started_at, batch.id), reverse=True
+    )
