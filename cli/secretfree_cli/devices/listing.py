@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-from secretfree.adapters.dynamodb.registry_items import EnrolledDevice, is_device
+from secretfree.adapters.dynamodb.registry_items import is_device, read_device
 from secretfree.contract import RegistryAttribute, RegistryIndex
 from secretfree.registry.admission import RowRefused
+from secretfree.registry.device import EnrolledDevice
 from secretfree.registry.entry import DeviceStatus
 from secretfree_cli.importing.run import registry_of
 from secretfree_cli.manifests.keys import read_key_material
@@ -89,7 +90,7 @@ class Listing:
                     return
 
     def _has(self, index: RegistryIndex) -> bool:
-        return index.value in self._registry.indexes()
+        return index.value in self._registry.table.indexes()
 
     def _by_key(self, fingerprint: str) -> Iterator[Sequence[EnrolledDevice]]:
         pages = self._pages(
@@ -129,7 +130,7 @@ class Listing:
     def _table(self, *, after: str | None, page_size: int | None) -> Iterator[Sequence[EnrolledDevice]]:
         start = None if after is None else {"device-id": {"S": after}}
         for page in self._pages("scan", page_size=page_size, start=start):
-            yield [EnrolledDevice.from_item(item) for item in page if is_device(item)]
+            yield [read_device(item) for item in page if is_device(item)]
 
     def _read(self, items: Sequence[Any]) -> Sequence[EnrolledDevice]:
         """Return the devices of an index's items, in their order."""
