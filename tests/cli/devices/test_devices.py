@@ -13,6 +13,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
+from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
 from secretfree.adapters.dynamodb.registry_table import RegistryTable
 from secretfree.registry.store import ChangedMeanwhile
 from secretfree_cli.devices import commands as devices_commands
@@ -155,8 +156,10 @@ def test_devices_are_listed_and_chosen_by_status_batch_and_prefix(stack: Stack) 
 def test_a_batch_is_listed_in_the_order_of_ids_a_page_at_a_time(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     stack.enroll((3, 3), (1, 1), (0, 0), (2, 2), batch="one")
     read: list[int] = []
-    original = RegistryTable.read
-    monkeypatch.setattr(RegistryTable, "read", lambda table, ids: read.append(len(list(ids))) or original(table, ids))
+    original = DynamoDbRegistryStore.read
+    monkeypatch.setattr(
+        DynamoDbRegistryStore, "read", lambda store, ids: read.append(len(list(ids))) or original(table, ids)
+    )
     first = stack.json("list", "--batch", "one", "--limit", "2")
     assert [one["deviceId"] for one in first["devices"]] == ["dev-0", "dev-1"]
     assert (first["more"], first["next"]) == (True, "dev-1")
