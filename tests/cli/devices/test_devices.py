@@ -158,7 +158,7 @@ def test_a_batch_is_listed_in_the_order_of_ids_a_page_at_a_time(stack: Stack, mo
     read: list[int] = []
     original = DynamoDbRegistryStore.read
     monkeypatch.setattr(
-        DynamoDbRegistryStore, "read", lambda store, ids: read.append(len(list(ids))) or original(table, ids)
+        DynamoDbRegistryStore, "read", lambda store, ids: read.append(len(list(ids))) or original(store, ids)
     )
     first = stack.json("list", "--batch", "one", "--limit", "2")
     assert [one["deviceId"] for one in first["devices"]] == ["dev-0", "dev-1"]
