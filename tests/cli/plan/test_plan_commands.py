@@ -71,7 +71,7 @@ def test_the_plot_shows_both_fleets(tmp_path: Path) -> None:
 def test_a_plot_that_cannot_be_written_is_an_error_in_words(tmp_path: Path) -> None:
     code, _, err = invoke("--devices", "20", "--over", "0.01", "--plot", str(tmp_path / "no" / "plan.png"))
     assert code == 1
-    assert "the plot could not be written" in err
+    assert "the plot cannot be written" in err
 
 
 def test_an_unknown_quota_is_a_usage_error() -> None:
