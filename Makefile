@@ -32,7 +32,7 @@ typecheck: .venv/.ready ## mypy --strict
 
 test-fast: setup ## Unit and construct tests, in seconds, with coverage recorded
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -n auto --dist loadfile -m "not e2e and not packaging and not slow and not nightly" tests/lambda_src tests/cdk tests/cli tests/fuzz tests/docs
+	$(BIN)/coverage run -m pytest -n auto --dist loadfile -m "not e2e and not packaging and not slow and not nightly" tests/architecture tests/lambda_src tests/cdk tests/cli tests/fuzz tests/docs
 
 test-slow: setup ## Long property runs, the fuzzer, kills and resumes
 	$(BIN)/python -m pytest -n auto -m slow tests
