@@ -169,7 +169,11 @@ def load(name: str, subcommand: Subcommand) -> click.Command:
 def _explained(error: Exception) -> CliError | None:
     if isinstance(error, ModuleNotFoundError):
         return _missing_package(error, click.get_current_context().command_path)
-    return explain_aws_error(error)
+    explained = explain_aws_error(error)
+    cause = error.__cause__
+    if explained is None and isinstance(cause, Exception) and type(error).__module__.startswith("secretfree."):
+        return explain_aws_error(cause)  # the runtime's adapters give AWS's errors a type of their own
+    return explained
 
 
 def _missing_package(error: ModuleNotFoundError, what: str, extra: str = "cli") -> CliError:

@@ -32,6 +32,9 @@ SUBCOMMANDS: Mapping[str, Subcommand] = MappingProxyType(
         "block": Subcommand("secretfree_cli.devices.commands:block", "Refuse devices from now on."),
         "unblock": Subcommand("secretfree_cli.devices.commands:unblock", "Allow blocked devices again."),
         "remove": Subcommand("secretfree_cli.devices.commands:remove", "Remove devices from the registry."),
+        "reissue": Subcommand(
+            "secretfree_cli.devices.reissue:reissue", "Let a device get a new certificate at its next request."
+        ),
         "export": Subcommand("secretfree_cli.devices.commands:export", "Write the registry to a file."),
         "index-keys": Subcommand(
             "secretfree_cli.devices.commands:index_keys", "Add key fingerprints to the devices of an older table."

@@ -181,6 +181,7 @@ def _issuance_document(one: IssuanceRecord, now: datetime) -> dict[str, object]:
         "nextSweep": rfc3339(one.due) if one.lease_owner is None else None,
         "lastReason": one.last_reason,
         "certificateId": one.certificate_id,
+        "lastReissue": None if one.reissue is None else dict(one.reissue),
     }
 
 
@@ -193,6 +194,8 @@ def _issuance_line(one: IssuanceRecord, now: datetime) -> str:
     if one.is_in_work:
         lease = f"held until {rfc3339(one.due)}" if _is_leased(one, now) else "free"
         words += [f"{one.attempts} requests", f"lease {lease}", f"last reason {one.last_reason or 'not recorded'}"]
+    if one.reissue is not None:
+        words.append(f"reissue asked for {one.reissue['at']} by {one.reissue['by']}: {one.reissue['reason']}")
     return ", ".join(words)
 
 

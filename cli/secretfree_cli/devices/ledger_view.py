@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ _USABLE: Final = frozenset({"active", "issued"})
 _IN_WORK: Final = frozenset({"requesting", "requested", "issued"})
 _CERTIFICATE: Final = "certificate#"
 _ISSUANCE: Final = "issuance#"
+_REISSUE: Final = "reissue#"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class IssuanceRecord:
     last_reason: str | None
     fingerprint: str | None
     certificate_id: str | None
+    reissue: Mapping[str, str] | None = None
+    """`reason`, `by` and `at` of the last `secretfree reissue`."""
 
     @property
     def is_in_work(self) -> bool:
@@ -77,7 +80,15 @@ class LedgerView:
     def records(self, device_id: str) -> tuple[Sequence[IssuanceRecord], Sequence[CertificateRecord]]:
         """Return the issuances and the certificates of a device, of one consistent read."""
         items = list(self._items(device_id))
-        issuances = [_issuance(item) for item in items if item["record"]["S"].startswith(_ISSUANCE)]
+        reissues = {
+            item["record"]["S"].removeprefix(_REISSUE): {
+                name: _text(item, name) or "" for name in ("reason", "by", "at")
+            }
+            for item in items
+            if item["record"]["S"].startswith(_REISSUE)
+        }
+        found = [_issuance(item) for item in items if item["record"]["S"].startswith(_ISSUANCE)]
+        issuances = [replace(one, reissue=reissues.get(one.issuer)) for one in found]
         return issuances, _certificates(items)
 
     def active_certificates(self, device_id: str) -> Sequence[CertificateRecord]:

@@ -253,6 +253,38 @@ class Issuance:
             not_after=None,
         )
 
+    def reopened(self, now: datetime) -> Self:
+        """An operator wants a new certificate: the next request of the device opens a new generation.
+
+        An active certificate stays good until the new one is active. A revoked one is removed. For a settled record.
+        """
+        certificate: tuple[str, ...] = () if self.certificate_id is None else (self.certificate_id,)
+        if self.state is IssuanceState.ACTIVE:
+            superseded, obsolete = certificate, self.superseded
+        elif self.state is IssuanceState.REVOKED:
+            superseded, obsolete = (), self.superseded + certificate
+        else:
+            raise SecretFreeError(
+                ErrorCode.INTERNAL, f"an issuance that is {self.state.value} is not reopened", reason=Reason.UNEXPECTED
+            )
+        obsolete = self.obsolete + obsolete
+        return replace(
+            self,
+            state=IssuanceState.ABANDONED,
+            lease_owner=None,
+            due=now if obsolete or self.suspects else None,
+            begun_at=now,
+            requested_at=None,
+            reference=None,
+            certificate_id=None,
+            certificate_arn=None,
+            certificate_pem=None,
+            chain_pem=None,
+            not_after=None,
+            superseded=superseded,
+            obsolete=obsolete,
+        )
+
     def released(self, now: datetime) -> Self:
         """Given up for now: the device comes back, or after PATIENCE the sweeper."""
         return self.postponed(now + PATIENCE)

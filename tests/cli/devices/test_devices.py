@@ -6,6 +6,7 @@ import io
 import json
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,11 +14,15 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
+from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
 from secretfree.adapters.dynamodb.registry_table import RegistryTable
+from secretfree.issuance.record import Issuance, Standing
 from secretfree.registry.store import ChangedMeanwhile
+from secretfree.request.device_id import DeviceId
 from secretfree_cli.devices import commands as devices_commands
 from secretfree_cli.devices.iot_view import IotView
+from secretfree_cli.devices.reissue import reissue
 from secretfree_cli.importing import batch_commands, commands
 from secretfree_cli.importing.prepare import import_table_request
 from secretfree_cli.manifests.generate import sample_devices
@@ -32,6 +37,7 @@ COMMANDS = {
     "block": devices_commands.block,
     "unblock": devices_commands.unblock,
     "remove": devices_commands.remove,
+    "reissue": reissue,
     "export": devices_commands.export,
     "stats": devices_commands.stats,
     "batch": batch_commands.batch,
@@ -310,6 +316,68 @@ def test_where_iot_core_may_not_be_asked_the_rest_is_shown(stack: Stack, monkeyp
     assert shown["certificates"][0]["state"] == "active"
     assert "iotCore" not in shown["certificates"][0]
     assert "could not be asked" in shown["warnings"][0]
+
+
+def issuance(state: str, *, owner: str | None = None, issuer: str = "private-ca") -> Issuance:
+    now = datetime.now(UTC)
+    record = Issuance.first(DeviceId.parse("dev-0"), issuer, DEVICES[0].public_key.fingerprint, owner="w", now=now)
+    if state != "requesting":
+        record = record.issued(
+            certificate_id="c" * 64, certificate_pem="pem", chain_pem=None, not_after=now + timedelta(days=90)
+        )
+    if state in {"active", "revoked"}:
+        record = record.active(clear_at=None)
+    return record.revoked(now) if state == "revoked" else record
+
+
+@pytest.mark.parametrize("state", ["active", "revoked"])
+def test_a_reissue_opens_a_new_generation_and_keeps_who_and_why(state: str, stack: Stack) -> None:
+    stack.enroll((0, 0), batch="one")
+    ledger = DynamoDbLedger(stack.client, table="ledger")
+    ledger.write(issuance(state))
+    done = stack.json("reissue", "dev-0", "--reason", "revoked by mistake")
+    assert [one["outcome"] for one in done["issuances"]] == ["reopened"]
+    found = ledger.read(DeviceId.parse("dev-0"), "private-ca")
+    assert found is not None
+    standing = found.standing(found.fingerprint, now=datetime.now(UTC), renewal_window=timedelta(days=30))
+    assert standing is Standing.NEXT_GENERATION
+    (shown,) = stack.json("show", "dev-0")["issuances"]
+    assert shown["lastReissue"]["reason"] == "revoked by mistake"
+    assert shown["lastReissue"]["by"].startswith("arn:aws:")
+    again = stack.json("reissue", "dev-0", "--reason", "again")
+    assert [one["outcome"] for one in again["issuances"]] == ["already-open"]
+
+
+def test_a_reissue_at_one_issuer_leaves_the_other_alone(stack: Stack) -> None:
+    ledger = DynamoDbLedger(stack.client, table="ledger")
+    for issuer in ("private-ca", "iot-core"):
+        ledger.write(issuance("active", issuer=issuer))
+    stack.run("reissue", "dev-0", "--reason", "x", "--issuer", "iot-core")
+    left = ledger.read(DeviceId.parse("dev-0"), "private-ca")
+    assert left is not None
+    assert left.state.value == "active"
+
+
+def test_a_device_that_is_being_served_is_not_reissued(stack: Stack) -> None:
+    DynamoDbLedger(stack.client, table="ledger").write(issuance("requesting"))
+    assert "being issued" in stack.run("reissue", "dev-0", "--reason", "x", code=ExitCode.FAILURE).stderr
+
+
+def test_a_reissue_needs_a_reason_a_ledger_and_an_issuance(stack: Stack) -> None:
+    stack.run("reissue", "dev-0", "--reason", " ", code=ExitCode.USAGE)
+    stack.run("reissue", "dev-0", "--reason", "x", code=ExitCode.NOT_FOUND)
+    stack.has_ledger = False
+    stack.run("reissue", "dev-0", "--reason", "x", code=ExitCode.USAGE)
+
+
+def test_a_request_that_comes_between_makes_the_reissue_fail(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = DynamoDbLedger(stack.client, table="ledger")
+    ledger.write(issuance("active"))
+    stale = ledger.read(DeviceId.parse("dev-0"), "private-ca")
+    assert stale is not None
+    ledger.write(stale)
+    monkeypatch.setattr(DynamoDbLedger, "read", lambda *_: stale)
+    assert "run it again" in stack.run("reissue", "dev-0", "--reason", "x", code=ExitCode.FAILURE).stderr
 
 
 def test_blocking_and_unblocking_change_the_status_and_say_why(stack: Stack) -> None:

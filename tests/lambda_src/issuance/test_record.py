@@ -134,3 +134,25 @@ def test_every_state_is_reachable() -> None:
     reached = {first().state, first().requested("r").state, issued().state, active().state}
     reached |= {active().revoked(NOW).state, first().abandoned(NOW).state}
     assert reached == set(IssuanceState)
+
+
+def test_a_reopened_issuance_keeps_its_active_certificate_until_the_next_is_active() -> None:
+    later = NOW + timedelta(days=9)
+    record = active().reopened(later)
+    assert record.standing("a" * 64, now=later, renewal_window=WINDOW) is Standing.NEXT_GENERATION
+    assert (record.superseded, record.obsolete, record.due) == (("c1",), (), None)
+    following = record.next_generation("a" * 64, "w", later)
+    assert (following.generation, following.superseded, following.replaces_key) == (2, ("c1",), False)
+    assert following.begun_at == later
+
+
+def test_a_reopened_issuance_whose_certificate_was_revoked_has_it_removed() -> None:
+    record = active().revoked(NOW).reopened(NOW)
+    assert record.standing("a" * 64, now=NOW, renewal_window=WINDOW) is Standing.NEXT_GENERATION
+    assert (record.superseded, record.obsolete, record.due) == ((), ("c1",), NOW)
+
+
+@pytest.mark.parametrize("record", [first(), issued(), first().abandoned(NOW)])
+def test_an_issuance_that_is_not_settled_on_a_certificate_is_not_reopened(record: Issuance) -> None:
+    with pytest.raises(SecretFreeError, match="is not reopened"):
+        record.reopened(NOW)
