@@ -3,12 +3,15 @@
 from secretfree.contract import AlarmName, DeviceProfile, IotRegistration, MatchPolicy, Severity
 
 from cdk_iot_secretfree.alarms import AlarmThresholds, ProvisioningAlarms
-from cdk_iot_secretfree.authority.device_authority import AuthoritySubject, DeviceAuthority, Revocation, RevocationList
+from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
+from cdk_iot_secretfree.authority.revocation import Revocation, RevocationList
+from cdk_iot_secretfree.authority.subject import AuthoritySubject
 from cdk_iot_secretfree.bundling.bundle import Bundle, BundleTarget, BundlingError
 from cdk_iot_secretfree.dashboard import ProvisioningDashboard
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.issuers.modes import IssuanceMode, IssuanceQueue
+from cdk_iot_secretfree.ledger import IIssuanceLedger, IssuanceLedger
 from cdk_iot_secretfree.manifest_import import ManifestImport
 from cdk_iot_secretfree.options import (
     ApiDomain,
@@ -18,9 +21,10 @@ from cdk_iot_secretfree.options import (
     KeyAlgorithm,
     UsageMode,
 )
-from cdk_iot_secretfree.provisioning import SecretFreeProvisioning, ThingGroup, ThingType
+from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
+from cdk_iot_secretfree.registry import DeviceRegistry, IDeviceRegistry
 from cdk_iot_secretfree.sample import SampleOptions, SecretFreeStack
-from cdk_iot_secretfree.tables import DeviceRegistry, IDeviceRegistry, IssuanceLedger
+from cdk_iot_secretfree.things import ThingGroup, ThingType
 from cdk_iot_secretfree.validation import InvalidArgumentError
 
 __all__ = [
@@ -40,6 +44,7 @@ __all__ = [
     "DeviceRegistry",
     "FunctionOptions",
     "IDeviceRegistry",
+    "IIssuanceLedger",
     "InvalidArgumentError",
     "IotRegistration",
     "IssuanceLedger",

@@ -65,7 +65,7 @@ class DevicePolicy(ABC):
             InvalidArgumentError: for what is no policy's name.
         """
         require_match("policy_name", policy_name, r"[\w+=,.@-]{1,128}", "1 to 128 of A-Z a-z 0-9 _ + = , . @ -")
-        return _Named(policy_name)
+        return _Imported(policy_name)
 
     @abstractmethod
     def bind(self, scope: Construct, id: str, *, removal_policy: RemovalPolicy) -> "BoundDevicePolicy":  # noqa: A002
@@ -87,7 +87,7 @@ class BoundDevicePolicy:
     document: Mapping[str, Any] | None = None
 
 
-class _Made(DevicePolicy):
+class _Owned(DevicePolicy):
     def bind(self, scope: Construct, id: str, *, removal_policy: RemovalPolicy) -> BoundDevicePolicy:  # noqa: A002
         document = self._document(scope)
         check_document(document, Stack.of(scope))
@@ -101,7 +101,7 @@ class _Made(DevicePolicy):
 
 
 @dataclass(frozen=True)
-class _LeastPrivilege(_Made):
+class _LeastPrivilege(_Owned):
     topic_prefix: str
 
     def _document(self, scope: Construct) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class _LeastPrivilege(_Made):
 
 
 @dataclass(frozen=True)
-class _Statements(_Made):
+class _Statements(_Owned):
     statements: tuple[iam.PolicyStatement, ...]
 
     def _document(self, scope: Construct) -> dict[str, Any]:  # noqa: ARG002 - nothing of the stack is needed
@@ -136,7 +136,7 @@ class _Statements(_Made):
 
 
 @dataclass(frozen=True)
-class _Named(DevicePolicy):
+class _Imported(DevicePolicy):
     policy_name: str
 
     def bind(self, scope: Construct, id: str, *, removal_policy: RemovalPolicy) -> BoundDevicePolicy:  # noqa: A002, ARG002

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aws_cdk import ArnFormat, Duration, RemovalPolicy, Stack
+from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
@@ -19,13 +19,11 @@ from constructs import Construct
 from secretfree.contract import DeviceProfile, ManifestFolder, MatchPolicy, Variable
 
 from cdk_iot_secretfree.functions import RuntimeFunction
+from cdk_iot_secretfree.manifest_rights import grant_children, grant_function, grant_state_machine
 from cdk_iot_secretfree.options import FunctionOptions
 from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
-from cdk_iot_secretfree.tables import IDeviceRegistry
+from cdk_iot_secretfree.registry import IDeviceRegistry
 from cdk_iot_secretfree.validation import require_instance, require_product_line, require_range, require_removal_policy
-
-MANIFESTS: Final = ManifestFolder.MANIFESTS.value
-RESULTS: Final = ManifestFolder.RESULTS.value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +100,7 @@ class ManifestImport(Construct):
             removal_policy=target.removal_policy,
         )
         self.import_function = runtime.function
-        _grant_function(runtime, self.bucket, target.registry, target.encryption_key)
+        grant_function(runtime, self.bucket, target.registry, target.encryption_key)
         self.state_machine = self._state_machine(
             timeout or Duration.days(1), target.encryption_key, target.removal_policy
         )
@@ -160,8 +158,8 @@ class ManifestImport(Construct):
 
     def grant_drop(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal put manifests into the bucket and read the results, and no more."""
-        self.bucket.grant_read(grantee, f"{RESULTS}*")
-        return self.bucket.grant_put(grantee, f"{MANIFESTS}*")
+        self.bucket.grant_read(grantee, f"{ManifestFolder.RESULTS}*")
+        return self.bucket.grant_put(grantee, f"{ManifestFolder.MANIFESTS}*")
 
     def metric_failed(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
         """Imports that failed. A refused row is no failure: the results object names it."""
@@ -178,7 +176,7 @@ class ManifestImport(Construct):
             self, "ExecutionLog", retention=logs.RetentionDays.ONE_YEAR, removal_policy=removal_policy
         )
         role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("states.amazonaws.com"))
-        _grant_state_machine(role, self.import_function.function_arn, self.bucket, encryption_key)
+        grant_state_machine(role, self.import_function.function_arn, self.bucket, encryption_key)
         machine = sfn.StateMachine(
             self,
             "Resource",
@@ -191,7 +189,7 @@ class ManifestImport(Construct):
             removal_policy=removal_policy,
         )
         machine.node.add_dependency(role)
-        _grant_children(self, role, machine)
+        grant_children(self, role, machine)
         return machine
 
     def _definition(self) -> sfn.IChainable:
@@ -243,7 +241,9 @@ class ManifestImport(Construct):
             max_concurrency=self._max_concurrency,
             result_writer_v2=sfn.ResultWriterV2(
                 bucket=self.bucket,
-                prefix=sfn.JsonPath.format(f"{RESULTS}{{}}/children", sfn.JsonPath.string_at("$.opened.Payload.batch")),
+                prefix=sfn.JsonPath.format(
+                    f"{ManifestFolder.RESULTS}{{}}/children", sfn.JsonPath.string_at("$.opened.Payload.batch")
+                ),
                 writer_config=sfn.WriterConfig(
                     output_type=sfn.OutputType.JSONL, transformation=sfn.Transformation.COMPACT
                 ),
@@ -304,7 +304,7 @@ class ManifestImport(Construct):
                 detail_type=["Object Created"],
                 detail={
                     "bucket": {"name": [self.bucket.bucket_name]},
-                    "object": {"key": [{"prefix": MANIFESTS}]},
+                    "object": {"key": [{"prefix": ManifestFolder.MANIFESTS.value}]},
                 },
             ),
             targets=[targets.SfnStateMachine(self.state_machine, dead_letter_queue=undelivered)],
@@ -397,68 +397,3 @@ def _bucket(scope: Construct, encryption_key: kms.IKey | None, removal_policy: R
         event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(event_bridge_enabled=True)
     )
     return bucket
-
-
-def _grant_function(
-    runtime: RuntimeFunction, bucket: s3.Bucket, registry: IDeviceRegistry, encryption_key: kms.IKey | None
-) -> None:
-    registry.grant_import(runtime.role)
-    runtime.allow(["s3:GetObject"], [bucket.arn_for_objects(f"{part}*") for part in (MANIFESTS, RESULTS)])
-    runtime.allow(["s3:PutObject"], [bucket.arn_for_objects(f"{RESULTS}*")])
-    if encryption_key is not None:
-        encryption_key.grant_encrypt_decrypt(runtime.role)
-
-
-def _grant_state_machine(role: iam.Role, function_arn: str, bucket: s3.Bucket, encryption_key: kms.IKey | None) -> None:
-    role.add_to_policy(iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[function_arn]))
-    role.add_to_policy(
-        iam.PolicyStatement(actions=["s3:GetObject"], resources=[bucket.arn_for_objects(f"{MANIFESTS}*")])
-    )
-    role.add_to_policy(
-        iam.PolicyStatement(
-            actions=["s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"],
-            resources=[bucket.arn_for_objects(f"{RESULTS}*")],
-        )
-    )
-    # The log delivery and X-Ray have no resource types (Service Authorization Reference).
-    role.add_to_policy(iam.PolicyStatement(actions=list(_OBSERVABILITY_ACTIONS), resources=["*"]))
-    if encryption_key is not None:
-        encryption_key.grant_encrypt_decrypt(role)
-
-
-def _grant_children(scope: Construct, role: iam.Role, machine: sfn.StateMachine) -> None:
-    """Let the machine run its Distributed Map's children; a policy of its own, since it names the machine."""
-    executions = Stack.of(scope).format_arn(
-        service="states",
-        resource="execution",
-        resource_name=machine.state_machine_name,
-        arn_format=ArnFormat.COLON_RESOURCE_NAME,
-    )
-    iam.Policy(
-        scope,
-        "ChildrenPolicy",
-        roles=[role],
-        statements=[
-            iam.PolicyStatement(actions=["states:StartExecution"], resources=[machine.state_machine_arn]),
-            iam.PolicyStatement(
-                actions=["states:DescribeExecution", "states:StopExecution"],
-                resources=[f"{executions}{separator}*" for separator in (":", "/")],
-            ),
-        ],
-    )
-
-
-_OBSERVABILITY_ACTIONS: Final = (
-    "logs:CreateLogDelivery",
-    "logs:DeleteLogDelivery",
-    "logs:DescribeLogGroups",
-    "logs:DescribeResourcePolicies",
-    "logs:GetLogDelivery",
-    "logs:ListLogDeliveries",
-    "logs:PutResourcePolicy",
-    "logs:UpdateLogDelivery",
-    "xray:GetSamplingRules",
-    "xray:GetSamplingTargets",
-    "xray:PutTelemetryRecords",
-    "xray:PutTraceSegments",
-)

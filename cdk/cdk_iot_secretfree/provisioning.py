@@ -1,100 +1,58 @@
 """`SecretFreeProvisioning`: everything that one product line needs to hand out certificates without a secret."""
 
 import json
-import re
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from aws_cdk import Annotations, CfnOutput, Duration, Fn, RemovalPolicy, Stack
+from aws_cdk import Annotations, CfnOutput, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_apigateway as apigateway
-from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_iot as iot
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 from secretfree.contract import (
-    METRIC_NAMESPACE,
     AlarmName,
     DeviceProfile,
-    Dimension,
     IssuerSetting,
     MatchPolicy,
-    Metric,
     Output,
     RegistryIndex,
     Variable,
 )
 
+from cdk_iot_secretfree.account_resources import AccountResources
 from cdk_iot_secretfree.alarms import RUNBOOKS, AlarmThresholds, ProvisioningAlarms
 from cdk_iot_secretfree.api import ProvisioningApi
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.dashboard import ProvisioningDashboard
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
 from cdk_iot_secretfree.diagnosis import grant_diagnose
-from cdk_iot_secretfree.functions import IotAccount, RuntimeFunction
+from cdk_iot_secretfree.functions import RuntimeFunction
+from cdk_iot_secretfree.issuers.checks import (
+    check_issuers,
+    check_region,
+    check_subject_variables,
+    renewal_window_days,
+)
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.issuers.modes import IssuanceMode, IssuanceQueue, IssuingFunctions, IssuingLine
+from cdk_iot_secretfree.ledger import IIssuanceLedger, IssuanceLedger
+from cdk_iot_secretfree.metrics import ProductLineMetrics
 from cdk_iot_secretfree.options import ApiOptions, CertificateSubject, FunctionOptions
-from cdk_iot_secretfree.tables import DeviceRegistry, IDeviceRegistry, IssuanceLedger
+from cdk_iot_secretfree.registry import DeviceRegistry, IDeviceRegistry
+from cdk_iot_secretfree.things import ThingGroup, ThingType, check_things, grant_things
 from cdk_iot_secretfree.validation import (
-    is_token,
     refuse,
     require_instance,
-    require_match,
     require_product_line,
     require_removal_policy,
-    require_whole_days,
 )
 
 
-class ThingType(ABC):
-    """The IoT thing type that a product line's things get."""
-
-    @staticmethod
-    def created(*, searchable_attributes: Sequence[str] = ()) -> "ThingType":
-        """One made here, with a name of CloudFormation's and up to three searchable attributes."""
-        if len(searchable_attributes) > 3:
-            refuse("searchable_attributes", searchable_attributes, "at most three names")
-        return _CreatedThingType(tuple(searchable_attributes))
-
-    @staticmethod
-    def named(name: str) -> "ThingType":
-        """One that exists.
-
-        A thing of this type counts as the product line's own: share it only with lines whose device ids differ.
-        """
-        return _NamedThingType(require_match("name", name, _IOT_NAME, _IOT_NAME_FORM))
-
-    @abstractmethod
-    def bind(self, scope: Construct, id: str, *, product: str, removal_policy: RemovalPolicy) -> str:  # noqa: A002
-        """Make it in a stack, and give its name."""
-
-
-class ThingGroup(ABC):
-    """A static IoT thing group that every provisioned thing joins."""
-
-    @staticmethod
-    def created(*, description: str | None = None) -> "ThingGroup":
-        """One made here, with a name of CloudFormation's."""
-        return _CreatedThingGroup(description)
-
-    @staticmethod
-    def named(name: str) -> "ThingGroup":
-        """One that exists."""
-        return _NamedThingGroup(require_match("name", name, _IOT_NAME, _IOT_NAME_FORM))
-
-    @abstractmethod
-    def bind(self, scope: Construct, id: str, *, removal_policy: RemovalPolicy) -> str:  # noqa: A002
-        """Make it in a stack, and give its name."""
-
-
-class SecretFreeProvisioning(Construct):
+class SecretFreeProvisioning(ProductLineMetrics, Construct):
     """Hands out certificates to the devices of one product line, which hold a key pair and nothing else.
 
     Args:
@@ -107,7 +65,8 @@ class SecretFreeProvisioning(Construct):
         device_policy: what a provisioned device may do; `DevicePolicy.least_privilege(product)` when absent.
         match: how a device is found in the registry.
         device_profile: what the devices' family may do that others may not.
-        registry: one of your own; made here when absent.
+        registry: the table of devices; created here when absent.
+        ledger: the table of what was issued, where a restored one takes over; created here when absent.
         subject: of every device certificate, beside its CN, the device id.
         thing_type: of every thing; made here when absent.
         thing_groups: that every thing joins, at most ten.
@@ -137,6 +96,7 @@ class SecretFreeProvisioning(Construct):
         match: MatchPolicy = MatchPolicy.UDID_AND_PUBLIC_KEY,
         device_profile: DeviceProfile = DeviceProfile.STANDARD,
         registry: IDeviceRegistry | None = None,
+        ledger: IIssuanceLedger | None = None,
         subject: CertificateSubject | None = None,
         thing_type: ThingType | None = None,
         thing_groups: Sequence[ThingGroup] = (),
@@ -149,11 +109,11 @@ class SecretFreeProvisioning(Construct):
     ) -> None:
         super().__init__(scope, id)
         require_product_line(product, match, device_profile)
-        _check_issuers(issuers)
-        _check_region(Stack.of(self), issuers)
+        check_issuers(issuers)
+        check_region(Stack.of(self), issuers)
         mode = issuance or IssuanceMode.direct()
         require_instance("issuance", mode, IssuanceMode, "IssuanceMode.direct() or IssuanceMode.queued()")
-        _check_things(thing_groups, thing_attributes or {})
+        check_things(thing_groups, thing_attributes or {})
         require_removal_policy(removal_policy)
         if match is MatchPolicy.PUBLIC_KEY and registry is not None and registry.key_index is None:
             refuse("registry", "a table without key_index", "one with an index on key-fingerprint, for PUBLIC_KEY")
@@ -169,13 +129,15 @@ class SecretFreeProvisioning(Construct):
         self._registry: IDeviceRegistry = registry or DeviceRegistry(
             self, "Registry", encryption_key=encryption_key, removal_policy=removal_policy
         )
-        self._ledger = IssuanceLedger(self, "Ledger", encryption_key=encryption_key, removal_policy=removal_policy)
-        self._iot_endpoint = IotAccount.of(self, self._functions).data_endpoint(self, "IotDataEndpoint")
+        self._ledger: IIssuanceLedger = ledger or IssuanceLedger(
+            self, "Ledger", encryption_key=encryption_key, removal_policy=removal_policy
+        )
+        self._iot_endpoint = AccountResources.of(self, self._functions).data_endpoint(self, "IotDataEndpoint")
         self._device_policy = (device_policy or DevicePolicy.least_privilege(product)).bind(
             self, "DevicePolicy", removal_policy=removal_policy
         )
-        _check_subject_variables(Stack.of(self).resolve(self._device_policy.document), issuers, match)
-        bound_type = (thing_type or ThingType.created()).bind(
+        check_subject_variables(Stack.of(self).resolve(self._device_policy.document), issuers, match)
+        self._thing_type_name = (thing_type or ThingType.created()).bind(
             self, "ThingType", product=product, removal_policy=removal_policy
         )
         groups = [
@@ -191,12 +153,12 @@ class SecretFreeProvisioning(Construct):
             Variable.REGISTRY_TABLE: self._registry.table_name,
             Variable.LEDGER_TABLE: self._ledger.table_name,
             Variable.POLICY_NAME: self._device_policy.policy_name,
-            Variable.THING_TYPE: bound_type,
+            Variable.THING_TYPE: self._thing_type_name,
             Variable.THING_GROUPS: Stack.of(self).to_json_string(groups),
             Variable.THING_ATTRIBUTES: _json(thing_attributes or {}),
             Variable.IOT_ENDPOINT: self._iot_endpoint,
             Variable.SUBJECT: _json((subject or CertificateSubject()).as_environment()),
-            Variable.RENEWAL_WINDOW_DAYS: str(_renewal_window_days(renewal_window, issuers)),
+            Variable.RENEWAL_WINDOW_DAYS: str(renewal_window_days(renewal_window, issuers)),
         }
         self._issuing = {issuer.name: self._make_issuer(issuer, mode, issuer_environment, groups) for issuer in issuers}
         self._sweeper = self._make_sweeper(issuer_environment, groups)
@@ -265,7 +227,7 @@ class SecretFreeProvisioning(Construct):
         return self._registry
 
     @property
-    def ledger(self) -> IssuanceLedger:
+    def ledger(self) -> IIssuanceLedger:
         """The table of what was issued."""
         return self._ledger
 
@@ -298,6 +260,11 @@ class SecretFreeProvisioning(Construct):
     def device_policy(self) -> BoundDevicePolicy:
         """The IoT policy that every certificate gets."""
         return self._device_policy
+
+    @property
+    def thing_type_name(self) -> str:
+        """Name of the thing type that every thing gets."""
+        return self._thing_type_name
 
     @property
     def authority(self) -> DeviceAuthority | None:
@@ -372,6 +339,7 @@ class SecretFreeProvisioning(Construct):
             Output.LEDGER_TABLE: self.ledger.table_name,
             Output.IOT_ENDPOINT: self.iot_endpoint,
             Output.DEVICE_POLICY_NAME: self.device_policy.policy_name,
+            Output.THING_TYPE_NAME: self.thing_type_name,
             Output.PRODUCT: self.product,
             Output.MATCH_POLICY: self.match.value,
             Output.DEVICE_PROFILE: self.device_profile.value,
@@ -383,73 +351,6 @@ class SecretFreeProvisioning(Construct):
             outputs[Output.CERTIFICATE_VALIDITY_DAYS] = str(validity)
         for key, value in outputs.items():
             CfnOutput(stack, key.value, value=value)
-
-    def metric_allowed(self, *, statistic: str = "Sum", period: Duration | None = None) -> cloudwatch.Metric:
-        """Requests that the authorizer let through."""
-        return self._metric(Metric.ALLOWED, {}, statistic, period)
-
-    def metric_denied(
-        self, *, reason: str | None = None, statistic: str = "Sum", period: Duration | None = None
-    ) -> cloudwatch.Metric:
-        """Requests refused: all, or for one reason, as in `unknown-device`, `key-mismatch`, `bad-signature`."""
-        return self._metric(Metric.DENIED, {} if reason is None else {Dimension.REASON: reason}, statistic, period)
-
-    def metric_issued(
-        self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
-    ) -> cloudwatch.Metric:
-        """New certificates: of all issuers, or of one."""
-        return self._metric(Metric.ISSUED, self._issuer_dimension(issuer), statistic, period)
-
-    def metric_reused(
-        self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
-    ) -> cloudwatch.Metric:
-        """Answers with a certificate that the device had already."""
-        return self._metric(Metric.REUSED, self._issuer_dimension(issuer), statistic, period)
-
-    def metric_pending(
-        self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
-    ) -> cloudwatch.Metric:
-        """Answers 202: accepted, not ready."""
-        return self._metric(Metric.PENDING, self._issuer_dimension(issuer), statistic, period)
-
-    def metric_failed(
-        self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
-    ) -> cloudwatch.Metric:
-        """Issuances that failed."""
-        return self._metric(Metric.FAILED, self._issuer_dimension(issuer), statistic, period)
-
-    def metric_throttled(
-        self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
-    ) -> cloudwatch.Metric:
-        """Requests of devices that ask too often, answered 429."""
-        return self._metric(Metric.THROTTLED, self._issuer_dimension(issuer), statistic, period)
-
-    def metric_stage_latency(
-        self, stage: str, *, statistic: str = "p99", period: Duration | None = None
-    ) -> cloudwatch.Metric:
-        """Milliseconds that one stage of the runtime took."""
-        return self._metric(Metric.STAGE_LATENCY, {Dimension.STAGE: stage}, statistic, period)
-
-    def _metric(
-        self, metric: Metric, dimensions: Mapping[Dimension, str], statistic: str, period: Duration | None
-    ) -> cloudwatch.Metric:
-        return cloudwatch.Metric(
-            namespace=METRIC_NAMESPACE,
-            metric_name=metric.value,
-            dimensions_map={
-                Dimension.PRODUCT.value: self._product,
-                **{dimension.value: value for dimension, value in dimensions.items()},
-            },
-            statistic=statistic,
-            period=period or Duration.minutes(5),
-        )
-
-    def _issuer_dimension(self, issuer: str | None) -> Mapping[Dimension, str]:
-        if issuer is None:
-            return {}
-        if issuer not in self._issuing:
-            refuse("issuer", issuer, ", ".join(self._issuing))
-        return {Dimension.ISSUER: issuer}
 
     def _warn(self) -> None:
         if self._match is MatchPolicy.UDID:
@@ -492,7 +393,7 @@ class SecretFreeProvisioning(Construct):
             issuer.grant_issue(function)
             self._ledger.grant_record(function.role)
             self._registry.grant_lookup(function.role, by_key=False)
-            self._grant_things(function, groups)
+            grant_things(function, groups)
 
         line = IssuingLine(
             product=self._product,
@@ -528,7 +429,7 @@ class SecretFreeProvisioning(Construct):
             issuer.grant_sweep(function)
         self._ledger.grant_sweep(function.role)
         self._registry.grant_lookup(function.role, by_key=False)
-        self._grant_things(function, groups)
+        grant_things(function, groups)
         rule = events.Rule(self, "SweeperSchedule", schedule=events.Schedule.rate(self._functions.sweep_interval))
         # The next run finds whatever a lost one leaves, so a run is not tried again: neither its delivery nor itself.
         rule.add_target(targets.LambdaFunction(function.function, retry_attempts=0))
@@ -546,148 +447,10 @@ class SecretFreeProvisioning(Construct):
         }
         return stack.to_json_string(settings)
 
-    def _grant_things(self, function: RuntimeFunction, groups: Sequence[str]) -> None:
-        """What issuing, and taking back a late worker's certificate, does in IoT Core. The names are the devices'."""
-        stack = Stack.of(self)
-        things = stack.format_arn(service="iot", resource="thing", resource_name="*")
-        certificates = stack.format_arn(service="iot", resource="cert", resource_name="*")
-        function.allow(["iot:CreateThing", "iot:DescribeThing"], [things])
-        function.allow(
-            [
-                "iot:AttachPolicy",
-                "iot:DeleteCertificate",
-                "iot:DescribeCertificate",
-                "iot:DetachPolicy",
-                "iot:UpdateCertificate",
-            ],
-            [certificates],
-        )
-        # The IAM reference gives these two no resource type.
-        function.allow(["iot:AttachThingPrincipal", "iot:DetachThingPrincipal"], ["*"])
-        if groups:
-            in_groups = [stack.format_arn(service="iot", resource="thinggroup", resource_name=name) for name in groups]
-            function.allow(["iot:AddThingToThingGroup"], [things, *in_groups])
 
-
-@dataclass(frozen=True)
-class _CreatedThingType(ThingType):
-    searchable_attributes: tuple[str, ...]
-
-    def bind(self, scope: Construct, id: str, *, product: str, removal_policy: RemovalPolicy) -> str:  # noqa: A002
-        resource = iot.CfnThingType(
-            scope,
-            id,
-            thing_type_properties=iot.CfnThingType.ThingTypePropertiesProperty(
-                thing_type_description=f"Devices of {product}",
-                searchable_attributes=list(self.searchable_attributes) or None,
-            ),
-        )
-        resource.apply_removal_policy(removal_policy)
-        return _name_in_arn(resource.attr_arn)
-
-
-@dataclass(frozen=True)
-class _NamedThingType(ThingType):
-    name: str
-
-    def bind(self, scope: Construct, id: str, *, product: str, removal_policy: RemovalPolicy) -> str:  # noqa: A002, ARG002
-        return self.name
-
-
-@dataclass(frozen=True)
-class _CreatedThingGroup(ThingGroup):
-    description: str | None
-
-    def bind(self, scope: Construct, id: str, *, removal_policy: RemovalPolicy) -> str:  # noqa: A002
-        properties = iot.CfnThingGroup.ThingGroupPropertiesProperty(thing_group_description=self.description)
-        resource = iot.CfnThingGroup(
-            scope, id, thing_group_properties=properties if self.description is not None else None
-        )
-        resource.apply_removal_policy(removal_policy)
-        return _name_in_arn(resource.attr_arn)
-
-
-@dataclass(frozen=True)
-class _NamedThingGroup(ThingGroup):
-    name: str
-
-    def bind(self, scope: Construct, id: str, *, removal_policy: RemovalPolicy) -> str:  # noqa: A002, ARG002
-        return self.name
-
-
-_IOT_NAME: Final = r"[a-zA-Z0-9:_-]{1,128}"
-_IOT_NAME_FORM: Final = "1 to 128 of A-Z a-z 0-9 : _ -"
-_ATTRIBUTE_NAME: Final = r"[a-zA-Z0-9_.,@/:#-]{1,128}"
-_ATTRIBUTE_VALUE: Final = r"[a-zA-Z0-9_.,@/:#=\[\]-]{1,800}"
 # API Gateway waits 30 s for an authorizer at most; a device has given up on one that takes half of that.
 _AUTHORIZER_TIMEOUT: Final = Duration.seconds(10)
 _SWEEPER_TIMEOUT: Final = Duration.minutes(5)
-_LONGEST_DEFAULT_WINDOW_DAYS: Final = 30
-
-
-def _check_issuers(issuers: Sequence[Issuer]) -> None:
-    accepted = "Issuer.private_ca(authority), Issuer.iot_core(), or several"
-    if not issuers:
-        refuse("issuers", "none", accepted)
-    for issuer in issuers:
-        require_instance("issuers", issuer, Issuer, accepted)
-    # Two names that differ in hyphens alone are one id in the construct tree.
-    if len({issuer.construct_id for issuer in issuers}) < len(issuers):
-        names = ", ".join(issuer.name for issuer in issuers)
-        refuse("issuers", f"the names {names}", "names that differ in letters or digits: Issuer.private_ca(..., name=)")
-    if len({issuer.path for issuer in issuers}) < len(issuers):
-        paths = ", ".join(issuer.path for issuer in issuers)
-        refuse("issuers", f"the paths {paths}", "each path once: Issuer.private_ca(..., path=)")
-
-
-def _check_subject_variables(document: object, issuers: Sequence[Issuer], match: MatchPolicy) -> None:
-    """Refuse a device policy that relies on the subject of a `/proto` certificate.
-
-    IoT Core's own CA takes no subject from us: it may copy the request's, of which only the common name is checked,
-    and that only where it must be the device id.
-    """
-    if all(issuer.subject_is_ours for issuer in issuers):
-        return
-    for variable in re.findall(r"iot:Certificate\.Subject\.[A-Za-z0-9.]+", json.dumps(document)):
-        if variable == "iot:Certificate.Subject.CommonName" and match is not MatchPolicy.PUBLIC_KEY:
-            continue
-        refuse(
-            "device_policy",
-            f"${{{variable}}} beside Issuer.iot_core(), where the requester chooses it",
-            "${iot:Connection.Thing.ThingName} and its kin, or Issuer.private_ca(authority) alone",
-        )
-
-
-def _check_region(stack: Stack, issuers: Sequence[Issuer]) -> None:
-    """IoT Core registers a certificate of a CA that it knows in that Region, and the functions call their own."""
-    for authority in (issuer.authority for issuer in issuers if issuer.authority is not None):
-        region = Stack.of(authority).region
-        if not is_token(region) and not is_token(stack.region) and region != stack.region:
-            refuse("issuers", f"an authority in {region}", f"one of a stack in the Region of this one, {stack.region}")
-
-
-def _check_things(thing_groups: Sequence[ThingGroup], thing_attributes: Mapping[str, str]) -> None:
-    # A thing can be in ten groups that are not dynamic (AWS IoT Core quota).
-    if len(thing_groups) > 10:
-        refuse("thing_groups", f"{len(thing_groups)} groups", "at most 10")
-    name_form = "names of 1 to 128 of A-Z a-z 0-9 _ . , @ / : # -"
-    value_form = "values of 1 to 800 of A-Z a-z 0-9 _ . , @ / : # = [ ] -"
-    for name, value in thing_attributes.items():
-        require_match("thing_attributes", name, _ATTRIBUTE_NAME, name_form)
-        require_match("thing_attributes", value, _ATTRIBUTE_VALUE, value_form)
-
-
-def _renewal_window_days(window: Duration | None, issuers: Sequence[Issuer]) -> int:
-    validities = [issuer.validity_days for issuer in issuers if issuer.validity_days is not None]
-    shortest = min(validities, default=None)
-    if window is None:
-        return _LONGEST_DEFAULT_WINDOW_DAYS if shortest is None else min(shortest // 3, _LONGEST_DEFAULT_WINDOW_DAYS)
-    return require_whole_days("renewal_window", window, 0, (shortest or 36_500) - 1)
-
-
-def _name_in_arn(arn: str) -> str:
-    """The name at an IoT ARN's end: what `Ref` gives for these types differs between the documents."""
-    return Fn.select(1, Fn.split("/", arn))
 
 
 def _json(values: Mapping[str, str]) -> str:

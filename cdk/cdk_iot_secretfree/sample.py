@@ -8,7 +8,8 @@ from aws_cdk import CfnOutput, CliCredentialsStackSynthesizer, Environment, Remo
 from constructs import Construct, Node
 from secretfree.contract import DeviceProfile, IssuerKind, MatchPolicy, Output
 
-from cdk_iot_secretfree.authority.device_authority import AuthoritySubject, DeviceAuthority
+from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
+from cdk_iot_secretfree.authority.subject import AuthoritySubject
 from cdk_iot_secretfree.bundling.bundle import Bundle, BundleTarget
 from cdk_iot_secretfree.device_policy import DevicePolicy
 from cdk_iot_secretfree.issuers.issuer import Issuer

@@ -1,6 +1,7 @@
 """How the construct refuses an argument at synth: the argument's name, what was given, what is accepted."""
 
 import re
+from enum import Enum
 from typing import Any, Final, NoReturn
 
 from aws_cdk import Duration, RemovalPolicy, Token
@@ -70,11 +71,15 @@ def require_instance(argument: str, value: Any, kind: type, accepted: str) -> No
         refuse(argument, value, accepted)
 
 
+def require_member(argument: str, value: object, choices: type[Enum]) -> None:
+    """Refuse what is no member of the enumeration, its value's text included."""
+    require_instance(argument, value, choices, ", ".join(f"{choices.__name__}.{choice.name}" for choice in choices))
+
+
 def require_product_line(product: str, match: MatchPolicy, device_profile: DeviceProfile) -> None:
     """Refuse what no product line can be made of."""
     if is_token(product):
         refuse("product", "a token", "text that is known at synth")
     require_match("product", product, r"[A-Za-z0-9_-]{1,64}", "1 to 64 of A-Z a-z 0-9 _ -")
-    require_instance("match", match, MatchPolicy, ", ".join(f"MatchPolicy.{policy.name}" for policy in MatchPolicy))
-    profiles = ", ".join(f"DeviceProfile.{known.name}" for known in DeviceProfile)
-    require_instance("device_profile", device_profile, DeviceProfile, profiles)
+    require_member("match", match, MatchPolicy)
+    require_member("device_profile", device_profile, DeviceProfile)

@@ -53,6 +53,7 @@ class Output(StrEnum):
     LEDGER_TABLE = "LedgerTable"
     IOT_ENDPOINT = "IotEndpoint"
     DEVICE_POLICY_NAME = "DevicePolicyName"
+    THING_TYPE_NAME = "ThingTypeName"
     PRODUCT = "Product"
     MATCH_POLICY = "MatchPolicy"
     DEVICE_PROFILE = "DeviceProfile"

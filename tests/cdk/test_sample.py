@@ -32,6 +32,7 @@ OUTPUTS = {
     "Product",
     "ProvisioningUrl",
     "RegistryTable",
+    "ThingTypeName",
 }
 
 

@@ -16,8 +16,8 @@ from secretfree.contract import Variable
 
 from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.issuers.issuer import Issuer
+from cdk_iot_secretfree.ledger import IIssuanceLedger
 from cdk_iot_secretfree.options import FunctionOptions
-from cdk_iot_secretfree.tables import IssuanceLedger
 from cdk_iot_secretfree.validation import refuse, require_range
 
 
@@ -32,7 +32,7 @@ class IssuingLine:
     issuer: Issuer
     issuers: int
     environment: Mapping[Variable, str]
-    ledger: IssuanceLedger
+    ledger: IIssuanceLedger
     grant: Callable[[RuntimeFunction], None]
     functions: FunctionOptions
     removal_policy: RemovalPolicy

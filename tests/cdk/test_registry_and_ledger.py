@@ -7,7 +7,7 @@ from aws_cdk import RemovalPolicy
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk.assertions import Template
-from cdk_iot_secretfree import DeviceRegistry, InvalidArgumentError, IssuanceLedger
+from cdk_iot_secretfree import DeviceRegistry, InvalidArgumentError, IssuanceLedger, Issuer, SecretFreeProvisioning
 from secretfree.contract import LedgerIndex
 
 
@@ -146,3 +146,29 @@ def test_throttling_can_be_watched(stack, kind):
     table = kind(stack, "Table")
     metric = table.metric_throttled_requests()
     assert (metric.to_metric_config().metric_stat.metric_name) == "ThrottledRequests"
+
+
+class TestImportedLedger:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def made(synthesise):
+        def fill(stack):
+            ledger = IssuanceLedger.from_table_name(
+                stack, "Restored", "restored-ledger", encryption_key=kms.Key(stack, "Key")
+            )
+            SecretFreeProvisioning(stack, "P", product="widget", issuers=[Issuer.iot_core()], ledger=ledger)
+
+        return synthesise(fill)
+
+    def test_no_other_ledger_is_made(self, made):
+        (registry,) = made.of_type("AWS::DynamoDB::GlobalTable")
+        assert "Registry" in registry
+
+    @pytest.mark.parametrize("handler", ["issuer", "sweeper"])
+    def test_the_functions_write_it_and_may_use_its_key(self, made, handler):
+        assert made.environment(handler)["SECRETFREE_LEDGER_TABLE"] == "restored-ledger"
+        assert {"dynamodb:PutItem", "kms:Decrypt"} <= made.actions(handler)
+
+    def test_what_is_no_table_s_name_is_refused(self, stack):
+        with pytest.raises(InvalidArgumentError, match="table_name: 'a b'"):
+            IssuanceLedger.from_table_name(stack, "Ledger", "a b")

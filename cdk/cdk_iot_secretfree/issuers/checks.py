@@ -1,0 +1,64 @@
+"""What the issuers of a product line must be together, and what follows from all of them."""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from aws_cdk import Duration, Stack
+from secretfree.contract import MatchPolicy
+
+from cdk_iot_secretfree.issuers.issuer import Issuer
+from cdk_iot_secretfree.validation import is_token, refuse, require_instance, require_whole_days
+
+
+def check_issuers(issuers: Sequence[Issuer]) -> None:
+    accepted = "Issuer.private_ca(authority), Issuer.iot_core(), or several"
+    if not issuers:
+        refuse("issuers", "none", accepted)
+    for issuer in issuers:
+        require_instance("issuers", issuer, Issuer, accepted)
+    # Two names that differ in hyphens alone are one id in the construct tree.
+    if len({issuer.construct_id for issuer in issuers}) < len(issuers):
+        names = ", ".join(issuer.name for issuer in issuers)
+        refuse("issuers", f"the names {names}", "names that differ in letters or digits: Issuer.private_ca(..., name=)")
+    if len({issuer.path for issuer in issuers}) < len(issuers):
+        paths = ", ".join(issuer.path for issuer in issuers)
+        refuse("issuers", f"the paths {paths}", "each path once: Issuer.private_ca(..., path=)")
+
+
+def check_subject_variables(document: object, issuers: Sequence[Issuer], match: MatchPolicy) -> None:
+    """Refuse a device policy that relies on the subject of a certificate whose requester may choose it.
+
+    IoT Core's own CA takes no subject from us: it may copy the request's, of which only the common name is checked,
+    and that only where it must be the device id.
+    """
+    if all(issuer.subject_is_ours for issuer in issuers):
+        return
+    for variable in re.findall(r"iot:Certificate\.Subject\.[A-Za-z0-9.]+", json.dumps(document)):
+        if variable == "iot:Certificate.Subject.CommonName" and match is not MatchPolicy.PUBLIC_KEY:
+            continue
+        refuse(
+            "device_policy",
+            f"${{{variable}}} beside Issuer.iot_core(), where the requester chooses it",
+            "${iot:Connection.Thing.ThingName} and its kin, or Issuer.private_ca(authority) alone",
+        )
+
+
+def check_region(stack: Stack, issuers: Sequence[Issuer]) -> None:
+    """IoT Core registers a certificate of a CA that it knows in that Region, and the functions call their own."""
+    for authority in (issuer.authority for issuer in issuers if issuer.authority is not None):
+        region = Stack.of(authority).region
+        if not is_token(region) and not is_token(stack.region) and region != stack.region:
+            refuse("issuers", f"an authority in {region}", f"one of a stack in the Region of this one, {stack.region}")
+
+
+def renewal_window_days(window: Duration | None, issuers: Sequence[Issuer]) -> int:
+    validities = [issuer.validity_days for issuer in issuers if issuer.validity_days is not None]
+    shortest = min(validities, default=None)
+    if window is None:
+        return _LONGEST_DEFAULT_WINDOW_DAYS if shortest is None else min(shortest // 3, _LONGEST_DEFAULT_WINDOW_DAYS)
+    return require_whole_days("renewal_window", window, 0, (shortest or 36_500) - 1)
+
+
+_LONGEST_DEFAULT_WINDOW_DAYS: Final = 30

@@ -1,0 +1,186 @@
+"""The ledger: the table of what was issued."""
+
+from typing import Final, Protocol
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from constructs import Construct
+from secretfree.contract import LedgerAttribute, LedgerIndex
+
+from cdk_iot_secretfree.table_grants import (
+    TABLE_NAME,
+    TABLE_NAME_FORM,
+    TableGrants,
+    string_attribute,
+    table_encryption,
+    throttled_requests,
+)
+from cdk_iot_secretfree.validation import require_match, require_removal_policy
+
+
+class IIssuanceLedger(Protocol):
+    """A ledger of this app, or an imported one."""
+
+    @property
+    def table(self) -> dynamodb.ITable:
+        """The table itself."""
+
+    @property
+    def table_name(self) -> str:
+        """Name of the table."""
+
+    def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let a principal read and list what was issued."""
+
+    def grant_read_bindings(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let the authorizer read the key that a device id is bound to (`MatchPolicy.UDID`)."""
+
+    def grant_record(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let an issuer record each step."""
+
+    def grant_queue(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let the front of `IssuanceMode.queued()` read what was issued, and mark who waits."""
+
+    def grant_sweep(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let the sweeper find the unfinished issuances, and finish or close them."""
+
+
+class _GrantingLedger(Construct):
+    """Name and rights, which an owned and an imported ledger have alike."""
+
+    def __init__(self, scope: Construct, id: str) -> None:  # noqa: A002 - the name that every construct has
+        super().__init__(scope, id)
+        self._table: dynamodb.ITable
+        self._grants: TableGrants
+
+    @property
+    def table(self) -> dynamodb.ITable:
+        """The table itself."""
+        return self._table
+
+    @property
+    def table_name(self) -> str:
+        """Name of the table."""
+        return self._table.table_name
+
+    def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let a principal read and list what was issued."""
+        return self._grants.read(grantee)
+
+    def grant_read_bindings(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let the authorizer read the key that a device id is bound to (`MatchPolicy.UDID`)."""
+        return self._grants.read_items(grantee)
+
+    def grant_record(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let an issuer record each step. It reads a record only through the condition that its write fails on."""
+        return self._grants.write(grantee, ["dynamodb:PutItem"])
+
+    def grant_queue(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let the front of `IssuanceMode.queued()` read what was issued, and mark who waits."""
+        return self._grants.write(grantee, ["dynamodb:GetItem", "dynamodb:PutItem"])
+
+    def grant_sweep(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let the sweeper find the unfinished issuances, and finish or close them."""
+        return self._grants.query(grantee, LedgerIndex.PENDING).combine(self._grants.write(grantee, _SWEEP_ACTIONS))
+
+
+class IssuanceLedger(_GrantingLedger):
+    """The table of what was issued: the lease that serialises requests, the steps done, the certificates.
+
+    Apart from the registry, so that the issuer cannot change who is allowed.
+
+    Args:
+        scope: the parent.
+        id: the construct's id.
+        encryption_key: a key of yours, in a stack whose env names account and Region; by default the account's key
+            for DynamoDB, managed by AWS.
+        removal_policy: what happens to the table when it leaves the stack; RETAIN also protects it from deletion.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002 - the name that every construct has
+        *,
+        encryption_key: kms.IKey | None = None,
+        removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
+    ) -> None:
+        super().__init__(scope, id)
+        require_removal_policy(removal_policy)
+        self._table = dynamodb.TableV2(
+            self,
+            "Resource",
+            partition_key=string_attribute(LedgerAttribute.DEVICE_ID),
+            sort_key=string_attribute(LedgerAttribute.RECORD),
+            time_to_live_attribute=LedgerAttribute.EXPIRES_AT.value,
+            global_secondary_indexes=[
+                dynamodb.GlobalSecondaryIndexPropsV2(
+                    index_name=LedgerIndex.PENDING.value,
+                    partition_key=string_attribute(LedgerAttribute.PENDING),
+                    sort_key=dynamodb.Attribute(
+                        name=LedgerAttribute.LEASE_EXPIRES.value, type=dynamodb.AttributeType.NUMBER
+                    ),
+                    projection_type=dynamodb.ProjectionType.KEYS_ONLY,
+                ),
+            ],
+            billing=dynamodb.Billing.on_demand(),
+            encryption=table_encryption(self, encryption_key),
+            point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
+                point_in_time_recovery_enabled=True
+            ),
+            # CloudFormation could not delete a protected table again if the deployment that creates it fails.
+            deletion_protection=removal_policy is RemovalPolicy.RETAIN,
+            removal_policy=removal_policy,
+        )
+        self._grants = TableGrants(self._table, encryption_key)
+
+    def metric_throttled_requests(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
+        """Reads and writes that DynamoDB throttled."""
+        return throttled_requests(self._table, period)
+
+    @staticmethod
+    def from_table_name(
+        scope: Construct,
+        id: str,  # noqa: A002 - the name that every construct has
+        table_name: str,
+        *,
+        encryption_key: kms.IKey | None = None,
+    ) -> IIssuanceLedger:
+        """A ledger that exists already, in the stack's account and Region: one that was restored, as from a backup.
+
+        It has the keys, the index and the time to live of a ledger of this library. No two product lines may have the
+        same ledger: each would finish, and clear away, what the other issues.
+
+        Args:
+            scope: the parent.
+            id: the construct's id.
+            table_name: the table's name.
+            encryption_key: the table's customer-managed key, where it has one.
+
+        Raises:
+            InvalidArgumentError: for what is no table's name.
+        """
+        require_match("table_name", table_name, TABLE_NAME, TABLE_NAME_FORM)
+        return _ImportedLedger(scope, id, table_name=table_name, encryption_key=encryption_key)
+
+
+class _ImportedLedger(_GrantingLedger):
+    """A table of elsewhere."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002 - the name that every construct has
+        *,
+        table_name: str,
+        encryption_key: kms.IKey | None,
+    ) -> None:
+        super().__init__(scope, id)
+        self._table = dynamodb.TableV2.from_table_name(self, "Resource", table_name)
+        self._grants = TableGrants(self._table, encryption_key)
+
+
+_SWEEP_ACTIONS: Final = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")

@@ -1,0 +1,81 @@
+"""The rights of the manifest import: of its function, of its state machine, and on the machine's children."""
+
+from typing import Final
+
+from aws_cdk import ArnFormat, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_stepfunctions as sfn
+from constructs import Construct
+from secretfree.contract import ManifestFolder
+
+from cdk_iot_secretfree.functions import RuntimeFunction
+from cdk_iot_secretfree.registry import IDeviceRegistry
+
+
+def grant_function(
+    runtime: RuntimeFunction, bucket: s3.Bucket, registry: IDeviceRegistry, encryption_key: kms.IKey | None
+) -> None:
+    registry.grant_import(runtime.role)
+    runtime.allow(["s3:GetObject"], [bucket.arn_for_objects(f"{part}*") for part in ManifestFolder])
+    runtime.allow(["s3:PutObject"], [bucket.arn_for_objects(f"{ManifestFolder.RESULTS}*")])
+    if encryption_key is not None:
+        encryption_key.grant_encrypt_decrypt(runtime.role)
+
+
+def grant_state_machine(role: iam.Role, function_arn: str, bucket: s3.Bucket, encryption_key: kms.IKey | None) -> None:
+    role.add_to_policy(iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[function_arn]))
+    role.add_to_policy(
+        iam.PolicyStatement(
+            actions=["s3:GetObject"], resources=[bucket.arn_for_objects(f"{ManifestFolder.MANIFESTS}*")]
+        )
+    )
+    role.add_to_policy(
+        iam.PolicyStatement(
+            actions=["s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"],
+            resources=[bucket.arn_for_objects(f"{ManifestFolder.RESULTS}*")],
+        )
+    )
+    # The log delivery and X-Ray have no resource types (Service Authorization Reference).
+    role.add_to_policy(iam.PolicyStatement(actions=list(_OBSERVABILITY_ACTIONS), resources=["*"]))
+    if encryption_key is not None:
+        encryption_key.grant_encrypt_decrypt(role)
+
+
+def grant_children(scope: Construct, role: iam.Role, machine: sfn.StateMachine) -> None:
+    """Let the machine run its Distributed Map's children; a policy of its own, since it names the machine."""
+    executions = Stack.of(scope).format_arn(
+        service="states",
+        resource="execution",
+        resource_name=machine.state_machine_name,
+        arn_format=ArnFormat.COLON_RESOURCE_NAME,
+    )
+    iam.Policy(
+        scope,
+        "ChildrenPolicy",
+        roles=[role],
+        statements=[
+            iam.PolicyStatement(actions=["states:StartExecution"], resources=[machine.state_machine_arn]),
+            iam.PolicyStatement(
+                actions=["states:DescribeExecution", "states:StopExecution"],
+                resources=[f"{executions}{separator}*" for separator in (":", "/")],
+            ),
+        ],
+    )
+
+
+_OBSERVABILITY_ACTIONS: Final = (
+    "logs:CreateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:DescribeLogGroups",
+    "logs:DescribeResourcePolicies",
+    "logs:GetLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:UpdateLogDelivery",
+    "xray:GetSamplingRules",
+    "xray:GetSamplingTargets",
+    "xray:PutTelemetryRecords",
+    "xray:PutTraceSegments",
+)

@@ -1,0 +1,92 @@
+"""The runtime's metrics of one product line, as CloudWatch metrics for alarms and dashboards."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_lambda as lambda_
+from secretfree.contract import METRIC_NAMESPACE, Dimension, Metric
+
+from cdk_iot_secretfree.validation import refuse
+
+
+class ProductLineMetrics:
+    """The `metric_*` methods of `SecretFreeProvisioning`."""
+
+    @property
+    @abstractmethod
+    def product(self) -> str:
+        """The product line."""
+
+    @property
+    @abstractmethod
+    def issuer_functions(self) -> Mapping[str, lambda_.Function]:
+        """The functions behind the API, by the issuer's name."""
+
+    def metric_allowed(self, *, statistic: str = "Sum", period: Duration | None = None) -> cloudwatch.Metric:
+        """Requests that the authorizer let through."""
+        return self._metric(Metric.ALLOWED, {}, statistic, period)
+
+    def metric_denied(
+        self, *, reason: str | None = None, statistic: str = "Sum", period: Duration | None = None
+    ) -> cloudwatch.Metric:
+        """Requests refused: all, or for one reason, as in `unknown-device`, `key-mismatch`, `bad-signature`."""
+        return self._metric(Metric.DENIED, {} if reason is None else {Dimension.REASON: reason}, statistic, period)
+
+    def metric_issued(
+        self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
+    ) -> cloudwatch.Metric:
+        """New certificates: of all issuers, or of one."""
+        return self._metric(Metric.ISSUED, self._issuer_dimension(issuer), statistic, period)
+
+    def metric_reused(
+        self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
+    ) -> cloudwatch.Metric:
+        """Answers with a certificate that the device had already."""
+        return self._metric(Metric.REUSED, self._issuer_dimension(issuer), statistic, period)
+
+    def metric_pending(
+        self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
+    ) -> cloudwatch.Metric:
+        """Answers 202: accepted, not ready."""
+        return self._metric(Metric.PENDING, self._issuer_dimension(issuer), statistic, period)
+
+    def metric_failed(
+        self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
+    ) -> cloudwatch.Metric:
+        """Issuances that failed."""
+        return self._metric(Metric.FAILED, self._issuer_dimension(issuer), statistic, period)
+
+    def metric_throttled(
+        self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
+    ) -> cloudwatch.Metric:
+        """Requests of devices that ask too often, answered 429."""
+        return self._metric(Metric.THROTTLED, self._issuer_dimension(issuer), statistic, period)
+
+    def metric_stage_latency(
+        self, stage: str, *, statistic: str = "p99", period: Duration | None = None
+    ) -> cloudwatch.Metric:
+        """Milliseconds that one stage of the runtime took."""
+        return self._metric(Metric.STAGE_LATENCY, {Dimension.STAGE: stage}, statistic, period)
+
+    def _metric(
+        self, metric: Metric, dimensions: Mapping[Dimension, str], statistic: str, period: Duration | None
+    ) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace=METRIC_NAMESPACE,
+            metric_name=metric.value,
+            dimensions_map={
+                Dimension.PRODUCT.value: self.product,
+                **{dimension.value: value for dimension, value in dimensions.items()},
+            },
+            statistic=statistic,
+            period=period or Duration.minutes(5),
+        )
+
+    def _issuer_dimension(self, issuer: str | None) -> Mapping[Dimension, str]:
+        if issuer is None:
+            return {}
+        if issuer not in self.issuer_functions:
+            refuse("issuer", issuer, ", ".join(self.issuer_functions))
+        return {Dimension.ISSUER: issuer}

@@ -1,0 +1,213 @@
+"""The registry: the table of devices that may have a certificate."""
+
+from typing import Final, Protocol
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from constructs import Construct
+from secretfree.contract import RegistryAttribute, RegistryIndex
+
+from cdk_iot_secretfree.table_grants import (
+    READ_ACTIONS,
+    TABLE_NAME,
+    TABLE_NAME_FORM,
+    TableGrants,
+    string_attribute,
+    table_encryption,
+    throttled_requests,
+)
+from cdk_iot_secretfree.validation import require_match, require_removal_policy
+
+
+class IDeviceRegistry(Protocol):
+    """A registry of this app, or an imported one."""
+
+    @property
+    def table(self) -> dynamodb.ITable:
+        """The table itself."""
+
+    @property
+    def key_index(self) -> str | None:
+        """The index on `key-fingerprint`; None where an imported table has none."""
+
+    @property
+    def table_name(self) -> str:
+        """Name of the table."""
+
+    def grant_lookup(self, grantee: iam.IGrantable, *, by_key: bool) -> iam.Grant:
+        """Let the runtime look up one device, by device id or by key. Nothing can be listed with it."""
+
+    def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let a principal read and list devices."""
+
+    def grant_enroll(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let a principal read, add, change and remove devices: for the factory's importer, never for the runtime."""
+
+    def grant_import(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let `ManifestImport` enrol: read, add, change and remove devices."""
+
+
+class _GrantingRegistry(Construct):
+    """Name, index and rights, which an owned and an imported registry have alike."""
+
+    def __init__(self, scope: Construct, id: str) -> None:  # noqa: A002 - the name that every construct has
+        super().__init__(scope, id)
+        self._table: dynamodb.ITable
+        self._key_index: str | None
+        self._grants: TableGrants
+
+    @property
+    def table(self) -> dynamodb.ITable:
+        """The table itself."""
+        return self._table
+
+    @property
+    def table_name(self) -> str:
+        """Name of the table."""
+        return self._table.table_name
+
+    @property
+    def key_index(self) -> str | None:
+        """The index on `key-fingerprint`."""
+        return self._key_index
+
+    def grant_lookup(self, grantee: iam.IGrantable, *, by_key: bool) -> iam.Grant:
+        """Let the runtime look up one device, by device id or by key. Nothing can be listed with it."""
+        items = self._grants.read_items(grantee)
+        return items.combine(self._grants.query(grantee, self._key_index)) if by_key and self._key_index else items
+
+    def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let a principal read and list devices."""
+        return self._grants.read(grantee)
+
+    def grant_enroll(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let a principal read, add, change and remove devices: for the factory's importer, never for the runtime."""
+        return self._grants.write_all(grantee, _ENROLL_ACTIONS)
+
+    def grant_import(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let `ManifestImport` enrol: read, add, change and remove devices."""
+        grant = self._grants.write(grantee, _IMPORT_ACTIONS)
+        return grant.combine(self._grants.query(grantee, self._key_index)) if self._key_index else grant
+
+
+class DeviceRegistry(_GrantingRegistry):
+    """The table of devices that may have a certificate: device id and public key, no secret.
+
+    Retained, encrypted, protected from deletion and restorable to any second of 35 days by default.
+
+    Args:
+        scope: the parent.
+        id: the construct's id.
+        encryption_key: a key of yours, in a stack whose env names account and Region; by default the account's key
+            for DynamoDB, managed by AWS.
+        removal_policy: what happens to the table when it leaves the stack; RETAIN also protects it from deletion.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002 - the name that every construct has
+        *,
+        encryption_key: kms.IKey | None = None,
+        removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
+    ) -> None:
+        super().__init__(scope, id)
+        require_removal_policy(removal_policy)
+        self._key_index = RegistryIndex.KEY.value
+        self._table = dynamodb.TableV2(
+            self,
+            "Resource",
+            partition_key=string_attribute(RegistryAttribute.DEVICE_ID),
+            global_secondary_indexes=[
+                dynamodb.GlobalSecondaryIndexPropsV2(
+                    index_name=RegistryIndex.KEY.value,
+                    partition_key=string_attribute(RegistryAttribute.KEY_FINGERPRINT),
+                    projection_type=dynamodb.ProjectionType.KEYS_ONLY,
+                ),
+                dynamodb.GlobalSecondaryIndexPropsV2(
+                    index_name=RegistryIndex.BATCH.value,
+                    partition_key=string_attribute(RegistryAttribute.BATCH),
+                    sort_key=string_attribute(RegistryAttribute.DEVICE_ID),
+                    projection_type=dynamodb.ProjectionType.KEYS_ONLY,
+                ),
+            ],
+            billing=dynamodb.Billing.on_demand(),
+            encryption=table_encryption(self, encryption_key),
+            point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
+                point_in_time_recovery_enabled=True
+            ),
+            # CloudFormation could not delete a protected table again if the deployment that creates it fails.
+            deletion_protection=removal_policy is RemovalPolicy.RETAIN,
+            removal_policy=removal_policy,
+        )
+        self._grants = TableGrants(self._table, encryption_key)
+
+    def metric_throttled_requests(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
+        """Reads and writes that DynamoDB throttled."""
+        return throttled_requests(self._table, period)
+
+    @staticmethod
+    def from_table_name(
+        scope: Construct,
+        id: str,  # noqa: A002 - the name that every construct has
+        table_name: str,
+        *,
+        key_index: str | None = None,
+        encryption_key: kms.IKey | None = None,
+    ) -> IDeviceRegistry:
+        """A table that exists already, in the stack's account and Region, with partition key `device-id` (S).
+
+        Args:
+            scope: the parent.
+            id: the construct's id.
+            table_name: the table's name.
+            key_index: the name of its index on `key-fingerprint`, which `MatchPolicy.PUBLIC_KEY` needs.
+            encryption_key: the table's customer-managed key, where it has one.
+
+        Raises:
+            InvalidArgumentError: for what is no table's name.
+        """
+        require_match("table_name", table_name, TABLE_NAME, TABLE_NAME_FORM)
+        if key_index is not None:
+            require_match("key_index", key_index, TABLE_NAME, "an index's name: 3 to 255 of A-Z a-z 0-9 _ . -")
+        return _ImportedRegistry(scope, id, table_name=table_name, key_index=key_index, encryption_key=encryption_key)
+
+
+class _ImportedRegistry(_GrantingRegistry):
+    """A table of elsewhere."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002 - the name that every construct has
+        *,
+        table_name: str,
+        key_index: str | None,
+        encryption_key: kms.IKey | None,
+    ) -> None:
+        super().__init__(scope, id)
+        self._key_index = key_index
+        self._table = dynamodb.TableV2.from_table_name(self, "Resource", table_name)
+        self._grants = TableGrants(self._table, encryption_key)
+
+
+_ENROLL_ACTIONS: Final = (
+    *READ_ACTIONS,
+    "dynamodb:BatchWriteItem",
+    "dynamodb:ConditionCheckItem",
+    "dynamodb:DeleteItem",
+    "dynamodb:PutItem",
+    "dynamodb:UpdateItem",
+)
+_IMPORT_ACTIONS: Final = (
+    "dynamodb:BatchGetItem",
+    "dynamodb:BatchWriteItem",
+    "dynamodb:DeleteItem",
+    "dynamodb:DescribeTable",
+    "dynamodb:PutItem",
+    "dynamodb:Scan",
+    "dynamodb:UpdateItem",
+)

@@ -1,0 +1,145 @@
+"""The things of a product line: their type, their groups, and what issuing may do with them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aws_cdk import Fn, RemovalPolicy, Stack
+from aws_cdk import aws_iot as iot
+from constructs import Construct
+
+from cdk_iot_secretfree.functions import RuntimeFunction
+from cdk_iot_secretfree.validation import refuse, require_match
+
+
+class ThingType(ABC):
+    """The IoT thing type that a product line's things get."""
+
+    @staticmethod
+    def created(*, searchable_attributes: Sequence[str] = ()) -> "ThingType":
+        """One made here, with a name of CloudFormation's and up to three searchable attributes."""
+        if len(searchable_attributes) > 3:
+            refuse("searchable_attributes", searchable_attributes, "at most three names")
+        return _OwnedThingType(tuple(searchable_attributes))
+
+    @staticmethod
+    def named(name: str) -> "ThingType":
+        """One that exists.
+
+        A thing of this type counts as the product line's own: share it only with lines whose device ids differ.
+        """
+        return _ImportedThingType(require_match("name", name, _IOT_NAME, _IOT_NAME_FORM))
+
+    @abstractmethod
+    def bind(self, scope: Construct, id: str, *, product: str, removal_policy: RemovalPolicy) -> str:  # noqa: A002
+        """Make it in a stack, and give its name."""
+
+
+class ThingGroup(ABC):
+    """A static IoT thing group that every provisioned thing joins."""
+
+    @staticmethod
+    def created(*, description: str | None = None) -> "ThingGroup":
+        """One made here, with a name of CloudFormation's."""
+        return _OwnedThingGroup(description)
+
+    @staticmethod
+    def named(name: str) -> "ThingGroup":
+        """One that exists."""
+        return _ImportedThingGroup(require_match("name", name, _IOT_NAME, _IOT_NAME_FORM))
+
+    @abstractmethod
+    def bind(self, scope: Construct, id: str, *, removal_policy: RemovalPolicy) -> str:  # noqa: A002
+        """Make it in a stack, and give its name."""
+
+
+def grant_things(function: RuntimeFunction, groups: Sequence[str]) -> None:
+    """What issuing, and taking back a late worker's certificate, does in IoT Core. The names are the devices'."""
+    stack = Stack.of(function)
+    things = stack.format_arn(service="iot", resource="thing", resource_name="*")
+    certificates = stack.format_arn(service="iot", resource="cert", resource_name="*")
+    function.allow(["iot:CreateThing", "iot:DescribeThing"], [things])
+    function.allow(
+        [
+            "iot:AttachPolicy",
+            "iot:DeleteCertificate",
+            "iot:DescribeCertificate",
+            "iot:DetachPolicy",
+            "iot:UpdateCertificate",
+        ],
+        [certificates],
+    )
+    # The IAM reference gives these two no resource type.
+    function.allow(["iot:AttachThingPrincipal", "iot:DetachThingPrincipal"], ["*"])
+    if groups:
+        in_groups = [stack.format_arn(service="iot", resource="thinggroup", resource_name=name) for name in groups]
+        function.allow(["iot:AddThingToThingGroup"], [things, *in_groups])
+
+
+def check_things(thing_groups: Sequence[ThingGroup], thing_attributes: Mapping[str, str]) -> None:
+    # A thing can be in ten groups that are not dynamic (AWS IoT Core quota).
+    if len(thing_groups) > 10:
+        refuse("thing_groups", f"{len(thing_groups)} groups", "at most 10")
+    name_form = "names of 1 to 128 of A-Z a-z 0-9 _ . , @ / : # -"
+    value_form = "values of 1 to 800 of A-Z a-z 0-9 _ . , @ / : # = [ ] -"
+    for name, value in thing_attributes.items():
+        require_match("thing_attributes", name, _ATTRIBUTE_NAME, name_form)
+        require_match("thing_attributes", value, _ATTRIBUTE_VALUE, value_form)
+
+
+@dataclass(frozen=True)
+class _OwnedThingType(ThingType):
+    searchable_attributes: tuple[str, ...]
+
+    def bind(self, scope: Construct, id: str, *, product: str, removal_policy: RemovalPolicy) -> str:  # noqa: A002
+        resource = iot.CfnThingType(
+            scope,
+            id,
+            thing_type_properties=iot.CfnThingType.ThingTypePropertiesProperty(
+                thing_type_description=f"Devices of {product}",
+                searchable_attributes=list(self.searchable_attributes) or None,
+            ),
+        )
+        resource.apply_removal_policy(removal_policy)
+        return _name_in_arn(resource.attr_arn)
+
+
+@dataclass(frozen=True)
+class _ImportedThingType(ThingType):
+    name: str
+
+    def bind(self, scope: Construct, id: str, *, product: str, removal_policy: RemovalPolicy) -> str:  # noqa: A002, ARG002
+        return self.name
+
+
+@dataclass(frozen=True)
+class _OwnedThingGroup(ThingGroup):
+    description: str | None
+
+    def bind(self, scope: Construct, id: str, *, removal_policy: RemovalPolicy) -> str:  # noqa: A002
+        properties = iot.CfnThingGroup.ThingGroupPropertiesProperty(thing_group_description=self.description)
+        resource = iot.CfnThingGroup(
+            scope, id, thing_group_properties=properties if self.description is not None else None
+        )
+        resource.apply_removal_policy(removal_policy)
+        return _name_in_arn(resource.attr_arn)
+
+
+@dataclass(frozen=True)
+class _ImportedThingGroup(ThingGroup):
+    name: str
+
+    def bind(self, scope: Construct, id: str, *, removal_policy: RemovalPolicy) -> str:  # noqa: A002, ARG002
+        return self.name
+
+
+_IOT_NAME: Final = r"[a-zA-Z0-9:_-]{1,128}"
+_IOT_NAME_FORM: Final = "1 to 128 of A-Z a-z 0-9 : _ -"
+_ATTRIBUTE_NAME: Final = r"[a-zA-Z0-9_.,@/:#-]{1,128}"
+_ATTRIBUTE_VALUE: Final = r"[a-zA-Z0-9_.,@/:#=\[\]-]{1,800}"
+
+
+def _name_in_arn(arn: str) -> str:
+    """The name at an IoT ARN's end: what `Ref` gives for these types differs between the documents."""
+    return Fn.select(1, Fn.split("/", arn))
