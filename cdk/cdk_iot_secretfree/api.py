@@ -156,7 +156,8 @@ _GATEWAY_RESPONSES: Final = {
     "INVALID_API_KEY": (HTTPStatus.FORBIDDEN, "not-authorized"),
     "INVALID_SIGNATURE": (HTTPStatus.FORBIDDEN, "not-authorized"),
     "EXPIRED_TOKEN": (HTTPStatus.FORBIDDEN, "not-authorized"),
-    "WAF_FILTERED": (HTTPStatus.FORBIDDEN, "not-authorized"),
+    # A web ACL sheds load by address. It knows no devices, so a device behind such an address posts again soon.
+    "WAF_FILTERED": (HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests"),
     "MISSING_AUTHENTICATION_TOKEN": (HTTPStatus.NOT_FOUND, "not-found"),
     "RESOURCE_NOT_FOUND": (HTTPStatus.NOT_FOUND, "not-found"),
     "BAD_REQUEST_BODY": (HTTPStatus.BAD_REQUEST, "invalid-request"),

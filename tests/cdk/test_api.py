@@ -117,6 +117,7 @@ class TestGatewayResponses:
             ("ACCESS_DENIED", ErrorCode.NOT_AUTHORIZED),
             ("ACCESS_DENIED", ErrorCode.MALFORMED_REQUEST),
             ("THROTTLED", ErrorCode.TOO_MANY_REQUESTS),
+            ("WAF_FILTERED", ErrorCode.TOO_MANY_REQUESTS),
             ("INTEGRATION_TIMEOUT", ErrorCode.UNAVAILABLE),
             ("INTEGRATION_FAILURE", ErrorCode.UNAVAILABLE),
             ("AUTHORIZER_FAILURE", ErrorCode.INTERNAL),
