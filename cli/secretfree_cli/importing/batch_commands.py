@@ -129,7 +129,7 @@ def batch_revert(*, target: Target, batch_id: str, force: bool, parallelism: int
 @json_option
 @target_options
 def batch_close(*, target: Target, batch_id: str, as_json: bool) -> None:
-    """Close a batch whose import was cut off and will not be gone on with. What it wrote stays.
+    """Close a batch whose import was cut off and will not be resumed. What it wrote stays.
 
     While it is open, every other import reads the whole table a second time when it ends. Do not close a batch that is
     still being imported.

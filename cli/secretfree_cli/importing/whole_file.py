@@ -1,4 +1,4 @@
-"""A text file that takes its place when it is whole."""
+"""A text file that is written atomically."""
 
 from __future__ import annotations
 
