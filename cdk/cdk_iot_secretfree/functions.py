@@ -43,7 +43,7 @@ class RuntimeFunction(Construct):
             "Resource",
             runtime=options.bundle.runtime,
             architecture=options.bundle.architecture,
-            code=options.bundle.code(),
+            code=options.bundle.code(self),
             handler=handler,
             description=description,
             environment={

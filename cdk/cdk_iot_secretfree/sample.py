@@ -116,24 +116,14 @@ class SecretFreeStack(Stack):
             functions=functions,
             removal_policy=chosen.removal,
         )
-        if chosen.bundle is BundleTarget.HOST:
-            # As for the manifests' bucket: an emulator is reached over plain HTTP, and enforces its refusal.
-            for waiting in self.provisioning.issuance_queues.values():
-                waiting.queue.node.try_remove_child("Policy")
-                waiting.dead_letters.node.try_remove_child("Policy")
-        self.manifest_import = self._manifest_import(chosen) if chosen.manifest_import else None
+        self.manifest_import = (
+            ManifestImport(self, "ManifestImport", self.provisioning) if chosen.manifest_import else None
+        )
         self.provisioning.add_dashboard()
         self.provisioning.add_alarms()
         self.provisioning.add_outputs()
         if self.manifest_import is not None:
             CfnOutput(self, Output.MANIFEST_BUCKET.value, value=self.manifest_import.bucket.bucket_name)
-
-    def _manifest_import(self, options: SampleOptions) -> ManifestImport:
-        manifest_import = ManifestImport(self, "ManifestImport", self.provisioning)
-        if options.bundle is BundleTarget.HOST:
-            # An emulator on this machine speaks plain HTTP on loopback, and enforces the bucket's refusal of it.
-            manifest_import.bucket.node.try_remove_child("Policy")
-        return manifest_import
 
     def _issuer(self, name: str, options: SampleOptions, functions: FunctionOptions) -> Issuer:
         if name == IssuerKind.IOT_CORE:

@@ -175,7 +175,10 @@ def local_target(record: CloudRecord, *, stack: str | None = None, table: str | 
             exit_code=ExitCode.NOT_FOUND,
         )
     outputs = _stack_outputs(session, name, record.endpoint_url)
+    authority_arn = outputs.get(Output.AUTHORITY_ARN) or record.authority_arn
     return in_this_cloud(
+        authority_arn=authority_arn,  # of the stack's own CA, if it has one
+        ca_certificate=record.certificate_of(authority_arn),
         **_of_the_product(outputs, name),
         stack_name=name,
         url=local_api_url(_required(outputs, Output.PROVISIONING_URL, name), record.endpoint_url),

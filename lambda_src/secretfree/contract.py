@@ -14,6 +14,9 @@ METRIC_NAMESPACE: Final = "SecretFree"
 ISSUER_NAME_FORM: Final = r"[a-z][a-z0-9-]{0,31}"
 """The form of an issuer's name, a regular expression. The name is a part of ledger records, metrics and tokens."""
 
+LOCAL_CONTEXT: Final = "secretfree:local"
+"""The context key, `true`, by which `secretfree local deploy` names an emulator on this machine as the target."""
+
 
 class Variable(StrEnum):
     """An environment variable of the runtime's functions."""

@@ -149,7 +149,7 @@ def test_a_common_name_that_openssl_itself_would_not_write_is_a_403(
         pytest.param(("-addext", "subjectAltName=email:a@example.com"), id="SAN with e-mail"),
         pytest.param(("-addext", "basicConstraints=critical,CA:TRUE"), id="CA:TRUE"),
         pytest.param(("-addext", "keyUsage=keyCertSign"), id="keyCertSign"),
-        pytest.param(("-addext", "extendedKeyUsage=serverAuth"), id="serverAuth"),
+        pytest.param(("-addext", "extendedKeyUsage=OCSPSigning"), id="OCSPSigning"),
     ],
 )
 def test_a_csr_that_asks_for_more_is_a_403(

@@ -180,8 +180,8 @@ def _recorder(upstream: str) -> Iterator[Recorder]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             calls.append((self.headers["x-amz-target"].partition(".")[2], json.loads(body)))
-            headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
-            request = urllib.request.Request(upstream, data=body, headers=headers)  # noqa: S310 - loopback
+            # The Host header passes too, because the call is signed over it.
+            request = urllib.request.Request(upstream, data=body, headers=dict(self.headers.items()))  # noqa: S310
             try:
                 with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
                     status, content, kind = answer.status, answer.read(), answer.headers["content-type"]

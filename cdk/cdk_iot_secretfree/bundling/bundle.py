@@ -11,7 +11,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,7 @@ from typing import Any, Final
 import jsii
 from aws_cdk import BundlingOptions, DockerImage, ILocalBundling
 from aws_cdk import aws_lambda as lambda_
+from constructs import Construct
 from secretfree import contract
 
 from cdk_iot_secretfree.bundling.service_models import AWS_SERVICES, reduce_to_called_services
@@ -78,13 +79,18 @@ class Bundle:
         if self.architecture.name not in _MACHINES:
             refuse("architecture", self.architecture.name, ", ".join(_MACHINES))
 
-    def code(self) -> lambda_.Code:
-        """The asset. Bundling happens at synth, once for each content, and never with Docker."""
+    def code(self, scope: Construct) -> lambda_.Code:
+        """The asset. Bundling happens at synth, once for each content, and never with Docker.
+
+        The bundle is for this host where `scope` is deployed into the local cloud.
+        """
+        is_local = str(scope.node.try_get_context(contract.LOCAL_CONTEXT)).lower() == "true"
+        bundle = replace(self, target=BundleTarget.HOST) if is_local else self
         return lambda_.Code.from_asset(
             str(runtime_source()),
-            asset_hash=self.digest(),
+            asset_hash=bundle.digest(),
             bundling=BundlingOptions(
-                image=DockerImage.from_registry(_DOCKER_IS_NOT_USED), local=_LocalBundling(bundle=self)
+                image=DockerImage.from_registry(_DOCKER_IS_NOT_USED), local=_LocalBundling(bundle=bundle)
             ),
         )
 

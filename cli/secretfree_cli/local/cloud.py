@@ -12,7 +12,8 @@ import boto3
 from botocore.config import Config
 
 from secretfree_cli.local import servers
-from secretfree_cli.local.deployment import Deployment, deploy, ensure_asset_bucket
+from secretfree_cli.local.bootstrap import ensure_bootstrap
+from secretfree_cli.local.deployment import Deployment, deploy
 from secretfree_cli.local.interruption import undisturbed
 from secretfree_cli.local.processes import ServerProcess
 from secretfree_cli.local.root_authority import ensure_root_authority
@@ -55,9 +56,15 @@ def deploy_into(
 ) -> CloudRecord:
     """Deploy an app into the running cloud; its stack becomes the one that commands mean, if there was none."""
     record = folder.require_up()
-    ensure_asset_bucket(local_client(record, "s3"), account=record.account, region=record.region)
+    ensure_bootstrap(
+        local_client(record, "cloudformation"),
+        account=record.account,
+        region=record.region,
+        qualifier=deployment.bootstrap_qualifier,
+    )
     tell(f"deploying {deployment.app} with the CDK CLI")
     names = deploy(deployment, record, folder, verbose=verbose)
+    _keep_ca_certificates(record)
     tell(f"deployed {', '.join(names) or 'stacks without outputs'}")
     if names and record.stack_name is None:
         return folder.set_stack_name(names[0])
@@ -120,6 +127,16 @@ def _prepare(folder: StateFolder, ports: servers.Ports, record: CloudRecord) -> 
     record = replace(record, authority_arn=arn, stack_name=_surviving_stack(folder, record))
     folder.write(record)
     return record
+
+
+def _keep_ca_certificates(record: CloudRecord) -> None:
+    """Write the certificate of each active Private CA to a file, for clients that verify a device's certificate."""
+    client = local_client(record, "acm-pca")
+    for page in client.get_paginator("list_certificate_authorities").paginate():
+        for authority in page["CertificateAuthorities"]:
+            if authority["Status"] == "ACTIVE":
+                answer = client.get_certificate_authority_certificate(CertificateAuthorityArn=authority["Arn"])
+                write_private_file(record.certificate_of(authority["Arn"]), answer["Certificate"].strip() + "\n")
 
 
 def _surviving_stack(folder: StateFolder, record: CloudRecord) -> str | None:

@@ -196,8 +196,8 @@ def _fields(record: CloudRecord, stack: str | None) -> dict[str, object]:
         "mqttHost": record.mqtt_host,
         "mqttPort": record.mqtt_port,
         "brokerCa": record.broker_ca,
-        "caCertificate": record.ca_certificate,
-        "authorityArn": record.authority_arn,
+        "caCertificate": str(target.ca_certificate) if target else record.ca_certificate,
+        "authorityArn": target.authority_arn if target else record.authority_arn,
         "privateCaEndpointUrl": record.private_ca_endpoint_url,
     }
 

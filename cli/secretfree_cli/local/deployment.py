@@ -10,10 +10,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from secretfree.contract import Output
+from secretfree.contract import LOCAL_CONTEXT, Output
 
+from secretfree_cli.local.bootstrap import DEFAULT_QUALIFIER
 from secretfree_cli.local.processes import end_marked, new_marking
 from secretfree_cli.local.servers import log_end
 from secretfree_cli.local.state import CloudRecord, StateFolder
@@ -21,7 +21,7 @@ from secretfree_cli.output import CliError, ExitCode
 
 CDK_LOG = "cdk"
 _GRACE_SECONDS = 5.0
-_QUALIFIER = "hnb659fds"  # aws-cdk-lib, DefaultStackSynthesizer.DEFAULT_QUALIFIER
+_QUALIFIER_KEY = "@aws-cdk/core:bootstrapQualifier"
 _CDK_ENVIRONMENT = {
     "CDK_DISABLE_VERSION_CHECK": "1",
     "CDK_DISABLE_CLI_TELEMETRY": "true",
@@ -40,29 +40,44 @@ class Deployment:
     context: Mapping[str, str] = field(default_factory=dict)
 
     def context_for(self, record: CloudRecord) -> dict[str, str]:
-        """Return the context: this cloud's CA, bundles for this host, the caller's credentials; then what was asked."""
+        """Return the context: that the deployment is local, the sample app's settings for it, then what was asked."""
         named = {"secretfree:stack-name": self.stack_name} if self.stack_name else {}
         return {
+            LOCAL_CONTEXT: "true",
             "secretfree:ca-arn": record.authority_arn,
-            "secretfree:bundle": "host",
             "secretfree:synthesizer": "cli-credentials",
             "secretfree:removal": "destroy",
             **named,
             **self.context,
         }
 
+    @property
+    def bootstrap_qualifier(self) -> str:
+        """The qualifier that the app's bootstrap resources have, as its cdk.json or the context sets it.
+
+        Raises: CliError if cdk.json is missing or no JSON object.
+        """
+        path = self.app / "cdk.json"
+        try:
+            document = json.loads(path.read_text())
+        except FileNotFoundError as error:
+            raise CliError(
+                f"{self.app} is no CDK app: it has no cdk.json",
+                hint="run this in the folder of a CDK app, or give --app DIR",
+                exit_code=ExitCode.NOT_FOUND,
+            ) from error
+        except (OSError, ValueError) as error:
+            raise CliError(f"{path} cannot be read: {error}") from error
+        settings = document.get("context") if isinstance(document, dict) else None
+        in_file = settings.get(_QUALIFIER_KEY) if isinstance(settings, dict) else None
+        return str(self.context.get(_QUALIFIER_KEY) or in_file or DEFAULT_QUALIFIER)
+
 
 def deploy(deployment: Deployment, record: CloudRecord, folder: StateFolder, *, verbose: bool = False) -> list[str]:
     """Deploy every stack of the app and return their names, the product's own first.
 
-    Raises: CliError if there is no CDK CLI or no app, or with the CDK CLI's last words if it fails.
+    Raises: CliError if there is no CDK CLI, or with the CDK CLI's last words if it fails.
     """
-    if not (deployment.app / "cdk.json").is_file():
-        raise CliError(
-            f"{deployment.app} is no CDK app: it has no cdk.json",
-            hint="run this in the folder of a CDK app, or give --app DIR",
-            exit_code=ExitCode.NOT_FOUND,
-        )
     outputs_file = folder.scratch / "cdk-outputs.json"
     outputs_file.unlink(missing_ok=True)
     context = deployment.context_for(record)
@@ -92,27 +107,6 @@ def deploy(deployment: Deployment, record: CloudRecord, folder: StateFolder, *, 
     except FileNotFoundError:
         outputs = {}
     return sorted(outputs, key=lambda name: Output.PROVISIONING_URL not in outputs[name])
-
-
-def ensure_asset_bucket(s3: Any, *, account: str, region: str) -> None:
-    """Make the bucket that `cdk deploy` publishes assets to, if it is not there.
-
-    It is all of `cdk bootstrap` that a stack of CliCredentialsStackSynthesizer uses; the roles, the key, the
-    repository and the version parameter serve other synthesizers. `s3` is a boto3 client.
-    """
-    name = f"cdk-{_QUALIFIER}-assets-{account}-{region}"
-    if name in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
-        return
-    s3.create_bucket(Bucket=name)  # us-east-1 takes no location constraint, and is the local cloud's Region
-    s3.put_public_access_block(
-        Bucket=name,
-        PublicAccessBlockConfiguration={
-            "BlockPublicAcls": True,
-            "IgnorePublicAcls": True,
-            "BlockPublicPolicy": True,
-            "RestrictPublicBuckets": True,
-        },
-    )
 
 
 def _find_cdk(app: Path) -> list[str]:

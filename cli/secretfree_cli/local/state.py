@@ -46,6 +46,13 @@ class CloudRecord:
         """Whether it came up, and every server of it runs."""
         return bool(self.authority_arn) and all(process.is_running for process in self.processes)
 
+    def certificate_of(self, authority_arn: str) -> Path:
+        """Return the path of the PEM of a Private CA in this cloud: its own, or one that a stack made."""
+        own = Path(self.ca_certificate)
+        if authority_arn == self.authority_arn:
+            return own
+        return own.with_name(f"{own.stem}-{authority_arn.rpartition('/')[2]}.pem")
+
     def environment(self) -> dict[str, str]:
         """Return the variables that point any AWS SDK, the CDK CLI or the AWS CLI at this cloud."""
         return {

@@ -219,7 +219,7 @@ class TestFailure:
     @staticmethod
     def function(stack):
         return lambda_.Function(
-            stack, "Function", runtime=lambda_.Runtime.PYTHON_3_13, handler="h", code=Bundle().code()
+            stack, "Function", runtime=lambda_.Runtime.PYTHON_3_13, handler="h", code=Bundle().code(stack)
         )
 
 
@@ -242,7 +242,7 @@ class TestAsset:
         stack = Stack(app, "Stack")
         for name in ("A", "B"):
             runtime = lambda_.Runtime.PYTHON_3_13
-            lambda_.Function(stack, name, runtime=runtime, handler="h", code=Bundle().code())
+            lambda_.Function(stack, name, runtime=runtime, handler="h", code=Bundle().code(stack))
         app.synth()
         assets = list((tmp_path / "cdk.out").glob("asset.*"))
         assert len(assets) == 1

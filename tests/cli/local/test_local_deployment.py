@@ -9,7 +9,8 @@ from pathlib import Path
 import boto3
 import pytest
 from moto import mock_aws
-from secretfree_cli.local.deployment import Deployment, deploy, ensure_asset_bucket
+from secretfree_cli.local.bootstrap import ensure_bootstrap, template_of
+from secretfree_cli.local.deployment import Deployment, deploy
 from secretfree_cli.local.state import CloudRecord, StateFolder
 from secretfree_cli.output import CliError, ExitCode
 
@@ -74,7 +75,7 @@ def test_the_app_is_told_of_this_cloud_and_what_was_asked_wins(folder):
     deploy(Deployment(app, stack_name="Two", context={"secretfree:removal": "retain", "other": "1"}), RECORD, folder)
     assert context_of(told(folder)["arguments"]) == {
         "secretfree:ca-arn": "arn:ca",
-        "secretfree:bundle": "host",
+        "secretfree:local": "true",
         "secretfree:synthesizer": "cli-credentials",
         "secretfree:removal": "retain",
         "secretfree:stack-name": "Two",
@@ -102,12 +103,6 @@ def test_a_failure_shows_what_the_cdk_cli_said_last(folder):
     assert failed.value.hint
 
 
-def test_a_folder_without_an_app_is_not_found(folder):
-    with pytest.raises(CliError) as missing:
-        deploy(Deployment(folder.project), RECORD, folder)
-    assert missing.value.exit_code == ExitCode.NOT_FOUND
-
-
 def test_a_missing_cdk_cli_says_how_to_get_it(folder, monkeypatch):
     (folder.project / "cdk.json").write_text("{}")
     monkeypatch.setenv("PATH", str(folder.project))
@@ -117,10 +112,46 @@ def test_a_missing_cdk_cli_says_how_to_get_it(folder, monkeypatch):
 
 
 @mock_aws
-def test_the_asset_bucket_is_made_once_and_is_private():
-    s3 = boto3.client("s3", region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test")
+def test_the_bootstrap_stack_is_made_once_and_its_bucket_is_private():
+    here = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    cloudformation = boto3.client("cloudformation", **here)
     for _ in range(2):
-        ensure_asset_bucket(s3, account="000000000000", region="us-east-1")
-    name = "cdk-hnb659fds-assets-000000000000-us-east-1"
-    assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == [name]
-    assert s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"]["BlockPublicPolicy"]
+        ensure_bootstrap(cloudformation, account="000000000000", region="us-east-1")
+    ensure_bootstrap(cloudformation, account="000000000000", region="us-east-1", qualifier="own")
+    assert {stack["StackName"] for stack in cloudformation.describe_stacks()["Stacks"]} == {
+        "CDKToolkit",
+        "CDKToolkit-own",
+    }
+    s3 = boto3.client("s3", **here)
+    names = {f"cdk-{qualifier}-assets-000000000000-us-east-1" for qualifier in ("hnb659fds", "own")}
+    assert {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]} == names
+    template = template_of(account="000000000000", region="us-east-1", qualifier="own")
+    assert all(template["Resources"]["StagingBucket"]["Properties"]["PublicAccessBlockConfiguration"].values())
+    parameter = boto3.client("ssm", **here).get_parameter(Name="/cdk-bootstrap/hnb659fds/version")["Parameter"]
+    assert int(parameter["Value"]) >= 6  # what the default synthesizer requires
+
+
+@pytest.mark.parametrize(
+    ("document", "context", "expected"),
+    [
+        ({}, {}, "hnb659fds"),
+        ({"context": {"@aws-cdk/core:bootstrapQualifier": "own"}}, {}, "own"),
+        ({"context": {"@aws-cdk/core:bootstrapQualifier": "own"}}, {"@aws-cdk/core:bootstrapQualifier": "x"}, "x"),
+    ],
+)
+def test_the_apps_own_bootstrap_qualifier_counts(tmp_path, document, context, expected):
+    (tmp_path / "cdk.json").write_text(json.dumps(document))
+    assert Deployment(tmp_path, context=context).bootstrap_qualifier == expected
+
+
+@pytest.mark.parametrize("text", ["", "{", b"\xff"])
+def test_a_broken_cdk_json_is_named(tmp_path, text):
+    (tmp_path / "cdk.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(CliError, match=r"cdk\.json"):
+        _ = Deployment(tmp_path).bootstrap_qualifier
+
+
+def test_a_folder_without_an_app_is_not_found(tmp_path):
+    with pytest.raises(CliError) as missing:
+        _ = Deployment(tmp_path).bootstrap_qualifier
+    assert missing.value.exit_code == ExitCode.NOT_FOUND

@@ -27,6 +27,7 @@ def correct() -> None:
     tell_authorizers_the_request_id()
     attach_principals_exclusively()
     name_the_broker_as_endpoint()
+    take_loopback_for_tls()
 
 
 def require_client_certificates() -> None:
@@ -186,6 +187,18 @@ def name_the_broker_as_endpoint() -> None:
         return iot.json_response({"endpointAddress": f"localhost:{os.environ['IOT_MTLS_PORT']}"})
 
     iot._describe_endpoint = describe_endpoint  # noqa: SLF001
+
+
+def take_loopback_for_tls() -> None:
+    """Make `aws:SecureTransport` true: the HTTP port on loopback stands for AWS's TLS endpoints.
+
+    Otherwise each policy that allows TLS alone, as of buckets and queues and as `cdk bootstrap` writes it, refuses all.
+    """
+    from ministack import app
+    from ministack.core import iam_evaluator
+
+    pin = iam_evaluator.pin_request_origin
+    app.pin_request_origin = lambda source_ip, _secure_transport: pin(source_ip, True)  # noqa: FBT003 -- ministack's own
 
 
 def authorizer_context(answer: Any) -> dict[str, str]:
