@@ -52,6 +52,10 @@ SUBCOMMANDS: Mapping[str, Subcommand] = MappingProxyType(
         "plan": Subcommand(
             "secretfree_cli.plan.commands:plan", "Plan capacity: the quotas and the time that a fleet needs.", "plan"
         ),
+        "logs": Subcommand(
+            "secretfree_cli.logs.commands:logs", "Show the log lines about a device, a request or a reason."
+        ),
+        "expiring": Subcommand("secretfree_cli.expiry.commands:expiring", "List certificates and CAs that end soon."),
         "diagnose": Subcommand(
             "secretfree_cli.diagnose.commands:diagnose", "Say why a device has no certificate, or cannot connect."
         ),

@@ -77,6 +77,11 @@ def of_reason(reason: str) -> Search:
     return Search((reason,), lambda line: line.fields.get("reason") == reason)
 
 
+def of_event(event: str) -> Search:
+    """Lines of the event."""
+    return Search((event,), lambda line: line.event == event)
+
+
 def find(
     logs: Any, groups: Sequence[str], search: Search, *, since: datetime, most: int = 10_000
 ) -> Sequence[LogEvent]:

@@ -1,0 +1,1 @@
+"""What will end soon: certificates and CAs."""
