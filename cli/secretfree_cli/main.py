@@ -56,6 +56,9 @@ SUBCOMMANDS: Mapping[str, Subcommand] = MappingProxyType(
             "secretfree_cli.logs.commands:logs", "Show the log lines about a device, a request or a reason."
         ),
         "expiring": Subcommand("secretfree_cli.expiry.commands:expiring", "List certificates and CAs that end soon."),
+        "report": Subcommand(
+            "secretfree_cli.report.commands:report", "Write the state of the product line as one HTML page."
+        ),
         "diagnose": Subcommand(
             "secretfree_cli.diagnose.commands:diagnose", "Say why a device has no certificate, or cannot connect."
         ),

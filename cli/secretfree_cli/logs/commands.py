@@ -18,6 +18,7 @@ from secretfree_cli.logs.events import LogEvent, Search, find, of_device, of_eve
 from secretfree_cli.output import CliError, ExitCode, emit, emit_json_line, json_option, note, printable
 from secretfree_cli.target import Target, target_options
 
+_REASONS: Final = sorted(reason.value for reason in Reason)
 _LEADING: Final[Sequence[str]] = ("event", "issuer", "reason", "deviceId", "claimedDeviceId", "requestId", "detail")
 _LEFT_OUT: Final = frozenset({"timestamp", "level", "product", "extendedRequestId"})
 
@@ -25,7 +26,12 @@ _LEFT_OUT: Final = frozenset({"timestamp", "level", "product", "extendedRequestI
 @click.command("logs")
 @click.argument("device_id", required=False)
 @click.option("--request-id", metavar="ID", help="Lines about one request: the `requestId` of the device's answer.")
-@click.option("--reason", type=click.Choice(sorted(reason.value for reason in Reason)), metavar="REASON", help="Lines with this reason.")
+@click.option(
+    "--reason",
+    type=click.Choice(sorted(reason.value for reason in Reason)),
+    metavar="REASON",
+    help="Lines with this reason.",
+)
 @click.option("--event", metavar="EVENT", help="Lines of this event: denied, refused, failed, issued, swept, ...")
 @click.option("--since", callback=span, metavar="SPAN", default="24h", show_default=True, help="How far back.")
 @click.option("--lines", "-n", type=click.IntRange(1), default=100, show_default=True, help="At most the newest N.")

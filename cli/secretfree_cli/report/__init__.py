@@ -1,0 +1,1 @@
+"""`secretfree report`: the state of a product line as one self-contained HTML page."""
