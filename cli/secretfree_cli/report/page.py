@@ -191,10 +191,11 @@ header p,caption{color:var(--soft);margin:0}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%}
 th,td{text-align:left;padding:.35rem .6rem .35rem 0;border-bottom:1px solid var(--line);vertical-align:top;
-font-weight:400;overflow-wrap:anywhere}
-thead th{color:var(--soft);font-size:.875rem;overflow-wrap:normal}
+font-weight:400;white-space:nowrap}
+tbody th{white-space:normal;overflow-wrap:anywhere;min-width:8rem}
+thead th{color:var(--soft);font-size:.875rem}
 .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;width:1%;padding-left:.6rem}
-.bar{width:45%}.bar span{display:block;height:1.1rem;background:var(--bar);min-width:1px}
+.bar{width:45%}.bar span{display:block;height:1.1rem;background:var(--bar)}
 .key{display:inline-block;width:.8rem;height:.8rem;margin-right:.5rem;background:var(--c,var(--soft))}
 svg{width:100%;height:auto;border-bottom:1px solid var(--line)}rect{fill:var(--c)}
 text{fill:var(--soft);font-size:12px}
