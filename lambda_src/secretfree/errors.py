@@ -50,6 +50,7 @@ class Reason(StrEnum):
     BAD_SIGNATURE = "bad-signature"
     UNKNOWN_DEVICE = "unknown-device"
     BLOCKED_DEVICE = "blocked-device"
+    NOT_YET_ALLOWED = "not-yet-allowed"
     KEY_MISMATCH = "key-mismatch"
     AMBIGUOUS_KEY = "ambiguous-key"
     REGISTRY_RECORD = "registry-record"

@@ -75,6 +75,12 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             Concern.OPERATOR,
             Stage.AUTHORIZATION,
         ),
+        Reason.NOT_YET_ALLOWED: Explanation(
+            "is refused because its `not-before` in the registry is later than now",
+            "Wait. If the date is wrong, remove the device with `secretfree remove` and enrol it with another one.",
+            Concern.OPERATOR,
+            Stage.AUTHORIZATION,
+        ),
         Reason.KEY_MISMATCH: Explanation(
             "came with another key than the enrolled one",
             "If the device was repaired or its key was enrolled wrongly, enrol the new key with `--replace REASON`. "

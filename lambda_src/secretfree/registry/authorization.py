@@ -3,13 +3,16 @@
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
+from secretfree.clock import Clock, SystemClock
 from secretfree.contract import MatchPolicy
 from secretfree.errors import ErrorCode, Reason, SecretFreeError, malformed, not_authorized
 from secretfree.registry.entry import FINGERPRINT_FORM, DeviceStatus, RegistryEntry, RegistryReader
 from secretfree.request.csr import VerifiedCsr
 from secretfree.request.device_id import DeviceId
+
+_CLOCK: Final = SystemClock()
 
 
 class BindingReader(Protocol):
@@ -54,9 +57,14 @@ class AuthorizedDevice:
 
 
 def authorize(
-    csr: VerifiedCsr, *, match: MatchPolicy, registry: RegistryReader, bindings: BindingReader | None = None
+    csr: VerifiedCsr,
+    *,
+    match: MatchPolicy,
+    registry: RegistryReader,
+    bindings: BindingReader | None = None,
+    clock: Clock = _CLOCK,
 ) -> AuthorizedDevice:
-    """The enrolled device that made `csr`.
+    """The enrolled device that made `csr`, if the registry allows it by now.
 
     Raises SecretFreeError: `malformed-request` where the policy needs a device id and the common name is none,
     `not-authorized` for every refusal that depends on the registry, `unavailable` when a table cannot be read.
@@ -64,12 +72,12 @@ def authorize(
     fingerprint = csr.public_key.fingerprint
     match match:
         case MatchPolicy.UDID_AND_PUBLIC_KEY:
-            entry = _enrolled(_device_id(csr), registry)
+            entry = _enrolled(_device_id(csr), registry, clock)
             _require_key(entry, fingerprint)
         case MatchPolicy.PUBLIC_KEY:
-            entry = _enrolled_with_key(fingerprint, registry)
+            entry = _enrolled_with_key(fingerprint, registry, clock)
         case MatchPolicy.UDID:
-            entry = _enrolled(_device_id(csr), registry)
+            entry = _enrolled(_device_id(csr), registry, clock)
             _require_binding(entry.device_id, fingerprint, bindings)
     return AuthorizedDevice(entry.device_id, fingerprint, csr.digest)
 
@@ -80,15 +88,15 @@ def _device_id(csr: VerifiedCsr) -> DeviceId:
     return csr.device_id
 
 
-def _enrolled(device_id: DeviceId, registry: RegistryReader) -> RegistryEntry:
+def _enrolled(device_id: DeviceId, registry: RegistryReader, clock: Clock = _CLOCK) -> RegistryEntry:
     entry = registry.by_device_id(device_id)
     if entry is None:
         raise not_authorized("no such device", reason=Reason.UNKNOWN_DEVICE)
-    _require_allowed(entry)
+    _require_allowed(entry, clock)
     return entry
 
 
-def _enrolled_with_key(fingerprint: str, registry: RegistryReader) -> RegistryEntry:
+def _enrolled_with_key(fingerprint: str, registry: RegistryReader, clock: Clock) -> RegistryEntry:
     """The one device with that key. The index may lag behind the table, so each entry's own key is compared."""
     found = registry.by_fingerprint(fingerprint)
     holders = [entry for entry in found if entry.defect is not None or _same(entry.fingerprint, fingerprint)]
@@ -97,16 +105,19 @@ def _enrolled_with_key(fingerprint: str, registry: RegistryReader) -> RegistryEn
     if len(holders) > 1:
         raise not_authorized("more than one device with that key", reason=Reason.AMBIGUOUS_KEY)
     entry = holders[0]
-    _require_allowed(entry)
+    _require_allowed(entry, clock)
     _require_key(entry, fingerprint)
     return entry
 
 
-def _require_allowed(entry: RegistryEntry) -> None:
+def _require_allowed(entry: RegistryEntry, clock: Clock) -> None:
     if entry.status is DeviceStatus.UNREADABLE:
-        raise not_authorized("the record's status is neither allowed nor blocked", reason=Reason.REGISTRY_RECORD)
+        detail = "the record's status is neither allowed nor blocked, or its not-before is no RFC 3339"
+        raise not_authorized(detail, reason=Reason.REGISTRY_RECORD)
     if entry.status is not DeviceStatus.ALLOWED:
         raise not_authorized("the device is blocked", reason=Reason.BLOCKED_DEVICE)
+    if entry.not_before is not None and clock.now() < entry.not_before:
+        raise not_authorized("the device is not allowed before its not-before", reason=Reason.NOT_YET_ALLOWED)
 
 
 def _require_key(entry: RegistryEntry, fingerprint: str) -> None:

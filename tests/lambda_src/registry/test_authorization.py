@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from secretfree.clock import SystemClock
 from secretfree.contract import MatchPolicy
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.registry.authorization import AuthorizedDevice, authorize
@@ -40,6 +42,19 @@ class Bindings:
 
     def bound_fingerprint(self, device_id: DeviceId) -> str | None:
         return self.fingerprint
+
+
+MOMENT = datetime(2027, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class Frozen(SystemClock):
+    """A clock that stands still."""
+
+    moment: datetime
+
+    def now(self) -> datetime:
+        return self.moment
 
 
 @pytest.fixture
@@ -194,3 +209,18 @@ def test_another_context_is_our_own_fault(context: dict[str, object]) -> None:
     with pytest.raises(SecretFreeError) as caught:
         AuthorizedDevice.from_context(context)
     assert (caught.value.status, caught.value.reason) == (500, Reason.CONFIGURATION)
+
+
+@pytest.mark.parametrize("match", MatchPolicy)
+def test_a_device_is_refused_before_its_not_before_and_allowed_from_then_on(
+    verified_csr: MakeCsr, entry: RegistryEntry, match: MatchPolicy
+) -> None:
+    registry = Registry([replace(entry, not_before=MOMENT)])
+    for seconds, allowed in ((-1, False), (0, True), (1, True)):
+        clock = Frozen(MOMENT + timedelta(seconds=seconds))
+        if allowed:
+            assert authorize(verified_csr(), match=match, registry=registry, bindings=Bindings(), clock=clock)
+            continue
+        with pytest.raises(SecretFreeError) as caught:
+            authorize(verified_csr(), match=match, registry=registry, bindings=Bindings(), clock=clock)
+        assert (caught.value.code, caught.value.reason) == (ErrorCode.NOT_AUTHORIZED, Reason.NOT_YET_ALLOWED)
