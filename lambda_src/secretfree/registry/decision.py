@@ -10,6 +10,7 @@ from typing import Final
 from secretfree.registry.admission import Refusal
 from secretfree.registry.device import EnrolledDevice
 from secretfree.registry.entry import DeviceStatus
+from secretfree.registry.spelling import holder_detail
 
 _NAMED_ATTRIBUTES: Final = 5
 
@@ -60,7 +61,7 @@ def decide(
     """
     others = sorted(holder for holder in holders if holder != device.device_id)
     if others:
-        return _refused(device, Refusal.KEY_OF_OTHER_DEVICE, f"the key is enrolled for {others[0]}")
+        return _refused(device, Refusal.KEY_OF_OTHER_DEVICE, holder_detail(device.device_id, others[0]))
     if enrolled is None:
         return Verdict(Outcome.ENROLLED, device)
     if enrolled.batch == device.batch and enrolled.fingerprint == device.fingerprint and not complete:
