@@ -148,10 +148,10 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         self._authorizer = self._make_authorizer()
         issuer_environment = {
             **self.runtime_environment(),
-            Variable.DEPLOYMENT: self._ledger.table.table_arn,
             Variable.MATCH_POLICY: match.value,
             Variable.REGISTRY_TABLE: self._registry.table_name,
             Variable.LEDGER_TABLE: self._ledger.table_name,
+            Variable.DEPLOYMENT: self._ledger.table.table_arn,
             Variable.POLICY_NAME: self._device_policy.policy_name,
             Variable.THING_TYPE: self._thing_type_name,
             Variable.THING_GROUPS: Stack.of(self).to_json_string(groups),
@@ -428,7 +428,6 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         for issuer in self._issuers:
             issuer.grant_sweep(function)
         self._ledger.grant_sweep(function.role)
-        self._registry.grant_lookup(function.role, by_key=False)
         grant_things(function, groups)
         rule = events.Rule(self, "SweeperSchedule", schedule=events.Schedule.rate(self._functions.sweep_interval))
         # The next run finds whatever a lost one leaves, so a run is not tried again: neither its delivery nor itself.

@@ -66,6 +66,7 @@ def grant_things(function: RuntimeFunction, groups: Sequence[str]) -> None:
             "iot:DeleteCertificate",
             "iot:DescribeCertificate",
             "iot:DetachPolicy",
+            "iot:ListAttachedPolicies",
             "iot:UpdateCertificate",
         ],
         [certificates],

@@ -124,7 +124,9 @@ class IssuerConfig:
     log_level: LogLevel
     issuers: tuple[IssuerSettings, ...]
     match: MatchPolicy
+    registry_table: str
     ledger_table: str
+    deployment: str
     policy_name: str
     thing_type: str
     thing_groups: tuple[str, ...]
@@ -148,6 +150,8 @@ class IssuerConfig:
             issuers=_issuers(environment),
             match=_choice(environment, Variable.MATCH_POLICY, MatchPolicy),
             ledger_table=_text(environment, Variable.LEDGER_TABLE),
+            registry_table=_text(environment, Variable.REGISTRY_TABLE),
+            deployment=_text(environment, Variable.DEPLOYMENT),
             policy_name=_text(environment, Variable.POLICY_NAME),
             thing_type=_text(environment, Variable.THING_TYPE),
             thing_groups=_thing_groups(environment),

@@ -66,6 +66,7 @@ class Reason(StrEnum):
     UPSTREAM_REFUSED = "upstream-refused"
     UPSTREAM_UNAVAILABLE = "upstream-unavailable"
     CONFLICTING_THING = "conflicting-thing"
+    FOREIGN_CERTIFICATE = "foreign-certificate"
     CONFIGURATION = "configuration"
     UNEXPECTED = "unexpected"
 

@@ -57,14 +57,23 @@ def test_whatever_call_an_issuer_dies_at_its_device_gets_one_certificate_and_no_
 
     after = cloud.issued()
     assert {name: identity.thing_name for name, identity in identities.items()} == {name: name for name in left_by}
-    assert after.certificates - before.certificates == {found.certificate_id for found in identities.values()}
-    assert after.signed_by_private_ca - before.signed_by_private_ca == 2 * len(CALLS[IssuerKind.PRIVATE_CA])
+    given = {found.certificate_id for found in identities.values()}
     iot = cloud.target.client("iot")
+    # IoT Core's CA takes no token: a lost answer leaves an inactive certificate, which the sweeper discards later.
+    left = after.certificates - before.certificates - given
+    assert given <= after.certificates
+    assert {describe(iot, lost)["status"] for lost in left} <= {"INACTIVE"}
+    assert len(left) <= len([name for name in left_by if name.startswith("dies-iot-core")])
+    assert after.signed_by_private_ca - before.signed_by_private_ca == 2 * len(CALLS[IssuerKind.PRIVATE_CA])
     for name, identity in identities.items():
-        described = iot.describe_certificate(certificateId=identity.certificate_id)["certificateDescription"]
+        described = describe(iot, identity.certificate_id)
         assert described["status"] == "ACTIVE", name
         assert iot.list_principal_things(principal=described["certificateArn"])["things"] == [name]
         assert len(iot.list_attached_policies(target=described["certificateArn"])["policies"]) == 1, name
+
+
+def describe(iot: Any, certificate_id: str) -> Any:
+    return iot.describe_certificate(certificateId=certificate_id)["certificateDescription"]
 
 
 def die(

@@ -14,7 +14,9 @@ _REGISTRY = {
     Variable.REGISTRY_KEY_INDEX: "key-fingerprint-index",
 }
 _ISSUER = {
+    Variable.REGISTRY_TABLE: "registry",
     Variable.LEDGER_TABLE: "ledger",
+    Variable.DEPLOYMENT: "arn:aws:dynamodb:eu-central-1:111122223333:table/ledger",
     Variable.IOT_ENDPOINT: "abc-ats.iot.example",
     Variable.RENEWAL_WINDOW_DAYS: "30",
     Variable.MATCH_POLICY: "UDID_AND_PUBLIC_KEY",

@@ -88,6 +88,7 @@ class FakeCertificate:
     pem: str
     status: str
     created: datetime
+    ca_certificate_id: str | None = None
     things: dict[str, str] = field(default_factory=dict)
     policies: set[str] = field(default_factory=set)
 
@@ -105,6 +106,8 @@ class FakeCloud:
     before_call: dict[int, Callable[[], object]] = field(default_factory=dict)
     looks_until_ready: int = 0
     items: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    other_ledgers: dict[str, dict[tuple[str, str], dict[str, Any]]] = field(default_factory=dict)
+    registry: dict[str, dict[str, Any]] = field(default_factory=dict)
     things: dict[str, dict[str, Any]] = field(default_factory=dict)
     groups: dict[str, set[str]] = field(default_factory=dict)
     certificates: dict[str, FakeCertificate] = field(default_factory=dict)
@@ -165,6 +168,12 @@ class FakeCloud:
         if status == "ACTIVE":
             self.ever_active.append(certificate_id)
         return certificate
+
+    def enroll(self, device_id: str, fingerprint: str, **attributes: str) -> None:
+        """As an importer does; a device that is enrolled gets what is given instead."""
+        values = {"device-id": device_id, "key-fingerprint": fingerprint}
+        values |= {name.replace("_", "-"): value for name, value in attributes.items()}
+        self.registry[device_id] = {name: {"S": value} for name, value in values.items()}
 
     def revoke(self, certificate_id: str) -> None:
         """As an operator does."""
@@ -269,6 +278,7 @@ class _Iot:
                 "certificateArn": certificate.arn,
                 "status": certificate.status,
                 "certificatePem": certificate.pem,
+                **({"caCertificateId": certificate.ca_certificate_id} if certificate.ca_certificate_id else {}),
             }
         }
 
@@ -282,7 +292,7 @@ class _Iot:
         certificate = self._get(certificateId)
         if certificate.status == "ACTIVE":
             raise client_error("DeleteCertificate", "CertificateStateException", status=406)
-        if certificate.things:
+        if certificate.things or (certificate.policies and not forceDelete):
             raise client_error("DeleteCertificate", "DeleteConflictException", status=409)
         del self._cloud.certificates[certificateId]
         return {}
@@ -294,6 +304,9 @@ class _Iot:
     def detach_policy(self, *, policyName: str, target: str) -> Any:  # noqa: N803
         self._by_arn(target).policies.discard(policyName)
         return {}
+
+    def list_attached_policies(self, *, target: str) -> Any:
+        return {"policies": [{"policyName": name} for name in sorted(self._by_arn(target).policies)]}
 
     def attach_thing_principal(self, *, thingName: str, principal: str, thingPrincipalType: str) -> Any:  # noqa: N803
         if thingName not in self._cloud.things:
@@ -319,45 +332,53 @@ class _DynamoDb:
     """The few conditions that the ledger writes; any other is an error of the test."""
 
     def __init__(self, cloud: FakeCloud) -> None:
-        self._items = cloud.items
+        self._cloud = cloud
 
     def put_item(self, **put: Any) -> Any:
-        existing = self._items.get(_key(put["Item"]))
+        items = self._table(put["TableName"])
+        existing = items.get(_key(put["Item"]))
         if not _holds(put, existing):
             raise client_error("PutItem", "ConditionalCheckFailedException", Item=existing)
-        self._items[_key(put["Item"])] = put["Item"]
+        items[_key(put["Item"])] = put["Item"]
         return {}
 
     def transact_write_items(self, *, TransactItems: list[Any]) -> Any:  # noqa: N803
         puts = [entry["Put"] for entry in TransactItems]
         reasons: list[Any] = []
         for put in puts:
-            existing = self._items.get(_key(put["Item"]))
+            existing = self._table(put["TableName"]).get(_key(put["Item"]))
             reasons.append(
                 {"Code": "None"} if _holds(put, existing) else {"Code": "ConditionalCheckFailed", "Item": existing}
             )
         if any(reason["Code"] != "None" for reason in reasons):
             raise client_error("TransactWriteItems", "TransactionCanceledException", CancellationReasons=reasons)
         for put in puts:
-            self._items[_key(put["Item"])] = put["Item"]
+            self._table(put["TableName"])[_key(put["Item"])] = put["Item"]
         return {}
 
-    def get_item(self, *, TableName: str, Key: Any, ConsistentRead: bool) -> Any:  # noqa: N803
-        item = self._items.get(_key(Key))
+    def get_item(self, *, TableName: str, Key: Any, ConsistentRead: bool, **_: Any) -> Any:  # noqa: N803
+        if TableName == "registry":
+            item = self._cloud.registry.get(Key["device-id"]["S"])
+        else:
+            item = self._table(TableName).get(_key(Key))
         return {"Item": item} if item else {}
 
-    def update_item(self, *, Key: Any, ExpressionAttributeValues: Any, **_: Any) -> Any:  # noqa: N803
-        item = dict(self._items.get(_key(Key), Key))
+    def _table(self, name: str) -> dict[tuple[str, str], dict[str, Any]]:
+        return self._cloud.items if name == "ledger" else self._cloud.other_ledgers.setdefault(name, {})
+
+    def update_item(self, *, TableName: str, Key: Any, ExpressionAttributeValues: Any, **_: Any) -> Any:  # noqa: N803
+        items = self._table(TableName)
+        item = dict(items.get(_key(Key), Key))
         item |= {"state": ExpressionAttributeValues[":state"], "expires-at": ExpressionAttributeValues[":expires"]}
-        self._items[_key(Key)] = item
+        items[_key(Key)] = item
         return {}
 
-    def query(self, *, ExpressionAttributeValues: Any, Limit: int, **_: Any) -> Any:  # noqa: N803
+    def query(self, *, TableName: str, ExpressionAttributeValues: Any, Limit: int, **_: Any) -> Any:  # noqa: N803
         pending = ExpressionAttributeValues[":pending"]
         due = int(ExpressionAttributeValues[":due"]["N"])
         found = [
             item
-            for item in self._items.values()
+            for item in self._table(TableName).values()
             if item.get("pending") == pending and "lease-expires" in item and int(item["lease-expires"]["N"]) <= due
         ]
         found.sort(key=lambda item: int(item["lease-expires"]["N"]))

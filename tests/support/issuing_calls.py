@@ -4,6 +4,7 @@ from secretfree.contract import IssuerKind
 
 CALLS = {
     IssuerKind.PRIVATE_CA: (
+        "GetItem",
         "PutItem",
         "IssueCertificate",
         "CreateThing",
@@ -16,6 +17,7 @@ CALLS = {
         "TransactWriteItems",
     ),
     IssuerKind.IOT_CORE: (
+        "GetItem",
         "PutItem",
         "CreateCertificateFromCsr",
         "CreateThing",

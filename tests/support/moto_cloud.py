@@ -46,6 +46,7 @@ class MotoCloud(FakeCloud):
         self._iot.create_thing_type(thingTypeName=THING_TYPE)
         self._iot.create_policy(policyName=POLICY, policyDocument='{"Version":"2012-10-17","Statement":[]}')
         self._services["dynamodb"].create_table(**LEDGER_TABLE)
+        self._services["dynamodb"].create_table(**REGISTRY_TABLE)
         self.authority_arn = _root_authority(self._services["acm-pca"])
 
     def client(self, service: str) -> Any:
@@ -73,6 +74,10 @@ class MotoCloud(FakeCloud):
         if method == "attach_thing_principal":
             assert arguments["thingPrincipalType"] == "EXCLUSIVE_THING"
         return answer
+
+    def enroll(self, device_id: str, fingerprint: str, **attributes: str) -> None:
+        super().enroll(device_id, fingerprint, **attributes)
+        self._services["dynamodb"].put_item(TableName="registry", Item=self.registry[device_id])
 
     def revoke(self, certificate_id: str) -> None:
         self._iot.update_certificate(certificateId=certificate_id, newStatus="REVOKED")
@@ -165,6 +170,14 @@ LEDGER_TABLE: Any = {
             "Projection": {"ProjectionType": "KEYS_ONLY"},
         }
     ],
+}
+
+
+REGISTRY_TABLE: Any = {
+    "TableName": "registry",
+    "BillingMode": "PAY_PER_REQUEST",
+    "KeySchema": [{"AttributeName": "device-id", "KeyType": "HASH"}],
+    "AttributeDefinitions": [{"AttributeName": "device-id", "AttributeType": "S"}],
 }
 
 

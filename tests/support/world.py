@@ -3,8 +3,9 @@
 import itertools
 import random
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -12,11 +13,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
+from secretfree.adapters.dynamodb.registry import DynamoDbRegistry
 from secretfree.adapters.iot_core import IotCoreThings
-from secretfree.adapters.issuers.iot_core import SWEEPERS_BOUNDS, IotCoreIssuer, SearchBounds
+from secretfree.adapters.issuers.iot_core import IotCoreIssuer, SearchBounds
 from secretfree.adapters.issuers.private_ca import PrivateCaConfig, PrivateCaIssuer
 from secretfree.config import SubjectConfig
-from secretfree.contract import IssuerKind
+from secretfree.contract import IssuerKind, MatchPolicy
 from secretfree.errors import SecretFreeError
 from secretfree.issuance.model import IssuancePolicy, IssuancePorts, IssuedCertificate, NotReady
 from secretfree.issuance.pipeline import issue
@@ -46,18 +48,21 @@ def verified_csr(device: str, key: int = 0) -> VerifiedCsr:
 class World:
     kind: IssuerKind
     cloud: FakeCloud = field(default_factory=FakeCloud)
-    binds_first_key: bool = False
+    match: MatchPolicy = MatchPolicy.UDID_AND_PUBLIC_KEY
+    ledger: str = "ledger"
+    policy_name: str = POLICY
+    thing_type: str = THING_TYPE
     executor: Executor = field(default_factory=InlineExecutor)
     groups: tuple[str, ...] = ()
     budget: float = 20.0
     seed: int = 1
-    sweepers_bounds: SearchBounds = SWEEPERS_BOUNDS
+    bounds: SearchBounds = field(default_factory=SearchBounds)
     registered: bool = True
 
     def __post_init__(self) -> None:
         self.clock = self.cloud.clock
         iot = self.cloud.client("iot")
-        self.things = IotCoreThings(iot, thing_type=THING_TYPE, policy_name=POLICY, groups=self.groups)
+        self.things = IotCoreThings(iot, thing_type=self.thing_type, policy_name=self.policy_name, groups=self.groups)
         numbers = itertools.count()
         private_ca = PrivateCaConfig(
             authority_arn=self.cloud.authority_arn,
@@ -67,27 +72,31 @@ class World:
             registered=self.registered,
         )
         self.ports = IssuancePorts(
-            issuer=IotCoreIssuer(iot, self.things)
+            issuer=IotCoreIssuer(iot, self.things, bounds=self.bounds)
             if self.kind is IssuerKind.IOT_CORE
             else PrivateCaIssuer(
                 self.cloud.client("acm-pca"), iot, self.things, config=private_ca, subject=SubjectConfig()
             ),
             things=self.things,
-            ledger=DynamoDbLedger(self.cloud.client("dynamodb"), table="ledger"),
+            ledger=DynamoDbLedger(self.cloud.client("dynamodb"), table=self.ledger),
+            registry=DynamoDbRegistry(self.cloud.client("dynamodb"), table="registry"),
             executor=self.executor,
             congestion=Congestion(),
             chance=random.Random(self.seed).random,
             owner=lambda: f"worker-{next(numbers)}",
         )
-        self.sweepers_ports = self.ports
-        if self.kind is IssuerKind.IOT_CORE:
-            searching = IotCoreIssuer(iot, self.things, bounds=self.sweepers_bounds)
-            self.sweepers_ports = replace(self.ports, issuer=searching)
         self.policy = IssuancePolicy(
-            issuer=self.kind.value, renewal_window=RENEWAL_WINDOW, binds_first_key=self.binds_first_key
+            issuer=self.kind.value, deployment=self.ledger, renewal_window=RENEWAL_WINDOW, match=self.match
         )
 
     def ask(self, device: str = "widget-1", key: int = 0) -> IssuedCertificate | NotReady:
+        """The device asks, enrolled with this very key: what the authorizer sees to."""
+        csr = verified_csr(device, key)
+        self.cloud.enroll(device, csr.public_key.fingerprint)
+        return self.ask_as_enrolled(device, key)
+
+    def ask_as_enrolled(self, device: str = "widget-1", key: int = 0) -> IssuedCertificate | NotReady:
+        """The device asks past the authorizer, whatever the registry says."""
         csr = verified_csr(device, key)
         authorized = AuthorizedDevice(DeviceId.parse(device), csr.public_key.fingerprint, csr.digest)
         deadline = self.clock.monotonic() + self.budget
@@ -113,9 +122,7 @@ class World:
 
     def sweep(self, *, after: timedelta = timedelta()) -> SweepReport:
         self.clock.sleep(after.total_seconds())
-        return sweep(
-            ports=self.sweepers_ports, policy=self.policy, clock=self.clock, deadline=self.clock.monotonic() + 60
-        )
+        return sweep(ports=self.ports, policy=self.policy, clock=self.clock, deadline=self.clock.monotonic() + 60)
 
     def quiesce(self) -> None:
         """Let time pass and the sweeper run until nothing is left to do."""
@@ -124,10 +131,15 @@ class World:
         for _ in range(4):
             report = self.sweep(after=timedelta(hours=2))
             assert report.complete, report
-        assert not any("pending" in item for item in self.cloud.items.values())
+        assert not any("pending" in item for item in self.items.values())
+
+    @property
+    def items(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """The ledger's items."""
+        return self.cloud.items if self.ledger == "ledger" else self.cloud.other_ledgers.setdefault(self.ledger, {})
 
     def record(self, device: str = "widget-1") -> dict[str, str]:
-        item = self.cloud.items[device, f"issuance#{self.kind.value}"]
+        item = self.items[device, f"issuance#{self.kind.value}"]
         return {name: str(next(iter(value.values()))) for name, value in item.items()}
 
     def require_invariants_at_quiescence(self) -> None:
@@ -136,7 +148,7 @@ class World:
         A certificate whose replacement waits for the device is good until then.
         """
         accounted = {}
-        for (device, record), item in self.cloud.items.items():
+        for (device, record), item in self.items.items():
             if not record.startswith("issuance#"):
                 continue
             if item["state"]["S"] == "active":

@@ -130,15 +130,15 @@ def call_sequence(issuer: IssuerKind, *, thing_groups: int = 0) -> CallSequence:
         IssuanceProgress.THING_MADE: from_request,
         IssuanceProgress.REGISTERED: (looked_at, *finish),
     }
-    first = (*_opening(IssuanceProgress.NOTHING, REGISTRY_READ, OPENED), thing, *from_request)
-    resumed = {
-        progress: (*_opening(progress, REGISTRY_READ, FOUND, TAKEN_OVER), *stages) for progress, stages in ahead.items()
-    }
+    first = (*_opening(IssuanceProgress.NOTHING, OPENED), thing, *from_request)
+    resumed = {progress: (*_opening(progress, FOUND, TAKEN_OVER), *stages) for progress, stages in ahead.items()}
     return CallSequence(paths={IssuanceProgress.NOTHING: first, **resumed}, giving_up=TAKEN_OVER)
 
 
-def _opening(progress: IssuanceProgress, *calls: Call) -> tuple[Stage, ...]:
-    return tuple(Stage((call,), progress, leased=False) for call in calls)
+def _opening(progress: IssuanceProgress, first: Call, *further: Call) -> tuple[Stage, ...]:
+    """The authorizer's read, then the issuer's own beside its first write, then `further` writes one by one."""
+    stages = ((REGISTRY_READ,), (REGISTRY_READ, first), *((call,) for call in further))
+    return tuple(Stage(calls, progress, leased=False) for calls in stages)
 
 
 def _beside(call: Call, stage: Stage) -> Stage:

@@ -74,6 +74,7 @@ class IotCoreThings:
         if registered is None:
             return
         arn = registered.certificate_arn
+        self._require_no_other_policy(certificate_id, arn)
         if registered.status is CertificateStatus.ACTIVE:
             _ignoring_absence(
                 lambda: self._client.update_certificate(certificateId=certificate_id, newStatus="INACTIVE")
@@ -89,6 +90,30 @@ class IotCoreThings:
                     raise StillAttachedError(certificate_id) from error
                 if error_code(error) != "ResourceNotFoundException":
                     raise
+
+    def discard(self, certificate_id: str) -> bool:
+        """DeleteCertificate without force: IoT Core itself refuses what is active or attached to anything."""
+        with aws_call():
+            try:
+                self._client.delete_certificate(certificateId=certificate_id, forceDelete=False)
+            except ClientError as error:
+                if error_code(error) in {"CertificateStateException", "DeleteConflictException"}:
+                    return False
+                if error_code(error) != "ResourceNotFoundException":
+                    raise
+        return True
+
+    def _require_no_other_policy(self, certificate_id: str, certificate_arn: str) -> None:
+        """ListAttachedPolicies. A certificate with another's policy may be in use by another product line."""
+        with aws_call():
+            attached = self._client.list_attached_policies(target=certificate_arn)["policies"]
+        others = sorted({policy["policyName"] for policy in attached} - {self._policy_name})
+        if others:
+            raise SecretFreeError(
+                ErrorCode.CONFLICT,
+                f"certificate {certificate_id} has another policy, {others[0]!r}: it is left as it is",
+                reason=Reason.FOREIGN_CERTIFICATE,
+            )
 
     def _require_ours(self, device_id: DeviceId) -> None:
         with aws_call():

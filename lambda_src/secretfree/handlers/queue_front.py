@@ -22,7 +22,7 @@ from secretfree.telemetry import Telemetry
 def build(environment: Mapping[str, str]) -> LambdaHandler:
     """The handler for a configuration; raises ConfigurationError."""
     config = QueueingConfig.from_environment(environment)
-    policy = IssuancePolicy(issuer=config.issuer, renewal_window=config.renewal_window)
+    policy = IssuancePolicy(issuer=config.issuer, deployment="", renewal_window=config.renewal_window)
     ports = FrontPorts(
         ledger=DynamoDbLedger(clients.dynamodb(), table=config.ledger_table),
         marks=DynamoDbQueueMarks(clients.dynamodb(), table=config.ledger_table),

@@ -22,7 +22,7 @@ def build(environment: Mapping[str, str]) -> LambdaHandler:
     """The handler for a configuration; raises ConfigurationError."""
     config = IssuerConfig.from_environment(environment)
     clock = time.SystemClock()
-    ports = {one.name: wiring.ports(config, one, searches_widely=True) for one in config.issuers}
+    ports = {one.name: wiring.ports(config, one) for one in config.issuers}
     telemetry = {one.name: Telemetry(config.product, one.name, level=config.log_level) for one in config.issuers}
 
     def handle(_event: object, context: Any) -> dict[str, Any]:

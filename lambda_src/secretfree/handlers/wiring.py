@@ -8,11 +8,11 @@ from typing import Final
 
 from secretfree.adapters import clients, single_try_clients
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
+from secretfree.adapters.dynamodb.registry import DynamoDbRegistry
 from secretfree.adapters.iot_core import IotCoreThings
 from secretfree.adapters.issuers import IssuerSurroundings, make_issuer
 from secretfree.clock import Clock
 from secretfree.config import IssuerConfig, IssuerSettings
-from secretfree.contract import MatchPolicy
 from secretfree.issuance.model import IssuancePolicy, IssuancePorts, StageTimer
 from secretfree.issuance.rates import Congestion
 
@@ -27,14 +27,12 @@ def ports(
     config: IssuerConfig,
     issuer: IssuerSettings,
     *,
-    searches_widely: bool = False,
     stage: StageTimer = nullcontext,
     calls: clients.CallObserver | None = None,
 ) -> IssuancePorts:
     """The ports of one issuer, on AWS clients that the process shares.
 
-    `searches_widely`: as of `IssuerSurroundings`. `stage`: as of `IssuancePorts`. `calls`: what is told of each call of
-    IoT Core and Private CA. Raises ConfigurationError.
+    `stage`: as of `IssuancePorts`. `calls`: observes each call of IoT Core and Private CA. Raises ConfigurationError.
     """
     if calls is not None:
         clients.observe_calls(calls)
@@ -45,11 +43,12 @@ def ports(
         groups=config.thing_groups,
         attributes=config.thing_attributes,
     )
-    surroundings = IssuerSurroundings(things=things, subject=config.subject, searches_widely=searches_widely)
+    surroundings = IssuerSurroundings(things=things, subject=config.subject)
     return IssuancePorts(
         issuer=make_issuer(issuer, surroundings),
         things=things,
         ledger=DynamoDbLedger(clients.dynamodb(), table=config.ledger_table),
+        registry=DynamoDbRegistry(clients.dynamodb(), table=config.registry_table),
         executor=ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="issuing"),
         congestion=Congestion(),
         chance=random.SystemRandom().random,
@@ -62,8 +61,9 @@ def policy(config: IssuerConfig, issuer: IssuerSettings) -> IssuancePolicy:
     """What the configuration decides about issuing through `issuer`."""
     return IssuancePolicy(
         issuer=issuer.name,
+        deployment=config.deployment,
         renewal_window=config.renewal_window,
-        binds_first_key=config.match is MatchPolicy.UDID,
+        match=config.match,
     )
 
 

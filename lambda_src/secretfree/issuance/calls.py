@@ -106,6 +106,21 @@ class CallRunner:
         pressure = self._congestion.pressure(self._clock.monotonic())
         return self._retry_after.seconds(age=age, attempts=attempts, pressure=pressure, chance=self._chance)
 
+    def through_registry(self, call: Callable[[], T]) -> T:
+        """`call`, with a Retry-After where it is refused because the registry does not answer."""
+        try:
+            return self.persist("registry", call)
+        except OutOfTimeError as error:
+            raise self._registry_unavailable(str(error)) from error
+        except SecretFreeError as error:
+            if error.code is not ErrorCode.UNAVAILABLE:
+                raise
+            raise self._registry_unavailable(error.detail) from error
+
+    def _registry_unavailable(self, detail: str) -> SecretFreeError:
+        seconds = _longest_early_wait(self._retry_after, self._chance)
+        return SecretFreeError(ErrorCode.UNAVAILABLE, detail, reason=Reason.REGISTRY_UNAVAILABLE, retry_after=seconds)
+
     def _observe(self, name: str, *, throttled: bool) -> None:
         self._congestion.observe(throttled=throttled, now=self._clock.monotonic(), call=name)
 
@@ -116,10 +131,12 @@ def ledger_unavailable(error: Exception, retry_after: RetryAfterPolicy, chance: 
         ErrorCode.UNAVAILABLE,
         f"the ledger does not answer: {error}",
         reason=Reason.LEDGER_UNAVAILABLE,
-        retry_after=retry_after.seconds(
-            age=timedelta(), attempts=retry_after.early_doublings + 1, pressure=1.0, chance=chance
-        ),
+        retry_after=_longest_early_wait(retry_after, chance),
     )
+
+
+def _longest_early_wait(policy: RetryAfterPolicy, chance: Chance) -> int:
+    return policy.seconds(age=timedelta(), attempts=policy.early_doublings + 1, pressure=1.0, chance=chance)
 
 
 def results(ended: list[Future[Any]]) -> list[Any]:

@@ -1,5 +1,6 @@
 """Who may work on a device: one worker at a time, by the lease in the ledger's record."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -7,6 +8,7 @@ from math import ceil
 from typing import Final
 
 from secretfree.clock import Clock
+from secretfree.contract import MatchPolicy
 from secretfree.errors import ErrorCode, Reason, SecretFreeError, not_authorized
 from secretfree.issuance.calls import CallRunner, OutOfTimeError
 from secretfree.issuance.model import (
@@ -34,7 +36,11 @@ _WAITING_STEP: Final = timedelta(seconds=5)
 
 @dataclass(frozen=True, kw_only=True)
 class Invocation:
-    """One invocation's work on one device. `as_of`: see `secretfree.issuance.pipeline.issue`."""
+    """One invocation's work on one device.
+
+    `as_of`: see `secretfree.issuance.pipeline.issue`. `confirm` raises SecretFreeError unless the registry has the
+    device as it was authorized.
+    """
 
     device_id: DeviceId
     fingerprint: str
@@ -43,6 +49,7 @@ class Invocation:
     policy: IssuancePolicy
     clock: Clock
     calls: CallRunner
+    confirm: Callable[[], None]
 
     def write(self, record: Issuance, *, certificate: CertificateRecordState | None = None) -> Issuance:
         """Store `record`; SecretFreeError (`unavailable`) when the ledger does not answer."""
@@ -78,19 +85,36 @@ class Lease:
 def take_lease(work: Invocation) -> Lease | IssuanceAnswer:
     """Take the lease, or say what the device gets without it.
 
-    Raises SecretFreeError: `too-many-requests`, `not-authorized` for another key than the bound one, for one that
-    another key has replaced, and for a revoked certificate, `unavailable` when the ledger does not answer.
+    The registry is read beside the first write, so that the authorizer's word alone issues nothing and a block that
+    came after it still counts. Raises SecretFreeError: `too-many-requests`, `not-authorized` for a device that is not
+    enrolled so, for another key than the bound one, for one that another key has replaced, and for a revoked
+    certificate, `unavailable` when a table does not answer.
     """
-    if work.policy.binds_first_key:
-        _require_bound_key(work)
     now = work.clock.now()
     first = Issuance.first(work.device_id, work.policy.issuer, work.fingerprint, owner=work.ports.owner(), now=now)
+    confirmed, written = work.calls.side_by_side(
+        lambda: work.calls.through_registry(work.confirm), lambda: work.write(_admitted(work, first))
+    )
     try:
-        return Lease(work.write(_admitted(work, first)), unaccounted=False)
+        confirmed.result()
+        if work.policy.match is MatchPolicy.UDID:
+            _require_bound_key(work)
+    except SecretFreeError:
+        if written.exception() is None:
+            _withdraw(work, written.result())
+        raise
+    try:
+        return Lease(written.result(), unaccounted=False)
     except StaleLedgerError as stale:
         if stale.current is None:  # deleted between the write and the look, by its time to live or by an operator
             return work.not_ready(first, Reason.LEASE_HELD)
         return _take_over(work, stale.current)
+
+
+def _withdraw(work: Invocation, record: Issuance) -> None:
+    """The first record of a device that may have no certificate: nothing was asked for, so nothing is left to do."""
+    with suppress(ThrottledError, UnreachableError, StaleLedgerError):
+        work.ports.ledger.write(record.never_asked().abandoned(work.clock.now()))
 
 
 def _require_bound_key(work: Invocation) -> None:
@@ -130,10 +154,10 @@ def _resumed(work: Invocation, seen: Issuance) -> Issuance:
 
 def _outlived_its_token(work: Invocation, seen: Issuance) -> bool:
     """Whether a repeated request could make a second certificate in this generation."""
-    window = work.ports.issuer.repeatable_for
-    if not window or seen.state is not IssuanceState.REQUESTING or seen.requested_at is None:
+    if seen.state is not IssuanceState.REQUESTING or seen.requested_at is None:
         return False
-    return work.clock.now() >= seen.requested_at + window - IDEMPOTENCY_MARGIN
+    window = work.ports.issuer.repeatable_for
+    return not window or work.clock.now() >= seen.requested_at + window - IDEMPOTENCY_MARGIN
 
 
 def _refuse_to_renew_revoked(work: Invocation, seen: Issuance) -> None:

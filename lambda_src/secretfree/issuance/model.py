@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
+from secretfree.contract import MatchPolicy
 from secretfree.errors import ErrorCode, Reason, SecretFreeError, not_authorized
 from secretfree.issuance.ports import CertificateIssuer, DeviceCertificate, Ledger, ThingRegistry
 from secretfree.issuance.rates import (
@@ -20,6 +21,7 @@ from secretfree.issuance.rates import (
 )
 from secretfree.issuance.record import Issuance, IssuanceState
 from secretfree.registry.authorization import AuthorizedDevice
+from secretfree.registry.entry import RegistryReader
 from secretfree.request.csr import VerifiedCsr
 
 # A superseded certificate of the same key stays good for a while: the device may not have received the answer yet, or
@@ -33,13 +35,14 @@ StageTimer: TypeAlias = Callable[[str], AbstractContextManager[object]]
 class IssuancePolicy:
     """What deploy time decides about issuing through one issuer.
 
-    `issuer`: its name, unique in a product line. `awaits_confirmation`: the last write is awaited as well, because no
-    device waits for the answer.
+    `issuer`: its name, unique in a product line. `deployment`: unique to the ledger among all of the account.
+    `awaits_confirmation`: the last write is awaited as well, because no device waits for the answer.
     """
 
     issuer: str
+    deployment: str
     renewal_window: timedelta
-    binds_first_key: bool = False
+    match: MatchPolicy = MatchPolicy.UDID_AND_PUBLIC_KEY
     awaits_confirmation: bool = False
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     poll: PollPolicy = field(default_factory=PollPolicy)
@@ -58,6 +61,7 @@ class IssuancePorts:
     issuer: CertificateIssuer
     things: ThingRegistry
     ledger: Ledger
+    registry: RegistryReader
     executor: Executor
     congestion: Congestion
     chance: Chance

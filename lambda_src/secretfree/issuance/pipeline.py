@@ -2,7 +2,7 @@
 
 The order, with the calls that a new device costs on the critical path (the authorizer's read being the first):
 
-    2  ledger: lease and intent             one conditional write; it also answers who was here before
+    2  ledger: lease | registry: enrolled   a conditional write that also answers who was here before; a read beside it
     3  request      | ensure the thing      the token is the generation's, so a repeated request changes nothing
     4  collect      | ledger: reference     Private CA only
     5  install      | ledger: certificate   the certificate's id is its digest, known before it is registered
@@ -41,14 +41,13 @@ from secretfree.issuance.ports import (
     CertificateRevokedError,
     DeviceCertificate,
     RequestFailedError,
-    SearchTooWideError,
     StaleLedgerError,
     StillAttachedError,
     ThrottledError,
     UnreachableError,
 )
-from secretfree.issuance.record import LEASE, Issuance, IssuanceState
-from secretfree.registry.authorization import AuthorizedDevice
+from secretfree.issuance.record import Issuance, IssuanceState
+from secretfree.registry.authorization import AuthorizedDevice, confirm
 from secretfree.request.csr import VerifiedCsr
 
 
@@ -88,6 +87,14 @@ def issue(
         policy=policy,
         clock=clock,
         calls=calls,
+        confirm=partial(
+            confirm,
+            authorized,
+            csr,
+            match=policy.match,
+            registry=ports.registry,
+            subject_is_copied=ports.issuer.copies_subject,
+        ),
     )
     opened = take_lease(work)
     return _Steps(work, opened, csr).finish() if isinstance(opened, Lease) else opened
@@ -171,11 +178,6 @@ class _Steps:
 
     def _request(self) -> str | DeviceCertificate:
         """Have a certificate asked for, and the thing made beside it: the reference, or the certificate itself."""
-        if self._lease.unaccounted and not self._ports.issuer.repeatable_for:
-            recovered = self._recover()
-            if recovered is not None:
-                self._ensure_thing()
-                return recovered
         # The thing comes last: what is known of it goes into the lease's record in this thread.
         requested, thing = self._calls.side_by_side(self._order, self._ensure_thing)
         answer: str | DeviceCertificate = requested.result()
@@ -186,7 +188,9 @@ class _Steps:
 
     def _order(self) -> str | DeviceCertificate:
         issuer = self._ports.issuer
-        order = CertificateOrder(device_id=self._device_id, csr=self._csr, token=self._lease.record.token)
+        order = CertificateOrder(
+            device_id=self._device_id, csr=self._csr, token=self._lease.record.token(self._policy.deployment)
+        )
         try:
             answer = self._calls.persist(
                 "request", lambda: issuer.request(order), repeatable=bool(issuer.repeatable_for)
@@ -198,26 +202,6 @@ class _Steps:
             raise
         self._lease.unaccounted = True  # until the answer is recorded, which may fail
         return answer
-
-    def _recover(self) -> DeviceCertificate | None:
-        """The certificate that a lost answer was about. Where there is none, a new generation begins."""
-        record = self._lease.record
-        since = record.requested_at or record.begun_at
-        find = self._ports.issuer.find_unrecorded
-        known = record.known_certificates
-        until = since + LEASE
-        try:
-            found = self._calls.persist("find", lambda: find(record.fingerprint, since=since, until=until, known=known))
-        except SearchTooWideError:
-            found = ()
-        good = [certificate for certificate in found if certificate.not_after > self._clock.now()]
-        if good:
-            self._store(with_answer(record, good[0]))
-            return good[0]
-        # The request stays suspect: the sweeper searches further, and what it finds is an orphan by then, and goes.
-        self._store(self._work.next_generation(record))
-        self._lease.unaccounted = False
-        return None
 
     def _collect(self, reference: str) -> DeviceCertificate:
         """The certificate behind `reference`, which is recorded while the first look is taken."""
@@ -282,8 +266,8 @@ class _Steps:
     def _give_up(self) -> None:
         """Leave the rest to the device's next request, or to the sweeper.
 
-        A request without an answer that must not be repeated keeps the lease to its end: until then it may still
-        have its effect, and would be missed by whoever looks for it.
+        A request without an answer that must not be repeated keeps the lease to its end, so that a device that asks
+        in a loop does not leave one lost certificate per request. The next request begins a new generation.
         """
         record = self._lease.record
         if record.state is IssuanceState.REQUESTING:

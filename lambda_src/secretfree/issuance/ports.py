@@ -95,6 +95,11 @@ class CertificateIssuer(Protocol):
         """Whether `install` lets a certificate connect at once; an inactive one was then taken out of use."""
         ...
 
+    @property
+    def copies_subject(self) -> bool:
+        """Whether a certificate gets the subject of the request instead of one from the policy."""
+        ...
+
     def request(self, order: CertificateOrder) -> str | DeviceCertificate:
         """Ask for a certificate: its reference, for `collect`, or at once the certificate itself."""
         ...
@@ -106,9 +111,10 @@ class CertificateIssuer(Protocol):
     def find_unrecorded(
         self, fingerprint: str, *, since: datetime, until: datetime, known: Collection[str]
     ) -> Sequence[DeviceCertificate]:
-        """Unused certificates for this key that a `request` in that time made and nobody recorded, but for `known`.
+        """Inactive certificates of this issuer for this key, made in that time, but for `known`.
 
-        Raises SearchTooWideError.
+        A lost `request` of this ledger may have made one. So may another ledger: nothing found is ever used, and only
+        what nobody has attached anything to may be discarded. Raises SearchTooWideError.
         """
         ...
 
@@ -140,10 +146,15 @@ class ThingRegistry(Protocol):
         ...
 
     def retire(self, device_id: DeviceId, certificate_id: str) -> None:
-        """Deactivate, detach and delete a certificate; one that is gone is success.
+        """Deactivate, detach and delete a certificate that the ledger records; one that is gone is success.
 
-        Raises StillAttachedError when all but the deletion is done.
+        SecretFreeError (`conflict`) where another product line's policy is attached: it is left as it is. Raises
+        StillAttachedError when all but the deletion is done.
         """
+        ...
+
+    def discard(self, certificate_id: str) -> bool:
+        """Delete a certificate that is inactive and attached to nothing, or leave it; whether it is gone."""
         ...
 
 

@@ -111,10 +111,13 @@ class Issuance:
             requested_at=now,
         )
 
-    @property
-    def token(self) -> str:
-        """Idempotency token of this generation: alphanumeric, at most 36 characters (IssueCertificate)."""
-        text = "\n".join((self.device_id, self.fingerprint, self.issuer, str(self.generation)))
+    def token(self, deployment: str) -> str:
+        """Idempotency token of this generation: alphanumeric, at most 36 characters (IssueCertificate).
+
+        `deployment` tells this ledger from every other. Without it two ledgers on one CA would get one certificate for
+        the same device and key, and either would delete the other's.
+        """
+        text = "\n".join((deployment, self.device_id, self.fingerprint, self.issuer, str(self.generation)))
         return sha256(text.encode()).hexdigest()[:36]
 
     @property

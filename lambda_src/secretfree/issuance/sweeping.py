@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Final
 
 from secretfree.clock import Clock
@@ -214,25 +215,32 @@ class _Sweep:
         the lease is taken again, which fails then, before anything found is touched.
         """
         self._retire((*self._held.obsolete, *superseded))
-        orphans = [orphan for suspect in self._held.all_suspects for orphan in self._made_by(suspect)]
-        if orphans and not self._held.is_settled:
+        removals = [removal for suspect in self._held.all_suspects for removal in self._removals(suspect)]
+        if removals and not self._held.is_settled:
             self._held = self._ports.ledger.write(self._leased(self._held))
-        for orphan in orphans:
-            self._ports.things.retire(self._held.device_id, orphan)
-            self._orphans += 1
+        self._orphans += sum(removal() for removal in removals)
 
-    def _made_by(self, suspect: Suspect) -> Sequence[str]:
-        """The ids of the certificates at IoT Core that a request made and no record accounts for."""
+    def _removals(self, suspect: Suspect) -> Sequence[Callable[[], bool]]:
+        """The removals of the certificates at IoT Core that a request may have made and no record accounts for.
+
+        A reference is this ledger's alone, because its token names the deployment: what it leads to is retired. What a
+        search finds may be another ledger's: it is discarded only if nobody has attached anything to it.
+        """
         known = self._held.known_certificates
         if suspect.reference is not None:
             certificate = self._collected(suspect.reference)
             if certificate is None or certificate.certificate_id in known:
                 return []
-            registered = self._ports.things.describe(certificate.certificate_id)
-            return [] if registered is None else [certificate.certificate_id]
+            if self._ports.things.describe(certificate.certificate_id) is None:
+                return []
+            return [partial(self._retired_orphan, certificate.certificate_id)]
         since, until = suspect.requested_at, suspect.requested_at + LEASE
         found = self._ports.issuer.find_unrecorded(suspect.fingerprint, since=since, until=until, known=known)
-        return [certificate.certificate_id for certificate in found]
+        return [partial(self._ports.things.discard, certificate.certificate_id) for certificate in found]
+
+    def _retired_orphan(self, certificate_id: str) -> bool:
+        self._ports.things.retire(self._held.device_id, certificate_id)
+        return True
 
     def _collected(self, reference: str | None) -> DeviceCertificate | None:
         """The certificate behind `reference`; None while, or where, there is none."""

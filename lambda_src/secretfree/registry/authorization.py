@@ -82,6 +82,27 @@ def authorize(
     return AuthorizedDevice(entry.device_id, fingerprint, csr.digest)
 
 
+def confirm(
+    authorized: AuthorizedDevice,
+    csr: VerifiedCsr,
+    *,
+    match: MatchPolicy,
+    registry: RegistryReader,
+    subject_is_copied: bool = False,
+) -> None:
+    """Look up again, for the issuer itself, that `authorized` is enrolled with the key of `csr` and not blocked.
+
+    One read by device id under each policy: whether a key is enrolled for two devices is the authorizer's question.
+    `subject_is_copied`: the certificate gets the request's own common name, which then must be the device id. Raises
+    SecretFreeError: `not-authorized`, `unavailable` when the registry cannot be read.
+    """
+    entry = _enrolled(authorized.device_id, registry)
+    if match is not MatchPolicy.UDID:
+        _require_key(entry, csr.public_key.fingerprint)
+    if (match is not MatchPolicy.PUBLIC_KEY or subject_is_copied) and csr.device_id != entry.device_id:
+        raise not_authorized("the common name is not the device's id", reason=Reason.DEVICE_ID)
+
+
 def _device_id(csr: VerifiedCsr) -> DeviceId:
     if csr.device_id is None:
         raise malformed("the common name is no device id", reason=Reason.DEVICE_ID)

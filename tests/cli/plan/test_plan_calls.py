@@ -82,6 +82,12 @@ def world(kind: IssuerKind) -> tuple[Any, Any]:
             {"AttributeName": "record", "AttributeType": "S"},
         ],
     )
+    boto3.client("dynamodb").create_table(
+        TableName="registry",
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "device-id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "device-id", "AttributeType": "S"}],
+    )
     iot = boto3.client("iot")
     iot.create_thing_type(thingTypeName="widget")
     iot.create_policy(policyName="widget", policyDocument='{"Version":"2012-10-17","Statement":[]}')
@@ -123,7 +129,10 @@ def verified() -> VerifiedCsr:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "widget-1")])
     request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
-    return verify(UnverifiedCsr.from_der(request.public_bytes(Encoding.DER)), DeviceProfile.STANDARD)
+    csr = verify(UnverifiedCsr.from_der(request.public_bytes(Encoding.DER)), DeviceProfile.STANDARD)
+    item = {"device-id": {"S": "widget-1"}, "key-fingerprint": {"S": csr.public_key.fingerprint}}
+    boto3.client("dynamodb").put_item(TableName="registry", Item=item)
+    return csr
 
 
 def ask(csr: VerifiedCsr, ports: Any, policy: Any) -> IssuedCertificate | NotReady:
@@ -149,8 +158,9 @@ def planned(kind: IssuerKind, progress: IssuanceProgress) -> Counter[str]:
 @pytest.mark.parametrize("kind", IssuerKind)
 def test_a_new_device_costs_the_calls_that_the_plan_counts(account: Account, kind: IssuerKind) -> None:
     ports, policy = world(kind)
+    csr = verified()
     account.made.clear()
-    assert isinstance(ask(verified(), ports, policy), IssuedCertificate)
+    assert isinstance(ask(csr, ports, policy), IssuedCertificate)
     assert account.made == planned(kind, IssuanceProgress.NOTHING)
 
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from secretfree.adapters.certificates import key_fingerprint
 from secretfree.adapters.iot_core import IotCoreThings
-from secretfree.adapters.issuers.iot_core import IotCoreIssuer
+from secretfree.adapters.issuers.iot_core import IotCoreIssuer, SearchBounds
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance.ports import (
     CertificateOrder,
@@ -154,6 +154,7 @@ def test_an_unknown_certificate_is_none_and_a_throttle_is_not(stubbed: Stubbed) 
 
 def test_retiring_closes_the_door_first_then_detaches_then_deletes(stubbed: Stubbed) -> None:
     stubbed.describes("ACTIVE")
+    stubbed.stub.add_response("list_attached_policies", {"policies": [{"policyName": "policy"}]}, {"target": ARN})
     stubbed.stub.add_response("update_certificate", {}, {"certificateId": ID, "newStatus": "INACTIVE"})
     stubbed.stub.add_response("detach_policy", {}, {"policyName": "policy", "target": ARN})
     stubbed.stub.add_response("detach_thing_principal", {}, {"thingName": "widget-1", "principal": ARN})
@@ -163,6 +164,7 @@ def test_retiring_closes_the_door_first_then_detaches_then_deletes(stubbed: Stub
 
 def test_retiring_what_is_half_or_wholly_gone_is_success(stubbed: Stubbed) -> None:
     stubbed.describes("INACTIVE")
+    stubbed.stub.add_response("list_attached_policies", {"policies": [{"policyName": "policy"}]}, {"target": ARN})
     for method in ("detach_policy", "detach_thing_principal", "delete_certificate"):
         stubbed.fails(method, "ResourceNotFoundException", 404)
     stubbed.things.retire(DEVICE, ID)
@@ -172,6 +174,7 @@ def test_retiring_what_is_half_or_wholly_gone_is_success(stubbed: Stubbed) -> No
 
 def test_what_was_just_detached_may_be_deleted_in_a_while(stubbed: Stubbed) -> None:
     stubbed.describes("INACTIVE")
+    stubbed.stub.add_response("list_attached_policies", {"policies": [{"policyName": "policy"}]}, {"target": ARN})
     stubbed.stub.add_response("detach_policy", {})
     stubbed.stub.add_response("detach_thing_principal", {})
     stubbed.fails("delete_certificate", "DeleteConflictException", 409)
@@ -181,11 +184,34 @@ def test_what_was_just_detached_may_be_deleted_in_a_while(stubbed: Stubbed) -> N
 
 def test_retiring_reports_what_else_stands_in_the_way(stubbed: Stubbed) -> None:
     stubbed.describes("INACTIVE")
+    stubbed.stub.add_response("list_attached_policies", {"policies": [{"policyName": "policy"}]}, {"target": ARN})
     stubbed.stub.add_response("detach_policy", {})
     stubbed.fails("detach_thing_principal", "ResourceNotFoundException", 404)
     stubbed.fails("delete_certificate", "DeleteConflictException", 409)
     with pytest.raises(SecretFreeError, match="DeleteConflictException"):
         stubbed.things.retire(DEVICE, ID)
+
+
+def test_a_certificate_with_another_s_policy_is_not_even_deactivated(stubbed: Stubbed) -> None:
+    stubbed.describes("ACTIVE")
+    policies = [{"policyName": "policy"}, {"policyName": "another-line"}]
+    stubbed.stub.add_response("list_attached_policies", {"policies": policies})
+    with pytest.raises(SecretFreeError, match="another-line") as raised:
+        stubbed.things.retire(DEVICE, ID)
+    assert raised.value.reason is Reason.FOREIGN_CERTIFICATE
+
+
+@pytest.mark.parametrize("code", ["CertificateStateException", "DeleteConflictException"])
+def test_what_is_active_or_attached_is_not_discarded(stubbed: Stubbed, code: str) -> None:
+    stubbed.fails("delete_certificate", code, 409)
+    assert not stubbed.things.discard(ID)
+
+
+def test_discarding_uses_no_force_and_one_that_is_gone_is_success(stubbed: Stubbed) -> None:
+    stubbed.stub.add_response("delete_certificate", {}, {"certificateId": ID, "forceDelete": False})
+    assert stubbed.things.discard(ID)
+    stubbed.fails("delete_certificate", "ResourceNotFoundException", 404)
+    assert stubbed.things.discard(ID)
 
 
 def test_amazon_s_ca_gets_the_verified_csr_and_makes_an_inactive_certificate(
@@ -283,7 +309,7 @@ def test_the_search_goes_on_to_the_next_page(stubbed: Stubbed) -> None:
 
 
 def test_an_endless_list_is_given_up(stubbed: Stubbed) -> None:
-    for _ in range(8):
+    for _ in range(SearchBounds().pages):
         stubbed.stub.add_response(
             "list_certificates", {"certificates": [entry("d", status="ACTIVE")], "nextMarker": "2"}
         )

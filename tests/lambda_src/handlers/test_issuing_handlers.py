@@ -14,7 +14,7 @@ from secretfree.adapters import clients, single_try_clients
 from secretfree.adapters.issuers.iot_core import IotCoreIssuer
 from secretfree.adapters.issuers.private_ca import PrivateCaIssuer
 from secretfree.config import IssuerConfig
-from secretfree.contract import IssuerKind, Variable
+from secretfree.contract import IssuerKind, MatchPolicy, Variable
 from secretfree.handlers import issuer, sweeper, wiring
 from secretfree.handlers.entry import LambdaHandler
 from support.environments import issuer_environment, private_ca_settings
@@ -28,6 +28,8 @@ LONG_CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> FakeCloud:
     cloud = FakeCloud()
+    for device, key in (("widget-1", 0), ("widget-2", 0)):
+        cloud.enroll(device, verified_csr(device, key).public_key.fingerprint)
     monkeypatch.setattr(clients, "dynamodb", lambda: cloud.client("dynamodb"))
     monkeypatch.setattr(single_try_clients, "iot", lambda: cloud.client("iot"))
     monkeypatch.setattr(single_try_clients, "acm_pca", lambda: cloud.client("acm-pca"))
@@ -228,6 +230,7 @@ def test_the_sweeper_reports_what_was_removed_and_what_failed(
 ) -> None:
     handler = load(issuer)
     handler(event(key=0), CONTEXT)
+    cloud.enroll("widget-1", verified_csr("widget-1", 1).public_key.fingerprint)
     handler(event(key=1), CONTEXT)
     cloud.clock.sleep(1)
     sweep = load(sweeper)
@@ -247,7 +250,7 @@ def test_the_ports_follow_the_configuration(cloud: FakeCloud) -> None:
     private_ca, iot_core = config.issuers
     assert isinstance(wiring.ports(config, private_ca).issuer, PrivateCaIssuer)
     assert isinstance(wiring.ports(config, iot_core).issuer, IotCoreIssuer)
-    assert wiring.policy(config, iot_core).binds_first_key
+    assert wiring.policy(config, iot_core).match is MatchPolicy.UDID
     assert wiring.policy(config, iot_core).renewal_window == timedelta(days=30)
 
 

@@ -31,7 +31,8 @@ def test_the_device_gets_the_one_certificate_when_it_keeps_asking(kind: IssuerKi
     world.cloud.faults[number] = fault
     answer, _tries = world.ask_until_issued()
     world.quiesce()
-    assert len(world.cloud.issued) == 1
+    # IoT Core's CA takes no token: a lost answer costs one more certificate, and the sweeper discards the lost one.
+    assert len(world.cloud.issued) == 1 or (kind is IssuerKind.IOT_CORE and len(world.cloud.issued) == 2)
     assert list(world.cloud.certificates) == [answer.certificate_id]
     world.require_invariants_at_quiescence()
 

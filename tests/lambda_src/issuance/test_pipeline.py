@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from secretfree.contract import IssuerKind
+from secretfree.contract import IssuerKind, MatchPolicy
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance import calls as runner
 from secretfree.issuance.model import IssuedCertificate, NotReady, require_same_request
@@ -20,7 +20,7 @@ from secretfree.request.device_id import DeviceId
 from support.fake_cloud import FakeCloud, Fault, InlineExecutor, Killed, client_error
 from support.world import RENEWAL_WINDOW, World, verified_csr
 
-CALLS_BEFORE_ATTACHING = {IssuerKind.PRIVATE_CA: 8, IssuerKind.IOT_CORE: 5}
+CALLS_BEFORE_ATTACHING = {IssuerKind.PRIVATE_CA: 9, IssuerKind.IOT_CORE: 6}
 BOTH = pytest.mark.parametrize("kind", list(IssuerKind))
 
 
@@ -42,14 +42,14 @@ def test_the_answer_names_the_thing_and_the_certificate_that_iot_core_knows(kind
 
 
 @BOTH
-def test_asking_again_costs_one_ledger_call_and_gives_the_same_certificate(kind: IssuerKind) -> None:
+def test_asking_again_costs_one_call_to_each_table_and_gives_the_same_certificate(kind: IssuerKind) -> None:
     world = World(kind)
     first = world.ask()
     world.cloud.calls.clear()
     again = world.ask()
     assert isinstance(first, IssuedCertificate)
     assert again == replace(first, reused=True)
-    assert world.cloud.calls == ["PutItem"]
+    assert world.cloud.calls == ["GetItem", "PutItem"]
 
 
 @BOTH
@@ -70,7 +70,7 @@ def test_a_lost_confirmation_is_repeated_by_the_next_request(kind: IssuerKind) -
 
 def test_a_request_unanswered_and_then_refused_may_have_been_carried_out() -> None:
     world = World(IssuerKind.PRIVATE_CA)
-    world.cloud.faults = {2: Fault.TIMED_OUT_AFTER, 3: Fault.REFUSED}
+    world.cloud.faults = {3: Fault.TIMED_OUT_AFTER, 4: Fault.REFUSED}
     assert isinstance(world.ask(), NotReady)
     world.clock.sleep(3600)
     assert isinstance(world.ask(), IssuedCertificate)
@@ -79,7 +79,7 @@ def test_a_request_unanswered_and_then_refused_may_have_been_carried_out() -> No
 
 
 def test_what_is_taken_up_when_its_time_is_over_is_begun_anew() -> None:
-    for number in (6, 7):  # its reference alone is recorded, or the certificate itself
+    for number in (7, 8):  # its reference alone is recorded, or the certificate itself
         world = World(IssuerKind.PRIVATE_CA)
         world.cloud.faults[number] = Fault.KILLED_BEFORE
         with suppress(Killed):
@@ -96,7 +96,7 @@ def test_what_is_taken_up_when_its_time_is_over_is_begun_anew() -> None:
 @pytest.mark.parametrize("key", [0, 1], ids=["same-key", "other-key"])
 def test_a_certificate_that_exists_without_its_record_is_removed_even_years_later(kind: IssuerKind, key: int) -> None:
     world = World(kind)
-    last_write = CALLS_BEFORE_ATTACHING[kind] - 2 if kind is IssuerKind.PRIVATE_CA else 4
+    last_write = CALLS_BEFORE_ATTACHING[kind] - 2 if kind is IssuerKind.PRIVATE_CA else 5
     throttled = world.cloud.always
     world.cloud.before_call[last_write] = lambda: throttled.update(PutItem=Fault.THROTTLED)
     with suppress(SecretFreeError):
@@ -118,7 +118,7 @@ def test_coming_back_draws_only_on_the_quotas_of_what_is_left(kind: IssuerKind) 
     world.cloud.always.clear()
     world.cloud.calls.clear()
     assert isinstance(world.ask(), IssuedCertificate)
-    left = ["PutItem", "PutItem", "DescribeCertificate", "AttachPolicy", "AttachThingPrincipal"]
+    left = ["GetItem", "PutItem", "PutItem", "DescribeCertificate", "AttachPolicy", "AttachThingPrincipal"]
     activation = ["UpdateCertificate"] if kind is IssuerKind.IOT_CORE else []
     assert world.cloud.calls == [*left, *activation, "TransactWriteItems"]
 
@@ -223,7 +223,7 @@ def test_two_workers_that_take_over_the_same_record_at_once_do_not_both_go_on(ki
     assert isinstance(world.ask(), NotReady)
     world.cloud.always.clear()
     world.cloud.calls.clear()
-    world.cloud.before_call[2] = world.ask  # the rival takes the lease between this worker's look and its write
+    world.cloud.before_call[3] = world.ask  # the rival takes the lease between this worker's look and its write
     outcome = world.ask()
     assert isinstance(outcome, NotReady)
     assert outcome.reason is Reason.LEASE_HELD
@@ -254,7 +254,7 @@ def test_a_certificate_that_never_got_its_policy_goes_when_another_key_is_enroll
     with suppress(Killed):
         world.ask(key=0)
     world.clock.sleep(60)
-    world.cloud.faults[len(world.cloud.calls) + 3] = Fault.KILLED_BEFORE
+    world.cloud.faults[len(world.cloud.calls) + 4] = Fault.KILLED_BEFORE
     with suppress(Killed):
         world.ask(key=1)
     world.quiesce()
@@ -391,7 +391,7 @@ def test_thing_groups_are_joined() -> None:
 
 @BOTH
 def test_the_first_key_is_bound_where_the_policy_asks_for_no_key(kind: IssuerKind) -> None:
-    world = World(kind, binds_first_key=True)
+    world = World(kind, match=MatchPolicy.UDID)
     assert isinstance(world.ask(key=0), IssuedCertificate)
     error = refused(lambda: world.ask(key=1))
     assert (error.code, error.reason) == (ErrorCode.NOT_AUTHORIZED, Reason.KEY_MISMATCH)
@@ -466,7 +466,7 @@ def test_without_a_free_search_result_the_lost_certificate_is_removed_by_the_swe
 
 def test_an_unanswered_request_that_must_not_be_repeated_keeps_its_lease() -> None:
     world = World(IssuerKind.IOT_CORE)
-    world.cloud.faults[2] = Fault.TIMED_OUT_BEFORE
+    world.cloud.faults[3] = Fault.TIMED_OUT_BEFORE
     assert isinstance(world.ask(), NotReady)
     world.clock.sleep(30)
     outcome = world.ask()
@@ -479,14 +479,14 @@ def test_an_unanswered_request_that_must_not_be_repeated_keeps_its_lease() -> No
 def test_an_answer_that_could_not_be_recorded_is_not_forgotten(kind: IssuerKind) -> None:
     """The thing takes the whole budget, and the one late try to record the certificate is throttled."""
     world = World(kind)
-    world.cloud.before_call[3] = lambda: world.clock.sleep(20)
-    world.cloud.faults[4] = Fault.THROTTLED
+    world.cloud.before_call[4] = lambda: world.clock.sleep(20)
+    world.cloud.faults[5] = Fault.THROTTLED
     with suppress(SecretFreeError):
         world.ask()
     assert "requested-at" in world.record()
     answer, _tries = world.ask_until_issued()
     world.quiesce()
-    assert len(world.cloud.issued) == 1
+    assert len(world.cloud.issued) == 1 + (kind is IssuerKind.IOT_CORE)
     assert list(world.cloud.certificates) == [answer.certificate_id]
 
 
@@ -518,14 +518,14 @@ def test_under_lasting_throttling_a_worker_soon_tries_only_once(kind: IssuerKind
 def test_without_time_left_nothing_is_begun(kind: IssuerKind) -> None:
     world = World(kind, budget=-1.0)
     error = refused(world.ask)
-    assert (error.code, error.reason) == (ErrorCode.UNAVAILABLE, Reason.LEDGER_UNAVAILABLE)
+    assert (error.code, error.reason) == (ErrorCode.UNAVAILABLE, Reason.REGISTRY_UNAVAILABLE)
     assert world.cloud.calls == []
 
 
 @BOTH
 def test_time_that_runs_out_between_two_steps_ends_in_not_ready(kind: IssuerKind) -> None:
     world = World(kind)
-    world.cloud.before_call[3] = lambda: world.clock.sleep(21)
+    world.cloud.before_call[4] = lambda: world.clock.sleep(21)
     outcome = world.ask()
     assert isinstance(outcome, NotReady)
     assert outcome.reason is Reason.DEADLINE or kind is IssuerKind.IOT_CORE
@@ -546,7 +546,9 @@ def test_without_the_ledger_nothing_is_issued(kind: IssuerKind, fault: Fault) ->
 
 
 @BOTH
-def test_a_device_that_keeps_failing_is_told_that_it_asks_too_often_at_the_cost_of_one_call(kind: IssuerKind) -> None:
+def test_a_device_that_keeps_failing_is_told_that_it_asks_too_often_at_the_cost_of_one_call_to_each_table(
+    kind: IssuerKind,
+) -> None:
     world = World(kind)
     world.cloud.things["widget-1"] = {"type": "boiler", "attributes": {}}
     codes = [refused(world.ask).code for _ in range(15)]
@@ -554,7 +556,7 @@ def test_a_device_that_keeps_failing_is_told_that_it_asks_too_often_at_the_cost_
     assert codes[10:] == [ErrorCode.TOO_MANY_REQUESTS] * 5
     world.cloud.calls.clear()
     error = refused(world.ask)
-    assert world.cloud.calls == ["PutItem"]
+    assert world.cloud.calls == ["GetItem", "PutItem"]
     assert error.retry_after is not None
     world.clock.sleep(error.retry_after)
     assert refused(world.ask).code is ErrorCode.CONFLICT
@@ -600,7 +602,9 @@ def test_a_record_that_vanishes_between_the_write_and_the_look_is_asked_for_agai
     assert isinstance(outcome, NotReady)
 
 
-def _condition_fails_on_nothing(_cloud: FakeCloud, operation: str, _act: object) -> object:
+def _condition_fails_on_nothing(_cloud: FakeCloud, operation: str, act: Callable[[], object]) -> object:
+    if operation == "GetItem":
+        return act()
     raise client_error(operation, "ConditionalCheckFailedException")
 
 
@@ -611,3 +615,82 @@ def test_the_ledger_holds_nothing_that_is_secret(kind: IssuerKind) -> None:
     text = json.dumps(list(world.cloud.items.values()))
     assert "PRIVATE KEY" not in text
     assert "CERTIFICATE REQUEST" not in text
+
+
+# --- what the issuer asks the registry itself ---
+
+
+def issuing_calls(world: World) -> set[str]:
+    return set(world.cloud.calls) - {"GetItem", "PutItem"}
+
+
+@BOTH
+@pytest.mark.parametrize("match", list(MatchPolicy))
+@pytest.mark.parametrize(
+    ("key", "attributes", "reason"),
+    [
+        (None, {}, Reason.UNKNOWN_DEVICE),
+        (0, {"status": "blocked"}, Reason.BLOCKED_DEVICE),
+        (0, {"status": "whatever"}, Reason.REGISTRY_RECORD),
+        (1, {}, Reason.KEY_MISMATCH),
+    ],
+    ids=["never-enrolled", "blocked-since", "unreadable", "another-key"],
+)
+def test_the_word_of_the_caller_alone_issues_nothing(
+    kind: IssuerKind, match: MatchPolicy, key: int | None, attributes: dict[str, str], reason: Reason
+) -> None:
+    if match is MatchPolicy.UDID and reason is Reason.KEY_MISMATCH:
+        pytest.skip("this policy compares no key with the registry's")
+    world = World(kind, match=match)
+    if key is not None:
+        world.cloud.enroll("widget-1", verified_csr("widget-1", key).public_key.fingerprint, **attributes)
+    for _ in range(2):
+        error = refused(world.ask_as_enrolled)
+        assert (error.code, error.reason) == (ErrorCode.NOT_AUTHORIZED, reason)
+    assert issuing_calls(world) == set()
+    assert world.record()["state"] == "abandoned"
+    assert "pending" not in world.record()
+    assert ("widget-1", "binding") not in world.items
+    assert isinstance(world.ask(), IssuedCertificate)
+
+
+@BOTH
+def test_a_device_blocked_after_its_certificate_was_issued_is_not_answered_with_it(kind: IssuerKind) -> None:
+    world = World(kind)
+    world.ask()
+    world.cloud.enroll("widget-1", verified_csr("widget-1").public_key.fingerprint, status="blocked")
+    assert refused(world.ask_as_enrolled).reason is Reason.BLOCKED_DEVICE
+
+
+@BOTH
+@pytest.mark.parametrize("fault", [Fault.THROTTLED, Fault.TIMED_OUT_BEFORE])
+def test_without_the_registry_nothing_is_issued_and_the_device_hears_when_to_ask_again(
+    kind: IssuerKind, fault: Fault
+) -> None:
+    world = World(kind)
+    world.cloud.always["GetItem"] = fault
+    error = refused(world.ask)
+    assert (error.code, error.reason) == (ErrorCode.UNAVAILABLE, Reason.REGISTRY_UNAVAILABLE)
+    assert error.retry_after is not None
+    assert issuing_calls(world) == set()
+    world.cloud.always.clear()
+    assert isinstance(world.ask(), IssuedCertificate)
+
+
+@BOTH
+def test_where_the_request_s_subject_is_copied_its_common_name_is_the_device_s_id(kind: IssuerKind) -> None:
+    """Under PUBLIC_KEY the common name may be anything; the IoT Core CA would certify it."""
+    world = World(kind, match=MatchPolicy.PUBLIC_KEY)
+    csr = verified_csr("someone-else")
+    world.cloud.enroll("widget-1", csr.public_key.fingerprint)
+    authorized = AuthorizedDevice(DeviceId.parse("widget-1"), csr.public_key.fingerprint, csr.digest)
+
+    def ask() -> object:
+        return issue(authorized, csr, ports=world.ports, policy=world.policy, clock=world.clock, deadline=2000.0)
+
+    if kind is IssuerKind.IOT_CORE:
+        error = refused(ask)
+        assert (error.code, error.reason) == (ErrorCode.NOT_AUTHORIZED, Reason.DEVICE_ID)
+        assert issuing_calls(world) == set()
+    else:
+        assert isinstance(ask(), IssuedCertificate)

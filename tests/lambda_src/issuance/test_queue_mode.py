@@ -58,6 +58,7 @@ class Line:
 
     def ask(self, device: str = "widget-1", key: int = 0, accept: str = "*/*") -> tuple[int, dict[str, Any], Any]:
         csr = verified_csr(device, key)
+        self.cloud.enroll(device, csr.public_key.fingerprint)
         value = base64.b64encode(x509.load_der_x509_csr(csr.der).public_bytes(Encoding.PEM)).decode()
         context = {"deviceId": device, "keyFingerprint": csr.public_key.fingerprint, "csrDigest": csr.digest}
         event = {

@@ -37,10 +37,12 @@ def active() -> Issuance:
 def test_the_token_is_the_generation_s_own_and_fits_private_ca() -> None:
     record = first()
     other = record.next_generation(record.fingerprint, "w", NOW)
-    assert record.token == first().token
-    assert record.token != other.token
-    assert len(record.token) == 36
-    assert record.token.isalnum()
+    token = record.token("ledger-1")
+    assert token == first().token("ledger-1")
+    assert token != other.token("ledger-1")
+    assert token != record.token("ledger-2")
+    assert len(token) == 36
+    assert token.isalnum()
 
 
 @pytest.mark.parametrize(

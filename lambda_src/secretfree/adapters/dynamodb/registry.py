@@ -25,9 +25,9 @@ _ENOUGH: Final = 3
 
 
 class DynamoDbRegistry:
-    """Port `RegistryReader`."""
+    """Port `RegistryReader`. `key_index` is needed for `by_fingerprint` alone."""
 
-    def __init__(self, client: "DynamoDBClient", *, table: str, key_index: str) -> None:
+    def __init__(self, client: "DynamoDBClient", *, table: str, key_index: str = "") -> None:
         self._client = client
         self._table = table
         self._key_index = key_index

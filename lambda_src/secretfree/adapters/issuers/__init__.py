@@ -13,15 +13,10 @@ from secretfree.issuance.ports import CertificateIssuer, ThingRegistry
 
 @dataclass(frozen=True, kw_only=True)
 class IssuerSurroundings:
-    """What a product line gives to each of its issuers.
-
-    `searches_widely`: a search for a lost certificate may take minutes, as the sweeper's may, instead of a part of a
-    request.
-    """
+    """What a product line gives to each of its issuers."""
 
     things: ThingRegistry
     subject: SubjectConfig
-    searches_widely: bool = False
 
 
 def make_issuer(settings: IssuerSettings, surroundings: IssuerSurroundings) -> CertificateIssuer:

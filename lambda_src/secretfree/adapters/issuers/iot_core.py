@@ -34,31 +34,25 @@ _CLOCK_SKEW: Final = timedelta(seconds=60)
 
 @dataclass(frozen=True, kw_only=True)
 class SearchBounds:
-    """How far a search for a lost certificate goes: pages of the list, and certificates whose key is looked up.
+    """How far the sweeper's search goes: pages of the list, and certificates whose key is looked up in one search."""
 
-    The defaults fit into a device's request. The sweeper has minutes, and goes through what a brown-out has left.
-    """
-
-    pages: int = 8
-    lookups: int = 40
-
-
-SWEEPERS_BOUNDS: Final = SearchBounds(pages=200, lookups=1_000)
+    pages: int = 200
+    lookups: int = 1_000
 
 
 def build(settings: IssuerSettings, surroundings: IssuerSurroundings) -> "IotCoreIssuer":
     """The issuer of this kind; raises ConfigurationError."""
     settings.require()
-    bounds = SWEEPERS_BOUNDS if surroundings.searches_widely else SearchBounds()
-    return IotCoreIssuer(single_try_clients.iot(), surroundings.things, bounds=bounds)
+    return IotCoreIssuer(single_try_clients.iot(), surroundings.things)
 
 
 class IotCoreIssuer:
     """Port `CertificateIssuer`, by Amazon's CA.
 
     CreateCertificateFromCsr makes another certificate at every call and takes no token. So certificates are made
-    INACTIVE, recorded, and only then attached and activated: one whose answer was lost can connect nowhere. Such a one
-    is found again by its key, which no other device has, among the inactive certificates of that minute.
+    INACTIVE, recorded, and only then attached and activated: one whose answer was lost can connect nowhere. The
+    device's next request gets another, and the sweeper finds the lost one by its key, issuer and minute, and discards
+    it.
     """
 
     def __init__(self, client: "IoTClient", things: ThingRegistry, *, bounds: SearchBounds | None = None) -> None:
@@ -74,6 +68,10 @@ class IotCoreIssuer:
     @property
     def installs_active(self) -> bool:
         return False
+
+    @property
+    def copies_subject(self) -> bool:
+        return True
 
     def request(self, order: CertificateOrder) -> DeviceCertificate:
         """CreateCertificateFromCsr, inactive."""
@@ -136,7 +134,8 @@ class IotCoreIssuer:
         if len(self._fingerprints) >= _MOST_REMEMBERED:
             self._fingerprints.clear()
         self._fingerprints[certificate_id] = key_fingerprint(pem)
-        if found["status"] != CertificateStatus.INACTIVE.value:
+        # A certificate that names its CA is another issuer's: an operator may have taken it out of use.
+        if found["status"] != CertificateStatus.INACTIVE.value or found.get("caCertificateId"):
             return None
         return device_certificate(pem, certificate_id=certificate_id, certificate_arn=found["certificateArn"])
 

@@ -99,6 +99,10 @@ class PrivateCaIssuer:
     def installs_active(self) -> bool:
         return True
 
+    @property
+    def copies_subject(self) -> bool:
+        return False
+
     def request(self, order: CertificateOrder) -> str:
         """IssueCertificate: subject and extensions from the policy and the template, the key alone from the CSR."""
         with aws_call():
