@@ -66,6 +66,7 @@ def _template(authority_arn: str, *, queued: bool, validity_days: int) -> dict[s
             "LedgerTable": {"Value": {"Ref": "Ledger"}},
             "ProvisioningUrl": {"Value": "https://a1.execute-api.eu-central-1.amazonaws.com/v1"},
             "DevicePolicyName": {"Value": POLICY},
+            "ThingTypeName": {"Value": TYPE},
             "AuthorityArn": {"Value": authority_arn},
             "CertificateValidityDays": {"Value": str(validity_days)},
         },

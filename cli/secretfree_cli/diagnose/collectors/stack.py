@@ -32,7 +32,9 @@ class Stack:
 
     @property
     def thing_types(self) -> frozenset[str]:
-        """Names of the thing types that the stack made; empty if it uses one that exists."""
+        """Names of the product line's thing type: the output's, or of those that an older stack made."""
+        if (named := self.outputs.get(Output.THING_TYPE_NAME)) is not None:
+            return frozenset({named})
         return frozenset(one.rpartition("/")[2] for one in self.ids("AWS::IoT::ThingType"))
 
     @property
