@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from itertools import chain, islice, starmap
 from multiprocessing import connection
 from typing import Any, Final
@@ -24,10 +25,11 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_der_public_key,
 )
-from secretfree.registry.admission import RowRefused
+from secretfree.registry.admission import Refusal, RowRefused
 
 from secretfree_cli.importing.checkpoint import StagedRow
 from secretfree_cli.manifests.manifest import Entry, Gate, Manifest
+from secretfree_cli.output import CliError
 
 _WORTH_PROCESSES: Final = 1024 * 1024
 """Bytes; a smaller manifest is through before a process has started."""
@@ -81,14 +83,37 @@ class _Checker:
         try:
             if entry.broken is not None:
                 raise entry.broken
-            row = self._manifest.interpret(entry)
-            device_id = row.device_id
-            record = self._gate.admit(row)
+            with _refusing_foreign_errors():
+                row = self._manifest.interpret(entry)
+                device_id = row.device_id
+                record = self._gate.admit(row)
         except RowRefused as refused:
             shown = None if device_id is None else device_id.encode("ascii", "backslashreplace").decode()[:_SHOWN_ID]
             reason, detail = refused.reason, encodable(refused.detail)
             return StagedRow(ordinal, self._file, entry.line, member, shown, reason=reason, detail=detail)
         return StagedRow(ordinal, self._file, entry.line, member, record.device_id, record)
+
+
+@contextmanager
+def _refusing_foreign_errors() -> Iterator[None]:
+    """Refuse the row whose bytes make a foreign parser raise anything that it does not document.
+
+    A panic in Rust arrives as a BaseException. What ends the whole import passes: our own errors, and lack of memory.
+    """
+    try:
+        yield
+    except (RowRefused, CliError, MemoryError):
+        raise
+    except Exception as error:
+        raise _unreadable(error) from error
+    except BaseException as error:
+        if type(error).__module__ != "pyo3_runtime":
+            raise
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: BaseException) -> RowRefused:
+    return RowRefused(Refusal.MALFORMED_ROW, f"the row cannot be read ({type(error).__name__})")
 
 
 def encodable(text: str) -> str:

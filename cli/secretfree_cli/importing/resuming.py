@@ -8,7 +8,7 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -60,7 +60,8 @@ def resumable_checkpoint(asked: Resumption) -> Iterator[Checkpoint]:
         checkpoint = _opened(asked)
     with checkpoint:
         try:
-            yield checkpoint
+            with _disk_errors_explained():
+                yield checkpoint
         except KeyboardInterrupt:
             note("interrupted; the same command resumes where it stopped")
             raise
@@ -75,12 +76,12 @@ def resumable_checkpoint(asked: Resumption) -> Iterator[Checkpoint]:
 @contextmanager
 def scratch_checkpoint(size: int) -> Iterator[Checkpoint]:
     """Open a checkpoint that is never resumed, for manifests of `size` bytes."""
-    if size <= _IN_MEMORY:
-        with Checkpoint(None) as checkpoint:
-            yield checkpoint
-        return
-    with tempfile.TemporaryDirectory(prefix="secretfree-") as folder, Checkpoint(Path(folder, "rows")) as checkpoint:
-        yield checkpoint
+    with ExitStack() as kept:
+        path = None
+        if size > _IN_MEMORY:
+            path = Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="secretfree-")), "rows")
+        kept.enter_context(_disk_errors_explained())
+        yield kept.enter_context(Checkpoint(path))
 
 
 def state_folder() -> Path:
@@ -91,6 +92,18 @@ def state_folder() -> Path:
     configured = Path(os.environ.get("XDG_STATE_HOME", ""))
     base = configured if configured.is_absolute() else Path.home() / ".local" / "state"
     return base / "secretfree" / "enrollment"
+
+
+@contextmanager
+def _disk_errors_explained() -> Iterator[None]:
+    """Turn an error of the disk that a checkpoint is on into a CliError."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise CliError(
+            f"the checkpoint cannot be written: {error}",
+            hint="free disk space, or name another place with XDG_STATE_HOME (TMPDIR for a dry run), and run it again",
+        ) from error
 
 
 def _opened(asked: Resumption) -> Checkpoint:

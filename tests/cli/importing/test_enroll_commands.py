@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import lzma
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +19,12 @@ from secretfree.registry.admission import Refusal
 from secretfree.registry.store import RegistryBusy
 from secretfree.request.keys import DevicePublicKey
 from secretfree_cli.importing import importer
+from secretfree_cli.importing.checkpoint import Checkpoint
 from secretfree_cli.importing.prepare import import_table_request
 from secretfree_cli.main import main
+from secretfree_cli.manifests.csv_rows import CsvManifest
 from secretfree_cli.manifests.generate import SampleDevice, sample_devices
+from secretfree_cli.manifests.manifest import Entry, Row
 from secretfree_cli.output import ExitCode
 
 TABLE = "registry"
@@ -393,3 +398,34 @@ def test_rsa_devices_are_enrolled_as_well(registry: Registry) -> None:
     p384 = DevicePublicKey.from_key(ec.generate_private_key(ec.SECP384R1()).public_key())
     registry.run("enroll", manifest(f"a,{key.registry_text()}\n", f"b,{p384.registry_text()}\n"))
     assert registry.keys() == {"a": key.fingerprint, "b": p384.fingerprint}
+
+
+@pytest.mark.parametrize("error", [ValueError, RecursionError, TypeError, KeyError, OverflowError, lzma.LZMAError])
+def test_a_row_whose_parser_raises_anything_is_refused_and_stops_no_other(
+    error: type[Exception], registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = CsvManifest.interpret
+
+    def interpret(read: CsvManifest, entry: Entry) -> Row:
+        if entry.line == 3:
+            raise error("x")
+        return original(read, entry)
+
+    monkeypatch.setattr(CsvManifest, "interpret", interpret)
+    summary = registry.json("enroll", manifest(*map(row, DEVICES[:3])), code=ExitCode.PARTLY_REFUSED)
+    assert (summary["enrolled"], summary["refusals"]) == (2, {Refusal.MALFORMED_ROW: 1})
+    assert error.__name__ in summary["firstRefused"][0]["detail"]
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_a_full_disk_is_an_error_with_what_to_do(
+    options: tuple[str, ...], registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Checkpoint, "stage", full)
+    result = registry.run("enroll", manifest(row(DEVICES[0])), *options, code=1)
+    assert "the checkpoint cannot be written: database or disk is full" in result.stderr
+    assert "XDG_STATE_HOME" in result.stderr
+    assert registry.items() == {}
