@@ -59,7 +59,7 @@ def explain_aws_error(error: Exception) -> CliError | None:
             hint="check --endpoint-url and AWS_ENDPOINT_URL",
         )
     if isinstance(error, exceptions.BotoCoreError):
-        return CliError(str(error), hint=_hint(error, exceptions))
+        return CliError(" ".join(str(error).split()), hint=_hint(error, exceptions))
     return None
 
 

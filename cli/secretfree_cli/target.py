@@ -61,6 +61,8 @@ class Target:
     """Name of the stack's `secretfree.request.device_profile.DeviceProfile`."""
     policy_name: str | None = None
     """The IoT policy that each certificate gets."""
+    thing_type: str | None = None
+    """The type of the product line's things."""
     account: str | None = None
     """The AWS account, where it is known."""
     custom_endpoint: str | None = None
@@ -285,6 +287,7 @@ def _of_the_product(outputs: Mapping[str, str], stack: str) -> dict[str, Any]:
         "match_policy": outputs.get(Output.MATCH_POLICY),
         "device_profile": outputs.get(Output.DEVICE_PROFILE),
         "policy_name": outputs.get(Output.DEVICE_POLICY_NAME),
+        "thing_type": outputs.get(Output.THING_TYPE_NAME),
     }
 
 

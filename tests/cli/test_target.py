@@ -28,6 +28,7 @@ OUTPUTS = {
     "Product": "widget",
     "MatchPolicy": "PUBLIC_KEY",
     "DeviceProfile": "TI_CC32XX",
+    "ThingTypeName": "widget-type",
 }
 
 
@@ -94,6 +95,7 @@ def test_a_stack_of_the_account_is_read_from_its_outputs():
     assert (target.registry_table, target.ledger_table) == ("registry", "ledger")
     assert (target.match_policy, target.device_profile, target.product) == ("PUBLIC_KEY", "TI_CC32XX", "widget")
     assert (target.mqtt_host, target.mqtt_port, target.broker_ca) == (OUTPUTS["IotEndpoint"], 8883, None)
+    assert target.thing_type == "widget-type"
 
 
 def test_without_any_option_it_is_the_stack_secretfree():

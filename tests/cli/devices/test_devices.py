@@ -21,6 +21,7 @@ from secretfree.issuance.record import Issuance, Standing
 from secretfree.registry.store import ChangedMeanwhile
 from secretfree.request.device_id import DeviceId
 from secretfree_cli.devices import commands as devices_commands
+from secretfree_cli.devices.adopt import adopt
 from secretfree_cli.devices.iot_view import IotView
 from secretfree_cli.devices.reissue import reissue
 from secretfree_cli.importing import batch_commands, commands
@@ -38,6 +39,7 @@ COMMANDS = {
     "unblock": devices_commands.unblock,
     "remove": devices_commands.remove,
     "reissue": reissue,
+    "adopt": adopt,
     "export": devices_commands.export,
     "stats": devices_commands.stats,
     "batch": batch_commands.batch,
@@ -316,6 +318,39 @@ def test_where_iot_core_may_not_be_asked_the_rest_is_shown(stack: Stack, monkeyp
     assert shown["certificates"][0]["state"] == "active"
     assert "iotCore" not in shown["certificates"][0]
     assert "could not be asked" in shown["warnings"][0]
+
+
+def test_things_without_a_type_are_adopted_and_others_left_alone(stack: Stack) -> None:
+    iot = boto3.client("iot")
+    for name in ("widget", "gadget"):
+        iot.create_thing_type(thingTypeName=name)
+    iot.create_thing(thingName="dev-0")
+    iot.create_thing(thingName="dev-1", thingTypeName="gadget")
+    iot.create_thing(thingName="dev-2", thingTypeName="widget")
+    stack.enroll((0, 0), (1, 1), (2, 2), (3, 3), batch="one")
+    options = ("--thing-type", "widget")
+
+    def types() -> dict[str, str | None]:
+        return {thing["thingName"]: thing.get("thingTypeName") for thing in iot.list_things()["things"]}
+
+    before = types()
+    dry = stack.json("adopt", "--all", "--dry-run", *options, code=ExitCode.PARTLY_REFUSED)
+    assert types() == before
+    done = stack.json("adopt", "--batch", "one", *options, code=ExitCode.PARTLY_REFUSED)
+    assert {one["deviceId"]: one["outcome"] for one in done["devices"]} == {
+        "dev-0": "adopted",
+        "dev-1": "other-thing-type",
+        "dev-2": "already-ours",
+        "dev-3": "no-thing",
+    }
+    assert dry["counts"] == done["counts"]
+    assert types() == {"dev-0": "widget", "dev-1": "gadget", "dev-2": "widget"}
+    assert "--thing-type" in stack.run("adopt", "dev-0", code=ExitCode.USAGE).stderr
+    stack.run("adopt", "dev-0", *options)
+    stack.run("adopt", "dev-1", *options, code=ExitCode.REFUSED)
+    stack.run("adopt", "dev-0", "--thing-type", "absent", code=ExitCode.NOT_FOUND)
+    for wrong in ((), ("dev-0", "--all"), ("--all", "--batch", "one")):
+        stack.run("adopt", *wrong, *options, code=ExitCode.USAGE)
 
 
 def issuance(state: str, *, owner: str | None = None, issuer: str = "private-ca") -> Issuance:
