@@ -25,7 +25,7 @@ _TOO_MANY_REQUESTS: Final = 429
 
 
 class CallObserver(Protocol):
-    """Is told of a call's answer."""
+    """Observes each call's answer."""
 
     def __call__(self, operation: str, *, throttled: bool) -> None:
         """`operation`: AWS's name, such as `RegisterCertificate`."""

@@ -283,5 +283,5 @@ class _Steps:
             self._ports.ledger.write(record, certificate=certificate)
 
     def _store(self, record: Issuance) -> None:
-        """Record what was done; also when the time is up, for it is done."""
+        """Record what was done, also when the time is up."""
         self._lease.record = self._calls.through_ledger(lambda: self._ports.ledger.write(record), even_late=True)

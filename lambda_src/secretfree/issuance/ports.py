@@ -170,7 +170,7 @@ class Ledger(Protocol):
     """The record of what was issued. Every method raises ThrottledError or UnreachableError."""
 
     def write(self, issuance: Issuance, *, certificate: CertificateRecordState | None = None) -> Issuance:
-        """Store `issuance` if nobody has since its `version` (0: there is none), and return it as stored.
+        """Store `issuance` if its `version` is still the stored one (0: there is none), and return it as stored.
 
         With `certificate`, the current certificate's own record is written in the same transaction. Raises
         StaleLedgerError. Repeating a write that succeeded unnoticed is success.

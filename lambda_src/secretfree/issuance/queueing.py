@@ -41,7 +41,7 @@ from secretfree.request.device_profile import DeviceProfile
 
 # A front that dies between claiming the device's place and sending the message keeps the device for so long.
 _SENDING: Final = timedelta(seconds=60)
-# How long a refusal is told again before the device may queue anew: whoever mends its cause waits no longer.
+# A refusal is repeated for this long. Then the device may queue anew, in case the cause was mended.
 _REFUSAL_KEPT_FOR: Final = timedelta(minutes=5)
 _WAITING_STEP: Final = timedelta(seconds=5)
 
@@ -51,7 +51,7 @@ class MarkState(StrEnum):
 
     CLAIMED = "claimed"  # the message is about to be sent
     QUEUED = "queued"  # the message waits, or a worker is at it
-    REFUSED = "refused"  # the worker refused it for good; the device is told so
+    REFUSED = "refused"  # the worker refused it for good; the device gets that answer
     DONE = "done"  # nothing waits
 
 

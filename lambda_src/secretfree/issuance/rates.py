@@ -51,7 +51,7 @@ class PollPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class RetryAfterPolicy:
-    """What a device is told to wait, in whole seconds, so that a fleet spreads over what the quotas can take.
+    """The `Retry-After` of an answer, in whole seconds, so that a fleet spreads over what the quotas can take.
 
     The wait grows first with the tries, then in proportion to how long the device has been at it. A wait proportional
     to age keeps the overshoot (a device asleep while the quota is free) a fixed share of the whole time, whatever the

@@ -9,10 +9,10 @@ from typing import Final, Self
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.request.device_id import DeviceId
 
-# Longer than any invocation can live (API Gateway ends at 29 s, the functions a little later), so that whoever finds
-# a lease expired knows that its holder's calls have ended too.
+# Longer than any invocation can live (API Gateway ends at 29 s, the functions a little later). So when a lease has
+# expired, its holder's calls have ended too.
 LEASE: Final = timedelta(seconds=45)
-# How long the sweeper leaves an issuance that was given up for now to the device, which was told to ask again.
+# The sweeper leaves an unfinished issuance to the device for this long, because the device got a 202.
 PATIENCE: Final = timedelta(minutes=5)
 
 
@@ -21,9 +21,9 @@ class IssuanceState(Enum):
 
     REQUESTING = "requesting"  # a certificate is, or may have been, asked for
     REQUESTED = "requested"  # the authority's reference is known
-    ISSUED = "issued"  # the certificate is known; IoT Core is being told
+    ISSUED = "issued"  # the certificate is known; its registration follows
     ACTIVE = "active"  # thing, policy and certificate are in place
-    REVOKED = "revoked"  # taken out of use by someone else; final for this key
+    REVOKED = "revoked"  # taken out of use from outside; final for this key
     ABANDONED = "abandoned"  # rolled back; the next request opens a new generation
 
 
@@ -65,7 +65,7 @@ class Issuance:
     """What the ledger knows of a device at one issuer.
 
     `version` is the fencing token: a write names the version it saw, so that a worker presumed dead cannot write
-    after another has taken over. `lease_owner` is None when nobody works on it. `due` is when a held lease expires,
+    after another has taken over. `lease_owner` is None when no worker has it. `due` is when a held lease expires,
     or when the sweeper should look; None when nothing is left to do. `certificate_arn` is known once
     IoT Core has the certificate. `superseded` certificates go once this generation's is active, `obsolete`
     ones at any time. `replaces_key`: the superseded certificates are of another key.
@@ -175,7 +175,7 @@ class Issuance:
         """A new certificate begins; what the old generation left is remembered until it is cleared away.
 
         Only a certificate recorded as active, or what it was to replace, stays good meanwhile. One that was merely
-        issued may lack its policy or thing, and another key has taken its place: it goes at any time.
+        issued may lack its policy or thing, and another key has replaced it: the sweeper deletes it at any time.
         """
         certificate: tuple[str, ...] = () if self.certificate_id is None else (self.certificate_id,)
         superseded, obsolete = self.superseded, certificate
@@ -241,7 +241,7 @@ class Issuance:
         return replace(self._to(IssuanceState.REVOKED), lease_owner=None, due=due)
 
     def abandoned(self, now: datetime) -> Self:
-        """Rolled back: nothing is left of this generation but what is to go; what it was to replace stays good."""
+        """Rolled back: what is left of it will be deleted. The certificate that it would replace stays active."""
         suspects = (*self.suspects, *self._given_up())
         return replace(
             self._to(IssuanceState.ABANDONED),

@@ -29,7 +29,7 @@ from secretfree.issuance.ports import (
 )
 from secretfree.issuance.record import LEASE, Issuance, IssuanceState, Suspect
 
-# A certificate's record is kept after the certificate is deleted, for whoever asks what a device once had.
+# A certificate's record outlives the certificate, for questions about what a device once had.
 _HISTORY_KEPT_FOR: Final = timedelta(days=90)
 # What fails for a reason that waiting may not mend is looked at again after this time, so that it does not stand
 # before all others at each run.
@@ -44,7 +44,7 @@ class SweepOutcome(StrEnum):
     """What the sweeper did with one issuance, or why it did not."""
 
     FINISHED = "finished"  # it was all in place, or nearly; the record says so now
-    PARKED = "parked"  # nothing at IoT Core; goes on with the device's next request
+    PARKED = "parked"  # nothing at IoT Core; the device's next request continues it
     ROLLED_BACK = "rolled-back"  # nothing left of it
     REVOKED = "revoked"  # found out of use, and left so
     CLEARED = "cleared"  # certificates of earlier generations were retired
@@ -117,7 +117,7 @@ class _Sweep:
             if too_early is not None:
                 self._ports.ledger.write(record.postponed(too_early))
                 return SweepOutcome.POSTPONED
-            # Nobody works on what is superseded, so the device is not kept waiting for it.
+            # No worker needs what is superseded, so the device does not wait for it.
             self._held = record if record.is_settled else self._ports.ledger.write(self._leased(record))
             return self._guarded(self._clear if record.is_settled else self._settle)
         except StaleLedgerError:
@@ -161,12 +161,12 @@ class _Sweep:
         return max(LEASE + _SETTLING, self._ports.issuer.repeatable_for)
 
     def _roll_back_request(self) -> SweepOutcome:
-        """No certificate is known. One may exist that nobody knows: it goes, and the next request begins anew."""
+        """No certificate is known. An unrecorded one is removed, and the next request begins anew."""
         self._remove_leftovers()
         return self._write(self._held.without_leftovers().abandoned(self._clock.now()), SweepOutcome.ROLLED_BACK)
 
     def _settle_requested(self) -> SweepOutcome:
-        """IoT Core is told of the certificate while it is recorded: it may know it though the record does not."""
+        """Registration and recording run side by side: IoT Core may know a certificate that the record does not."""
         certificate = self._collected(self._held.reference)
         if certificate is None or self._ports.things.describe(certificate.certificate_id) is None:
             return self._park()
@@ -252,7 +252,7 @@ class _Sweep:
             return None
 
     def _retire(self, certificates: Iterable[str]) -> None:
-        """All of them, before any that is still being detached is told of."""
+        """Retire all of them; then raise for one that is still being detached."""
         forget_after = self._clock.now() + _HISTORY_KEPT_FOR
         attached: StillAttachedError | None = None
         for certificate_id in certificates:
