@@ -1,4 +1,4 @@
-"""An app of somebody else's, which knows nothing of the local cloud: own CAs, the default synthesizer."""
+"""A foreign app, which knows nothing of the local cloud: own CAs, the default synthesizer."""
 
 from __future__ import annotations
 
