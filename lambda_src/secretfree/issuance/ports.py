@@ -114,7 +114,7 @@ class CertificateIssuer(Protocol):
         """Inactive certificates of this issuer for this key, made in that time, but for `known`.
 
         A lost `request` of this ledger may have made one. So may another ledger: nothing found is ever used, and only
-        what nobody has attached anything to may be discarded. Raises SearchTooWideError.
+        what has nothing attached may be discarded. Raises SearchTooWideError.
         """
         ...
 

@@ -224,7 +224,7 @@ class _Sweep:
         """The removals of the certificates at IoT Core that a request may have made and no record accounts for.
 
         A reference is this ledger's alone, because its token names the deployment: what it leads to is retired. What a
-        search finds may be another ledger's: it is discarded only if nobody has attached anything to it.
+        search finds may be another ledger's: it is discarded only if nothing is attached to it.
         """
         known = self._held.known_certificates
         if suspect.reference is not None:
