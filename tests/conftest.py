@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,9 +14,19 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.loaders import JSONFileLoader
 from secretfree_cli.local import servers
 from secretfree_cli.local.processes import ServerProcess, start_server
 from secretfree_cli.local.servers import Ports
+
+
+def pytest_configure() -> None:
+    """Parse each service model of botocore once in a process, not once for each session: half of all time went there.
+
+    botocore reads what it loaded and does not write it.
+    """
+    parse = functools.lru_cache(maxsize=None)(functools.partial(JSONFileLoader.load_file, JSONFileLoader()))
+    JSONFileLoader.load_file = lambda _self, path: parse(path)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import psutil
 
 _MARK_VARIABLE = "SECRETFREE_LOCAL_SERVER"
 _KILL_SECONDS = 10.0
+_POLL_SECONDS = 0.005
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,7 @@ class ServerProcess:
         if server is not None:
             _end_politely([server], grace_seconds=grace_seconds)
         # Lambda workers may be started while the server ends, and may outlive it.
-        left = list(_marked(self.mark))
-        _kill(left)
-        return server is not None or bool(left)
+        return _kill_marked(self.mark) or server is not None
 
     def _find(self) -> psutil.Process | None:
         with suppress(psutil.Error):
@@ -71,7 +71,11 @@ def start_server(name: str, command: Sequence[str], *, environment: Mapping[str,
         )
     finally:
         os.close(descriptor)
-    return ServerProcess(name=name, pid=process.pid, mark=marking[_MARK_VARIABLE], log=str(log))
+    server = ServerProcess(name=name, pid=process.pid, mark=marking[_MARK_VARIABLE], log=str(log))
+    # The system shows a program's environment a moment after the program was started.
+    while not server.is_running and process.poll() is None:
+        time.sleep(_POLL_SECONDS)
+    return server
 
 
 def new_marking() -> dict[str, str]:
@@ -83,7 +87,7 @@ def end_marked(marking: Mapping[str, str], *, grace_seconds: float) -> None:
     """End every process that has this marking, politely first."""
     mark = marking[_MARK_VARIABLE]
     _end_politely(list(_marked(mark)), grace_seconds=grace_seconds)
-    _kill(list(_marked(mark)))
+    _kill_marked(mark)
 
 
 def _marked(mark: str) -> Iterator[psutil.Process]:
@@ -104,9 +108,13 @@ def _end_politely(processes: Sequence[psutil.Process], *, grace_seconds: float) 
     psutil.wait_procs(processes, timeout=grace_seconds)
 
 
-def _kill(processes: Sequence[psutil.Process]) -> None:
-    """Kill what still runs of `processes` and wait until it is gone."""
-    for process in processes:
-        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            process.kill()
-    psutil.wait_procs(processes, timeout=_KILL_SECONDS)
+def _kill_marked(mark: str) -> bool:
+    """Kill what has this mark until nothing has it; return whether there was anything."""
+    found = False
+    while left := list(_marked(mark)):
+        found = True
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=_KILL_SECONDS)
+    return found

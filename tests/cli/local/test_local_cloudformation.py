@@ -8,17 +8,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import WaiterError
 from cryptography import x509
-from secretfree_cli.local.cloud import bring_down, bring_up, local_client
+from secretfree_cli.local.cloud import local_client
 from secretfree_cli.local.emulators.cloudformation_private_ca import typed
-from secretfree_cli.local.state import StateFolder
 
 
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    folder = StateFolder(tmp_path_factory.mktemp("project"))
-    record, _ = bring_up(folder)
-    yield record
-    bring_down(folder)
+@pytest.fixture
+def cloud(shared_cloud):
+    return shared_cloud
 
 
 @pytest.fixture

@@ -41,12 +41,9 @@ def handler(event, context):
 """
 
 
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    folder = StateFolder(tmp_path_factory.mktemp("project"))
-    record, _ = bring_up(folder)
-    yield record
-    bring_down(folder)
+@pytest.fixture
+def cloud(shared_cloud):
+    return shared_cloud
 
 
 def send(

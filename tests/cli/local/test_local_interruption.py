@@ -42,8 +42,10 @@ def test_handlers_are_as_before_afterwards():
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
 
 
-@pytest.mark.parametrize("servers", [0, 1, 2])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("number", "servers"),
+    [(signal.SIGTERM, 0), (signal.SIGTERM, 1), (signal.SIGTERM, 2), (signal.SIGHUP, 2)],
+)
 def test_local_up_that_is_ended_leaves_nothing_behind(tmp_path, eventually, number, servers):
     folder = StateFolder(tmp_path)
     up = subprocess.Popen(
