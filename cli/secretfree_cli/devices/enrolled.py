@@ -17,6 +17,7 @@ from secretfree.registry.entry import DeviceStatus
 from secretfree.registry.store import ChangedMeanwhile, RegistryStore
 from secretfree_cli.devices.iot_view import IotView
 from secretfree_cli.devices.ledger_view import CertificateRecord, LedgerView
+from secretfree_cli.manifests.formula_guard import guarded
 from secretfree_cli.output import CliError, ExitCode
 
 EXPORTED_COLUMNS: Final = (
@@ -206,9 +207,8 @@ def export_csv(devices: Iterator[EnrolledDevice], stream: TextIO, attributes: Se
     for device in devices:
         row = _exported(device)
         own = device.attributes
-        writer.writerow(
-            [*(row.get(name, "") for name in EXPORTED_COLUMNS), *(own.get(name, "") for name in attributes)]
-        )
+        cells = [*(row.get(name, "") for name in EXPORTED_COLUMNS), *(own.get(name, "") for name in attributes)]
+        writer.writerow([guarded(cell) for cell in cells])
         left_out |= own.keys() - attributes
         written += 1
     return Exported(written, sorted(left_out))

@@ -13,6 +13,7 @@ from typing import BinaryIO, Final
 from secretfree.registry.admission import Refusal, RowRefused
 from secretfree.registry.row import DEVICE_ID, column_name, read_columns
 
+from secretfree_cli.manifests.formula_guard import unguarded
 from secretfree_cli.manifests.manifest import Entry, FileManifest, ManifestError, Row, at_least_one, bounded_lines
 
 _MAX_FIELD: Final = 16 * 1024
@@ -55,7 +56,9 @@ class CsvManifest(FileManifest):
             raise RowRefused(
                 Refusal.MALFORMED_ROW, f"{len(entry.payload)} fields; the header has {len(self._header)} columns"
             )
-        return read_columns({name: value for name, value in zip(self._header, entry.payload, strict=True) if name})
+        return read_columns(
+            {name: unguarded(value) for name, value in zip(self._header, entry.payload, strict=True) if name}
+        )
 
     def _understood(self, header: Sequence[str]) -> Sequence[str]:
         """Return what the gate calls each column; an empty name for one to pass over."""
