@@ -7,7 +7,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
-DOCUMENTS.remove(ROOT / "CHANGELOG.md")  # it speaks of the past
 
 _FENCE = re.compile(r"^\s*(`{3,})(\w*)\s*$")
 _HEADING = re.compile(r"^#{1,6} (.+)$")

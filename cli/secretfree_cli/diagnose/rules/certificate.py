@@ -73,7 +73,7 @@ def expired(evidence: Evidence) -> Iterator[Finding]:
                 stage=Stage.CONNECTION,
                 rank=Rank.CERTIFICATE,
                 summary=f"The certificate of {evidence.device_id} ({certificate.issuer}) has expired.",
-                action="The device must post again to get a new one. Its firmware should renew after `renewAfter`.",
+                action="The device must post again to get a new one. Its firmware should renew within the renewal window.",
                 concern=Concern.FIRMWARE,
                 since=certificate.not_after,
             )
