@@ -73,7 +73,7 @@ def expired(evidence: Evidence) -> Iterator[Finding]:
                 stage=Stage.CONNECTION,
                 rank=Rank.CERTIFICATE,
                 summary=f"The certificate of {evidence.device_id} ({certificate.issuer}) has expired.",
-                action="The device must post again to get a new one. Its firmware should renew within the renewal window.",
+                action="The device must post again to get a new one. Its firmware should renew before `notAfter`.",
                 concern=Concern.FIRMWARE,
                 since=certificate.not_after,
             )
