@@ -429,3 +429,14 @@ def test_a_full_disk_is_an_error_with_what_to_do(
     assert "the checkpoint cannot be written: database or disk is full" in result.stderr
     assert "XDG_STATE_HOME" in result.stderr
     assert registry.items() == {}
+
+
+def test_every_file_and_subfolder_of_a_folder_is_accounted_for(registry: Registry) -> None:
+    Path("reel/sub").mkdir(parents=True)
+    Path("reel/notes.txt").write_text("x")
+    Path("reel/dev-0.pem").write_text(DEVICES[0].public_key.pem())
+    Path("reel/broken.pem").write_text("x")
+    result = registry.run("enroll", "reel", code=ExitCode.PARTLY_REFUSED)
+    assert "reel: 2 not read: notes.txt, sub/" in result.stderr
+    assert "broken.pem" in result.stderr
+    assert list(registry.items()) == ["dev-0"]

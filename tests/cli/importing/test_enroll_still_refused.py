@@ -113,3 +113,39 @@ def test_a_certificate_with_a_record_of_its_own_is_told_once(target: Target) -> 
     ledger = LedgerView(target)
     assert ledger.certificates("sensor-1") == [CertificateRecord("c" * 64, "superseded", "private-ca", None)]
     assert not ledger.active_certificates("sensor-1")
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"replaced": {"S": "rubbish"}},
+        {"replaced": {"L": [{"M": {"pubkey": {"S": "x"}}}]}},
+        {"replaced": {"L": [{"M": item({**FORMER, "status": "?"})}]}},
+    ],
+)
+def test_an_unreadable_record_is_left_and_named_and_the_others_are_reverted(
+    kept: dict[str, Any], target: Target, registry: DynamoDbRegistryStore
+) -> None:
+    broken, other = {**item(REPLACING), **kept}, item({**REPLACING, "device-id": "sensor-2"})
+    registry.table.write([broken, other])
+    undone = revert(registry, LedgerView(target), BATCH, Silent())
+    assert (undone.counts[Undone.REMOVED], undone.unreadable) == (1, ["sensor-1"])
+    assert registry.table.read_items(["sensor-1", "sensor-2"]) == {"sensor-1": broken}
+
+
+def test_a_former_record_of_an_unreadable_batch_does_not_come_back(
+    target: Target, registry: DynamoDbRegistryStore
+) -> None:
+    replacing = {**item(REPLACING), "replaced": {"L": [{"M": item(FORMER)}]}}
+    registry.table.write([replacing, {"device-id": {"S": "batch#b1"}, "state": {"S": "?"}}])
+    assert revert(registry, LedgerView(target), BATCH, Silent()).unreadable == ["sensor-1"]
+    assert registry.table.read_items(["sensor-1"]) == {"sensor-1": replacing}
+
+
+def test_a_device_whose_former_record_is_no_longer_kept_is_removed_and_counted(
+    target: Target, registry: DynamoDbRegistryStore
+) -> None:
+    registry.table.write([{**item(REPLACING), "replaced-forgotten": {"N": "3"}}])
+    undone = revert(registry, LedgerView(target), BATCH, Silent())
+    assert undone.counts[Undone.REMOVED_FORGOTTEN] == 1
+    assert registry.read(["sensor-1"]) == {}
