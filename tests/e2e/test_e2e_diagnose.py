@@ -14,20 +14,29 @@ from secretfree_cli.diagnose.commands import diagnose
 
 @pytest.fixture
 def first_line(cloud: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """The command's first line, once the logs have arrived."""
+    """The command's first line, once the logs have arrived.
+
+    The tests of the alarms, in the same cloud, report throttled tables, which the command rightly names as well.
+    """
     monkeypatch.setattr("secretfree_cli.target.resolve_target", lambda **_: cloud.target)
 
     def of(*arguments: str, expect: str) -> str:
         deadline = time.monotonic() + 20
         while True:
             result = CliRunner().invoke(diagnose, list(arguments), catch_exceptions=False)
-            line = str(result.stdout.splitlines()[0])
+            line = next(line for line in result.stdout.splitlines() if _is_of_this_test(line, expect))
             if line.startswith(f"{expect}: ") or time.monotonic() > deadline:
                 assert line.startswith(f"{expect}: "), result.output
                 return line
             time.sleep(0.5)
 
     return of
+
+
+def _is_of_this_test(line: str, expect: str) -> bool:
+    """Whether a line is of a finding, other than the throttling that the alarms' tests report."""
+    is_finding = line != "" and not line.startswith(" ")
+    return is_finding and (expect == "table-throttled" or not line.startswith("table-throttled: "))
 
 
 def test_an_unknown_device(workshop: Any, first_line: Any) -> None:

@@ -95,12 +95,16 @@ def test_the_authorizer_can_do_nothing_else_to_the_registry(
 
 
 @pytest.mark.parametrize("issuer", ["private-ca", "iot-core"])
-def test_an_issuer_can_not_touch_the_registry(cloud: Any, as_role: Callable[..., str], issuer: str) -> None:
+def test_an_issuer_reads_the_registry_and_can_not_change_it(
+    cloud: Any, as_role: Callable[..., str], issuer: str
+) -> None:
     function = cloud.function_of_issuer(issuer)
     table = {"TableName": cloud.target.registry_table}
 
+    assert as_role(function, "dynamodb", "get_item", Key=_key("x"), **table) == "allowed"
     assert as_role(function, "dynamodb", "put_item", Item=_key("intruder"), **table) == "AccessDeniedException"
-    assert as_role(function, "dynamodb", "get_item", Key=_key("intruder"), **table) == "AccessDeniedException"
+    assert as_role(function, "dynamodb", "delete_item", Key=_key("intruder"), **table) == "AccessDeniedException"
+    assert as_role(function, "dynamodb", "scan", **table) == "AccessDeniedException"
 
 
 @pytest.mark.parametrize("issuer", ["private-ca", "iot-core"])
