@@ -152,6 +152,12 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             Concern.OPERATOR,
             Stage.REGISTRATION,
         ),
+        Reason.FOREIGN_CERTIFICATE: Explanation(
+            "has a certificate to delete that carries another policy",
+            "Find the product line that uses the certificate, and detach one of the policies.",
+            Concern.OPERATOR,
+            Stage.REGISTRATION,
+        ),
         Reason.CONFIGURATION: Explanation(
             "failed because the deployment's configuration does not fit",
             "The log's `detail` says what does not fit. Correct it and deploy again.",
