@@ -37,7 +37,13 @@ class AccountResources(Construct):
         # Not with the registration that needs it: a registration that leaves the stack is deleted after the
         # permissions that came with it.
         self._function.allow(
-            ["iot:DescribeCACertificate", "iot:UpdateCACertificate", "iot:DeleteCACertificate"],
+            [
+                "iot:DeleteCACertificate",
+                "iot:DescribeCACertificate",
+                "iot:ListTagsForResource",
+                "iot:TagResource",
+                "iot:UpdateCACertificate",
+            ],
             [Stack.of(self).format_arn(service="iot", resource="cacert", resource_name="*")],
         )
 

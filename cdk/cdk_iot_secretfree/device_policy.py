@@ -3,11 +3,11 @@
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aws_cdk import RemovalPolicy, Stack
+from aws_cdk import Annotations, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_iot as iot
 from constructs import Construct
@@ -80,11 +80,13 @@ class BoundDevicePolicy:
         policy_name: what is attached to certificates.
         resource: the policy, where it is made here.
         document: its document, where it is made here.
+        topic_prefix: of `DevicePolicy.least_privilege`.
     """
 
     policy_name: str
     resource: iot.CfnPolicy | None = None
     document: Mapping[str, Any] | None = None
+    topic_prefix: str | None = None
 
 
 class _Owned(DevicePolicy):
@@ -93,16 +95,24 @@ class _Owned(DevicePolicy):
         check_document(document, Stack.of(scope))
         resource = iot.CfnPolicy(scope, id, policy_document=document)
         resource.apply_removal_policy(removal_policy)
-        return BoundDevicePolicy(policy_name=resource.ref, resource=resource, document=document)
+        return BoundDevicePolicy(
+            policy_name=resource.ref, resource=resource, document=document, topic_prefix=self._topic_prefix()
+        )
 
     @abstractmethod
     def _document(self, scope: Construct) -> dict[str, Any]:
         """The policy's document."""
 
+    def _topic_prefix(self) -> str | None:
+        return None
+
 
 @dataclass(frozen=True)
 class _LeastPrivilege(_Owned):
     topic_prefix: str
+
+    def _topic_prefix(self) -> str | None:
+        return self.topic_prefix
 
     def _document(self, scope: Construct) -> dict[str, Any]:
         stack = Stack.of(scope)
@@ -141,6 +151,21 @@ class _Imported(DevicePolicy):
 
     def bind(self, scope: Construct, id: str, *, removal_policy: RemovalPolicy) -> BoundDevicePolicy:  # noqa: A002, ARG002
         return BoundDevicePolicy(policy_name=self.policy_name)
+
+
+def warn_of_nested_prefixes(scope: Construct, policy: BoundDevicePolicy, others: Iterable[BoundDevicePolicy]) -> None:
+    """Warn if the prefix of one product line lies below another's: a device of the upper has topics of the lower."""
+    for other in others:
+        if policy.topic_prefix is None or other.topic_prefix is None:
+            continue
+        upper, lower = sorted((policy.topic_prefix, other.topic_prefix), key=len)
+        if lower.startswith(f"{upper}/"):
+            device = lower.removeprefix(f"{upper}/").partition("/")[0]
+            Annotations.of(scope).add_warning_v2(
+                f"cdk-iot-secretfree:nestedTopicPrefix-{lower}",
+                f"The topic prefix {lower!r} of one product line lies below {upper!r} of another: a device of the "
+                f"other with the id {device!r} has its topics. Give the lines prefixes of which none is below another.",
+            )
 
 
 def check_document(document: Mapping[str, Any], stack: Stack) -> None:

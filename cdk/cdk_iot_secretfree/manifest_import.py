@@ -19,7 +19,7 @@ from constructs import Construct
 from secretfree.contract import DeviceProfile, ManifestFolder, MatchPolicy, Variable
 
 from cdk_iot_secretfree.functions import RuntimeFunction
-from cdk_iot_secretfree.manifest_rights import grant_children, grant_function, grant_state_machine
+from cdk_iot_secretfree.manifest_rights import grant_children, grant_drop, grant_function, grant_state_machine
 from cdk_iot_secretfree.options import FunctionOptions
 from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
 from cdk_iot_secretfree.registry import IDeviceRegistry
@@ -81,6 +81,7 @@ class ManifestImport(Construct):
         target = _target(provisioning)
         self._max_concurrency = require_range("max_concurrency", max_concurrency, 1, 1_000)
         self._rows_per_batch = require_range("rows_per_batch", rows_per_batch, 1, 500)
+        self._encryption_key = target.encryption_key
         self.bucket = _bucket(self, target.encryption_key, target.removal_policy)
         runtime = RuntimeFunction(
             self,
@@ -158,8 +159,7 @@ class ManifestImport(Construct):
 
     def grant_drop(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal put manifests into the bucket and read the results, and no more."""
-        self.bucket.grant_read(grantee, f"{ManifestFolder.RESULTS}*")
-        return self.bucket.grant_put(grantee, f"{ManifestFolder.MANIFESTS}*")
+        return grant_drop(self.bucket, grantee, self._encryption_key)
 
     def metric_failed(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
         """Imports that failed. A refused row is no failure: the results object names it."""

@@ -11,6 +11,7 @@ from constructs import Construct
 from secretfree.contract import ManifestFolder
 
 from cdk_iot_secretfree.functions import RuntimeFunction
+from cdk_iot_secretfree.key_grants import grant_key
 from cdk_iot_secretfree.registry import IDeviceRegistry
 
 
@@ -20,8 +21,7 @@ def grant_function(
     registry.grant_import(runtime.role)
     runtime.allow(["s3:GetObject"], [bucket.arn_for_objects(f"{part}*") for part in ManifestFolder])
     runtime.allow(["s3:PutObject"], [bucket.arn_for_objects(f"{ManifestFolder.RESULTS}*")])
-    if encryption_key is not None:
-        encryption_key.grant_encrypt_decrypt(runtime.role)
+    grant_key(encryption_key, runtime.role, service="s3", writes=True)
 
 
 def grant_state_machine(role: iam.Role, function_arn: str, bucket: s3.Bucket, encryption_key: kms.IKey | None) -> None:
@@ -39,8 +39,29 @@ def grant_state_machine(role: iam.Role, function_arn: str, bucket: s3.Bucket, en
     )
     # The log delivery and X-Ray have no resource types (Service Authorization Reference).
     role.add_to_policy(iam.PolicyStatement(actions=list(_OBSERVABILITY_ACTIONS), resources=["*"]))
-    if encryption_key is not None:
-        encryption_key.grant_encrypt_decrypt(role)
+    grant_key(encryption_key, role, service="s3", writes=True)
+
+
+def grant_drop(bucket: s3.Bucket, grantee: iam.IGrantable, encryption_key: kms.IKey | None) -> iam.Grant:
+    """Let a principal put manifests and read results."""
+    grant_key(encryption_key, grantee, service="s3", writes=True)
+    listing = iam.Grant.add_to_principal(
+        grantee=grantee,
+        actions=["s3:ListBucket"],
+        resource_arns=[bucket.bucket_arn],
+        conditions={"StringLike": {"s3:prefix": [f"{ManifestFolder.RESULTS}*"]}},
+    )
+    reading = iam.Grant.add_to_principal(
+        grantee=grantee,
+        actions=["s3:GetObject"],
+        resource_arns=[bucket.arn_for_objects(f"{ManifestFolder.RESULTS}*")],
+    )
+    writing = iam.Grant.add_to_principal(
+        grantee=grantee,
+        actions=["s3:AbortMultipartUpload", "s3:PutObject"],
+        resource_arns=[bucket.arn_for_objects(f"{ManifestFolder.MANIFESTS}*")],
+    )
+    return listing.combine(reading).combine(writing)
 
 
 def grant_children(scope: Construct, role: iam.Role, machine: sfn.StateMachine) -> None:

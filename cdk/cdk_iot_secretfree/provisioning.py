@@ -28,7 +28,7 @@ from cdk_iot_secretfree.alarms import RUNBOOKS, AlarmThresholds, ProvisioningAla
 from cdk_iot_secretfree.api import ProvisioningApi
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.dashboard import ProvisioningDashboard
-from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
+from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy, warn_of_nested_prefixes
 from cdk_iot_secretfree.diagnosis import grant_diagnose
 from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.issuers.checks import (
@@ -136,6 +136,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         self._device_policy = (device_policy or DevicePolicy.least_privilege(product)).bind(
             self, "DevicePolicy", removal_policy=removal_policy
         )
+        warn_of_nested_prefixes(self, self._device_policy, _policies_of_others(self))
         check_subject_variables(Stack.of(self).resolve(self._device_policy.document), issuers, match)
         self._thing_type_name = (thing_type or ThingType.created()).bind(
             self, "ThingType", product=product, removal_policy=removal_policy
@@ -450,6 +451,16 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
 # API Gateway waits 30 s for an authorizer at most; a device has given up on one that takes half of that.
 _AUTHORIZER_TIMEOUT: Final = Duration.seconds(10)
 _SWEEPER_TIMEOUT: Final = Duration.minutes(5)
+
+
+def _policies_of_others(line: SecretFreeProvisioning) -> Sequence[BoundDevicePolicy]:
+    """The policies of the app's earlier product lines in the same account and Region, as far as synth knows these."""
+    place = Stack.of(line).environment
+    return [
+        other.device_policy
+        for other in line.node.root.node.find_all()
+        if isinstance(other, SecretFreeProvisioning) and other is not line and Stack.of(other).environment == place
+    ]
 
 
 def _json(values: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
+from cdk_iot_secretfree.key_grants import grant_key
 from cdk_iot_secretfree.validation import is_token, refuse
 
 READ_ACTIONS: Final = (
@@ -53,9 +54,7 @@ class TableGrants:
         )
 
     def _grant(self, grantee: iam.IGrantable, actions: Sequence[str], *indexes: str, writes: bool = False) -> iam.Grant:
-        if self._encryption_key is not None:
-            key = self._encryption_key
-            (key.grant_encrypt_decrypt if writes else key.grant_decrypt)(grantee)
+        grant_key(self._encryption_key, grantee, service="dynamodb", writes=writes)
         return iam.Grant.add_to_principal(
             grantee=grantee, actions=list(actions), resource_arns=[self._table.table_arn, *indexes]
         )

@@ -12,6 +12,19 @@ from secretfree.handlers.http.problem import problem_body
 
 CERTIFICATE = "arn:aws:acm:eu-west-1:111122223333:certificate/11111111-2222-3333-4444-555555555555"
 
+# API Gateway developer guide, variables for access logging: an override header, a body, a path or a name sets these.
+CHOSEN_BY_CALLERS = {
+    "$context.requestId",
+    "$context.path",
+    "$context.domainName",
+    "$context.protocol",
+    "$context.identity.userAgent",
+    "$context.identity.caller",
+    "$context.authorizer.principalId",
+    "$context.error.message",
+    "$context.error.messageString",
+}
+
 
 def with_api(scope, options=None):
     return SecretFreeProvisioning(
@@ -96,7 +109,8 @@ class TestLimitsAndLogs:
         fields = json.loads(stage["AccessLogSetting"]["Format"])
         assert all(value.startswith("$context.") for value in fields.values())
         assert not [value for value in fields.values() if "header" in value.lower() or "requestOverride" in value]
-        assert fields["requestId"] == "$context.requestId"
+        assert fields["extendedRequestId"] == "$context.extendedRequestId"
+        assert not CHOSEN_BY_CALLERS & {str(value) for value in fields.values()}
 
     def test_the_accounts_logging_role_is_made_once_and_outlives_the_stack(self, sample):
         (account,) = sample.of_type("AWS::ApiGateway::Account").values()

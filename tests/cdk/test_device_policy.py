@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from aws_cdk import Fn, RemovalPolicy, Stack
+from aws_cdk import App, Fn, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
-from cdk_iot_secretfree import DevicePolicy, InvalidArgumentError
+from aws_cdk.assertions import Annotations, Match
+from cdk_iot_secretfree import DevicePolicy, InvalidArgumentError, Issuer, SecretFreeProvisioning
 from cdk_iot_secretfree.device_policy import check_document
 
 THING = "${iot:Connection.Thing.ThingName}"
@@ -219,3 +220,33 @@ class TestNamed:
     def test_what_is_no_policys_name_is_refused(self, name):
         with pytest.raises(InvalidArgumentError, match=r"policy_name: .*1 to 128"):
             DevicePolicy.from_name(name)
+
+
+class TestNestedPrefixes:
+    @staticmethod
+    def lines(*prefixes, stacks=1):
+        app = App(context={"aws:cdk:bundling-stacks": []})
+        scopes = [Stack(app, f"Stack{number}") for number in range(stacks)]
+        for number, prefix in enumerate(prefixes):
+            SecretFreeProvisioning(
+                scopes[number % stacks],
+                f"Line{number}",
+                product=f"line{number}",
+                issuers=[Issuer.iot_core()],
+                device_policy=DevicePolicy.least_privilege(prefix),
+            )
+        return [
+            str(message.entry.data)
+            for scope in scopes
+            for message in Annotations.from_stack(scope).find_warning("*", Match.string_like_regexp("topic prefix"))
+        ]
+
+    @pytest.mark.parametrize("stacks", [1, 2])
+    @pytest.mark.parametrize("prefixes", [("widget", "widget/x"), ("widget/x/y", "widget")])
+    def test_a_prefix_below_another_line_s_is_warned_about(self, prefixes, stacks):
+        (warning,) = self.lines(*prefixes, stacks=stacks)
+        assert "with the id 'x' has its topics" in warning
+
+    @pytest.mark.parametrize("prefixes", [("widget", "widgets"), ("a/b", "a/c"), ("widget", "widget")])
+    def test_prefixes_beside_each_other_are_fine(self, prefixes):
+        assert self.lines(*prefixes) == []

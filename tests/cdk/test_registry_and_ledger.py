@@ -3,11 +3,20 @@
 import json
 
 import pytest
-from aws_cdk import RemovalPolicy
+from aws_cdk import App, Environment, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk.assertions import Template
-from cdk_iot_secretfree import DeviceRegistry, InvalidArgumentError, IssuanceLedger, Issuer, SecretFreeProvisioning
+from cdk_iot_secretfree import (
+    DeviceRegistry,
+    InvalidArgumentError,
+    IssuanceLedger,
+    IssuanceMode,
+    Issuer,
+    ManifestImport,
+    MatchPolicy,
+    SecretFreeProvisioning,
+)
 from secretfree.contract import LedgerIndex
 
 
@@ -172,3 +181,31 @@ class TestImportedLedger:
     def test_what_is_no_table_s_name_is_refused(self, stack):
         with pytest.raises(InvalidArgumentError, match="table_name: 'a b'"):
             IssuanceLedger.from_table_name(stack, "Ledger", "a b")
+
+
+def test_no_function_uses_a_customer_key_but_through_the_service_that_holds_the_data():
+    stack = Stack(
+        App(context={"aws:cdk:bundling-stacks": []}), "S", env=Environment(account="111122223333", region="eu-west-1")
+    )
+    provisioning = SecretFreeProvisioning(
+        stack,
+        "P",
+        product="widget",
+        issuers=[Issuer.iot_core()],
+        match=MatchPolicy.UDID,
+        issuance=IssuanceMode.queued(),
+        encryption_key=kms.Key(stack, "Key"),
+    )
+    ManifestImport(stack, "Import", provisioning).grant_drop(
+        iam.Role(stack, "Factory", assumed_by=iam.AccountRootPrincipal())
+    )
+    provisioning.grant_enroll(iam.Role(stack, "Enroller", assumed_by=iam.AccountRootPrincipal()))
+    statements = [
+        statement
+        for policy in Template.from_stack(stack).find_resources("AWS::IAM::Policy").values()
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        if "kms:" in json.dumps(statement["Action"])
+    ]
+    assert len(statements) >= 8
+    services = {statement["Condition"]["StringEquals"]["kms:ViaService"] for statement in statements}
+    assert services == {"dynamodb.eu-west-1.amazonaws.com", "s3.eu-west-1.amazonaws.com"}

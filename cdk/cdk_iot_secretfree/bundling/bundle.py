@@ -1,5 +1,6 @@
 """The Lambdas' code: the `secretfree` package and its locked wheels, put together without Docker."""
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import jsii
-from aws_cdk import BundlingOptions, DockerImage, ILocalBundling
+from aws_cdk import BundlingOptions, DockerImage, ILocalBundling, Stack
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 from secretfree import contract
@@ -31,12 +32,14 @@ RUNTIME_LOCK: Final = Path(__file__).with_name("requirements") / "runtime.txt"
 RUNTIME_PACKAGE: Final = "secretfree"
 
 # Part of every hash, so that a change in how a bundle is laid out is a change of the asset.
-_LAYOUT: Final = "4"
+_LAYOUT: Final = "5"
 _SUPPORTED_RUNTIMES: Final = ("python3.12", "python3.13", "python3.14")
 _DOCKER_IS_NOT_USED: Final = "cdk-iot-secretfree-bundles-without-docker"
 # glibc 2.34 is that of Amazon Linux 2023, on which these runtimes are built. pip matches wheel tags literally, so
 # every older glibc for which wheels exist is named as well.
 _GLIBC_TAGS: Final = ("2_34", "2_28", "2_26", "2_24", "2_17")
+_WHEELS: Final = "wheels"
+_RECORDED_DIGEST: Final = "sha256"
 _INSTALLER_TRACES: Final = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
 
 
@@ -86,18 +89,21 @@ class Bundle:
         """
         is_local = str(scope.node.try_get_context(contract.LOCAL_CONTEXT)).lower() == "true"
         bundle = replace(self, target=BundleTarget.HOST) if is_local else self
+        wheels = bundle._wheels() if Stack.of(scope).bundling_required else None  # noqa: SLF001 - its own class
         return lambda_.Code.from_asset(
             str(runtime_source()),
-            asset_hash=bundle.digest(),
+            asset_hash=bundle.digest() if wheels is None else bundle._digest_with(wheels),  # noqa: SLF001
             bundling=BundlingOptions(
-                image=DockerImage.from_registry(_DOCKER_IS_NOT_USED), local=_LocalBundling(bundle=bundle)
+                image=DockerImage.from_registry(_DOCKER_IS_NOT_USED),
+                local=_LocalBundling(bundle=bundle, wheels=wheels),
             ),
         )
 
     def digest(self) -> str:
-        """Hex SHA-256 over everything that the bundle is made of.
+        """Hex SHA-256 over the runtime's source and what the wheels are chosen by.
 
-        Sorted relative paths and bytes, so that a checkout and an installed wheel of the same version agree.
+        Sorted relative paths and bytes, so that a checkout and an installed wheel of the same version agree. The hash
+        of an asset also covers the installed wheels, byte by byte.
         """
         source = runtime_source()
         digest = hashlib.sha256()
@@ -114,13 +120,25 @@ class Bundle:
         Raises:
             BundlingError: when the wheels cannot be installed.
         """
-        shutil.copytree(self._wheels(), directory, dirs_exist_ok=True)
+        self._write(directory, self._wheels())
+
+    def _write(self, directory: Path, wheels: "_Wheels") -> None:
+        shutil.copytree(wheels.directory, directory, dirs_exist_ok=True)
+        # The copy is compared, so that nothing can change between the comparison and the copy.
+        if _digest_of_tree(directory) != wheels.digest:
+            raise BundlingError(
+                f"The installed wheels in {wheels.directory} changed during this synth. Delete the folder "
+                f"{wheels.directory.parent} and synthesise again."
+            )
         source = runtime_source()
         for file in _source_files(source):
             copy = directory / RUNTIME_PACKAGE / file.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
         _normalise_modes(directory)
+
+    def _digest_with(self, wheels: "_Wheels") -> str:
+        return hashlib.sha256(f"{self.digest()} {wheels.digest}".encode()).hexdigest()
 
     def _platform(self) -> tuple[str, ...]:
         if self.target is BundleTarget.HOST:
@@ -131,19 +149,30 @@ class Bundle:
         """What the installed wheels depend on, the models that are left in them included."""
         return (_LAYOUT, ",".join(sorted(AWS_SERVICES)), *self._platform(), _digest_of(RUNTIME_LOCK))
 
-    def _wheels(self) -> Path:
+    def _wheels(self) -> "_Wheels":
+        """The installed wheels, from the cache where they are as they were installed.
+
+        The digest beside them finds what was changed by accident. What was changed together with the digest changes the
+        asset's hash, since that covers the digest of what is deployed.
+        """
         key = hashlib.sha256("\n".join(self._wheels_parts()).encode()).hexdigest()
         cached = _cache_directory() / key
-        if cached.is_dir():
-            return cached
+        if (intact := _intact(cached)) is not None:
+            return intact
         cached.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f"{key[:12]}.", dir=cached.parent) as scratch:
-            installed = Path(scratch) / "wheels"
+            entry = Path(scratch) / "entry"
+            installed = entry / _WHEELS
+            entry.mkdir()
             self._install(installed)
             _remove_traces_of_the_installer(installed)
             reduce_to_called_services(installed)
-            _rename_unless_there(installed, cached)
-        return cached
+            digest = _digest_of_tree(installed)
+            (entry / _RECORDED_DIGEST).write_text(digest)
+            with contextlib.suppress(OSError):
+                cached.rename(Path(scratch) / "changed")
+            _rename_unless_there(entry, cached)
+        return _Wheels(cached / _WHEELS, digest)
 
     def _install(self, directory: Path) -> None:
         command = [*_installer(self), "--target", str(directory), "-r", str(RUNTIME_LOCK)]
@@ -158,6 +187,23 @@ class Bundle:
             )
 
 
+@dataclass(frozen=True)
+class _Wheels:
+    """An installed set of wheels. `digest`: of its files' paths and bytes."""
+
+    directory: Path
+    digest: str
+
+
+def _intact(entry: Path) -> _Wheels | None:
+    """A cache entry, if its wheels are those that were installed."""
+    try:
+        recorded = (entry / _RECORDED_DIGEST).read_text()
+    except (OSError, ValueError):
+        return None
+    return _Wheels(entry / _WHEELS, recorded) if _digest_of_tree(entry / _WHEELS) == recorded else None
+
+
 def runtime_source() -> Path:
     """The folder of the `secretfree` package that this library shares its contract with: checkout or site-packages."""
     return Path(contract.__file__).parent
@@ -165,12 +211,16 @@ def runtime_source() -> Path:
 
 @jsii.implements(ILocalBundling)
 class _LocalBundling:
-    def __init__(self, *, bundle: Bundle) -> None:
+    def __init__(self, *, bundle: Bundle, wheels: "_Wheels | None") -> None:
         self._bundle = bundle
+        self._wheels = wheels
 
     def try_bundle(self, output_dir: str, *_args: Any, **_options: Any) -> bool:
         # Returning False would start Docker, so a failure is raised instead.
-        self._bundle.write(Path(output_dir))
+        if self._wheels is None:
+            self._bundle.write(Path(output_dir))
+        else:
+            self._bundle._write(Path(output_dir), self._wheels)  # noqa: SLF001 - its own module
         return True
 
 
@@ -218,6 +268,15 @@ def _cache_directory() -> Path:
 @functools.cache
 def _digest_of(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _digest_of_tree(directory: Path) -> str:
+    """Over the paths and bytes of all files. A link counts with its target's path: none is followed."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in directory.rglob("*") if path.is_symlink() or path.is_file()):
+        content = f"-> {file.readlink()}" if file.is_symlink() else hashlib.sha256(file.read_bytes()).hexdigest()
+        digest.update(f"{file.relative_to(directory).as_posix()}\0{content}\n".encode())
+    return digest.hexdigest()
 
 
 def _source_files(source: Path) -> list[Path]:

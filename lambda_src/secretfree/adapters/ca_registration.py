@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from mypy_boto3_acm_pca import ACMPCAClient
     from mypy_boto3_iot import IoTClient
 
-# Physical ids: `<id>` was registered by this resource and goes with it; `<id>/shared` was there before and stays.
-_SHARED: Final = "/shared"
-_CERTIFICATE_ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+# Physical ids: `<certificate id>/<owner>` was registered by that owner and is deleted with it.
+# `<certificate id>/shared` was registered by another and stays.
+# A plain `<certificate id>` was registered by an earlier version, without a tag.
+_SHARED: Final = "shared"
+_PHYSICAL_ID: Final = re.compile(r"(?P<certificate>[0-9a-f]{64})(?:/(?P<owner>[0-9a-f]{32}))?", re.ASCII)
+_OWNER_TAG: Final = "secretfree:registered-by"
 _MODES: Final = (IotRegistration.DEFAULT, IotRegistration.SNI_ONLY)
 # Seconds. The verification certificate is made at deploy time: there is no hurry, and the function has minutes.
 _PATIENCE: Final = 90.0
@@ -38,10 +41,11 @@ class CaRegistrationRequest:
     mode: str
     signing_algorithm: str
     template_arn: str
+    owner: str
 
     @classmethod
-    def from_properties(cls, properties: Mapping[str, Any]) -> Self:
-        """Raises ConfigurationError naming the property."""
+    def from_properties(cls, properties: Mapping[str, Any], *, owner: str) -> Self:
+        """`owner`: see `owner_of`. Raises ConfigurationError naming the property."""
         mode = properties.get(RegistrationProperty.MODE, IotRegistration.DEFAULT)
         if mode not in _MODES:
             raise ConfigurationError(f"Mode {mode!r}: accepted are {', '.join(_MODES)}")
@@ -49,6 +53,7 @@ class CaRegistrationRequest:
         return cls(
             authority_arn=_required(properties, RegistrationProperty.AUTHORITY_ARN),
             mode=mode,
+            owner=owner,
             signing_algorithm=_required(properties, RegistrationProperty.SIGNING_ALGORITHM) if verified else "",
             template_arn=_required(properties, RegistrationProperty.TEMPLATE_ARN) if verified else "",
         )
@@ -56,14 +61,18 @@ class CaRegistrationRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class RegisteredCa:
-    """A CA that IoT Core knows. `certificate_id`: lower-case hex SHA-256 of the CA certificate's DER."""
+    """A CA that IoT Core knows.
+
+    `certificate_id`: lower-case hex SHA-256 of the CA certificate's DER; `physical_id`: of the custom resource.
+    """
 
     certificate_id: str
-    shared: bool
+    physical_id: str
 
     @property
-    def physical_id(self) -> str:
-        return self.certificate_id + (_SHARED if self.shared else "")
+    def shared(self) -> bool:
+        """Whether it stays when the resource is deleted."""
+        return self.physical_id.endswith(f"/{_SHARED}")
 
 
 class CaRegistration:
@@ -79,37 +88,65 @@ class CaRegistration:
     def ensure(self, request: CaRegistrationRequest, *, previous_physical_id: str | None = None) -> RegisteredCa:
         """The CA is registered and active, for device certificates that are registered one by one.
 
-        A CA that is there already is used as it is, and is not this resource's to delete unless
-        `previous_physical_id` says that it is.
+        A CA that is registered already is used as it is. It is this resource's to delete only if the registration's tag
+        names this resource, as when an earlier try of the same request made it and lost its answer.
         """
         answer = self._authority.get_certificate_authority_certificate(CertificateAuthorityArn=request.authority_arn)
         certificate_pem = answer["Certificate"]
         certificate_id = _certificate_id(certificate_pem)
-        ours = previous_physical_id == certificate_id
+        mine = f"{certificate_id}/{request.owner}"
         described = self._described(certificate_id)
         if described is None:
-            ours = self._register(request, certificate_pem) or ours
+            ours = self._register(request, certificate_pem)
+            return RegisteredCa(
+                certificate_id=certificate_id, physical_id=mine if ours else f"{certificate_id}/{_SHARED}"
+            )
+        owner = self._owner(described)
+        if owner is None and previous_physical_id == certificate_id:
+            # CloudFormation would delete what another physical id replaces.
+            physical_id = certificate_id
         else:
-            # In another's DEFAULT registration devices of SNI_ONLY are served as well, but not the other way round.
-            if ours or request.mode == IotRegistration.DEFAULT:
-                _require_mode(described, request.mode)
-            if described["status"] != "ACTIVE":
-                self._iot.update_ca_certificate(certificateId=certificate_id, newStatus="ACTIVE")
-        return RegisteredCa(certificate_id=certificate_id, shared=not ours)
+            physical_id = mine if owner == request.owner else f"{certificate_id}/{_SHARED}"
+        # In another's DEFAULT registration devices of SNI_ONLY are served as well, but not the other way round.
+        if not physical_id.endswith(_SHARED) or request.mode == IotRegistration.DEFAULT:
+            _require_mode(described, request.mode)
+        if described["status"] != "ACTIVE":
+            self._iot.update_ca_certificate(certificateId=certificate_id, newStatus="ACTIVE")
+        return RegisteredCa(certificate_id=certificate_id, physical_id=physical_id)
 
     def remove(self, physical_id: str) -> None:
-        """Deactivate and delete the CA certificate if this resource registered it; one that is gone is success."""
-        # NEVER_CREATED, one that was there before, or the id that CloudFormation invents where no answer came.
-        if _CERTIFICATE_ID.fullmatch(physical_id) is None:
+        """Deactivate and delete the registration that the physical id proves to be this resource's.
+
+        The registration's own tag has to name the same owner: the CA may have been registered anew, by another stack,
+        since. One that is gone is success.
+        """
+        # NEVER_CREATED, one that existed before, or the id that CloudFormation invents where no answer came.
+        proven = _PHYSICAL_ID.fullmatch(physical_id)
+        if proven is None:
+            return
+        described = self._described(proven["certificate"])
+        if described is None or self._owner(described) != proven["owner"]:
             return
         try:
             self._iot.update_ca_certificate(
-                certificateId=physical_id, newStatus="INACTIVE", newAutoRegistrationStatus="DISABLE"
+                certificateId=proven["certificate"], newStatus="INACTIVE", newAutoRegistrationStatus="DISABLE"
             )
-            self._iot.delete_ca_certificate(certificateId=physical_id)
+            self._iot.delete_ca_certificate(certificateId=proven["certificate"])
         except ClientError as error:
             if error_code(error) != "ResourceNotFoundException":
                 raise
+
+    def _owner(self, described: Mapping[str, Any]) -> str | None:
+        """The owner that registered it; None for a registration without that tag."""
+        token: dict[str, str] = {}
+        while True:
+            page = self._iot.list_tags_for_resource(resourceArn=described["certificateArn"], **token)
+            for tag in page.get("tags", []):
+                if tag["Key"] == _OWNER_TAG:
+                    return tag.get("Value", "")
+            if not page.get("nextToken"):
+                return None
+            token = {"nextToken": page["nextToken"]}
 
     def _described(self, certificate_id: str) -> Mapping[str, Any] | None:
         try:
@@ -126,6 +163,7 @@ class CaRegistration:
             "setAsActive": True,
             "allowAutoRegistration": False,
             "certificateMode": request.mode,
+            "tags": [{"Key": _OWNER_TAG, "Value": request.owner}],
         }
         if request.mode == IotRegistration.DEFAULT:
             settings["verificationCertificate"] = self._verification_certificate(request)
@@ -161,6 +199,11 @@ class CaRegistration:
             self._sleep(delay)
             waited += delay
             delay = min(5.0, delay * 2)
+
+
+def owner_of(stack_id: str, logical_id: str) -> str:
+    """Identifies a custom resource through all of its requests: 32 hex digits."""
+    return sha256(f"{stack_id} {logical_id}".encode()).hexdigest()[:32]
 
 
 def _require_mode(described: Mapping[str, Any], mode: str) -> None:

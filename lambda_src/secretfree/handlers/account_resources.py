@@ -4,7 +4,7 @@ import os
 from typing import Any, Final
 
 from secretfree.adapters import clients
-from secretfree.adapters.ca_registration import CaRegistration, CaRegistrationRequest
+from secretfree.adapters.ca_registration import CaRegistration, CaRegistrationRequest, owner_of
 from secretfree.adapters.cloudformation import Answer, respond
 from secretfree.contract import AccountResource, EndpointAttribute, LogLevel, Variable
 from secretfree.telemetry import Telemetry
@@ -38,7 +38,9 @@ def _ca_registration(event: dict[str, Any]) -> Answer:
         registration.remove(event["PhysicalResourceId"])
         return Answer(physical_id=event["PhysicalResourceId"])
     registered = registration.ensure(
-        CaRegistrationRequest.from_properties(event["ResourceProperties"]),
+        CaRegistrationRequest.from_properties(
+            event["ResourceProperties"], owner=owner_of(event["StackId"], event["LogicalResourceId"])
+        ),
         previous_physical_id=event.get("PhysicalResourceId"),
     )
     _telemetry.log("CA registered", ca_certificate_id=registered.certificate_id)

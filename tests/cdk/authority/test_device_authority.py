@@ -91,7 +91,9 @@ class TestRegistration:
             "iot:DeleteCACertificate",
             "iot:DescribeCACertificate",
             "iot:GetRegistrationCode",
+            "iot:ListTagsForResource",
             "iot:RegisterCACertificate",
+            "iot:TagResource",
             "iot:UpdateCACertificate",
         }
         (issue,) = [s for s in made.statements("account_resources") if s["Action"] == "acm-pca:IssueCertificate"]

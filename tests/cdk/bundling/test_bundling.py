@@ -128,6 +128,68 @@ class TestWithoutPip:
         assert bundle._uv() == "/usr/bin/uv"
 
 
+class TestChangedCache:
+    """A file that is changed in the cache reaches no function under the hash of the unchanged ones."""
+
+    @staticmethod
+    def asset(tmp_path, number):
+        """Hash and content of the asset, as a synth makes it."""
+        app = App(outdir=str(tmp_path / f"cdk.out{number}"))
+        stack = Stack(app, "Stack")
+        runtime = lambda_.Runtime.PYTHON_3_13
+        lambda_.Function(stack, "F", runtime=runtime, handler="h", code=Bundle().code(stack))
+        app.synth()
+        (asset,) = (tmp_path / f"cdk.out{number}").glob("asset.*")
+        return asset.name, (asset / "wheel" / "__init__.py").read_text()
+
+    @pytest.fixture
+    def cached(self, source, installs, tmp_path):
+        """The first synth's asset, and the file of its wheels in the cache."""
+        asset = self.asset(tmp_path, 1)
+        (file,) = (tmp_path / "cache").rglob("wheels/*/wheels/wheel/__init__.py")
+        return asset, file
+
+    def test_what_was_changed_is_installed_anew(self, cached, installs, tmp_path):
+        asset, file = cached
+        file.write_text("import os\n")
+        assert self.asset(tmp_path, 2) == asset
+        assert len(installs) == 2
+        assert file.read_text() == "VERSION = 1\n"
+
+    @pytest.mark.parametrize("name", ["sitecustomize.py", "wheel/__init__.pyc"])
+    def test_what_was_added_is_gone(self, cached, tmp_path, name):
+        asset, file = cached
+        added = file.parents[1] / name
+        added.write_text("import os\n")
+        assert self.asset(tmp_path, 2) == asset
+        assert not added.exists()
+
+    def test_what_was_changed_together_with_its_digest_changes_the_asset_s_hash(self, cached, tmp_path):
+        (before, _), file = cached
+        file.write_text("import os\n")
+        wheels = file.parents[1]
+        (wheels.parent / "sha256").write_text(bundle._digest_of_tree(wheels))
+        after, _ = self.asset(tmp_path, 2)
+        assert after != before
+
+    def test_what_is_changed_after_the_hash_was_made_ends_the_synth(self, cached, tmp_path, monkeypatch):
+        _, file = cached
+        copy = shutil.copytree
+
+        def changed_meanwhile(*arguments, **options):
+            file.write_text("import os\n")
+            return copy(*arguments, **options)
+
+        monkeypatch.setattr(bundle.shutil, "copytree", changed_meanwhile)
+        with pytest.raises(RuntimeError, match="changed during this synth"):
+            self.asset(tmp_path, 2)
+
+    def test_a_synth_that_bundles_nothing_needs_no_wheels(self, source, installs, tmp_path):
+        stack = Stack(App(outdir=str(tmp_path / "out"), context={"aws:cdk:bundling-stacks": []}), "Stack")
+        Bundle().code(stack)
+        assert installs == []
+
+
 class TestDigest:
     def test_it_is_the_same_for_a_checkout_and_an_installed_wheel(self, source, tmp_path, monkeypatch):
         in_checkout = Bundle().digest()

@@ -23,6 +23,9 @@ PROPERTIES = {
     "TemplateArn": PASSTHROUGH,
 }
 CODE = "ab" * 32
+CACERT = "arn:aws:iot:eu-central-1:111122223333:cacert/1"
+TAG = "secretfree:registered-by"
+OWNER, ANOTHER = "0" * 32, "1" * 32
 
 
 class Stubbed:
@@ -41,15 +44,24 @@ class Stubbed:
             "get_certificate_authority_certificate", {"Certificate": self.pem}, {"CertificateAuthorityArn": CA_ARN}
         )
 
-    def describes(self, status: str | None) -> None:
+    def describes(self, status: str | None, *, owner: str | None = None) -> None:
         if status is None:
             self.iot_stub.add_client_error("describe_ca_certificate", "ResourceNotFoundException", http_status_code=404)
         else:
             self.iot_stub.add_response(
                 "describe_ca_certificate",
-                {"certificateDescription": {"status": status}},
+                {"certificateDescription": {"status": status, "certificateArn": CACERT}},
                 {"certificateId": self.id},
             )
+            self.tagged(owner)
+
+    def tagged(self, owner: str | None) -> None:
+        tags = [{"Key": "team", "Value": OWNER}, *([] if owner is None else [{"Key": TAG, "Value": owner}])]
+        # A page without the tag comes first.
+        self.iot_stub.add_response("list_tags_for_resource", {"tags": [], "nextToken": "more"}, {"resourceArn": CACERT})
+        self.iot_stub.add_response(
+            "list_tags_for_resource", {"tags": tags}, {"resourceArn": CACERT, "nextToken": "more"}
+        )
 
     def verifies(self, *, in_progress: int = 0) -> None:
         self.iot_stub.add_response("get_registration_code", {"registrationCode": CODE})
@@ -68,11 +80,12 @@ class Stubbed:
                 "allowAutoRegistration": False,
                 "certificateMode": "DEFAULT",
                 "verificationCertificate": "VERIFICATION",
+                "tags": [{"Key": TAG, "Value": OWNER}],
             },
         )
 
     def ensure(self, previous: str | None = None, **properties: str) -> Any:
-        request = CaRegistrationRequest.from_properties(PROPERTIES | properties)
+        request = CaRegistrationRequest.from_properties(PROPERTIES | properties, owner=OWNER)
         return self.registration.ensure(request, previous_physical_id=previous)
 
 
@@ -110,7 +123,7 @@ def test_the_ca_is_registered_with_a_certificate_for_the_account_s_code(stubbed:
     stubbed.verifies(in_progress=2)
     stubbed.registers()
     registered = stubbed.ensure()
-    assert registered.physical_id == stubbed.id
+    assert registered.physical_id == f"{stubbed.id}/{OWNER}"
     assert stubbed.slept == [0.1, 0.2]
     csr = x509.load_pem_x509_csr(sent["Csr"])
     assert csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value == CODE
@@ -150,9 +163,12 @@ def test_the_sni_only_mode_proves_nothing_and_needs_no_template(stubbed: Stubbed
             "setAsActive": True,
             "allowAutoRegistration": False,
             "certificateMode": "SNI_ONLY",
+            "tags": [{"Key": TAG, "Value": OWNER}],
         },
     )
-    request = CaRegistrationRequest.from_properties({"CertificateAuthorityArn": CA_ARN, "Mode": "SNI_ONLY"})
+    request = CaRegistrationRequest.from_properties(
+        {"CertificateAuthorityArn": CA_ARN, "Mode": "SNI_ONLY"}, owner=OWNER
+    )
     assert not stubbed.registration.ensure(request).shared
 
 
@@ -164,13 +180,23 @@ def test_a_ca_that_was_there_before_is_used_and_left_there(stubbed: Stubbed) -> 
     stubbed.registration.remove(registered.physical_id)
 
 
-def test_an_update_keeps_what_this_resource_registered_its_own(stubbed: Stubbed) -> None:
+@pytest.mark.parametrize("previous", [None, "mine", "shared"])
+def test_the_registration_s_own_tag_says_whose_it_is(stubbed: Stubbed, previous: str | None) -> None:
+    """Also where an earlier try of the same request registered the CA and its answer was lost."""
+    before = None if previous is None else f"{stubbed.id}/{OWNER if previous == 'mine' else 'shared'}"
+    stubbed.gives_ca()
+    stubbed.describes("ACTIVE", owner=OWNER)
+    assert stubbed.ensure(previous=before).physical_id == f"{stubbed.id}/{OWNER}"
+    stubbed.gives_ca()
+    stubbed.describes("ACTIVE", owner=ANOTHER)
+    assert stubbed.ensure(previous=before).physical_id == f"{stubbed.id}/shared"
+
+
+def test_an_update_keeps_the_id_of_a_registration_without_a_tag(stubbed: Stubbed) -> None:
+    """Another id would make CloudFormation delete the old one, and with it the registration in use."""
     stubbed.gives_ca()
     stubbed.describes("ACTIVE")
     assert stubbed.ensure(previous=stubbed.id).physical_id == stubbed.id
-    stubbed.gives_ca()
-    stubbed.describes("ACTIVE")
-    assert stubbed.ensure(previous=f"{stubbed.id}/shared").physical_id == f"{stubbed.id}/shared"
 
 
 def test_an_inactive_ca_is_activated(stubbed: Stubbed) -> None:
@@ -217,19 +243,34 @@ def test_an_unclear_state_is_not_taken_for_an_absent_ca(stubbed: Stubbed) -> Non
         stubbed.ensure()
 
 
-def test_deletion_deactivates_first(stubbed: Stubbed) -> None:
+@pytest.mark.parametrize("owner", [OWNER, None])
+def test_deletion_deactivates_first(stubbed: Stubbed, owner: str | None) -> None:
+    stubbed.describes("ACTIVE", owner=owner)
     stubbed.iot_stub.add_response(
         "update_ca_certificate",
         {},
         {"certificateId": stubbed.id, "newStatus": "INACTIVE", "newAutoRegistrationStatus": "DISABLE"},
     )
     stubbed.iot_stub.add_response("delete_ca_certificate", {}, {"certificateId": stubbed.id})
-    stubbed.registration.remove(stubbed.id)
+    stubbed.registration.remove(stubbed.id if owner is None else f"{stubbed.id}/{owner}")
+
+
+@pytest.mark.parametrize(
+    ("claimed", "found"), [(OWNER, ANOTHER), (OWNER, None), (None, ANOTHER)], ids=["re-registered", "by-hand", "old-id"]
+)
+def test_a_registration_that_another_made_since_is_not_deleted(
+    stubbed: Stubbed, claimed: str | None, found: str | None
+) -> None:
+    stubbed.describes("ACTIVE", owner=found)
+    stubbed.registration.remove(stubbed.id if claimed is None else f"{stubbed.id}/{claimed}")
 
 
 def test_deleting_what_is_gone_or_was_never_made_is_success(stubbed: Stubbed) -> None:
+    stubbed.describes(None)
+    stubbed.registration.remove(f"{stubbed.id}/{OWNER}")
+    stubbed.describes("ACTIVE", owner=OWNER)
     stubbed.iot_stub.add_client_error("update_ca_certificate", "ResourceNotFoundException", http_status_code=404)
-    stubbed.registration.remove(stubbed.id)
+    stubbed.registration.remove(f"{stubbed.id}/{OWNER}")
     stubbed.registration.remove("never-created")
 
 
@@ -241,8 +282,10 @@ def test_the_id_that_cloudformation_invents_where_no_answer_came_is_nobody_s(stu
 def test_a_mode_that_cannot_be_changed_is_named(stubbed: Stubbed, ours: bool) -> None:
     stubbed.gives_ca()
     stubbed.iot_stub.add_response(
-        "describe_ca_certificate", {"certificateDescription": {"status": "ACTIVE", "certificateMode": "SNI_ONLY"}}
+        "describe_ca_certificate",
+        {"certificateDescription": {"status": "ACTIVE", "certificateMode": "SNI_ONLY", "certificateArn": CACERT}},
     )
+    stubbed.tagged(None)
     with pytest.raises(ConfigurationError, match=r"Mode 'DEFAULT': .*SNI_ONLY"):
         stubbed.ensure(previous=stubbed.id if ours else None)
 
@@ -250,12 +293,15 @@ def test_a_mode_that_cannot_be_changed_is_named(stubbed: Stubbed, ours: bool) ->
 def test_another_s_registration_that_asks_less_of_devices_is_used(stubbed: Stubbed) -> None:
     stubbed.gives_ca()
     stubbed.iot_stub.add_response(
-        "describe_ca_certificate", {"certificateDescription": {"status": "ACTIVE", "certificateMode": "DEFAULT"}}
+        "describe_ca_certificate",
+        {"certificateDescription": {"status": "ACTIVE", "certificateMode": "DEFAULT", "certificateArn": CACERT}},
     )
+    stubbed.tagged(None)
     assert stubbed.ensure(Mode="SNI_ONLY").shared
 
 
 def test_a_deletion_that_is_refused_is_reported(stubbed: Stubbed) -> None:
+    stubbed.describes("ACTIVE")
     stubbed.iot_stub.add_response("update_ca_certificate", {})
     stubbed.iot_stub.add_client_error("delete_ca_certificate", "CertificateStateException")
     with pytest.raises(ClientError):
@@ -273,4 +319,4 @@ def test_a_deletion_that_is_refused_is_reported(stubbed: Stubbed) -> None:
 )
 def test_a_malformed_property_is_named(change: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigurationError, match=named):
-        CaRegistrationRequest.from_properties(PROPERTIES | change)
+        CaRegistrationRequest.from_properties(PROPERTIES | change, owner=OWNER)

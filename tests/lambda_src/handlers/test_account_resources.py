@@ -113,7 +113,7 @@ def test_a_registered_ca_is_answered_with_its_id_alone_however_long_its_certific
 
     def ensure(_self: object, request: Any, *, previous_physical_id: str | None) -> RegisteredCa:
         seen.append((request.authority_arn, previous_physical_id))
-        return RegisteredCa(certificate_id="c" * 64, shared=False)
+        return RegisteredCa(certificate_id="c" * 64, physical_id="c" * 64)
 
     monkeypatch.setattr(CaRegistration, "ensure", ensure)
     properties = {"CertificateAuthorityArn": "arn", "Mode": "SNI_ONLY"}
