@@ -67,6 +67,8 @@ class Reason(StrEnum):
     UPSTREAM_UNAVAILABLE = "upstream-unavailable"
     CONFLICTING_THING = "conflicting-thing"
     FOREIGN_CERTIFICATE = "foreign-certificate"
+    CERTIFICATE_MISSING = "certificate-missing"
+    LEDGER_RECORD = "ledger-record"
     CONFIGURATION = "configuration"
     UNEXPECTED = "unexpected"
 

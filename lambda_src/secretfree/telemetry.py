@@ -16,6 +16,8 @@ from secretfree.contract import METRIC_NAMESPACE, Dimension, LogLevel, Metric
 LOG_FIELDS: Final[Mapping[str, str]] = {
     "ca_certificate_id": "caCertificateId",
     "certificate_id": "certificateId",
+    "claimed_device_id": "claimedDeviceId",
+    "claimed_key_fingerprint": "claimedKeyFingerprint",
     "code": "code",
     "count": "count",
     "csr_digest": "csrDigest",

@@ -369,6 +369,11 @@ class _DynamoDb:
     def update_item(self, *, TableName: str, Key: Any, ExpressionAttributeValues: Any, **_: Any) -> Any:  # noqa: N803
         items = self._table(TableName)
         item = dict(items.get(_key(Key), Key))
+        if ":until" in ExpressionAttributeValues:  # a record that is set aside
+            if "pending" not in item:
+                raise client_error("UpdateItem", "ConditionalCheckFailedException")
+            items[_key(Key)] = item | {"lease-expires": ExpressionAttributeValues[":until"]}
+            return {}
         item |= {"state": ExpressionAttributeValues[":state"], "expires-at": ExpressionAttributeValues[":expires"]}
         items[_key(Key)] = item
         return {}

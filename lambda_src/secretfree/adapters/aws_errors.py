@@ -64,7 +64,7 @@ def _translated(error: ClientError) -> Exception:
     told = f"{error.operation_name}: {code}"
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code in THROTTLES or status == 429:
-        return ThrottledError(told)
+        return ThrottledError(f"{told}; the account's quota of {error.operation_name} calls a second is used up")
     if status >= 500:
         return UnreachableError(told)
     if code in _CALLERS_FAULTS:

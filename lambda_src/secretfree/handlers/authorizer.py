@@ -9,6 +9,7 @@ from secretfree.config import AuthorizerConfig
 from secretfree.contract import Dimension, LogLevel, Metric
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.handlers.entry import LambdaHandler, lambda_handler
+from secretfree.handlers.http.claims import Claims, claims_of
 from secretfree.handlers.http.request import device_csr, request_ids
 from secretfree.registry.authorization import AuthorizedDevice, authorize
 from secretfree.request.csr import UnverifiedCsr, verify
@@ -36,19 +37,23 @@ class _Authorizer:
         self._telemetry = Telemetry(config.product, level=config.log_level)
 
     def __call__(self, event: dict[str, Any], _context: object) -> dict[str, Any]:
+        claims: Claims = {}
         try:
             with self._telemetry.stage("authorize"):
-                device = self._authorize(event)
+                unverified = UnverifiedCsr.from_header_value(device_csr(event))
+                claims = claims_of(unverified, self._profile)
+                device = self._authorize(unverified)
             return self._allow(event, device)
         except SecretFreeError as error:
-            return self._refuse(event, error)
+            return self._refuse(event, error, claims)
         except Exception as error:  # noqa: BLE001 - a defect of ours refuses, and leaves no CSR in a traceback
-            self._fail(event, SecretFreeError(ErrorCode.INTERNAL, type(error).__name__, reason=Reason.UNEXPECTED))
+            defect = SecretFreeError(ErrorCode.INTERNAL, type(error).__name__, reason=Reason.UNEXPECTED)
+            self._fail(event, defect, claims)
         finally:
             self._telemetry.flush()
 
-    def _authorize(self, event: dict[str, Any]) -> AuthorizedDevice:
-        csr = verify(UnverifiedCsr.from_header_value(device_csr(event)), self._profile)
+    def _authorize(self, unverified: UnverifiedCsr) -> AuthorizedDevice:
+        csr = verify(unverified, self._profile)
         return authorize(csr, match=self._match, registry=self._registry, bindings=self._bindings)
 
     def _allow(self, event: dict[str, Any], device: AuthorizedDevice) -> dict[str, Any]:
@@ -62,27 +67,30 @@ class _Authorizer:
         )
         return _policy("Allow", event, principal=device.device_id, context=device.to_context())
 
-    def _refuse(self, event: dict[str, Any], error: SecretFreeError) -> dict[str, Any]:
+    def _refuse(self, event: dict[str, Any], error: SecretFreeError, claims: Claims) -> dict[str, Any]:
         if error.status >= 500:
-            self._fail(event, error)
+            self._fail(event, error, claims)
         self._telemetry.count(Metric.DENIED, dimensions={Dimension.REASON: error.reason})
         # A registry record that cannot be read is our own defect, although the device is refused like any other.
         level = LogLevel.ERROR if error.reason is Reason.REGISTRY_RECORD else LogLevel.INFO
-        self._log_error("denied", event, error, level)
+        self._log_error("denied", event, error, level, claims)
         if error.code is ErrorCode.MISSING_CSR:
             raise Exception("Unauthorized")  # noqa: TRY002 - exactly what API Gateway answers with 401
         return _policy("Deny", event, principal="refused", context={"code": error.code.value})
 
-    def _fail(self, event: dict[str, Any], error: SecretFreeError) -> NoReturn:
+    def _fail(self, event: dict[str, Any], error: SecretFreeError, claims: Claims) -> NoReturn:
         self._telemetry.count(Metric.FAILED, dimensions={Dimension.REASON: error.reason})
-        self._log_error("failed", event, error, LogLevel.ERROR)
+        self._log_error("failed", event, error, LogLevel.ERROR, claims)
         raise AuthorizerError("the request could not be decided") from None
 
-    def _log_error(self, message: str, event: dict[str, Any], error: SecretFreeError, level: LogLevel) -> None:
+    def _log_error(
+        self, message: str, event: dict[str, Any], error: SecretFreeError, level: LogLevel, claims: Claims
+    ) -> None:
         self._telemetry.log(
             message,
             level=level,
             **request_ids(event),
+            **claims,
             code=error.code,
             reason=error.reason,
             detail=error.detail,

@@ -67,13 +67,14 @@ class _Worker:
                     deadline=wiring.deadline(self._clock, context.get_remaining_time_in_millis() / 1000),
                 )
         except Exception as error:  # noqa: BLE001 - one message's failure is not the others'
-            reports.failure(self._telemetry, error, ids=ids)
+            device = None if request is None else request.device
+            reports.failure(self._telemetry, error, ids=ids, device=device)
             known = error if isinstance(error, SecretFreeError) else None
             if known is not None and is_final(known):
                 return True
             self._come_back(record, request, None if known is None else known.retry_after)
             return False
-        reports.outcome(self._telemetry, outcome, ids=ids)
+        reports.outcome(self._telemetry, outcome, ids=ids, device=request.device)
         if isinstance(outcome, IssuedCertificate):
             return True
         self._come_back(record, request, outcome.retry_after)

@@ -59,7 +59,9 @@ class Invocation:
         """The record of a new generation after `seen`, its lease held by this worker."""
         return seen.next_generation(self.fingerprint, self.ports.owner(), self.clock.now())
 
-    def not_ready(self, record: Issuance, reason: Reason, *, attempts: int | None = None) -> NotReady:
+    def not_ready(
+        self, record: Issuance, reason: Reason, *, attempts: int | None = None, detail: str | None = None
+    ) -> NotReady:
         """The answer while `record` has no certificate for the device."""
         return NotReady(
             retry_after=self.calls.retry_after(
@@ -67,6 +69,7 @@ class Invocation:
                 attempts=record.attempts if attempts is None else attempts,
             ),
             reason=reason,
+            detail=detail,
         )
 
 
@@ -133,16 +136,31 @@ def _take_over(work: Invocation, seen: Issuance) -> Lease | IssuanceAnswer:
     if standing is Standing.REFUSE:
         raise revoked_certificate()
     if standing is Standing.RENEW:
-        try:
-            _refuse_to_renew_revoked(work, seen)
-        except (ThrottledError, UnreachableError, OutOfTimeError):
-            return work.not_ready(seen, Reason.UPSTREAM_UNAVAILABLE)
+        return _renew(work, seen)
     begins_anew = standing is not Standing.RESUME or _outlived_its_token(work, seen)
+    return _continue(work, seen, begins_anew=begins_anew)
+
+
+def _continue(work: Invocation, seen: Issuance, *, begins_anew: bool) -> Lease | NotReady:
     try:
         stored = work.write(_admitted(work, work.next_generation(seen) if begins_anew else _resumed(work, seen)))
     except StaleLedgerError:
         return work.not_ready(seen, Reason.LEASE_HELD)
     return Lease(stored, unaccounted=not begins_anew and seen.requested_at is not None)
+
+
+def _renew(work: Invocation, seen: Issuance) -> Lease | IssuanceAnswer:
+    """Begin a renewal. What stands in its way is no reason to refuse a certificate that is still good."""
+    is_good = seen.not_after is not None and work.clock.now() < seen.not_after
+    try:
+        _refuse_to_renew_revoked(work, seen, is_good=is_good)
+        return _continue(work, seen, begins_anew=True)
+    except (ThrottledError, UnreachableError, OutOfTimeError):
+        return issued_certificate(seen, reused=True) if is_good else work.not_ready(seen, Reason.UPSTREAM_UNAVAILABLE)
+    except SecretFreeError as error:
+        if error.code is ErrorCode.TOO_MANY_REQUESTS and is_good:
+            return issued_certificate(seen, reused=True)
+        raise
 
 
 def _resumed(work: Invocation, seen: Issuance) -> Issuance:
@@ -160,13 +178,18 @@ def _outlived_its_token(work: Invocation, seen: Issuance) -> bool:
     return not window or work.clock.now() >= seen.requested_at + window - IDEMPOTENCY_MARGIN
 
 
-def _refuse_to_renew_revoked(work: Invocation, seen: Issuance) -> None:
-    """A certificate that an operator took out of use is not replaced on request."""
+def _refuse_to_renew_revoked(work: Invocation, seen: Issuance, *, is_good: bool) -> None:
+    """A certificate that an operator took out of use is not replaced on request.
+
+    One that is gone from IoT Core before its end may have been revoked: that is unknown, so an operator decides.
+    """
     registered = work.calls.persist("describe", lambda: work.ports.things.describe(seen.certificate_id or ""))
     if registered is not None and registered.status is not CertificateStatus.ACTIVE:
         with suppress(StaleLedgerError):
             work.write(seen.revoked(work.clock.now()), certificate=CertificateRecordState.REVOKED)
         raise revoked_certificate()
+    if registered is None and is_good:
+        raise not_authorized("IoT Core no longer has the certificate", reason=Reason.CERTIFICATE_MISSING)
 
 
 def _admitted(work: Invocation, record: Issuance) -> Issuance:

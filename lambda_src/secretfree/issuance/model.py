@@ -5,7 +5,7 @@ from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from secretfree.contract import MatchPolicy
 from secretfree.errors import ErrorCode, Reason, SecretFreeError, not_authorized
@@ -23,10 +23,6 @@ from secretfree.issuance.record import Issuance, IssuanceState
 from secretfree.registry.authorization import AuthorizedDevice
 from secretfree.registry.entry import RegistryReader
 from secretfree.request.csr import VerifiedCsr
-
-# A superseded certificate of the same key stays good for a while: the device may not have received the answer yet, or
-# may be connected with the old certificate.
-RENEWAL_GRACE: Final = timedelta(hours=1)
 
 StageTimer: TypeAlias = Callable[[str], AbstractContextManager[object]]
 
@@ -83,10 +79,11 @@ class IssuedCertificate:
 
 @dataclass(frozen=True, kw_only=True)
 class NotReady:
-    """Accepted, not ready: the device asks again after `retry_after` seconds."""
+    """Accepted, not ready: the device asks again after `retry_after` seconds. `detail` is for the log."""
 
     retry_after: int
     reason: Reason
+    detail: str | None = None
 
 
 IssuanceAnswer: TypeAlias = IssuedCertificate | NotReady
@@ -146,9 +143,19 @@ def with_answer(record: Issuance, answer: str | DeviceCertificate) -> Issuance:
     )
 
 
-def clear_at(record: Issuance, now: datetime) -> datetime:
-    """When the certificates that `record` supersedes are due for deletion, if it becomes active at `now`."""
-    return now if record.replaces_key else now + RENEWAL_GRACE
+def superseded_until(record: Issuance, renewal_window: timedelta) -> datetime | None:
+    """How long the certificates that `record` supersedes stay; None where the registry has another key now.
+
+    A certificate of the same key stays until its own end, because whoever has a copy of the device's request can begin
+    a renewal, and the device may be connected with the old one. A renewal begins at most a renewal window before that.
+    """
+    return None if record.replaces_key else record.begun_at + renewal_window
+
+
+def clear_at(record: Issuance, now: datetime, renewal_window: timedelta) -> datetime:
+    """When the sweeper looks at what `record` leaves behind, if it becomes active at `now`."""
+    end = superseded_until(record, renewal_window)
+    return now if end is None or record.has_leftovers else max(now, end)
 
 
 def revoked_certificate() -> SecretFreeError:

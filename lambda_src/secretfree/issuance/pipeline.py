@@ -93,6 +93,7 @@ def issue(
             csr,
             match=policy.match,
             registry=ports.registry,
+            clock=clock,
             subject_is_copied=ports.issuer.copies_subject,
         ),
     )
@@ -119,12 +120,12 @@ class _Steps:
             return self._proceed()
         except StaleLedgerError:
             return self._work.not_ready(self._lease.record, Reason.LEASE_HELD)
-        except ThrottledError:
+        except ThrottledError as throttled:
             self._give_up()
-            return self._work.not_ready(self._lease.record, Reason.THROTTLED)
-        except UnreachableError:
+            return self._work.not_ready(self._lease.record, Reason.THROTTLED, detail=str(throttled))
+        except UnreachableError as unanswered:
             self._give_up()
-            return self._work.not_ready(self._lease.record, Reason.UPSTREAM_UNAVAILABLE)
+            return self._work.not_ready(self._lease.record, Reason.UPSTREAM_UNAVAILABLE, detail=str(unanswered))
         except OutOfTimeError as out_of_time:
             self._give_up()
             return self._work.not_ready(self._lease.record, out_of_time.reason)
@@ -255,7 +256,7 @@ class _Steps:
 
     def _confirm(self, record: Issuance) -> bool:
         """Record that all is in place; whether it is recorded. Whether it is awaited: see the module's text."""
-        active = record.active(clear_at=clear_at(record, self._clock.now()))
+        active = record.active(clear_at=clear_at(record, self._clock.now(), self._policy.renewal_window))
         write = partial(self._ports.ledger.write, active, certificate=CertificateRecordState.ACTIVE)
         try:
             self._calls.persist("ledger", write, even_late=True)

@@ -158,6 +158,15 @@ class ThingRegistry(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class UnreadableRecord:
+    """A record of the ledger that is damaged. `defect` says in words for the log what is wrong."""
+
+    device_id: str
+    issuer: str
+    defect: str
+
+
 class CertificateRecordState(StrEnum):
     """State of a `certificate#` record."""
 
@@ -181,8 +190,12 @@ class Ledger(Protocol):
         """Bind the first key seen to the device; False when another one is bound already."""
         ...
 
-    def unfinished(self, issuer: str, *, due: datetime, limit: int) -> Sequence[Issuance]:
-        """Issuances whose lease or date has passed, oldest first."""
+    def unfinished(self, issuer: str, *, due: datetime, limit: int) -> Sequence["Issuance | UnreadableRecord"]:
+        """Issuances whose lease or date has passed, oldest first; in its place each that cannot be read."""
+        ...
+
+    def set_aside(self, record: "UnreadableRecord", *, until: datetime) -> None:
+        """Have `unfinished` pass over a record that cannot be read, until then."""
         ...
 
     def close_certificate(self, device_id: DeviceId, certificate_id: str, *, forget_after: datetime) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 
 from secretfree.clock import Clock
 from secretfree.errors import SecretFreeError
-from secretfree.issuance.model import IssuancePolicy, IssuancePorts, clear_at, with_answer
+from secretfree.issuance.model import IssuancePolicy, IssuancePorts, clear_at, superseded_until, with_answer
 from secretfree.issuance.ports import (
     CertificateRecordState,
     CertificateStatus,
@@ -26,6 +26,7 @@ from secretfree.issuance.ports import (
     StillAttachedError,
     ThrottledError,
     UnreachableError,
+    UnreadableRecord,
 )
 from secretfree.issuance.record import LEASE, Issuance, IssuanceState, Suspect
 
@@ -36,6 +37,8 @@ _HISTORY_KEPT_FOR: Final = timedelta(days=90)
 _STUCK_FOR: Final = timedelta(hours=1)
 # The list of certificates may lag behind, and AWS's clock differ: a lost one is looked for only after this.
 _SETTLING: Final = timedelta(seconds=90)
+# A damaged record is reported once a day, until somebody repairs it.
+_UNREADABLE_FOR: Final = timedelta(days=1)
 _DETACHING: Final = timedelta(minutes=1)
 _BATCH: Final = 50
 
@@ -51,6 +54,7 @@ class SweepOutcome(StrEnum):
     POSTPONED = "postponed"  # too early
     OVERTAKEN = "overtaken"  # the device came back meanwhile
     STUCK = "stuck"  # refused by AWS: see the log
+    UNREADABLE = "unreadable"  # the ledger's record is damaged: see the log
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,13 +94,14 @@ class _Sweep:
         try:
             while not complete and len(seen) < most and self._has_time():
                 due = self._ports.ledger.unfinished(self._policy.issuer, due=self._clock.now(), limit=_BATCH)
-                fresh = [record for record in due if (record.device_id, record.version) not in seen]
-                seen |= {(record.device_id, record.version) for record in fresh}
+                fresh = [record for record in due if _identity(record) not in seen]
+                seen |= {_identity(record) for record in fresh}
                 complete = not fresh
                 for record in fresh:
                     if not self._has_time():
                         break
-                    self._outcomes[self._swept(record)] += 1
+                    outcome = self._set_aside(record) if isinstance(record, UnreadableRecord) else self._swept(record)
+                    self._outcomes[outcome] += 1
         except (ThrottledError, UnreachableError, SecretFreeError) as error:
             self._failures.append(_told(error))
         return SweepReport(
@@ -109,6 +114,11 @@ class _Sweep:
 
     def _has_time(self) -> bool:
         return self._clock.monotonic() < self._deadline
+
+    def _set_aside(self, record: UnreadableRecord) -> SweepOutcome:
+        self._failures.append(f"record {record.issuer} of {record.device_id} cannot be read: {record.defect}")
+        self._ports.ledger.set_aside(record, until=self._clock.now() + _UNREADABLE_FOR)
+        return SweepOutcome.UNREADABLE
 
     def _swept(self, record: Issuance) -> SweepOutcome:
         """Deal with one record, under its lease as a request would."""
@@ -197,7 +207,8 @@ class _Sweep:
         self._ports.things.ensure_thing(device_id)
         for attachment in self._ports.things.attachments(device_id, certificate_arn):
             attachment()
-        active = self._held.with_thing().active(clear_at=clear_at(self._held, self._clock.now()))
+        due = clear_at(self._held, self._clock.now(), self._policy.renewal_window)
+        active = self._held.with_thing().active(clear_at=due)
         return self._write(active, SweepOutcome.FINISHED, certificate=CertificateRecordState.ACTIVE)
 
     def _clear(self) -> SweepOutcome:
@@ -205,6 +216,11 @@ class _Sweep:
         if self._held.state is IssuanceState.ABANDONED:
             self._remove_leftovers()
             return self._write(self._held.without_leftovers().parked(), SweepOutcome.CLEARED)
+        now = self._clock.now()
+        end = superseded_until(self._held, self._policy.renewal_window)
+        if self._held.state is IssuanceState.ACTIVE and self._held.superseded and end is not None and end > now:
+            self._remove_leftovers()
+            return self._write(self._held.without_leftovers().postponed(end), SweepOutcome.CLEARED)
         self._remove_leftovers(self._held.superseded)
         return self._write(self._held.cleared(), SweepOutcome.CLEARED)
 
@@ -271,6 +287,10 @@ class _Sweep:
     ) -> SweepOutcome:
         self._ports.ledger.write(record, certificate=certificate)
         return outcome
+
+
+def _identity(record: Issuance | UnreadableRecord) -> tuple[str, int]:
+    return record.device_id, record.version if isinstance(record, Issuance) else 0
 
 
 def _told(error: Exception) -> str:

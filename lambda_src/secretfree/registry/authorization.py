@@ -88,15 +88,16 @@ def confirm(
     *,
     match: MatchPolicy,
     registry: RegistryReader,
+    clock: Clock,
     subject_is_copied: bool = False,
 ) -> None:
-    """Look up again, for the issuer itself, that `authorized` is enrolled with the key of `csr` and not blocked.
+    """Look up again, for the issuer itself, that `authorized` is enrolled with the key of `csr` and allowed by now.
 
     One read by device id under each policy: whether a key is enrolled for two devices is the authorizer's question.
     `subject_is_copied`: the certificate gets the request's own common name, which then must be the device id. Raises
     SecretFreeError: `not-authorized`, `unavailable` when the registry cannot be read.
     """
-    entry = _enrolled(authorized.device_id, registry)
+    entry = _enrolled(authorized.device_id, registry, clock)
     if match is not MatchPolicy.UDID:
         _require_key(entry, csr.public_key.fingerprint)
     if (match is not MatchPolicy.PUBLIC_KEY or subject_is_copied) and csr.device_id != entry.device_id:
@@ -109,7 +110,7 @@ def _device_id(csr: VerifiedCsr) -> DeviceId:
     return csr.device_id
 
 
-def _enrolled(device_id: DeviceId, registry: RegistryReader, clock: Clock = _CLOCK) -> RegistryEntry:
+def _enrolled(device_id: DeviceId, registry: RegistryReader, clock: Clock) -> RegistryEntry:
     entry = registry.by_device_id(device_id)
     if entry is None:
         raise not_authorized("no such device", reason=Reason.UNKNOWN_DEVICE)

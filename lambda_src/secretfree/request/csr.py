@@ -111,6 +111,14 @@ class VerifiedCsr:
         return "\n".join(["-----BEGIN CERTIFICATE REQUEST-----", *lines, "-----END CERTIFICATE REQUEST-----", ""])
 
 
+def claimed_device_id(unverified: UnverifiedCsr, profile: DeviceProfile) -> DeviceId | None:
+    """The device id that the common name stands for, of a request that proves nothing; None where it stands for none.
+
+    Raises SecretFreeError (`malformed-request`) for a subject that the profile does not take.
+    """
+    return profile.device_id(_common_name(unverified.parts.subject, profile))
+
+
 def verify(unverified: UnverifiedCsr, profile: DeviceProfile) -> VerifiedCsr:
     """Hold a request to the rules of `profile` and check its proof of possession.
 

@@ -337,10 +337,17 @@ def test_the_log_holds_no_request_and_no_key(
     value = csr()
     handler = load({Variable.LOG_LEVEL: "DEBUG"})
     handler(_event(value), None)
-    handler(_event(csr("stranger")), None)
+    handler(_event(csr("not ! an id")), None)
     handler(_event(value[:-8]), None)
     out = capsys.readouterr().out
-    for secret in (value[:40], value[-40:-8], public_key.registry_text()[:40], "192.0.2.1", "curl/8.5.0", "stranger"):
+    for secret in (
+        value[:40],
+        value[-40:-8],
+        public_key.registry_text()[:40],
+        "192.0.2.1",
+        "curl/8.5.0",
+        "not ! an id",
+    ):
         assert secret not in out
 
 
@@ -359,6 +366,24 @@ def test_each_invocation_writes_its_own_metrics(
     assert [line[Dimension.STAGE] for line in logged if Metric.STAGE_LATENCY in line] == ["authorize"]
     handler(_event(csr("stranger")), None)
     assert not any(Metric.ALLOWED in line for line in _lines(capsys))
+
+
+def test_a_refusal_is_logged_with_what_the_request_claims_under_names_that_say_so(
+    load: Load,
+    csr: Callable[..., str],
+    csr_der: Callable[..., bytes],
+    header_value: Callable[[bytes], str],
+    public_key: DevicePublicKey,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    handler = load()
+    forged = csr_der()[:-1] + bytes([csr_der()[-1] ^ 1])
+    for value in (csr(), header_value(forged)):
+        handler(_event(value), None)
+        (line,) = [line for line in _lines(capsys) if line.get("event") == "denied"]
+        assert line["claimedDeviceId"] == "widget-1"
+        assert line["claimedKeyFingerprint"] == public_key.fingerprint
+        assert not {"deviceId", "keyFingerprint"} & set(line)
 
 
 # --- the import budget ---

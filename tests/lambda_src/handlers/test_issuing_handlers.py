@@ -148,16 +148,31 @@ def test_a_conflict_is_a_409(load: Any, cloud: FakeCloud) -> None:
     assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (409, "conflict")
 
 
-def test_a_device_in_a_tight_loop_is_refused_at_no_call(load: Any, cloud: FakeCloud) -> None:
+def test_a_device_in_a_tight_loop_is_answered_from_memory_at_no_call(load: Any, cloud: FakeCloud) -> None:
     handler = load(issuer)
     statuses = [handler(event(), CONTEXT)["statusCode"] for _ in range(240)]
     cloud.calls.clear()
     answer = handler(event(), CONTEXT)
     assert set(statuses) == {200}
-    assert answer["statusCode"] == 429
-    assert answer["headers"]["Retry-After"] == "1"
+    assert answer["statusCode"] == 200
     assert cloud.calls == []
     assert handler(event("widget-2"), CONTEXT)["statusCode"] == 200
+
+
+def test_lines_of_what_is_not_ready_or_failed_name_device_key_and_call(
+    load: Any, cloud: FakeCloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cloud.always["CreateThing"] = Fault.THROTTLED
+    load(issuer)(event(), CONTEXT)
+    cloud.always = {"PutItem": Fault.THROTTLED}
+    load(issuer)(event(), CONTEXT)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    told = [line for line in lines if line.get("event") in {"not ready", "failed"}]
+    assert [line["event"] for line in told] == ["not ready", "failed"]
+    assert {line["deviceId"] for line in told} == {"widget-1"}
+    assert {line["keyFingerprint"] for line in told} == {verified_csr("widget-1").public_key.fingerprint}
+    assert "CreateThing" in told[0]["detail"]
+    assert "quota" in told[0]["detail"]
 
 
 def test_what_nobody_foresaw_is_a_bare_500(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -263,7 +263,7 @@ def test_a_certificate_that_never_got_its_policy_goes_when_another_key_is_enroll
 
 
 @BOTH
-def test_in_the_renewal_window_the_same_key_gets_a_new_certificate_and_the_old_one_a_grace_period(
+def test_in_the_renewal_window_the_same_key_gets_a_new_certificate_and_the_old_one_stays_to_its_end(
     kind: IssuerKind,
 ) -> None:
     world = World(kind)
@@ -273,8 +273,9 @@ def test_in_the_renewal_window_the_same_key_gets_a_new_certificate_and_the_old_o
     assert isinstance(old, IssuedCertificate)
     assert isinstance(new, IssuedCertificate)
     assert new.certificate_id != old.certificate_id
-    world.sweep(after=timedelta(minutes=5))
+    world.sweep(after=RENEWAL_WINDOW - timedelta(minutes=5))
     assert set(world.cloud.certificates) == {old.certificate_id, new.certificate_id}
+    assert world.clock.now() < old.not_after
     world.quiesce()
     assert set(world.cloud.certificates) == {new.certificate_id}
     world.require_invariants_at_quiescence()
@@ -297,18 +298,57 @@ def test_a_certificate_taken_out_of_use_is_not_renewed_for_the_asking(kind: Issu
 
 @BOTH
 @pytest.mark.parametrize("fault", [Fault.THROTTLED, Fault.TIMED_OUT_BEFORE])
-def test_a_renewal_waits_while_it_is_unknown_whether_the_old_certificate_was_revoked(
+def test_while_it_is_unknown_whether_the_old_certificate_was_revoked_the_device_is_answered_with_it(
     kind: IssuerKind, fault: Fault
 ) -> None:
     world = World(kind)
-    world.ask()
+    first = world.ask()
+    assert isinstance(first, IssuedCertificate)
     world.clock.sleep(timedelta(days=364).total_seconds())
     world.cloud.always["DescribeCertificate"] = fault
-    assert isinstance(world.ask(), NotReady)
+    assert world.ask() == replace(first, reused=True)
     assert len(world.cloud.issued) == 1
+    world.clock.sleep(timedelta(days=2).total_seconds())  # it has expired: there is nothing good to answer with
+    assert isinstance(world.ask(), NotReady)
     world.cloud.always.clear()
     assert isinstance(world.ask(), IssuedCertificate)
     assert len(world.cloud.issued) == 2
+
+
+@BOTH
+def test_a_replayed_request_that_uses_up_the_renewal_s_budget_does_not_lock_the_device_out(kind: IssuerKind) -> None:
+    world = World(kind)
+    first = world.ask()
+    assert isinstance(first, IssuedCertificate)
+    world.clock.sleep(timedelta(days=350).total_seconds())
+    world.cloud.items["widget-1", f"issuance#{kind.value}"]["admission"] = {
+        "N": str(int((world.clock.now() + timedelta(minutes=10)).timestamp() * 1000))
+    }
+    assert world.ask() == replace(first, reused=True)
+
+
+@BOTH
+def test_a_certificate_that_vanished_before_its_end_is_not_renewed_for_the_asking(kind: IssuerKind) -> None:
+    """Whoever deleted it may have meant to revoke it."""
+    world = World(kind)
+    old = world.ask()
+    assert isinstance(old, IssuedCertificate)
+    del world.cloud.certificates[old.certificate_id]
+    world.clock.sleep(timedelta(days=350).total_seconds())
+    error = refused(world.ask)
+    assert (error.code, error.reason) == (ErrorCode.NOT_AUTHORIZED, Reason.CERTIFICATE_MISSING)
+    assert len(world.cloud.issued) == 1
+
+
+@BOTH
+def test_nothing_is_issued_before_the_registry_s_date(kind: IssuerKind) -> None:
+    world = World(kind)
+    fingerprint = verified_csr("widget-1").public_key.fingerprint
+    world.cloud.enroll("widget-1", fingerprint, not_before="2026-01-02T00:00:00Z")
+    assert refused(world.ask_as_enrolled).reason is Reason.NOT_YET_ALLOWED
+    assert issuing_calls(world) == set()
+    world.clock.sleep(86_400)
+    assert isinstance(world.ask_as_enrolled(), IssuedCertificate)
 
 
 @BOTH

@@ -10,7 +10,8 @@ from botocore.exceptions import ClientError
 
 from secretfree.adapters.aws_errors import aws_call, error_code
 from secretfree.contract import LedgerIndex
-from secretfree.issuance.ports import CertificateRecordState, StaleLedgerError, ThrottledError
+from secretfree.errors import ErrorCode, Reason, SecretFreeError
+from secretfree.issuance.ports import CertificateRecordState, StaleLedgerError, ThrottledError, UnreadableRecord
 from secretfree.issuance.record import (
     Issuance,
     IssuanceState,
@@ -61,7 +62,7 @@ class DynamoDbLedger:
                     raise
                 # The SDK repeats a write whose answer was lost: finding one's own record is success.
                 if found != item:
-                    raise StaleLedgerError(_issuance(found) if found else None) from None
+                    raise StaleLedgerError(_required(found) if found else None) from None
         return stored
 
     def _write_both(self, item: dict[str, Any], condition: dict[str, Any], certificate: dict[str, Any]) -> None:
@@ -77,7 +78,8 @@ class DynamoDbLedger:
 
     def read(self, device_id: DeviceId, issuer: str) -> Issuance | None:
         """GetItem, consistent: the device's record at one issuer (port `IssuanceReader`)."""
-        return self._read({"S": device_id}, {"S": _ISSUANCE + issuer})
+        item = self._item({"S": device_id}, {"S": _ISSUANCE + issuer})
+        return _required(item) if item else None
 
     def bind(self, device_id: DeviceId, fingerprint: str) -> bool:
         """PutItem on condition that no other key is there."""
@@ -100,12 +102,29 @@ class DynamoDbLedger:
                 raise
         return True
 
-    def unfinished(self, issuer: str, *, due: datetime, limit: int) -> Sequence[Issuance]:
+    def unfinished(self, issuer: str, *, due: datetime, limit: int) -> Sequence[Issuance | UnreadableRecord]:
         """Queries of the sparse index, which holds keys alone, then each record itself, read consistently."""
         keys = [key for shard in range(_SHARDS) for key in self._due(_pending(issuer, shard), due, limit)]
         keys.sort(key=lambda key: int(key["lease-expires"]["N"]))
-        records = (self._read(key["device-id"], key["record"]) for key in keys[:limit])
-        return [record for record in records if record is not None and record.due is not None and record.due <= due]
+        items = (self._item(key["device-id"], key["record"]) for key in keys[:limit])
+        records = [_readable(item) for item in items if item]
+        return [record for record in records if isinstance(record, UnreadableRecord) or _is_due(record, due)]
+
+    def set_aside(self, record: UnreadableRecord, *, until: datetime) -> None:
+        """UpdateItem of the index's sort key alone: nothing else of a record that cannot be read is changed."""
+        with aws_call():
+            try:
+                self._client.update_item(
+                    TableName=self._table,
+                    Key={"device-id": {"S": record.device_id}, "record": {"S": _ISSUANCE + record.issuer}},
+                    UpdateExpression="SET #due = :until",
+                    ConditionExpression="attribute_exists(#pending)",
+                    ExpressionAttributeNames={"#due": "lease-expires", "#pending": "pending"},
+                    ExpressionAttributeValues={":until": _date(until)},
+                )
+            except ClientError as error:
+                if error_code(error) != "ConditionalCheckFailedException":
+                    raise
 
     def _due(self, pending: str, due: datetime, limit: int) -> Sequence[Mapping[str, Any]]:
         with aws_call():
@@ -132,13 +151,41 @@ class DynamoDbLedger:
                 },
             )
 
-    def _read(self, device_id: Any, record: Any) -> Issuance | None:
+    def _item(self, device_id: Any, record: Any) -> Mapping[str, Any] | None:
         with aws_call():
             answer = self._client.get_item(
                 TableName=self._table, Key={"device-id": device_id, "record": record}, ConsistentRead=True
             )
-        item = answer.get("Item")
-        return _issuance(item) if item else None
+        return answer.get("Item")
+
+
+def _is_due(record: Issuance, due: datetime) -> bool:
+    return record.due is not None and record.due <= due
+
+
+def _readable(item: Mapping[str, Any]) -> Issuance | UnreadableRecord:
+    """The record of an item; a damaged one is named, so that it does not stop the work on the others."""
+    try:
+        return _issuance(item)
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError, SecretFreeError) as error:
+        told = error.detail if isinstance(error, SecretFreeError) else str(error)
+        return UnreadableRecord(
+            device_id=item["device-id"]["S"],
+            issuer=item["record"]["S"].removeprefix(_ISSUANCE),
+            defect=f"{type(error).__name__}: {told}",
+        )
+
+
+def _required(item: Mapping[str, Any]) -> Issuance:
+    """The record of an item; SecretFreeError (`internal`) for a damaged one."""
+    record = _readable(item)
+    if isinstance(record, UnreadableRecord):
+        raise SecretFreeError(
+            ErrorCode.INTERNAL,
+            f"the ledger's record {_ISSUANCE}{record.issuer} of {record.device_id} cannot be read: {record.defect}",
+            reason=Reason.LEDGER_RECORD,
+        )
+    return record
 
 
 def _pending(issuer: str, shard: int) -> str:

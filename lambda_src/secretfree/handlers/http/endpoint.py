@@ -8,7 +8,7 @@ from secretfree.handlers import reports
 from secretfree.handlers.http import answers
 from secretfree.handlers.http.request import device_csr, header_values, request_id, request_ids
 from secretfree.issuance.model import IssuanceAnswer
-from secretfree.issuance.recent_askers import RecentAskers
+from secretfree.issuance.recent_answers import RecentAnswers
 from secretfree.registry.authorization import AuthorizedDevice
 from secretfree.request.csr import UnverifiedCsr, VerifiedCsr, verify
 from secretfree.request.device_profile import DeviceProfile
@@ -40,14 +40,16 @@ class IssuingEndpoint:
         self._iot_endpoint = iot_endpoint
         self._telemetry = telemetry
         self._clock = clock
-        self._askers = RecentAskers()
+        self._recent = RecentAnswers()
 
     def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         """Handle one event of API Gateway's proxy integration."""
+        device: AuthorizedDevice | None = None
         try:
+            device = AuthorizedDevice.from_context(event["requestContext"].get("authorizer") or {})
             with self._telemetry.stage(self._stage):
-                answer = self._called(event, context)
-            reports.outcome(self._telemetry, answer, ids=request_ids(event))
+                answer = self._answered(event, device, context)
+            reports.outcome(self._telemetry, answer, ids=request_ids(event), device=device)
             return answers.for_outcome(
                 answer,
                 endpoint=self._iot_endpoint,
@@ -55,13 +57,20 @@ class IssuingEndpoint:
                 request_id=request_id(event),
             )
         except Exception as error:  # noqa: BLE001 - whatever fails, the device gets a problem document, no traceback
-            reports.failure(self._telemetry, error, ids=request_ids(event))
+            reports.failure(self._telemetry, error, ids=request_ids(event), device=device)
             return answers.for_error(error, request_id=request_id(event))
         finally:
             self._telemetry.flush()
 
-    def _called(self, event: dict[str, Any], context: Any) -> IssuanceAnswer:
-        device = AuthorizedDevice.from_context(event["requestContext"].get("authorizer") or {})
-        self._askers.admit(device.device_id, self._clock.now())
-        csr = verify(UnverifiedCsr.from_header_value(device_csr(event)), self._profile)
-        return self._answer(device, csr, context.get_remaining_time_in_millis() / 1000)
+    def _answered(self, event: dict[str, Any], device: AuthorizedDevice, context: Any) -> IssuanceAnswer:
+        asker = device.device_id, device.fingerprint
+        again = self._recent.admit(asker, self._clock.now())
+        if again is not None:
+            return again
+        answer: IssuanceAnswer | None = None
+        try:
+            csr = verify(UnverifiedCsr.from_header_value(device_csr(event)), self._profile)
+            answer = self._answer(device, csr, context.get_remaining_time_in_millis() / 1000)
+        finally:
+            self._recent.keep(asker, answer)
+        return answer

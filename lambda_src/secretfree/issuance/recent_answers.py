@@ -1,0 +1,64 @@
+"""The answers that one worker gave last, kept in its memory: a device in a tight loop costs no AWS call at all."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from datetime import datetime
+from math import ceil
+from typing import TypeAlias
+
+from secretfree.errors import ErrorCode, Reason, SecretFreeError
+from secretfree.issuance.model import IssuanceAnswer, IssuedCertificate
+from secretfree.issuance.rates import ANSWER_RATE, AdmissionRate
+from secretfree.request.device_id import DeviceId
+
+Asker: TypeAlias = tuple[DeviceId, str]
+"""A device id and a key's fingerprint: an answer is one device's and one key's."""
+
+
+@dataclass
+class _Asked:
+    arrival: datetime
+    certificate: IssuedCertificate | None = None
+
+
+class RecentAnswers:
+    """The devices that asked last, each with its token bucket and the certificate that it was given.
+
+    The ledger's bucket, which all workers share, bounds what costs (a lease and the issuing calls). This one bounds
+    the answers from the ledger, so that a device in a tight loop does not keep a worker from the others. A device with
+    a certificate is never refused for it: a copy of its request that somebody else sends must not lock it out.
+    """
+
+    def __init__(self, *, rate: AdmissionRate = ANSWER_RATE, capacity: int = 4096) -> None:
+        self._rate = rate
+        self._capacity = capacity
+        self._asked: OrderedDict[Asker, _Asked] = OrderedDict()
+
+    def admit(self, asker: Asker, now: datetime) -> IssuedCertificate | None:
+        """Count one request: None if it is to be worked on, else the certificate that the asker has from this worker.
+
+        Raises SecretFreeError (`too-many-requests`) for too many requests of an asker that has none.
+        """
+        known = self._asked.pop(asker, None)
+        arrival = None if known is None else known.arrival
+        charged = self._rate.charge(arrival, now)
+        kept = _Asked(now) if known is None else known
+        kept.arrival = charged if charged is not None else kept.arrival
+        self._asked[asker] = kept
+        if len(self._asked) > self._capacity:
+            self._asked.popitem(last=False)
+        if charged is not None:
+            return None
+        if kept.certificate is not None and kept.certificate.not_after > now:
+            return replace(kept.certificate, reused=True)
+        raise SecretFreeError(
+            ErrorCode.TOO_MANY_REQUESTS,
+            "the device asks this worker too often",
+            reason=Reason.THROTTLED,
+            retry_after=max(1, ceil(self._rate.wait(arrival, now).total_seconds())),
+        )
+
+    def keep(self, asker: Asker, answer: IssuanceAnswer | None) -> None:
+        """Remember the certificate of an answer; None: the asker was refused, so that nothing is told again."""
+        if asker in self._asked:
+            self._asked[asker].certificate = answer if isinstance(answer, IssuedCertificate) else None
