@@ -104,7 +104,7 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             "changed between the authorizer and the issuer",
             "This does not happen by itself: look at what stands between the API and the function.",
             Concern.SECURITY,
-            Stage.REGISTRATION,
+            Stage.ISSUANCE,
         ),
         Reason.REGISTRY_UNAVAILABLE: Explanation(
             "failed because the registry table could not be read",
@@ -116,35 +116,35 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             "failed because the ledger table did not answer",
             "Check the table's state and throttling, its key, and the issuer's role.",
             Concern.ACCOUNT,
-            Stage.REGISTRATION,
+            Stage.ISSUANCE,
         ),
         Reason.LEASE_HELD: Explanation(
-            "waits because another request of the same device is at work", _AGAIN, Concern.NOBODY, Stage.REGISTRATION
+            "waits because another request of the same device is at work", _AGAIN, Concern.NOBODY, Stage.ISSUANCE
         ),
         Reason.QUEUED: Explanation("waits in the queue", _AGAIN, Concern.NOBODY, Stage.QUEUE),
         Reason.CERTIFICATE_PENDING: Explanation(
-            "waits because the certificate authority has not signed yet", _AGAIN, Concern.NOBODY, Stage.REGISTRATION
+            "waits because the certificate authority has not signed yet", _AGAIN, Concern.NOBODY, Stage.ISSUANCE
         ),
         Reason.DEADLINE: Explanation(
-            "ran out of time before the certificate was in place", _AGAIN, Concern.NOBODY, Stage.REGISTRATION
+            "ran out of time before the certificate was in place", _AGAIN, Concern.NOBODY, Stage.ISSUANCE
         ),
         Reason.THROTTLED: Explanation(
             "was throttled",
             "Slow the device down to `Retry-After`. If AWS throttles, ask for a higher quota: `secretfree plan`.",
             Concern.FIRMWARE,
-            Stage.REGISTRATION,
+            Stage.ISSUANCE,
         ),
         Reason.UPSTREAM_REFUSED: Explanation(
             "failed because AWS refused a call",
             "The log's `detail` names the call and AWS's error: check the role, the policy, the CA and the quotas.",
             Concern.OPERATOR,
-            Stage.REGISTRATION,
+            Stage.ISSUANCE,
         ),
         Reason.UPSTREAM_UNAVAILABLE: Explanation(
             "waits because AWS did not answer a call",
             "Look at AWS Health for IoT Core, Private CA and DynamoDB in this Region. The device must post again.",
             Concern.ACCOUNT,
-            Stage.REGISTRATION,
+            Stage.ISSUANCE,
         ),
         Reason.CONFLICTING_THING: Explanation(
             "meets a thing of that name which belongs to something else",
@@ -168,19 +168,19 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             "has a ledger record that cannot be read",
             "Repair the item that the log's `detail` names, or restore it from a backup.",
             Concern.OPERATOR,
-            Stage.REGISTRATION,
+            Stage.ISSUANCE,
         ),
         Reason.CONFIGURATION: Explanation(
             "failed because the deployment's configuration does not fit",
             "The log's `detail` says what does not fit. Correct it and deploy again.",
             Concern.OPERATOR,
-            Stage.REGISTRATION,
+            Stage.ISSUANCE,
         ),
         Reason.UNEXPECTED: Explanation(
             "failed for a reason that the service does not know",
             "Report it with the log line: this is a defect of the product.",
             Concern.OPERATOR,
-            Stage.REGISTRATION,
+            Stage.ISSUANCE,
         ),
     }
 )
