@@ -1,6 +1,7 @@
 """`SecretFreeProvisioning`: everything that one product line needs to hand out certificates without a secret."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -328,12 +329,18 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
     def add_outputs(self) -> None:
         """Output, on the stack, what `secretfree --stack NAME` reads: addresses, tables, policy, product.
 
+        The first line of a stack has plain keys, as `ProvisioningUrl`. The keys of a further line end with the letters
+        and digits of its product, as `ProvisioningUrlGadget`; `secretfree --stack NAME --product gadget` finds them.
+
         Raises:
-            InvalidArgumentError: where another product line of the same stack has them already.
+            InvalidArgumentError: where the line has them already, or one whose product has the same letters and digits.
         """
         stack = Stack.of(self)
-        if stack.node.try_find_child(Output.PROVISIONING_URL.value) is not None:
-            refuse("add_outputs", f"a second call in stack {stack.node.id}", "one product line with outputs a stack")
+        suffix = ""
+        if stack.node.try_find_child(Output.PRODUCT.value) is not None:
+            suffix = "".join(part[:1].upper() + part[1:] for part in re.split("[_-]", self._product))
+        if stack.node.try_find_child(Output.PRODUCT.value + suffix) is not None:
+            refuse("add_outputs", f"product {self._product} twice in stack {stack.node.id}", "each product line once")
         outputs = {
             Output.PROVISIONING_URL: self.url,
             Output.REGISTRY_TABLE: self.registry.table_name,
@@ -351,7 +358,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         if validity is not None:
             outputs[Output.CERTIFICATE_VALIDITY_DAYS] = str(validity)
         for key, value in outputs.items():
-            CfnOutput(stack, key.value, value=value)
+            CfnOutput(stack, key.value + suffix, value=value)
 
     def _warn(self) -> None:
         if self._match is MatchPolicy.UDID:

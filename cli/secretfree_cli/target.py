@@ -21,6 +21,7 @@ from secretfree.contract import Output
 from secretfree_cli.command_line import section
 from secretfree_cli.local.state import CloudRecord, StateFolder, find_project
 from secretfree_cli.output import CliError, ExitCode, note
+from secretfree_cli.product_line import outputs_of_line
 
 DEFAULT_STACK = "SecretFree"
 _target_option = section("The cloud")
@@ -103,6 +104,7 @@ def resolve_target(
     local: bool = False,
     stack: str | None = None,
     table: str | None = None,
+    product: str | None = None,
     region: str | None = None,
     profile: str | None = None,
     endpoint_url: str | None = None,
@@ -117,6 +119,8 @@ def resolve_target(
     Raises: CliError with exit code 4 if the cloud, the stack or one of its outputs does not exist; UsageError if
         options contradict each other.
     """
+    if table is not None and product is not None:
+        raise click.UsageError("--table names a registry without its stack: leave out --table or --product")
     if table is not None and stack is not None:
         raise click.UsageError("--table names a registry without its stack: leave out --table or --stack")
     elsewhere = region or profile or endpoint_url
@@ -126,7 +130,7 @@ def resolve_target(
         raise click.UsageError(f"--endpoint-url {endpoint_url!a}; accepted: {_ENDPOINT_FORM}")
     folder = StateFolder(project or find_project())
     if local:
-        return local_target(folder.require_up(), stack=stack, table=table)
+        return local_target(folder.require_up(), stack=stack, table=table, product=product)
     record = folder.read()
     is_up = record is not None and record.is_up
     if not (stack or table or elsewhere) and (record is not None or folder.recall()):
@@ -136,17 +140,19 @@ def resolve_target(
                 hint="`secretfree local up` starts it; for AWS, give --stack, --region or --profile",
                 exit_code=ExitCode.NOT_FOUND,
             )
-        return local_target(record)
+        return local_target(record, product=product)
     endpoint = endpoint_url or os.environ.get(_ENDPOINT_VARIABLE)
     if record is not None and is_up and endpoint == record.endpoint_url:
-        return local_target(record, stack=stack, table=table)
+        return local_target(record, stack=stack, table=table, product=product)
     # boto3 reads AWS_DEFAULT_REGION only; AWS's other SDKs and its CLI read AWS_REGION first.
     region = region or os.environ.get("AWS_REGION") or None
     session = boto3.Session(region_name=region, profile_name=profile)
-    return _account_target(session, stack=stack, table=table, endpoint_url=endpoint_url)
+    return _account_target(session, stack=stack, table=table, product=product, endpoint_url=endpoint_url)
 
 
-def local_target(record: CloudRecord, *, stack: str | None = None, table: str | None = None) -> Target:
+def local_target(
+    record: CloudRecord, *, stack: str | None = None, table: str | None = None, product: str | None = None
+) -> Target:
     """Return the target of a running local cloud: `stack`, or the one deployed first."""
     session = boto3.Session(
         aws_access_key_id=record.access_key_id,
@@ -176,7 +182,7 @@ def local_target(record: CloudRecord, *, stack: str | None = None, table: str | 
             hint="`secretfree local deploy`",
             exit_code=ExitCode.NOT_FOUND,
         )
-    outputs = _stack_outputs(session, name, record.endpoint_url)
+    outputs = outputs_of_line(_stack_outputs(session, name, record.endpoint_url), product, name)
     authority_arn = outputs.get(Output.AUTHORITY_ARN) or record.authority_arn
     return in_this_cloud(
         authority_arn=authority_arn,  # of the stack's own CA, if it has one
@@ -223,6 +229,7 @@ def target_finder_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @_target_option("--local", is_flag=True, help="The local cloud of this project (`secretfree local up`).")
     @_target_option("--stack", metavar="NAME", help=f"CloudFormation stack of the product.  [default: {DEFAULT_STACK}]")
     @_target_option("--table", metavar="NAME", help="A registry table, without its stack.")
+    @_target_option("--product", metavar="NAME", help="Product line, if the stack has several.")
     @_target_option("--region", metavar="REGION", help="AWS Region.  [default: AWS_REGION, or the profile's]")
     @_target_option("--profile", metavar="NAME", help="Profile of the AWS configuration.")
     @_target_option("--endpoint-url", metavar="URL", help="Endpoint of AWS's APIs, instead of AWS's own.")
@@ -232,6 +239,7 @@ def target_finder_options(function: Callable[..., Any]) -> Callable[..., Any]:
         local: bool,
         stack: str | None,
         table: str | None,
+        product: str | None,
         region: str | None,
         profile: str | None,
         endpoint_url: str | None,
@@ -239,7 +247,13 @@ def target_finder_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         def find_target() -> Target:
             target = resolve_target(
-                local=local, stack=stack, table=table, region=region, profile=profile, endpoint_url=endpoint_url
+                local=local,
+                stack=stack,
+                table=table,
+                product=product,
+                region=region,
+                profile=profile,
+                endpoint_url=endpoint_url,
             )
             _announce(target)
             return target
@@ -250,7 +264,7 @@ def target_finder_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _account_target(
-    session: boto3.Session, *, stack: str | None, table: str | None, endpoint_url: str | None
+    session: boto3.Session, *, stack: str | None, table: str | None, product: str | None, endpoint_url: str | None
 ) -> Target:
     region = session.region_name
     if not region:
@@ -266,7 +280,7 @@ def _account_target(
         return in_this_cloud(stack_name=None, registry_table=table, account=account)
     name = stack or DEFAULT_STACK
     described = _stack(session, name, endpoint_url)
-    outputs = described.outputs
+    outputs = outputs_of_line(described.outputs, product, name)
     iot_endpoint = outputs.get(Output.IOT_ENDPOINT)
     return in_this_cloud(
         **_of_the_product(outputs, name),

@@ -46,14 +46,28 @@ def test_the_outputs_are_those_that_the_command_reads(sample):
     assert not json.dumps(sample.json["Outputs"]["ProvisioningUrl"]).rstrip(']}"').endswith("/")
 
 
-def test_a_teams_own_stack_has_the_same_outputs_once():
+def test_a_teams_own_stack_has_the_same_outputs_for_each_product_line():
     stack = Stack(App(context={"aws:cdk:bundling-stacks": []}), "Team")
     one = SecretFreeProvisioning(stack, "One", product="one", issuers=[Issuer.iot_core()])
     two = SecretFreeProvisioning(stack, "Two", product="two", issuers=[Issuer.iot_core()])
     one.add_outputs()
-    with pytest.raises(InvalidArgumentError, match="add_outputs"):
-        two.add_outputs()
-    assert set(Template.from_stack(stack).to_json()["Outputs"]) == OUTPUTS - {"AuthorityArn", "CertificateValidityDays"}
+    two.add_outputs()
+    of_each = OUTPUTS - {"AuthorityArn", "CertificateValidityDays"}
+    outputs = Template.from_stack(stack).to_json()["Outputs"]
+    assert set(outputs) == of_each | {f"{key}Two" for key in of_each}
+    assert (outputs["Product"]["Value"], outputs["ProductTwo"]["Value"]) == ("one", "two")
+
+
+def test_outputs_that_would_have_the_keys_of_another_line_are_refused():
+    stack = Stack(App(context={"aws:cdk:bundling-stacks": []}), "Team")
+    lines = [
+        SecretFreeProvisioning(stack, f"Line{number}", product=product, issuers=[Issuer.iot_core()])
+        for number, product in enumerate(["one", "TWo", "t-wo"])
+    ]
+    for line in lines[:2]:
+        line.add_outputs()
+    with pytest.raises(InvalidArgumentError, match=r"add_outputs: .*t-wo twice"):
+        lines[2].add_outputs()
 
 
 def test_with_a_ca_of_its_own_account_none_is_made(sample_with):

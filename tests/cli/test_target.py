@@ -98,6 +98,29 @@ def test_a_stack_of_the_account_is_read_from_its_outputs():
     assert target.thing_type == "widget-type"
 
 
+class TestSeveralProductLines:
+    @pytest.fixture(autouse=True)
+    def stack(self):
+        second = {"Product": "gad-get", "RegistryTable": "second", "ProvisioningUrl": URL}
+        make_stack("Lines", OUTPUTS | {f"{key}GadGet": value for key, value in second.items()})
+
+    def test_each_is_found_by_its_product(self):
+        first, second = (resolve_target(stack="Lines", product=product) for product in ("widget", "gad-get"))
+        assert (first.registry_table, first.ledger_table) == ("registry", "ledger")
+        assert (second.registry_table, second.product, second.ledger_table) == ("second", "gad-get", None)
+
+    def test_none_is_taken_for_the_other(self):
+        with pytest.raises(click.UsageError, match="--product, one of gad-get, widget"):
+            resolve_target(stack="Lines")
+        with pytest.raises(CliError, match="no product line 'gadget'") as raised:
+            resolve_target(stack="Lines", product="gadget")
+        assert raised.value.exit_code == ExitCode.NOT_FOUND
+
+    def test_a_table_has_no_product_line(self):
+        with pytest.raises(click.UsageError, match="--product"):
+            resolve_target(table="registry", product="widget")
+
+
 def test_without_any_option_it_is_the_stack_secretfree():
     make_stack("SecretFree")
     assert resolve_target().stack_name == "SecretFree"

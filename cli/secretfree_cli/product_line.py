@@ -1,0 +1,34 @@
+"""The outputs of one product line, where a stack has several: those after the first carry a suffix in their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+from secretfree.contract import Output
+
+from secretfree_cli.output import CliError, ExitCode
+
+
+def outputs_of_line(outputs: Mapping[str, str], product: str | None, stack: str) -> Mapping[str, str]:
+    """Return a product line's outputs by `Output`'s keys. None means the only line.
+
+    Raises: CliError with exit code 4 if the stack has no such line; UsageError if it has several and none is named.
+    """
+    lines = {
+        value: key.removeprefix(Output.PRODUCT) for key, value in outputs.items() if key.startswith(Output.PRODUCT)
+    }
+    if product is None:
+        if len(lines) > 1:
+            names = ", ".join(sorted(lines))
+            raise click.UsageError(f"stack {stack!r} has several product lines: give --product, one of {names}")
+        suffix = next(iter(lines.values()), "")
+    elif product in lines:
+        suffix = lines[product]
+    else:
+        raise CliError(
+            f"stack {stack!r} has no product line {product!r} (it has: {', '.join(sorted(lines)) or 'none'})",
+            hint="a line has outputs after SecretFreeProvisioning.add_outputs()",
+            exit_code=ExitCode.NOT_FOUND,
+        )
+    return {key.value: outputs[key + suffix] for key in Output if key + suffix in outputs}
