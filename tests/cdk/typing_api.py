@@ -20,8 +20,8 @@ from cdk_iot_secretfree import (
     DeviceRegistry,
     FunctionOptions,
     IDeviceRegistry,
+    IIssuanceLedger,
     IotRegistration,
-    IssuanceLedger,
     IssuanceMode,
     IssuanceQueue,
     Issuer,
@@ -79,7 +79,7 @@ provisioning = SecretFreeProvisioning(
 api: apigateway.RestApi = provisioning.api
 url: str = provisioning.url
 registry_of: IDeviceRegistry = provisioning.registry
-ledger: IssuanceLedger = provisioning.ledger
+ledger: IIssuanceLedger = provisioning.ledger
 authorizer: lambda_.Function = provisioning.authorizer_function
 issuers: Mapping[str, lambda_.Function] = provisioning.issuer_functions
 policy: BoundDevicePolicy = provisioning.device_policy
