@@ -15,6 +15,7 @@ from secretfree.issuance.model import (
     IssuanceAnswer,
     IssuancePolicy,
     IssuancePorts,
+    IssuedCertificate,
     NotReady,
     issued_certificate,
     revoked_certificate,
@@ -31,6 +32,7 @@ from secretfree.request.device_id import DeviceId
 
 # A token is not used near the end of the authority's idempotency window: a worker may take a while to get there.
 IDEMPOTENCY_MARGIN: Final = timedelta(seconds=60)
+_VERIFIED_FOR: Final = timedelta(days=1)
 _WAITING_STEP: Final = timedelta(seconds=5)
 
 
@@ -130,7 +132,7 @@ def _take_over(work: Invocation, seen: Issuance) -> Lease | IssuanceAnswer:
         raise not_authorized("another key has come since this one was authorized", reason=Reason.KEY_MISMATCH)
     standing = seen.standing(work.fingerprint, now=work.clock.now(), renewal_window=work.policy.renewal_window)
     if standing is Standing.SERVE:
-        return issued_certificate(seen, reused=True)
+        return _serve(work, seen)
     if standing is Standing.WAIT:
         return _wait_for_holder(work, seen)
     if standing is Standing.REFUSE:
@@ -147,6 +149,29 @@ def _continue(work: Invocation, seen: Issuance, *, begins_anew: bool) -> Lease |
     except StaleLedgerError:
         return work.not_ready(seen, Reason.LEASE_HELD)
     return Lease(stored, unaccounted=not begins_anew and seen.requested_at is not None)
+
+
+def _serve(work: Invocation, seen: Issuance) -> IssuedCertificate:
+    """The recorded certificate, which IoT Core is asked about at most once a day: the ledger may be out of date.
+
+    Where IoT Core does not answer, the ledger is believed. A certificate that is gone or out of use is not given out
+    again; `secretfree reissue` opens a new generation.
+    """
+    now = work.clock.now()
+    if now < (seen.verified_at or seen.begun_at) + _VERIFIED_FOR:
+        return issued_certificate(seen, reused=True)
+    try:
+        registered = work.calls.persist("describe", lambda: work.ports.things.describe(seen.certificate_id or ""))
+    except (ThrottledError, UnreachableError, OutOfTimeError):
+        return issued_certificate(seen, reused=True)
+    if registered is not None and registered.status is CertificateStatus.ACTIVE:
+        # If this is not stored, the next request asks once more.
+        with suppress(ThrottledError, UnreachableError, StaleLedgerError):
+            work.ports.ledger.write(seen.verified(now))
+        return issued_certificate(seen, reused=True)
+    with suppress(StaleLedgerError):
+        work.write(seen.revoked(now), certificate=CertificateRecordState.REVOKED)
+    raise revoked_certificate() if registered is not None else _missing_certificate()
 
 
 def _renew(work: Invocation, seen: Issuance) -> Lease | IssuanceAnswer:
@@ -189,7 +214,11 @@ def _refuse_to_renew_revoked(work: Invocation, seen: Issuance, *, is_good: bool)
             work.write(seen.revoked(work.clock.now()), certificate=CertificateRecordState.REVOKED)
         raise revoked_certificate()
     if registered is None and is_good:
-        raise not_authorized("IoT Core no longer has the certificate", reason=Reason.CERTIFICATE_MISSING)
+        raise _missing_certificate()
+
+
+def _missing_certificate() -> SecretFreeError:
+    return not_authorized("IoT Core no longer has the certificate", reason=Reason.CERTIFICATE_MISSING)
 
 
 def _admitted(work: Invocation, record: Issuance) -> Issuance:

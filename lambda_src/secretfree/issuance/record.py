@@ -66,7 +66,8 @@ class Issuance:
 
     `version` is the fencing token: a write names the version it saw, so that a worker presumed dead cannot write
     after another has taken over. `lease_owner` is None when no worker has it. `due` is when a held lease expires,
-    or when the sweeper should look; None when nothing is left to do. `certificate_arn` is known once
+    or when the sweeper should look; None when nothing is left to do. `verified_at`: when
+    IoT Core was last seen to have the certificate active. `certificate_arn` is known once
     IoT Core has the certificate. `superseded` certificates go once this generation's is active, `obsolete`
     ones at any time. `replaces_key`: the superseded certificates are of another key.
     """
@@ -89,6 +90,7 @@ class Issuance:
     certificate_pem: str | None = None
     chain_pem: str | None = None
     not_after: datetime | None = None
+    verified_at: datetime | None = None
     thing_ensured: bool = False
     replaces_key: bool = False
     superseded: tuple[str, ...] = ()
@@ -201,6 +203,7 @@ class Issuance:
             certificate_pem=None,
             chain_pem=None,
             not_after=None,
+            verified_at=None,
             thing_ensured=False,
             replaces_key=not same_key or (self.replaces_key and not self.is_settled),
             superseded=superseded,
@@ -234,6 +237,10 @@ class Issuance:
         """All is in place. `clear_at`: when what earlier generations left is due to be cleared away."""
         due = clear_at if self.superseded or self.has_leftovers else None
         return replace(self._to(IssuanceState.ACTIVE), lease_owner=None, due=due)
+
+    def verified(self, now: datetime) -> Self:
+        """IoT Core had the certificate, active, at `now`."""
+        return replace(self, verified_at=now)
 
     def revoked(self, now: datetime) -> Self:
         """The certificate was taken out of use by someone else: so are the ones it was to replace."""

@@ -734,3 +734,55 @@ def test_where_the_request_s_subject_is_copied_its_common_name_is_the_device_s_i
         assert issuing_calls(world) == set()
     else:
         assert isinstance(ask(), IssuedCertificate)
+
+
+# --- what IoT Core says of a recorded certificate ---
+
+
+@BOTH
+def test_a_recorded_certificate_is_verified_against_iot_core_at_most_once_a_day(kind: IssuerKind) -> None:
+    world = World(kind)
+    first = world.ask()
+    assert isinstance(first, IssuedCertificate)
+    for _day in range(3):
+        world.clock.sleep(timedelta(hours=25).total_seconds())
+        world.cloud.calls.clear()
+        assert [world.ask() for _ in range(4)] == [replace(first, reused=True)] * 4
+        assert world.cloud.calls.count("DescribeCertificate") == 1
+    world.cloud.calls.clear()
+    world.ask("widget-2")
+    assert "DescribeCertificate" not in world.cloud.calls
+
+
+@BOTH
+@pytest.mark.parametrize("status", ["REVOKED", "INACTIVE", None])
+def test_a_certificate_deleted_or_taken_out_of_use_is_not_handed_out_for_good(
+    kind: IssuerKind, status: str | None
+) -> None:
+    world = World(kind)
+    first = world.ask()
+    assert isinstance(first, IssuedCertificate)
+    if status is None:
+        world.cloud.remove(first.certificate_id)
+    else:
+        world.cloud.certificates[first.certificate_id].status = status
+    world.clock.sleep(timedelta(hours=25).total_seconds())
+    world.cloud.calls.clear()
+    for _ in range(3):
+        assert refused(world.ask).code is ErrorCode.NOT_AUTHORIZED
+    assert world.cloud.calls.count("DescribeCertificate") == 1
+    record = world.ports.ledger.read(DeviceId.parse("widget-1"), kind.value)  # type: ignore[attr-defined]
+    world.ports.ledger.write(record.reopened(world.clock.now()))
+    assert isinstance(world.ask(), IssuedCertificate)
+    assert len(world.cloud.issued) == 2
+
+
+@BOTH
+@pytest.mark.parametrize("fault", [Fault.THROTTLED, Fault.TIMED_OUT_BEFORE])
+def test_while_iot_core_does_not_answer_the_ledger_is_believed(kind: IssuerKind, fault: Fault) -> None:
+    world = World(kind)
+    first = world.ask()
+    assert isinstance(first, IssuedCertificate)
+    world.clock.sleep(timedelta(hours=25).total_seconds())
+    world.cloud.always["DescribeCertificate"] = fault
+    assert world.ask() == replace(first, reused=True)

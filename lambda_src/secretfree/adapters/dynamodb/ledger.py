@@ -241,6 +241,7 @@ def _item(issuance: Issuance) -> dict[str, Any]:
         ("admission", issuance.admission),
         ("requested-at", issuance.requested_at),
         ("not-after", issuance.not_after),
+        ("verified-at", issuance.verified_at),
     ):
         if moment is not None:
             item[name] = _date(moment)
@@ -284,6 +285,7 @@ def _issuance(item: Mapping[str, Any]) -> Issuance:
         certificate_pem=_text(item, "certificate"),
         chain_pem=_text(item, "certificate-chain"),
         not_after=_moment(item, "not-after"),
+        verified_at=_moment(item, "verified-at"),
         thing_ensured=bool(item.get("thing-ensured", {}).get("BOOL")),
         replaces_key=bool(item.get("replaces-key", {}).get("BOOL")),
         superseded=_list(item, "superseded"),
