@@ -12,7 +12,7 @@ from constructs import Construct
 from secretfree.contract import AlarmName, Severity
 
 from cdk_iot_secretfree import measures
-from cdk_iot_secretfree.validation import refuse, require_instance, require_range
+from cdk_iot_secretfree.validation import require_instance, require_range, require_seconds
 
 if TYPE_CHECKING:
     from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
@@ -58,8 +58,7 @@ class AlarmThresholds:
         ):
             require_range(argument, getattr(self, argument), 1, 1_000_000)
         for argument in ("slow", "queue_age"):
-            if getattr(self, argument).to_seconds() < 1:
-                refuse(argument, getattr(self, argument).to_human_string(), "at least one second")
+            require_seconds(argument, getattr(self, argument), 1, 14 * 86_400, "whole seconds, up to 14 days")
 
 
 class ProvisioningAlarms(Construct):

@@ -12,7 +12,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_iot as iot
 from constructs import Construct
 
-from cdk_iot_secretfree.validation import is_token, refuse, require_match
+from cdk_iot_secretfree.validation import refuse, require_match
 
 POLICY_LIMIT: Final = 2_048
 """Characters of a policy document, white space apart (AWS IoT Core quota, fixed)."""
@@ -38,9 +38,7 @@ class DevicePolicy(ABC):
         Raises:
             InvalidArgumentError: for any other prefix.
         """
-        if is_token(topic_prefix):
-            refuse("topic_prefix", "a token", "text that is known at synth")
-        require_match("topic_prefix", topic_prefix, _TOPIC_PREFIX, _TOPIC_PREFIX_FORM)
+        require_match("topic_prefix", topic_prefix, _TOPIC_PREFIX, _TOPIC_PREFIX_FORM, known=True)
         if len(topic_prefix) > _LONGEST_TOPIC_PREFIX:
             refuse("topic_prefix", f"{len(topic_prefix)} characters", f"at most {_LONGEST_TOPIC_PREFIX}")
         return _LeastPrivilege(topic_prefix)

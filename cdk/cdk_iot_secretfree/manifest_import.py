@@ -23,7 +23,13 @@ from cdk_iot_secretfree.manifest_rights import grant_children, grant_drop, grant
 from cdk_iot_secretfree.options import FunctionOptions
 from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
 from cdk_iot_secretfree.registry import IDeviceRegistry
-from cdk_iot_secretfree.validation import require_instance, require_product_line, require_range, require_removal_policy
+from cdk_iot_secretfree.validation import (
+    require_instance,
+    require_product_line,
+    require_range,
+    require_removal_policy,
+    require_seconds,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +108,7 @@ class ManifestImport(Construct):
         )
         self.import_function = runtime.function
         grant_function(runtime, self.bucket, target.registry, target.encryption_key)
-        self.state_machine = self._state_machine(
-            timeout or Duration.days(1), target.encryption_key, target.removal_policy
-        )
+        self.state_machine = self._state_machine(_timeout(timeout), target.encryption_key, target.removal_policy)
         undelivered = self._start_on_upload()
         self.alarms = self._alarms(undelivered)
 
@@ -369,6 +373,12 @@ def _target(given: SecretFreeProvisioning | ImportTarget) -> ImportTarget:
     require_instance("registry.key_index", key_index, str, "a registry with an index on key-fingerprint")
     require_removal_policy(target.removal_policy)
     return target
+
+
+def _timeout(given: Duration | None) -> Duration:
+    timeout = Duration.days(1) if given is None else given
+    require_seconds("timeout", timeout, 60, 366 * 86_400, "1 minute to 1 year")
+    return timeout
 
 
 def _bucket(scope: Construct, encryption_key: kms.IKey | None, removal_policy: RemovalPolicy) -> s3.Bucket:

@@ -11,7 +11,7 @@ from aws_cdk import aws_logs as logs
 from secretfree.contract import LogLevel
 
 from cdk_iot_secretfree.bundling.bundle import Bundle
-from cdk_iot_secretfree.validation import refuse, require_match, require_range, require_whole_days
+from cdk_iot_secretfree.validation import require_match, require_range, require_seconds, require_whole_days
 
 
 class KeyAlgorithm(StrEnum):
@@ -119,9 +119,8 @@ class ApiOptions:
         """Refuse what API Gateway would refuse at deploy time."""
         require_range("rate_limit", self.rate_limit, 1, 10_000, "requests a second")
         require_range("burst_limit", self.burst_limit, 1, 5_000, "requests")
-        require_match("stage_name", self.stage_name, r"[A-Za-z0-9_-]{1,128}", "1 to 128 of A-Z a-z 0-9 _ -")
-        if not 1 <= self.retry_after.to_seconds() <= 3600:
-            refuse("retry_after", self.retry_after.to_human_string(), "1 second to 1 hour")
+        require_match("stage_name", self.stage_name, r"[A-Za-z0-9_-]{1,128}", "1 to 128 of A-Z a-z 0-9 _ -", known=True)
+        require_seconds("retry_after", self.retry_after, 1, 3_600, "whole seconds, from 1 second to 1 hour")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,9 +152,8 @@ class FunctionOptions:
             if (value := getattr(self, argument)) is not None:
                 require_range(argument, value, 1, 100_000)
         require_match("log_level", self.log_level, "|".join(_LOG_LEVELS), ", ".join(_LOG_LEVELS))
-        seconds = self.sweep_interval.to_seconds()
-        if seconds % 60 or not 60 <= seconds <= 86_400:
-            refuse("sweep_interval", self.sweep_interval.to_human_string(), "whole minutes, from 1 minute to 1 day")
+        accepted = "whole minutes, from 1 minute to 1 day"
+        require_seconds("sweep_interval", self.sweep_interval, 60, 86_400, accepted, step=60)
 
 
 def require_validity_days(argument: str, value: Duration, mode: UsageMode) -> int:

@@ -1,6 +1,5 @@
 """`SecretFreeProvisioning`: everything that one product line needs to hand out certificates without a secret."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -148,6 +147,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         ]
 
         self._authorizer = self._make_authorizer()
+        stack = Stack.of(self)
         issuer_environment = {
             **self.runtime_environment(),
             Variable.MATCH_POLICY: match.value,
@@ -156,10 +156,10 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
             Variable.DEPLOYMENT: self._ledger.table.table_arn,
             Variable.POLICY_NAME: self._device_policy.policy_name,
             Variable.THING_TYPE: self._thing_type_name,
-            Variable.THING_GROUPS: Stack.of(self).to_json_string(groups),
-            Variable.THING_ATTRIBUTES: _json(thing_attributes or {}),
+            Variable.THING_GROUPS: stack.to_json_string(groups),
+            Variable.THING_ATTRIBUTES: stack.to_json_string(_sorted(thing_attributes or {})),
             Variable.IOT_ENDPOINT: self._iot_endpoint,
-            Variable.SUBJECT: _json((subject or CertificateSubject()).as_environment()),
+            Variable.SUBJECT: stack.to_json_string(_sorted((subject or CertificateSubject()).as_environment())),
             Variable.RENEWAL_WINDOW_DAYS: str(renewal_window_days(renewal_window, issuers)),
         }
         self._issuing = {issuer.name: self._make_issuer(issuer, mode, issuer_environment, groups) for issuer in issuers}
@@ -470,5 +470,5 @@ def _policies_of_others(line: SecretFreeProvisioning) -> Sequence[BoundDevicePol
     ]
 
 
-def _json(values: Mapping[str, str]) -> str:
-    return json.dumps(dict(values), separators=(",", ":"), sort_keys=True)
+def _sorted(values: Mapping[str, str]) -> Mapping[str, str]:
+    return dict(sorted(values.items()))

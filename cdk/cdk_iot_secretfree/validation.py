@@ -8,6 +8,8 @@ from aws_cdk import Duration, RemovalPolicy, Token
 from secretfree.contract import DeviceProfile, MatchPolicy
 
 _SHOWN: Final = 120
+_KNOWN: Final = "known at synth"
+_DAY: Final = 86_400
 _REMOVAL_POLICIES: Final = ("RETAIN", "RETAIN_ON_UPDATE_OR_DELETE", "DESTROY")
 
 
@@ -15,7 +17,8 @@ class InvalidArgumentError(ValueError):
     """An argument of the construct that cannot work; the message names it, what was given and what is accepted."""
 
     def __init__(self, argument: str, given: object, accepted: str) -> None:
-        shown = given if isinstance(given, str) else repr(given)
+        # A token's own form is a marker of the CDK, as `-1.8e+289` or `${Token[TOKEN.7]}`: it says nothing.
+        shown = "a token" if is_token(given) else given if isinstance(given, str) else repr(given)
         shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
         super().__init__(f"{argument}: {shown!r} was given; accepted: {accepted}")
         self.argument = argument
@@ -32,26 +35,45 @@ def is_token(value: object) -> bool:
     return bool(Token.is_unresolved(value))
 
 
-def require_match(argument: str, value: str, pattern: str, accepted: str) -> str:
-    """The value, if the whole of it matches; tokens pass."""
-    if not is_token(value) and not re.fullmatch(pattern, value):
+def require_match(argument: str, value: str, pattern: str, accepted: str, *, known: bool = False) -> str:
+    """The value, if the whole of it matches. Tokens pass, unless the value has to be `known` at synth."""
+    if is_token(value):
+        if known:
+            refuse(argument, value, f"{accepted}; {_KNOWN}")
+    elif not isinstance(value, str) or not re.fullmatch(pattern, value):
         refuse(argument, value, accepted)
     return value
 
 
 def require_range(argument: str, value: int, low: int, high: int, unit: str = "") -> int:
-    """The value, if it lies between the two, both included."""
+    """The value, if it lies between the two, both included. A token is refused: nothing compares with it."""
+    accepted = f"a whole number from {low} to {high}{f' {unit}' if unit else ''}"
+    if is_token(value):
+        refuse(argument, value, f"{accepted}; {_KNOWN}")
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        refuse(argument, value, f"a whole number from {low} to {high}{f' {unit}' if unit else ''}")
+        refuse(argument, value, accepted)
     return value
+
+
+def require_seconds(argument: str, value: Duration, low: float, high: float, accepted: str, *, step: int = 1) -> int:
+    """The duration in seconds, if it lies between the two, both included, and is a multiple of `step`.
+
+    A token is refused, and so is what is no duration.
+    """
+    if not isinstance(value, Duration):
+        refuse(argument, value, accepted)
+    if value.is_unresolved():
+        refuse(argument, "a token", f"{accepted}; {_KNOWN}")
+    milliseconds = value.to_milliseconds()
+    if milliseconds % (step * 1_000) or not low * 1_000 <= milliseconds <= high * 1_000:
+        refuse(argument, value.to_human_string(), accepted)
+    return int(milliseconds // 1_000)
 
 
 def require_whole_days(argument: str, value: Duration, low: int, high: int) -> int:
     """The duration in days, if it is a whole number of them in the range."""
-    seconds = value.to_seconds()
-    if seconds % 86_400 or not low <= seconds // 86_400 <= high:
-        refuse(argument, value.to_human_string(), f"whole days, from {low} to {high}")
-    return int(seconds // 86_400)
+    accepted = f"whole days, from {low} to {high}"
+    return require_seconds(argument, value, low * _DAY, high * _DAY, accepted, step=_DAY) // _DAY
 
 
 def is_retained(removal_policy: RemovalPolicy) -> bool:
@@ -78,8 +100,6 @@ def require_member(argument: str, value: object, choices: type[Enum]) -> None:
 
 def require_product_line(product: str, match: MatchPolicy, device_profile: DeviceProfile) -> None:
     """Refuse what no product line can be made of."""
-    if is_token(product):
-        refuse("product", "a token", "text that is known at synth")
-    require_match("product", product, r"[A-Za-z0-9_-]{1,64}", "1 to 64 of A-Z a-z 0-9 _ -")
+    require_match("product", product, r"[A-Za-z0-9_-]{1,64}", "1 to 64 of A-Z a-z 0-9 _ -", known=True)
     require_member("match", match, MatchPolicy)
     require_member("device_profile", device_profile, DeviceProfile)

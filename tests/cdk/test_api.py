@@ -180,7 +180,7 @@ class TestGatewayResponses:
         ({"rate_limit": True}, "rate_limit: 'True'"),
         ({"burst_limit": 5001}, "burst_limit: '5001'"),
         ({"stage_name": "v 1"}, "stage_name: 'v 1' was given; accepted: 1 to 128"),
-        ({"retry_after": Duration.hours(2)}, "retry_after: .*accepted: 1 second to 1 hour"),
+        ({"retry_after": Duration.hours(2)}, "retry_after: .*accepted: whole seconds, from 1 second to 1 hour"),
     ],
 )
 def test_api_options_that_cannot_work_are_refused(arguments, message):

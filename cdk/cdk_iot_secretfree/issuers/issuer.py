@@ -22,8 +22,8 @@ class Issuer(ABC):
     """
 
     def __init__(self, *, name: str, path: str) -> None:
-        self._name = require_match("name", name, ISSUER_NAME_FORM, _NAME_FORM)
-        self._path = require_match("path", path, ISSUER_NAME_FORM, _NAME_FORM)
+        self._name = require_match("name", name, ISSUER_NAME_FORM, _NAME_FORM, known=True)
+        self._path = require_match("path", path, ISSUER_NAME_FORM, _NAME_FORM, known=True)
 
     @staticmethod
     def private_ca(

@@ -18,7 +18,7 @@ from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.ledger import IIssuanceLedger
 from cdk_iot_secretfree.options import FunctionOptions
-from cdk_iot_secretfree.validation import refuse, require_range
+from cdk_iot_secretfree.validation import require_range, require_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +77,7 @@ class IssuanceMode(ABC):
         most = min(_MOST_CONCURRENCY, max(_LEAST_CONCURRENCY, rate * _LONGEST_PAUSE))
         require_range("max_concurrency", workers, _LEAST_CONCURRENCY, most, "workers")
         kept = retention or Duration.days(4)
-        if not _LEAST_RETENTION <= kept.to_seconds() <= _MOST_RETENTION:
-            refuse("retention", kept.to_human_string(), "1 hour to 14 days")
+        require_seconds("retention", kept, _LEAST_RETENTION, _MOST_RETENTION, "1 hour to 14 days")
         return _Queued(rate=rate, max_concurrency=workers, retention=kept)
 
     @abstractmethod
