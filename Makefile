@@ -35,7 +35,7 @@ FAST := -n auto --dist loadfile -m "not e2e and not packaging and not slow and n
 test-fast: setup ## Unit and construct tests, in minutes, with coverage of lambda_src and cdk recorded
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest $(FAST) tests/lambda_src tests/cdk tests/fuzz
-	$(BIN)/python -m pytest $(FAST) tests/architecture tests/cli tests/docs
+	$(BIN)/python -m pytest $(FAST) tests/architecture tests/examples tests/cli tests/docs
 
 test-slow: setup ## Long property runs, the fuzzer, kills and resumes
 	$(BIN)/python -m pytest -n auto -m slow tests

@@ -24,6 +24,8 @@ AUTHORIZER = FUNCTION | {
 IOT_CORE = FUNCTION | {
     "SECRETFREE_ISSUERS": '{"iot-core": {"kind": "iot-core"}}',
     "SECRETFREE_MATCH_POLICY": "UDID_AND_PUBLIC_KEY",
+    "SECRETFREE_REGISTRY_TABLE": "registry",
+    "SECRETFREE_DEPLOYMENT": "arn:aws:dynamodb:eu-central-1:111122223333:table/ledger",
     "SECRETFREE_LEDGER_TABLE": "ledger",
     "SECRETFREE_POLICY_NAME": "widget-policy",
     "SECRETFREE_THING_TYPE": "widget",

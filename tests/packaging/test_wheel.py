@@ -38,7 +38,7 @@ def test_wheel_carries_the_three_packages_and_what_bundling_needs(wheel: Path) -
     assert {
         "cdk_iot_secretfree/__init__.py",
         "cdk_iot_secretfree/py.typed",
-        "cdk_iot_secretfree/requirements/runtime.txt",
+        "cdk_iot_secretfree/bundling/requirements/runtime.txt",
         "secretfree/__init__.py",
         "secretfree/py.typed",
         "secretfree/handlers/authorizer.py",
