@@ -1,0 +1,1 @@
+"""The commands on devices that are enrolled."""
