@@ -25,4 +25,11 @@ def grant_key(key: kms.IKey | None, grantee: iam.IGrantable, *, service: str, wr
 
 
 _READ_ACTIONS: Final = ("kms:Decrypt",)
-_WRITE_ACTIONS: Final = ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
+_WRITE_ACTIONS: Final = (
+    "kms:Decrypt",
+    "kms:Encrypt",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+)
