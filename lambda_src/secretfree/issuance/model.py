@@ -146,7 +146,7 @@ def with_answer(record: Issuance, answer: str | DeviceCertificate) -> Issuance:
 def superseded_until(record: Issuance, renewal_window: timedelta) -> datetime | None:
     """How long the certificates that `record` supersedes stay; None where the registry has another key now.
 
-    A certificate of the same key stays until its own end, because whoever has a copy of the device's request can begin
+    A certificate of the same key stays until its own end, because the holder of a copied request can begin
     a renewal, and the device may be connected with the old one. A renewal begins at most a renewal window before that.
     """
     return None if record.replaces_key else record.begun_at + renewal_window

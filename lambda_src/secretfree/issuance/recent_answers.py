@@ -26,7 +26,7 @@ class RecentAnswers:
 
     The ledger's bucket, which all workers share, bounds what costs (a lease and the issuing calls). This one bounds
     the answers from the ledger, so that a device in a tight loop does not keep a worker from the others. A device with
-    a certificate is never refused for it: a copy of its request that somebody else sends must not lock it out.
+    a certificate is never refused for it: a copied request must not lock it out.
     """
 
     def __init__(self, *, rate: AdmissionRate = ANSWER_RATE, capacity: int = 4096) -> None:

@@ -37,7 +37,7 @@ _HISTORY_KEPT_FOR: Final = timedelta(days=90)
 _STUCK_FOR: Final = timedelta(hours=1)
 # The list of certificates may lag behind, and AWS's clock differ: a lost one is looked for only after this.
 _SETTLING: Final = timedelta(seconds=90)
-# A damaged record is reported once a day, until somebody repairs it.
+# A damaged record is reported once a day, until it is repaired.
 _UNREADABLE_FOR: Final = timedelta(days=1)
 _DETACHING: Final = timedelta(minutes=1)
 _BATCH: Final = 50

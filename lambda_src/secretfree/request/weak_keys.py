@@ -1,4 +1,4 @@
-"""RSA moduli that anybody can factor: small factors, ROCA's fingerprint, primes too close to each other."""
+"""RSA moduli that are easy to factor: small factors, ROCA's fingerprint, primes too close to each other."""
 
 import math
 from functools import cache

@@ -329,7 +329,7 @@ def test_a_replayed_request_that_uses_up_the_renewal_s_budget_does_not_lock_the_
 
 @BOTH
 def test_a_certificate_that_vanished_before_its_end_is_not_renewed_for_the_asking(kind: IssuerKind) -> None:
-    """Whoever deleted it may have meant to revoke it."""
+    """Its deletion may have been meant as a revocation."""
     world = World(kind)
     old = world.ask()
     assert isinstance(old, IssuedCertificate)

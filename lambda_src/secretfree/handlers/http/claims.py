@@ -9,7 +9,7 @@ from secretfree.request.device_profile import DeviceProfile
 
 
 class Claims(TypedDict, total=False):
-    """Log fields. The key is the one that the request carries, whoever holds its private half."""
+    """Log fields. The key is the one that the request carries; nothing proves who holds its private half."""
 
     claimed_device_id: str
     claimed_key_fingerprint: str
