@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import click
 from botocore.exceptions import ClientError
+
 from secretfree_cli.command_line import command
 from secretfree_cli.devices.listing import Criteria, Listing
 from secretfree_cli.importing.options import device_id_of

@@ -11,6 +11,7 @@ from typing import Final, TextIO
 
 import click
 from secretfree.registry.entry import DeviceStatus
+
 from secretfree_cli.command_line import command, keep_partial_result
 from secretfree_cli.devices import enrolled as registry
 from secretfree_cli.devices.device_report import emit_report, report_on

@@ -10,6 +10,7 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 from secretfree.registry.device import EnrolledDevice
 from secretfree.registry.entry import DeviceStatus
+
 from secretfree_cli.aws_failures import explain_aws_error
 from secretfree_cli.devices.enrolled import describe
 from secretfree_cli.devices.iot_view import ACTIVE, IotCertificate, IotThing, IotView

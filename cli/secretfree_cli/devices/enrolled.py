@@ -15,6 +15,7 @@ from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
 from secretfree.registry.device import EnrolledDevice
 from secretfree.registry.entry import DeviceStatus
 from secretfree.registry.store import ChangedMeanwhile, RegistryStore
+
 from secretfree_cli.devices.iot_view import IotView
 from secretfree_cli.devices.ledger_view import CertificateRecord, LedgerView
 from secretfree_cli.manifests.formula_guard import guarded

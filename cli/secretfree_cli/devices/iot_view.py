@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
+
 from secretfree_cli.target import Target
 
 ACTIVE: Final = "ACTIVE"

@@ -10,6 +10,7 @@ from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.issuance.ports import StaleLedgerError
 from secretfree.issuance.record import IssuanceState
 from secretfree.request.device_id import DeviceId
+
 from secretfree_cli.command_line import command
 from secretfree_cli.devices.ledger_view import LedgerView
 from secretfree_cli.importing.options import device_id_of
