@@ -59,6 +59,6 @@ class RecentAnswers:
         )
 
     def keep(self, asker: Asker, answer: IssuanceAnswer | None) -> None:
-        """Remember the certificate of an answer; None: the asker was refused, so that nothing gets again."""
+        """Remember the certificate of an answer; None: the asker was refused, so that no answer is given again."""
         if asker in self._asked:
             self._asked[asker].certificate = answer if isinstance(answer, IssuedCertificate) else None
