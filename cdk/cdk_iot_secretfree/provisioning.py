@@ -1,32 +1,21 @@
 """`SecretFreeProvisioning`: everything that one product line needs to hand out certificates without a secret."""
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Final
 
-from aws_cdk import Annotations, CfnOutput, Duration, RemovalPolicy, Stack
+from aws_cdk import Annotations, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_apigateway as apigateway
-from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from constructs import Construct
-from secretfree.contract import (
-    AlarmName,
-    DeviceProfile,
-    IssuerSetting,
-    MatchPolicy,
-    Output,
-    RegistryIndex,
-    Variable,
-)
+from secretfree.contract import AlarmName, DeviceProfile, MatchPolicy, Variable
 
 from cdk_iot_secretfree.account_resources import AccountResources
 from cdk_iot_secretfree.alarms import RUNBOOKS, AlarmThresholds, ProvisioningAlarms
 from cdk_iot_secretfree.api import ProvisioningApi
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
+from cdk_iot_secretfree.authorizer import make_authorizer
 from cdk_iot_secretfree.dashboard import ProvisioningDashboard
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy, warn_of_nested_prefixes
 from cdk_iot_secretfree.diagnosis import grant_diagnose
@@ -39,10 +28,13 @@ from cdk_iot_secretfree.issuers.checks import (
 )
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.issuers.modes import IssuanceMode, IssuanceQueue, IssuingFunctions, IssuingLine
+from cdk_iot_secretfree.issuers.settings import runtime_settings
 from cdk_iot_secretfree.ledger import IIssuanceLedger, IssuanceLedger
 from cdk_iot_secretfree.metrics import ProductLineMetrics
 from cdk_iot_secretfree.options import ApiOptions, CertificateSubject, FunctionOptions
+from cdk_iot_secretfree.outputs import add_outputs
 from cdk_iot_secretfree.registry import DeviceRegistry, IDeviceRegistry
+from cdk_iot_secretfree.sweeper import make_sweeper
 from cdk_iot_secretfree.things import ThingGroup, ThingType, check_things, grant_things
 from cdk_iot_secretfree.validation import (
     refuse,
@@ -146,7 +138,16 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
             for number, group in enumerate(thing_groups, start=1)
         ]
 
-        self._authorizer = self._make_authorizer()
+        self._authorizer = make_authorizer(
+            self,
+            product=product,
+            match=match,
+            registry=self._registry,
+            ledger=self._ledger,
+            environment=self.runtime_environment(),
+            options=self._functions,
+            removal_policy=removal_policy,
+        )
         stack = Stack.of(self)
         issuer_environment = {
             **self.runtime_environment(),
@@ -163,7 +164,16 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
             Variable.RENEWAL_WINDOW_DAYS: str(renewal_window_days(renewal_window, issuers)),
         }
         self._issuing = {issuer.name: self._make_issuer(issuer, mode, issuer_environment, groups) for issuer in issuers}
-        self._sweeper = self._make_sweeper(issuer_environment, groups)
+        self._sweeper = make_sweeper(
+            self,
+            product=product,
+            issuers=self._issuers,
+            ledger=self._ledger,
+            thing_groups=groups,
+            environment={**issuer_environment, Variable.ISSUERS: runtime_settings(stack, issuers)},
+            options=self._functions,
+            removal_policy=removal_policy,
+        )
 
         options = api or ApiOptions()
         self._api = ProvisioningApi(
@@ -335,30 +345,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         Raises:
             InvalidArgumentError: where the line has them already, or one whose product has the same letters and digits.
         """
-        stack = Stack.of(self)
-        suffix = ""
-        if stack.node.try_find_child(Output.PRODUCT.value) is not None:
-            suffix = "".join(part[:1].upper() + part[1:] for part in re.split("[_-]", self._product))
-        if stack.node.try_find_child(Output.PRODUCT.value + suffix) is not None:
-            refuse("add_outputs", f"product {self._product} twice in stack {stack.node.id}", "each product line once")
-        outputs = {
-            Output.PROVISIONING_URL: self.url,
-            Output.REGISTRY_TABLE: self.registry.table_name,
-            Output.LEDGER_TABLE: self.ledger.table_name,
-            Output.IOT_ENDPOINT: self.iot_endpoint,
-            Output.DEVICE_POLICY_NAME: self.device_policy.policy_name,
-            Output.THING_TYPE_NAME: self.thing_type_name,
-            Output.PRODUCT: self.product,
-            Output.MATCH_POLICY: self.match.value,
-            Output.DEVICE_PROFILE: self.device_profile.value,
-        }
-        if self.authority is not None:
-            outputs[Output.AUTHORITY_ARN] = self.authority.arn
-        validity = next((issuer.validity_days for issuer in self._issuers if issuer.validity_days is not None), None)
-        if validity is not None:
-            outputs[Output.CERTIFICATE_VALIDITY_DAYS] = str(validity)
-        for key, value in outputs.items():
-            CfnOutput(stack, key.value + suffix, value=value)
+        add_outputs(self)
 
     def _warn(self) -> None:
         if self._match is MatchPolicy.UDID:
@@ -367,32 +354,6 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
                 "MatchPolicy.UDID gives the certificate of an enrolled device id to the first key that presents it. "
                 "Enrol the devices' public keys, where they are known, and use UDID_AND_PUBLIC_KEY or PUBLIC_KEY.",
             )
-
-    def _make_authorizer(self) -> RuntimeFunction:
-        by_key = self._match is MatchPolicy.PUBLIC_KEY
-        environment = {
-            **self.runtime_environment(),
-            Variable.REGISTRY_TABLE: self._registry.table_name,
-            Variable.REGISTRY_KEY_INDEX: self._registry.key_index or RegistryIndex.KEY.value,
-            Variable.MATCH_POLICY: self._match.value,
-        }
-        if self._match is MatchPolicy.UDID:
-            environment[Variable.LEDGER_TABLE] = self._ledger.table_name
-        function = RuntimeFunction(
-            self,
-            "AuthorizerFunction",
-            handler="secretfree.handlers.authorizer.handler",
-            description=f"Decides which devices of {self._product} may have a certificate",
-            environment=environment,
-            options=self._functions,
-            timeout=_AUTHORIZER_TIMEOUT,
-            concurrency=self._functions.authorizer_concurrency,
-            removal_policy=self._removal_policy,
-        )
-        self._registry.grant_lookup(function.role, by_key=by_key)
-        if self._match is MatchPolicy.UDID:
-            self._ledger.grant_read_bindings(function.role)
-        return function
 
     def _make_issuer(
         self, issuer: Issuer, mode: IssuanceMode, environment: Mapping[Variable, str], groups: Sequence[str]
@@ -410,7 +371,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
             environment={
                 **environment,
                 Variable.ISSUER: issuer.name,
-                Variable.ISSUERS: self._settings_of(issuer),
+                Variable.ISSUERS: runtime_settings(Stack.of(self), [issuer]),
             },
             ledger=self._ledger,
             grant=grant,
@@ -418,46 +379,6 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
             removal_policy=self._removal_policy,
         )
         return mode.bind(self, line)
-
-    def _make_sweeper(self, environment: Mapping[Variable, str], groups: Sequence[str]) -> RuntimeFunction:
-        function = RuntimeFunction(
-            self,
-            "SweeperFunction",
-            handler="secretfree.handlers.sweeper.handler",
-            description=f"Finishes or rolls back issuances of {self._product} that no device came back for",
-            environment={
-                **environment,
-                Variable.ISSUERS: self._settings_of(*self._issuers),
-            },
-            options=self._functions,
-            timeout=_SWEEPER_TIMEOUT,
-            removal_policy=self._removal_policy,
-        )
-        for issuer in self._issuers:
-            issuer.grant_sweep(function)
-        self._ledger.grant_sweep(function.role)
-        grant_things(function, groups)
-        rule = events.Rule(self, "SweeperSchedule", schedule=events.Schedule.rate(self._functions.sweep_interval))
-        # The next run finds whatever a lost one leaves, so a run is not tried again: neither its delivery nor itself.
-        rule.add_target(targets.LambdaFunction(function.function, retry_attempts=0))
-        function.function.configure_async_invoke(retry_attempts=0)
-        return function
-
-    def _settings_of(self, *issuers: Issuer) -> str:
-        stack = Stack.of(self)
-        settings = {
-            issuer.name: {
-                IssuerSetting.KIND.value: issuer.kind.value,
-                **{setting.value: value for setting, value in issuer.settings(stack).items()},
-            }
-            for issuer in issuers
-        }
-        return stack.to_json_string(settings)
-
-
-# API Gateway waits 30 s for an authorizer at most; a device has given up on one that takes half of that.
-_AUTHORIZER_TIMEOUT: Final = Duration.seconds(10)
-_SWEEPER_TIMEOUT: Final = Duration.minutes(5)
 
 
 def _policies_of_others(line: SecretFreeProvisioning) -> Sequence[BoundDevicePolicy]:
