@@ -20,9 +20,8 @@ from secretfree_cli.importing.options import (
     reading_of,
     report_option,
 )
-from secretfree_cli.importing.prepare import import_table_request, recovery_request
+from secretfree_cli.importing.prepare import PrepareRequest, import_table_request, recovery_request, run_prepare
 from secretfree_cli.importing.report import require_apart
-from secretfree_cli.importing.run import PrepareRequest, run_prepare
 from secretfree_cli.importing.summary import show_summary
 from secretfree_cli.manifests.detect import open_manifest
 from secretfree_cli.manifests.generate import SAMPLES, SampleAuthority, sample_devices, write_keys

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from secretfree_cli.importing.run import ImportSummary
+from secretfree_cli.importing.account import ImportSummary
 from secretfree_cli.output import emit_fields, emit_json, inline, note
 
 

@@ -1,0 +1,95 @@
+"""The account of an import: how many rows had which outcome, and the first refused ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Final
+
+from secretfree.registry.batch import Batch, ManifestFile
+from secretfree.registry.decision import Outcome
+
+from secretfree_cli.importing import importer
+from secretfree_cli.importing.checkpoint import Checkpoint
+from secretfree_cli.importing.report import Report, row_document
+from secretfree_cli.output import ExitCode
+
+SHOWN_ROWS: Final = 10
+
+
+@dataclass(frozen=True)
+class ImportSummary:
+    """What a run did, over all the times that it was resumed; with `dry_run`, what it would have done."""
+
+    batch: str
+    dry_run: bool
+    resumed: bool
+    counts: Mapping[str, int]
+    refusals: Mapping[str, int]
+    first_refused: Sequence[Mapping[str, object]]
+    files: Sequence[ManifestFile]
+    seconds: float
+    passed_over: int = 0
+    """Devices that are enrolled, but have other attributes there than their rows say."""
+    first_passed_over: Sequence[Mapping[str, object]] = ()
+    unindexed: int = 0
+    """Devices of the registry whose key the index does not have; 0 also where the registry was not read."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows the manifests had."""
+        return sum(self.counts.values())
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 if every row was taken, 5 if none, 3 for anything between."""
+        refused = self.counts[Outcome.REFUSED]
+        if not refused:
+            return ExitCode.OK
+        return ExitCode.REFUSED if refused == self.rows else ExitCode.PARTLY_REFUSED
+
+    def document(self) -> dict[str, object]:
+        """Return it for `--json`."""
+        return {
+            "batch": self.batch,
+            "dryRun": self.dry_run,
+            "resumed": self.resumed,
+            "rows": self.rows,
+            **self.counts,
+            "refusals": dict(self.refusals),
+            "firstRefused": list(self.first_refused),
+            "otherAttributes": self.passed_over,
+            "firstOtherAttributes": list(self.first_passed_over),
+            "withoutFingerprint": self.unindexed,
+            "files": [asdict(file) for file in self.files],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def account_for(
+    batch: Batch,
+    checkpoint: Checkpoint,
+    report: Report | None,
+    seconds: float,
+    *,
+    counts: Mapping[str, int] | None = None,
+    dry_run: bool = False,
+    resumed: bool = False,
+) -> ImportSummary:
+    """Write the report, where one is asked for, and return what the import did."""
+    if report is not None:
+        report.write(checkpoint.refused(), batch.files)
+    return ImportSummary(
+        batch=batch.id,
+        dry_run=dry_run,
+        resumed=resumed,
+        counts=checkpoint.counts() if counts is None else counts,
+        refusals=checkpoint.refusals_by_reason(),
+        first_refused=[row_document(row, batch.files) for row in islice(checkpoint.refused(), SHOWN_ROWS)],
+        files=batch.files,
+        seconds=seconds,
+        passed_over=checkpoint.count_passed_over(),
+        first_passed_over=[row_document(row, batch.files) for row in islice(checkpoint.passed_over(), SHOWN_ROWS)],
+        unindexed=checkpoint.setting(importer.UNINDEXED) or 0,
+    )

@@ -1,0 +1,108 @@
+"""Which batch an import is: derived from its files and options, so that it is the same on every machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+
+from secretfree.registry.batch import Batch, BatchState, ManifestFile, derived_batch_id, derived_import_id
+from secretfree.registry.device import Provenance
+from secretfree.registry.store import RegistryStore, find_batch
+
+from secretfree_cli.importing.checking import encodable
+from secretfree_cli.manifests.manifest import Gate, Manifest
+from secretfree_cli.output import CliError
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which batch an import is. `known` is the record that an earlier run left, on this machine or another."""
+
+    id: str
+    import_id: str
+    known: Batch | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an earlier run was interrupted, or still runs."""
+        return self.known is not None and self.known.state is BatchState.IMPORTING
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether an earlier run imported all of it."""
+        return self.known is not None and self.known.state is BatchState.COMPLETE
+
+
+def identity_of(
+    store: RegistryStore, files: Sequence[ManifestFile], options: Mapping[str, object], batch_id: str | None
+) -> Identity:
+    """Return which batch the import of `files` with `options` is.
+
+    In this order: the batch of an interrupted run of the same import, the batch that `batch_id` names, the first
+    derived batch that was not reverted.
+
+    Raises: CliError where `batch_id` names another import's batch, or these files are being imported with other options
+    """
+    import_id = derived_import_id(files, options)
+    unfinished = _unfinished(store, files, import_id)
+    if unfinished is not None:
+        if batch_id not in {None, unfinished.id}:
+            raise CliError(f"this import is not finished in batch {unfinished.id}", hint="omit --batch to resume it")
+        return Identity(unfinished.id, import_id, unfinished)
+    if batch_id is not None:
+        known = find_batch(store, batch_id)
+        if known is not None and (known.state.is_undone or known.import_id != import_id):
+            why = "was reverted" if known.state.is_undone else "is of other files or options"
+            raise CliError(f"there is a batch {known.id!r} already, which {why}", hint="name another, or omit --batch")
+        return Identity(batch_id, import_id, known)
+    for attempt in count(1):
+        known = find_batch(store, derived := derived_batch_id(import_id, attempt=attempt))
+        if known is None or not known.state.is_undone:
+            return Identity(derived, import_id, known)
+    raise AssertionError("count does not end")
+
+
+def options_of(gate: Gate, reading: Mapping[str, object], replace_reason: str | None = None) -> Mapping[str, object]:
+    """Return what decides how rows are read and judged, by options' names."""
+    return {
+        "--device-profile": gate.profile.value,
+        "match policy": gate.key_optional,
+        "--replace and --reason": replace_reason,
+        **reading,
+    }
+
+
+def files_of(manifests: Sequence[Manifest]) -> tuple[ManifestFile, ...]:
+    """Return the manifests as a batch's record names them: name, digest and format."""
+    return tuple(ManifestFile(encodable(one.name), one.digest(), one.format) for one in manifests)
+
+
+def provenance_of(batch: Batch) -> Sequence[Provenance]:
+    """Return where the devices of each of the batch's files come from."""
+    began = datetime.fromisoformat(batch.started_at)
+    return [Provenance(batch.id, began, file.format) for file in batch.files]
+
+
+def size_of(manifests: Sequence[Manifest]) -> int:
+    """Return the bytes of all manifests."""
+    return sum(manifest.size for manifest in manifests)
+
+
+def _unfinished(store: RegistryStore, files: Sequence[ManifestFile], import_id: str) -> Batch | None:
+    """Return the batch of an interrupted run of this import, on this machine or another.
+
+    Raises: CliError where these files are being imported with other options, because the keys of both would be mixed
+    """
+    digests = sorted(file.sha256 for file in files)
+    for batch in store.batches(store.state().open).values():
+        if batch.state is BatchState.IMPORTING and batch.import_id == import_id:
+            return batch
+        same_files = sorted(file.sha256 for file in batch.files) == digests
+        if batch.state is BatchState.IMPORTING and same_files and batch.import_id is not None:
+            raise CliError(
+                f"an import of these files with other options (batch {batch.id}) is not finished",
+                hint=f"run it again with the options that it had, or undo it: `secretfree batch revert {batch.id}`",
+            )
+    return None
