@@ -16,7 +16,7 @@ SUBCOMMANDS: Mapping[str, Subcommand] = MappingProxyType(
             "secretfree_cli.local.commands:local", "Run the whole cloud on this machine, without an account.", "local"
         ),
         "demo": Subcommand(
-            "secretfree_cli.demo:demo", "Deploy locally, provision devices, see every clone refused.", "local"
+            "secretfree_cli.demo.commands:demo", "Deploy locally, provision devices, see every clone refused.", "local"
         ),
         "device": Subcommand(
             "secretfree_cli.device.commands:device", "Simulate a device: make a key, provision, connect, publish."

@@ -1,4 +1,4 @@
-"""How the demo ends: its exit code when a step is not as told, and what it stops."""
+"""How the demo ends: its exit code when a step fails, and what it stops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
-from secretfree_cli import demo
+from secretfree_cli.demo import commands as demo
+from secretfree_cli.demo.narrator import Narrator, StepFailedError
 from secretfree_cli.device.mqtt import MqttError
 from secretfree_cli.local.state import CloudRecord
 from secretfree_cli.output import ExitCode
@@ -38,7 +39,7 @@ RECORD = CloudRecord(
 
 @dataclass
 class Stage:
-    """A local cloud that is only pretended, and a story that does what a test wants of it."""
+    """A record of the calls to a fake local cloud, and what the fake story does."""
 
     was_up: bool = False
     remembers_a_stack: bool = False
@@ -93,10 +94,10 @@ def test_it_stops_what_it_started(stage: Stage) -> None:
 
     assert result.exit_code == ExitCode.OK
     assert stage.log == ["up", "deploy", "story", "down"]
-    assert "All of it went as told" in result.stdout
+    assert "Every step succeeded" in result.stdout
 
 
-def test_it_leaves_what_it_started_if_told_to(stage: Stage) -> None:
+def test_it_leaves_what_it_started_with_keep(stage: Stage) -> None:
     result = run("--keep")
 
     assert result.exit_code == ExitCode.OK
@@ -121,21 +122,22 @@ def test_it_deploys_todays_code_into_a_cloud_that_remembers_an_older_stack(stage
 
 
 @pytest.mark.parametrize(
-    "error", [demo.StepFailedError("not so: a clone: 403 (200)"), MqttError("the broker is gone"), RuntimeError("bug")]
+    "error",
+    [StepFailedError("expected: a clone: 403 (found: 200)"), MqttError("the broker is gone"), RuntimeError("bug")],
 )
-def test_a_step_that_does_not_go_as_told_fails_the_demo_and_stops_it(stage: Stage, error: Exception) -> None:
+def test_a_failed_step_fails_the_demo_and_stops_it(stage: Stage, error: Exception) -> None:
     stage.happens = _raise(error)
 
     result = run()
 
     assert result.exit_code == ExitCode.FAILURE
     assert stage.log[-1] == "down"
-    assert "All of it went as told" not in result.stdout
+    assert "Every step succeeded" not in result.stdout
 
 
 @pytest.fixture
 def as_from_a_terminal() -> Iterator[None]:
-    """A shell without job control has what it starts in the background ignore Ctrl-C, and these tests with it."""
+    """Undo what a shell without job control does: its background processes, these tests too, ignore Ctrl-C."""
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, previous)
@@ -156,7 +158,7 @@ def test_a_signal_stops_it_too(stage: Stage, number: signal.Signals) -> None:
     assert stage.log[-1] == "down"
 
 
-def test_the_handlers_of_signals_are_given_back(stage: Stage) -> None:
+def test_the_signal_handlers_are_restored(stage: Stage) -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     run()
@@ -164,9 +166,9 @@ def test_the_handlers_of_signals_are_given_back(stage: Stage) -> None:
     assert {number: signal.getsignal(number) for number in before} == before
 
 
-def test_the_narrator_writes_plain_text_where_nobody_watches() -> None:
+def test_the_narrator_writes_plain_text_without_a_terminal() -> None:
     page = io.StringIO()
-    narrator = demo.Narrator(Console(file=page, soft_wrap=True))
+    narrator = Narrator(Console(file=page, soft_wrap=True))
 
     narrator.chapter("A title", "why [it] matters")
     narrator.check(True, 'a body: {"code": ["x"]}')
@@ -177,7 +179,7 @@ def test_the_narrator_writes_plain_text_where_nobody_watches() -> None:
 
 
 def test_a_check_that_does_not_hold_says_what_was_seen_instead() -> None:
-    narrator = demo.Narrator(Console(file=io.StringIO()))
+    narrator = Narrator(Console(file=io.StringIO()))
 
-    with pytest.raises(demo.StepFailedError, match=r"not so: a clone: 403 \(200\)"):
+    with pytest.raises(StepFailedError, match=r"expected: a clone: 403 \(found: 200\)"):
         narrator.check(False, "a clone: 403", otherwise="200")

@@ -1,0 +1,70 @@
+"""The demo's output: chapters, checked steps and the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+
+
+class StepFailedError(Exception):
+    """A step had another result than expected."""
+
+
+class Narrator:
+    """Prints the demo's steps in order: styled on a terminal, as plain text elsewhere."""
+
+    CHAPTERS = 8
+
+    def __init__(self, console: Console) -> None:
+        """Print on `console`."""
+        self._console = console
+        self._chapter = 0
+        self._done, self._not_done = ("✓", "✗") if console.encoding.lower().startswith("utf") else ("ok", "NOT OK")
+
+    def chapter(self, title: str, explanation: str) -> None:
+        """Start the next chapter: print what happens and why it matters."""
+        self._chapter += 1
+        self._console.print(f"\n[bold]{self._chapter}/{self.CHAPTERS}  {escape(title)}[/bold]")
+        for line in explanation.strip().splitlines():
+            self._console.print(f"     [dim]{escape(line.strip())}[/dim]")
+
+    def done(self, text: str) -> None:
+        """Print a finished step."""
+        self._console.print(f"   [green]{self._done}[/green] {escape(text)}")
+
+    def tell(self, text: str) -> None:
+        """Print a remark."""
+        self._console.print(f"     {escape(text)}")
+
+    def check(self, holds: bool, text: str, *, otherwise: str = "") -> None:  # noqa: FBT001 - a check reads as one
+        """Print `text` if it holds. Raises StepFailedError, with `otherwise` as what was found, if not."""
+        if not holds:
+            raise StepFailedError(f"expected: {text}" + (f" (found: {otherwise})" if otherwise else ""))
+        self.done(text)
+
+    def failed(self, text: str) -> None:
+        """Print the step that failed."""
+        self._console.print(f"   [red]{self._not_done}[/red] {escape(text)}")
+
+    def end(self, *, seconds: float, keep: bool) -> None:
+        """Print that every step succeeded, and what to do next."""
+        self._console.print(f"\n[bold green]Every step succeeded[/bold green], in {seconds:.0f} s.")
+        if keep:
+            self.tell("The local cloud is still running, and the devices are in ./devices. Try:")
+            self.tell("  secretfree local status --json      print addresses for curl, the AWS CLI or an MQTT client")
+            self.tell("  secretfree device new my-device     make your own device; the command prints the next step")
+            self.tell("  secretfree local down               stop the local cloud")
+        else:
+            self.tell("The local cloud was stopped. `secretfree demo --keep` leaves it running.")
+
+    @contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """Show a spinner during slow work, on a terminal only."""
+        if self._console.is_terminal:
+            with self._console.status(escape(what)):
+                yield
+        else:
+            yield
