@@ -12,7 +12,7 @@ from secretfree.registry.decision import Outcome
 
 from secretfree_cli.importing import importer
 from secretfree_cli.importing.checkpoint import Checkpoint
-from secretfree_cli.importing.report import Report, row_document
+from secretfree_cli.importing.report import Report, row_document, warning_document
 from secretfree_cli.output import ExitCode
 
 SHOWN_ROWS: Final = 10
@@ -35,6 +35,12 @@ class ImportSummary:
     first_passed_over: Sequence[Mapping[str, object]] = ()
     unindexed: int = 0
     """Devices of the registry whose key the index does not have; 0 also where the registry was not read."""
+    warnings: Sequence[Mapping[str, object]] = ()
+    """Kinds of doubtful ids, each with its number and first examples: `report.warning_document`."""
+    remarks: Sequence[str] = ()
+    """What there is to say of the manifests besides their rows."""
+    not_read: Sequence[str] = ()
+    """Files and folders that were not read, each with its folder."""
 
     @property
     def rows(self) -> int:
@@ -62,6 +68,9 @@ class ImportSummary:
             "otherAttributes": self.passed_over,
             "firstOtherAttributes": list(self.first_passed_over),
             "withoutFingerprint": self.unindexed,
+            "warnings": list(self.warnings),
+            "remarks": list(self.remarks),
+            "notRead": list(self.not_read),
             "files": [asdict(file) for file in self.files],
             "seconds": round(self.seconds, 3),
         }
@@ -78,8 +87,9 @@ def account_for(
     resumed: bool = False,
 ) -> ImportSummary:
     """Write the report, where one is asked for, and return what the import did."""
+    warnings = [warning_document(one, batch.files) for one in checkpoint.doubtful_ids()]
     if report is not None:
-        report.write(checkpoint.refused(), batch.files)
+        report.write(checkpoint.refused(), batch.files, warnings)
     return ImportSummary(
         batch=batch.id,
         dry_run=dry_run,
@@ -92,4 +102,7 @@ def account_for(
         passed_over=checkpoint.count_passed_over(),
         first_passed_over=[row_document(row, batch.files) for row in islice(checkpoint.passed_over(), SHOWN_ROWS)],
         unindexed=checkpoint.setting(importer.UNINDEXED) or 0,
+        warnings=warnings,
+        remarks=checkpoint.setting(importer.REMARKS) or (),
+        not_read=checkpoint.setting(importer.NOT_READ) or (),
     )

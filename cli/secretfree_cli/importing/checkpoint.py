@@ -13,6 +13,8 @@ from secretfree.registry.admission import EnrollmentRecord, Refusal
 from secretfree.registry.decision import Outcome, Verdict
 from secretfree.registry.entry import DeviceStatus
 
+from secretfree_cli.importing.doubtful_ids import Doubtful, doubtful_ids
+
 _CACHE_KIB: Final = 32 * 1024
 """SQLite's page cache: what bounds the memory of an import, whatever the number of rows."""
 _PAGE_BYTES: Final = 16 * 1024
@@ -247,6 +249,10 @@ class Checkpoint:
         """Return how many those are."""
         counted = f"SELECT count(*) FROM result WHERE {_PASSED_OVER}"  # noqa: S608 - a constant
         return int(self._connection.execute(counted).fetchone()[0])
+
+    def doubtful_ids(self) -> Sequence[Doubtful]:
+        """Return what is doubtful about the rows' ids, kind by kind."""
+        return doubtful_ids(self._connection)
 
     def start_holders(self) -> None:
         """Forget which devices hold which key."""

@@ -30,7 +30,7 @@ from secretfree_cli.importing.run import ImportRequest, run_import
 from secretfree_cli.importing.summary import show_summary
 from secretfree_cli.manifests.detect import open_manifest
 from secretfree_cli.manifests.single import SingleDevice
-from secretfree_cli.output import CliError, ExitCode, json_option, note
+from secretfree_cli.output import CliError, ExitCode, json_option
 from secretfree_cli.target import Target, target_options
 
 SOURCES: Final[Mapping[str, Subcommand]] = MappingProxyType(
@@ -135,8 +135,6 @@ def enroll_files(
     )
     with progress_shown(shown=not as_json) as progress:
         summary = run_import(target, request, progress)
-    for remark in (remark for manifest in request.manifests for remark in manifest.remarks):
-        note(remark)
     show_summary(summary, as_json=as_json)
     sys.exit(summary.exit_code)
 

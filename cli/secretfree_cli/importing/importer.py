@@ -16,7 +16,7 @@ from secretfree.registry.enrollment import enroll_devices
 from secretfree.registry.key_holders import HolderLookup, KeyHolders
 from secretfree.registry.store import ChangedMeanwhile, RegistryStore
 
-from secretfree_cli.importing.checking import check
+from secretfree_cli.importing.checking import check, encodable
 from secretfree_cli.importing.checkpoint import Checkpoint, StagedRow
 from secretfree_cli.importing.former_records import Former, FormerRecords
 from secretfree_cli.manifests.manifest import Gate, Manifest
@@ -24,6 +24,10 @@ from secretfree_cli.manifests.manifest import Gate, Manifest
 CHUNK: Final = BATCH_GET_KEYS
 UNINDEXED: Final = "unindexed"
 """Setting of a checkpoint: number of devices in the registry that the index by key does not lead to."""
+REMARKS: Final = "remarks"
+"""Setting of a checkpoint: what the summary says of the manifests besides their rows."""
+NOT_READ: Final = "not-read"
+"""Setting of a checkpoint: the files and folders that were not read, each with its folder."""
 _STAGED_AT_ONCE: Final = 2_000
 _RECORDED_AT_ONCE: Final = 1_000
 _LOOKUPS_PER_SCANNED_ITEM: Final = 1 / 8
@@ -56,6 +60,8 @@ def stage(manifests: Sequence[Manifest], gate: Gate, checkpoint: Checkpoint, pro
     while some := list(islice(rows, _STAGED_AT_ONCE)):
         checkpoint.stage(some)
     checkpoint.refuse_duplicates()
+    checkpoint.keep(REMARKS, [remark for manifest in manifests for remark in manifest.remarks])
+    checkpoint.keep(NOT_READ, [encodable(name) for manifest in manifests for name in manifest.not_read])
     checkpoint.keep("staged", value=True)
 
 

@@ -34,7 +34,9 @@ _file_option = section("Reading files")
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Check and compare everything, write nothing.")
 report_option = click.option(
-    "--report", type=click.Path(dir_okay=False, path_type=Path), help="Write every refused row here, as JSON Lines."
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write every refused row and the warnings here, as JSON Lines.",
 )
 device_profile_option = click.option(
     "--device-profile", type=click.Choice(list(PROFILES)), help="How ids are spelt.  [default: the stack's profile]"

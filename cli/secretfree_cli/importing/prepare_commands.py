@@ -64,8 +64,6 @@ def prepare_import(
     )
     with progress_shown(shown=not as_json) as progress:
         summary, objects = run_prepare(request, progress)
-    for remark in (remark for manifest in manifests for remark in manifest.remarks):
-        note(remark)
     parameters, recovery = folder / "import-table.json", folder / "point-in-time-recovery.json"
     for path, document in (
         (parameters, import_table_request("REGISTRY-TABLE", "BUCKET", "PREFIX/part-")),

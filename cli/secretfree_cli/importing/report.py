@@ -1,9 +1,9 @@
-"""The report of refused rows: a file whose place is made sure of before anything is written to the registry."""
+"""The report of refused rows and of warnings. Its file is opened before anything is written to the registry."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,12 +11,13 @@ import click
 from secretfree.registry.batch import ManifestFile
 
 from secretfree_cli.importing.checkpoint import StagedRow
+from secretfree_cli.importing.doubtful_ids import Doubtful
 from secretfree_cli.importing.whole_file import WholeFile
 from secretfree_cli.manifests.pem import SUFFIXES
 
 
 def require_apart(report: Path | None, inputs: Iterable[Path]) -> None:
-    """Raise UsageError if the report would take the place of a file that is read, or be read with its folder."""
+    """Raise UsageError if the report would overwrite an input file, or be read with its folder."""
     if report is None:
         return
     for path in inputs:
@@ -37,18 +38,40 @@ def row_document(row: StagedRow, files: Sequence[ManifestFile]) -> dict[str, obj
     return {**document, "detail": row.detail}
 
 
+def warning_document(doubtful: Doubtful, files: Sequence[ManifestFile]) -> dict[str, object]:
+    """Return a warning as the report and `--json` have it."""
+    return {
+        "warning": doubtful.doubt.value,
+        "count": doubtful.count,
+        "examples": [
+            {
+                "file": files[one.file].name,
+                "line": one.line,
+                **({} if one.member is None else {"member": one.member}),
+                "deviceId": one.device_id,
+            }
+            for one in doubtful.examples
+        ],
+        "detail": doubtful.detail,
+    }
+
+
 class Report:
-    """Where the refused rows go, one JSON document a line; an empty file means that none was."""
+    """The refused rows and then the warnings, one JSON document a line. An empty file means that there are none."""
 
     def __init__(self, path: Path) -> None:
         """Make sure that the report can be written at `path`; raises CliError."""
         self._file = WholeFile(path, f"the report {path}")
 
-    def write(self, refused: Iterator[StagedRow], files: Sequence[ManifestFile]) -> None:
-        """Write every row, and move the report to its place; raises CliError."""
+    def write(
+        self, refused: Iterator[StagedRow], files: Sequence[ManifestFile], warnings: Sequence[Mapping[str, object]]
+    ) -> None:
+        """Write every row and warning, and move the report to its place; raises CliError."""
         with self._file.told():
             for row in refused:
                 self._file.stream.write(json.dumps(row_document(row, files)) + "\n")
+            for warning in warnings:
+                self._file.stream.write(json.dumps(warning) + "\n")
         self._file.finish()
 
     def close(self) -> None:

@@ -103,6 +103,11 @@ class Manifest(Protocol):
         """What the summary says of the manifest besides its rows, known when all entries were cut."""
         ...
 
+    @property
+    def not_read(self) -> Sequence[str]:
+        """Files and folders in the manifest's folder that hold no rows, folders with a slash at the end."""
+        ...
+
     def digest(self) -> str:
         """SHA-256, lower-case hex, of the file; of a folder, over its files' names and digests."""
         ...
@@ -125,6 +130,8 @@ class FileManifest:
     format = ""
     remarks: Sequence[str] = ()
     """What the summary says of the manifest besides its rows, known when all entries were cut."""
+    not_read: Sequence[str] = ()
+    """A file has nothing beside it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

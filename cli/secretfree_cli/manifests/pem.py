@@ -27,8 +27,7 @@ from secretfree_cli.manifests.manifest import (
 from secretfree_cli.manifests.pem_blocks import BEGIN, END, boundaries_apart
 
 SUFFIXES: Final = frozenset({".pem", ".crt", ".cer", ".csr", ".pub", ".key", ".der"})
-"""Files of a folder that are read; others are named in a remark."""
-_NAMED_UNREAD: Final = 10
+"""Files of a folder that are read; `PemFolder.not_read` names the others."""
 _NAME_LINE: Final = re.compile(rb"(?:#|device-id[:=]|subject=.*CN ?=)\s*(?:device-id[:=])?\s*([^\s,/]{1,128})\s*")
 
 
@@ -91,6 +90,14 @@ class PemFolder:
         self.consumed = 0
         self.remarks: Sequence[str] = ()
 
+    @property
+    def not_read(self) -> Sequence[str]:
+        """What else the folder holds, as `FOLDER/NAME`: files of other names, and folders with a slash at the end."""
+        read = set(self._names())
+        with os.scandir(self.path) as found:
+            others = sorted((entry.name, entry.is_dir()) for entry in found if entry.name not in read)
+        return [f"{self.name}/{shown_name(Path(name))}{'/' if folder else ''}" for name, folder in others]
+
     def digest(self) -> str:
         """SHA-256 over `<SHA-256 of the file>  <name>` lines, as sha256sum would write them, in the names' order."""
         whole = hashlib.sha256()
@@ -112,7 +119,7 @@ class PemFolder:
             elif not issuers.include(content := file.read_bytes()):
                 yield Entry(position, content, member=member)
             self.consumed += size
-        self.remarks = (*issuers.remarks(self.name), *self._unread())
+        self.remarks = issuers.remarks(self.name)
 
     def interpret(self, entry: Entry) -> Row:
         """Return the row; raises RowRefused."""
@@ -124,16 +131,6 @@ class PemFolder:
             for entry in found:
                 if entry.is_file() and Path(entry.name).suffix.lower() in SUFFIXES:
                     yield entry
-
-    def _unread(self) -> Iterator[str]:
-        """Name what the folder holds besides: files of other names, and folders."""
-        read = set(self._names())
-        with os.scandir(self.path) as found:
-            others = sorted((entry.name, entry.is_dir()) for entry in found if entry.name not in read)
-        if others:
-            named = [f"{shown_name(Path(name))}{'/' if folder else ''}" for name, folder in others[:_NAMED_UNREAD]]
-            more = ", ..." if len(others) > _NAMED_UNREAD else ""
-            yield f"{self.name}: {len(others)} not read: {', '.join(named)}{more}"
 
     def _contents(self) -> Iterator[bytes]:
         for file in self._files():

@@ -33,6 +33,11 @@ class SingleDevice:
         return ()
 
     @property
+    def not_read(self) -> Sequence[str]:
+        """Nothing: there is no folder."""
+        return ()
+
+    @property
     def consumed(self) -> int:
         """All of it: it is in memory."""
         return self.size

@@ -437,6 +437,6 @@ def test_every_file_and_subfolder_of_a_folder_is_accounted_for(registry: Registr
     Path("reel/dev-0.pem").write_text(DEVICES[0].public_key.pem())
     Path("reel/broken.pem").write_text("x")
     result = registry.run("enroll", "reel", code=ExitCode.PARTLY_REFUSED)
-    assert "reel: 2 not read: notes.txt, sub/" in result.stderr
+    assert "2 not read: reel/notes.txt, reel/sub/" in result.stderr
     assert "broken.pem" in result.stderr
     assert list(registry.items()) == ["dev-0"]
