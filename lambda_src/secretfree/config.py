@@ -154,11 +154,35 @@ class IssuerConfig:
             deployment=_text(environment, Variable.DEPLOYMENT),
             policy_name=_text(environment, Variable.POLICY_NAME),
             thing_type=_text(environment, Variable.THING_TYPE),
-            thing_groups=_thing_groups(environment),
+            thing_groups=_texts(environment, Variable.THING_GROUPS, "thing group names"),
             thing_attributes=_string_map(environment, Variable.THING_ATTRIBUTES),
             iot_endpoint=_text(environment, Variable.IOT_ENDPOINT),
             subject=_subject(environment),
             renewal_window=_days(environment, Variable.RENEWAL_WINDOW_DAYS, least=0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationConfig:
+    """The revoker's. `revoking_authorities`: the ARNs of the CAs that take revocations."""
+
+    product: str
+    device_profile: DeviceProfile
+    log_level: LogLevel
+    match: MatchPolicy
+    registry_table: str
+    ledger_table: str
+    revoking_authorities: tuple[str, ...]
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Raises ConfigurationError."""
+        return cls(
+            **_function_settings(environment),  # type: ignore[arg-type]
+            match=_choice(environment, Variable.MATCH_POLICY, MatchPolicy),
+            registry_table=_text(environment, Variable.REGISTRY_TABLE),
+            ledger_table=_text(environment, Variable.LEDGER_TABLE),
+            revoking_authorities=_texts(environment, Variable.REVOKING_AUTHORITIES, "ARNs of certificate authorities"),
         )
 
 
@@ -249,12 +273,11 @@ def _issuer_name(text: str, variable: Variable) -> str:
     return text
 
 
-def _thing_groups(environment: Mapping[str, str]) -> tuple[str, ...]:
-    name = Variable.THING_GROUPS
-    groups = _json(environment, name)
-    if not isinstance(groups, list) or not all(isinstance(group, str) and group for group in groups):
-        raise _refused(name, environment[name], "a JSON array of thing group names")
-    return tuple(groups)
+def _texts(environment: Mapping[str, str], name: Variable, of: str) -> tuple[str, ...]:
+    texts = _json(environment, name)
+    if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
+        raise _refused(name, environment[name], f"a JSON array of {of}")
+    return tuple(texts)
 
 
 def _subject(environment: Mapping[str, str]) -> SubjectConfig:

@@ -46,6 +46,8 @@ class Variable(StrEnum):
     QUEUE_MOST_RECEIVES = "SECRETFREE_QUEUE_MOST_RECEIVES"
     ISSUANCE_INTERVAL_MILLISECONDS = "SECRETFREE_ISSUANCE_INTERVAL_MILLISECONDS"
     IMPORT_BUCKET = "SECRETFREE_IMPORT_BUCKET"
+    REVOKING_AUTHORITIES = "SECRETFREE_REVOKING_AUTHORITIES"
+    """The ARNs of the CAs that take revocations, a JSON array."""
 
 
 class Output(StrEnum):
@@ -80,6 +82,10 @@ class Metric(StrEnum):
     """Calls of IoT Core and Private CA, by operation: what draws on the account's quotas."""
     CALLS_THROTTLED = "CallsThrottled"
     """Those of them that AWS throttled."""
+    REVOKED = "Revoked"
+    """Certificates revoked because the registry withdrew the device or its key."""
+    REVOCATION_FAILED = "RevocationFailed"
+    """Changes of the registry that were not dealt with; each is delivered again."""
     AUTHORITY_DAYS_LEFT = "AuthorityDaysLeft"
     """Days until the Private CA can no longer sign certificates of the configured validity."""
 
@@ -110,6 +116,7 @@ class AlarmName(StrEnum):
     AUTHORITY_ENDS = "authority-ends"
     QUEUE_AGE = "queue-age"
     DEAD_LETTERS = "dead-letters"
+    BLOCKING = "blocking"
 
 
 class Severity(StrEnum):

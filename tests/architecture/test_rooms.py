@@ -22,6 +22,7 @@ RUNTIME_ROOMS = (
     "registry",
     "config",
     "issuance",
+    "revocation",
     "adapters",
     "handlers",
 )

@@ -115,10 +115,12 @@ class FakeCloud:
     orders: dict[str, dict[str, Any]] = field(default_factory=dict)
     failed_orders: set[str] = field(default_factory=set)
     ever_active: list[str] = field(default_factory=list)
+    connected: set[str] = field(default_factory=set)
+    revoked_serials: set[str] = field(default_factory=set)
     lock: RLock = field(default_factory=RLock)
 
     def client(self, service: str) -> Any:
-        return Client(self, {"iot": _Iot, "acm-pca": _PrivateCa, "dynamodb": _DynamoDb}[service](self))
+        return Client(self, _SERVICES[service](self))
 
     def call(self, operation: str, act: Callable[[], Any]) -> Any:
         with self.lock:
@@ -228,6 +230,26 @@ class _PrivateCa:
             raise client_error("GetCertificate", "RequestInProgressException")
         order["ready"] = True
         return {"Certificate": order["pem"], "CertificateChain": order["pem"]}
+
+    def revoke_certificate(self, *, CertificateAuthorityArn: str, CertificateSerial: str, RevocationReason: str) -> Any:  # noqa: N803
+        assert CertificateAuthorityArn == CA_ARN
+        assert RevocationReason == "PRIVILEGE_WITHDRAWN"
+        if CertificateSerial in self._cloud.revoked_serials:
+            raise client_error("RevokeCertificate", "RequestAlreadyProcessedException")
+        self._cloud.revoked_serials.add(CertificateSerial)
+        return {}
+
+
+class _IotData:
+    def __init__(self, cloud: FakeCloud) -> None:
+        self._cloud = cloud
+
+    def delete_connection(self, *, clientId: str, cleanSession: bool, preventWillMessage: bool) -> Any:  # noqa: N803
+        assert (cleanSession, preventWillMessage) == (True, True)
+        if clientId not in self._cloud.connected:
+            raise client_error("DeleteConnection", "ResourceNotFoundException", status=404)
+        self._cloud.connected.remove(clientId)
+        return {}
 
 
 class _Iot:
@@ -378,7 +400,10 @@ class _DynamoDb:
         items[_key(Key)] = item
         return {}
 
-    def query(self, *, TableName: str, ExpressionAttributeValues: Any, Limit: int, **_: Any) -> Any:  # noqa: N803
+    def query(self, *, TableName: str, ExpressionAttributeValues: Any, Limit: int = 0, **_: Any) -> Any:  # noqa: N803
+        if ":device" in ExpressionAttributeValues:
+            device = ExpressionAttributeValues[":device"]["S"]
+            return {"Items": [item for (owner, _), item in sorted(self._table(TableName).items()) if owner == device]}
         pending = ExpressionAttributeValues[":pending"]
         due = int(ExpressionAttributeValues[":due"]["N"])
         found = [
@@ -389,6 +414,9 @@ class _DynamoDb:
         found.sort(key=lambda item: int(item["lease-expires"]["N"]))
         keys = ("device-id", "record", "lease-expires")
         return {"Items": [{key: item[key] for key in keys} for item in found[:Limit]]}
+
+
+_SERVICES = {"iot": _Iot, "iot-data": _IotData, "acm-pca": _PrivateCa, "dynamodb": _DynamoDb}
 
 
 def _key(item: Any) -> tuple[str, str]:

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-AWS_SERVICES: Final = frozenset({"acm-pca", "dynamodb", "iot", "s3", "sqs", "sts"})
-"""The services that the runtime calls, by botocore's names; for each of these the endpoint prefix is the same."""
+AWS_SERVICES: Final = frozenset({"acm-pca", "dynamodb", "iot", "iot-data", "s3", "sqs", "sts"})
+"""The services that the runtime calls, by botocore's names."""
+_ENDPOINTS: Final = (AWS_SERVICES - {"iot-data"}) | {"data-ats.iot"}
+"""The same services by their names in botocore's list of endpoints."""
 
 
 def reduce_to_called_services(directory: Path) -> None:
@@ -64,5 +66,5 @@ def _pruned(part: Any) -> Any:
 def _endpoints_of_called_services(endpoints: Any) -> Any:
     for partition in endpoints["partitions"]:
         services = partition["services"]
-        partition["services"] = {name: services[name] for name in services if name in AWS_SERVICES}
+        partition["services"] = {name: services[name] for name in services if name in _ENDPOINTS}
     return endpoints

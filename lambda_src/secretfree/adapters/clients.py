@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient
     from mypy_boto3_sqs import SQSClient
 
+    from secretfree.adapters.iot_connections import DataPlane
+
 # Seconds. A table is read in milliseconds, or the read is better tried again; the two control planes take their time.
 # All the tries together stay below the 29 s that API Gateway waits.
 _CONNECT_TIMEOUT: Final = 1.0
@@ -40,6 +42,11 @@ def dynamodb() -> "DynamoDBClient":
 def iot() -> "IoTClient":
     """The client of IoT Core's control plane."""
     return client("iot")  # type: ignore[no-any-return]
+
+
+def iot_data() -> "DataPlane":
+    """The client of IoT Core's data plane."""
+    return client("iot-data")  # type: ignore[no-any-return]
 
 
 def acm_pca() -> "ACMPCAClient":

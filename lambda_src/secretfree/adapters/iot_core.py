@@ -91,6 +91,10 @@ class IotCoreThings:
                 if error_code(error) != "ResourceNotFoundException":
                     raise
 
+    def revoke(self, certificate_id: str) -> bool:
+        """UpdateCertificate (REVOKED). IoT Core ends the certificate's connections within minutes."""
+        return revoked(self._client, certificate_id)
+
     def discard(self, certificate_id: str) -> bool:
         """DeleteCertificate without force: IoT Core itself refuses what is active or attached to anything."""
         with aws_call():
@@ -158,6 +162,17 @@ class IotCoreThings:
             call()
 
 
+class IotCertificates:
+    """Port `Certificates` of revocation."""
+
+    def __init__(self, client: "IoTClient") -> None:
+        self._client = client
+
+    def revoke(self, certificate_id: str) -> bool:
+        """UpdateCertificate (REVOKED). IoT Core ends the certificate's connections within minutes."""
+        return revoked(self._client, certificate_id)
+
+
 def described(client: "IoTClient", certificate_id: str) -> "CertificateDescriptionTypeDef | None":
     """DescribeCertificate; None where it is gone."""
     with aws_call():
@@ -167,6 +182,11 @@ def described(client: "IoTClient", certificate_id: str) -> "CertificateDescripti
             if error_code(error) != "ResourceNotFoundException":
                 raise
     return None
+
+
+def revoked(client: "IoTClient", certificate_id: str) -> bool:
+    """UpdateCertificate (REVOKED); False where the certificate is gone, or not registered yet."""
+    return _ignoring_absence(lambda: client.update_certificate(certificateId=certificate_id, newStatus="REVOKED"))
 
 
 def _ignoring_absence(call: Callable[[], object]) -> bool:

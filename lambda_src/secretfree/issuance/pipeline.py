@@ -3,7 +3,7 @@
 The order, with the calls that a new device costs on the critical path (the authorizer's read being the first):
 
     2  ledger: lease | registry: enrolled   a conditional write that also answers who was here before; a read beside it
-    3  request      | ensure the thing      the token is the generation's, so a repeated request changes nothing
+    3  request | thing | registry: enrolled the token is the generation's, so a repeated request changes nothing
     4  collect      | ledger: reference     Private CA only
     5  install      | ledger: certificate   the certificate's id is its digest, known before it is registered
     6  policy | thing | groups | activate   activation: the IoT Core CA only, and without its policy nothing may connect
@@ -14,6 +14,11 @@ the sweeper repeats step 6, which changes nothing, and writes it again. With the
 inactive certificate of an `issued` record is one that never was active, or one that an operator has deactivated since:
 there the write is awaited, since Lambda freezes what is not, and the device gets 202 where it fails, so that a
 certificate handed out is not activated again.
+
+A block may come at any moment. Step 3 reads the registry after the lease is written. A block that this read does not
+see comes later than the lease, so `secretfree.revocation`, which acts after the block, finds the record and changes
+it. From then on no write of this worker succeeds. If its calls have activated the certificate meanwhile, it revokes
+the certificate when its last write fails; if it dies before that, the sweeper does so once the lease has expired.
 """
 
 from contextlib import suppress
@@ -145,7 +150,7 @@ class _Steps:
             if self._lease.record.state is IssuanceState.REQUESTING:
                 answer = self._request()
             else:
-                self._ensure_thing()
+                results(self._calls.side_by_side(self._require_enrolled, self._ensure_thing))
                 answer = recorded_answer(self._lease.record)
         if isinstance(answer, str):
             with stage("collect"):
@@ -178,14 +183,19 @@ class _Steps:
         results(self._calls.side_by_side(*calls))
 
     def _request(self) -> str | DeviceCertificate:
-        """Have a certificate asked for, and the thing made beside it: the reference, or the certificate itself."""
+        """Ask for a certificate, make the thing and read the registry: the reference, or the certificate itself."""
         # The thing comes last: what is known of it goes into the lease's record in this thread.
-        requested, thing = self._calls.side_by_side(self._order, self._ensure_thing)
+        requested, enrolled, thing = self._calls.side_by_side(self._order, self._require_enrolled, self._ensure_thing)
         answer: str | DeviceCertificate = requested.result()
-        if thing.exception() is not None:  # what was asked for is not forgotten over it
+        if enrolled.exception() is not None or thing.exception() is not None:  # the answer is recorded all the same
             self._store(with_answer(self._lease.record, answer))
+        enrolled.result()
         thing.result()
         return answer
+
+    def _require_enrolled(self) -> None:
+        """Read the registry once more, now that the lease is written: see the module's text."""
+        self._calls.through_registry(self._work.confirm)
 
     def _order(self) -> str | DeviceCertificate:
         issuer = self._ports.issuer
@@ -260,9 +270,18 @@ class _Steps:
         write = partial(self._ports.ledger.write, active, certificate=CertificateRecordState.ACTIVE)
         try:
             self._calls.persist("ledger", write, even_late=True)
-        except (ThrottledError, UnreachableError, StaleLedgerError, SecretFreeError, OutOfTimeError):
+        except StaleLedgerError as stale:
+            if stale.current is not None and stale.current.withdrawn:
+                self._revoke(record.certificate_id or "")
+            return False
+        except (ThrottledError, UnreachableError, SecretFreeError, OutOfTimeError):
             return False
         return True
+
+    def _revoke(self, certificate_id: str) -> None:
+        """The registry withdrew the device while this worker activated its certificate."""
+        with suppress(ThrottledError, UnreachableError, SecretFreeError, OutOfTimeError):
+            self._calls.persist("revoke", lambda: self._ports.things.revoke(certificate_id), even_late=True)
 
     def _give_up(self) -> None:
         """Leave the rest to the device's next request, or to the sweeper.

@@ -153,6 +153,10 @@ class ThingRegistry(Protocol):
         """
         ...
 
+    def revoke(self, certificate_id: str) -> bool:
+        """Set a certificate that the ledger records to REVOKED, whatever its state; whether IoT Core has it."""
+        ...
+
     def discard(self, certificate_id: str) -> bool:
         """Delete a certificate that is inactive and attached to nothing, or leave it; whether it is gone."""
         ...

@@ -69,7 +69,8 @@ class Issuance:
     or when the sweeper should look; None when nothing is left to do. `verified_at`: when
     IoT Core was last seen to have the certificate active. `certificate_arn` is known once
     IoT Core has the certificate. `superseded` certificates go once this generation's is active, `obsolete`
-    ones at any time. `replaces_key`: the superseded certificates are of another key.
+    ones at any time. `replaces_key`: the superseded certificates are of another key. `withdrawn`: the registry withdrew
+    the device or its key, so the certificate was revoked with it; the registry alone decides whether another follows.
     """
 
     device_id: DeviceId
@@ -93,6 +94,7 @@ class Issuance:
     verified_at: datetime | None = None
     thing_ensured: bool = False
     replaces_key: bool = False
+    withdrawn: bool = False
     superseded: tuple[str, ...] = ()
     obsolete: tuple[str, ...] = ()
     suspects: tuple[Suspect, ...] = ()
@@ -139,7 +141,7 @@ class Issuance:
         if self.fingerprint != fingerprint or self.state is IssuanceState.ABANDONED:
             return Standing.NEXT_GENERATION
         if self.state is IssuanceState.REVOKED:
-            return Standing.REFUSE
+            return Standing.NEXT_GENERATION if self.withdrawn else Standing.REFUSE
         if self.state is not IssuanceState.ACTIVE:
             expired = self.not_after is not None and now >= self.not_after
             return Standing.NEXT_GENERATION if expired else Standing.RESUME
@@ -206,6 +208,7 @@ class Issuance:
             verified_at=None,
             thing_ensured=False,
             replaces_key=not same_key or (self.replaces_key and not self.is_settled),
+            withdrawn=False,
             superseded=superseded,
             obsolete=self.obsolete + obsolete,
             suspects=(*self.suspects, *self._suspect(), *self._given_up()),
@@ -246,6 +249,31 @@ class Issuance:
         """The certificate was taken out of use by someone else: so are the ones it was to replace."""
         due = now if self.superseded or self.has_leftovers else None
         return replace(self._to(IssuanceState.REVOKED), lease_owner=None, due=due)
+
+    def withdrawn_at(self, now: datetime) -> Self:
+        """The registry withdrew the device or its key: no certificate of this record may stay active.
+
+        The write ends a lease, because the worker that held it finds another version. Its calls to IoT Core may come
+        through until the lease would have expired, so the sweeper looks at the record after that. A certificate that
+        an operator revoked stays as it is.
+        """
+        due = self.due if self.is_leased(now) and self.due is not None else now + PATIENCE
+        if self.state in {IssuanceState.ISSUED, IssuanceState.ACTIVE}:
+            return replace(self._to(IssuanceState.REVOKED), withdrawn=True, lease_owner=None, due=due)
+        if self.state is IssuanceState.REVOKED or (self.state is IssuanceState.ABANDONED and not self.superseded):
+            return self
+        suspects = (*self.all_suspects, *self._given_up())
+        obsolete = self.obsolete + self.superseded
+        return replace(
+            self._to(IssuanceState.ABANDONED),
+            lease_owner=None,
+            due=due if obsolete or suspects else None,
+            requested_at=None,
+            reference=None,
+            superseded=(),
+            obsolete=obsolete,
+            suspects=suspects,
+        )
 
     def abandoned(self, now: datetime) -> Self:
         """Rolled back: what is left of it will be deleted. The certificate that it would replace stays active."""

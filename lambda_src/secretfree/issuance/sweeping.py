@@ -212,7 +212,13 @@ class _Sweep:
         return self._write(active, SweepOutcome.FINISHED, certificate=CertificateRecordState.ACTIVE)
 
     def _clear(self) -> SweepOutcome:
-        """Retire what earlier generations left; what a rolled-back one was to replace stays good."""
+        """Retire what earlier generations left; what a rolled-back one was to replace stays good.
+
+        A certificate that the registry withdrew is revoked once more: a worker that was issuing at that moment may
+        have registered or activated it since, and that worker's lease has expired by now.
+        """
+        if self._held.withdrawn and self._held.certificate_id is not None:
+            self._ports.things.revoke(self._held.certificate_id)
         if self._held.state is IssuanceState.ABANDONED:
             self._remove_leftovers()
             return self._write(self._held.without_leftovers().parked(), SweepOutcome.CLEARED)

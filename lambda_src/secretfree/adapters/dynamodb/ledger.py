@@ -20,6 +20,7 @@ from secretfree.issuance.record import (
     from_epoch_milliseconds,
 )
 from secretfree.request.device_id import DeviceId
+from secretfree.revocation.ports import DeviceRecords
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -80,6 +81,31 @@ class DynamoDbLedger:
         """GetItem, consistent: the device's record at one issuer (port `IssuanceReader`)."""
         item = self._item({"S": device_id}, {"S": _ISSUANCE + issuer})
         return _required(item) if item else None
+
+    def of_device(self, device_id: DeviceId) -> DeviceRecords:
+        """Query, consistent, of all that the device has at all issuers, those that were removed since included."""
+        issuances: list[Issuance | UnreadableRecord] = []
+        references: dict[str, str] = {}
+        start: Any = {}
+        while True:
+            with aws_call():
+                page = self._client.query(
+                    TableName=self._table,
+                    KeyConditionExpression="#device = :device",
+                    ExpressionAttributeNames={"#device": "device-id"},
+                    ExpressionAttributeValues={":device": {"S": device_id}},
+                    ConsistentRead=True,
+                    **start,
+                )
+            for item in page["Items"]:
+                record = item["record"]["S"]
+                if record.startswith(_ISSUANCE):
+                    issuances.append(_readable(item))
+                elif record.startswith(_CERTIFICATE) and (reference := _text(item, "reference")) is not None:
+                    references[record.removeprefix(_CERTIFICATE)] = reference
+            if "LastEvaluatedKey" not in page:
+                return DeviceRecords(issuances=tuple(issuances), references=references)
+            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
     def bind(self, device_id: DeviceId, fingerprint: str) -> bool:
         """PutItem on condition that no other key is there."""
@@ -233,6 +259,7 @@ def _item(issuance: Issuance) -> dict[str, Any]:
         "attempts": {"N": str(issuance.attempts)},
         "replaces-key": {"BOOL": issuance.replaces_key},
         "thing-ensured": {"BOOL": issuance.thing_ensured},
+        "withdrawn": {"BOOL": issuance.withdrawn},
     }
     if issuance.due is not None:
         item["pending"] = {"S": _pending(issuance.issuer, crc32(issuance.device_id.encode()) % _SHARDS)}
@@ -288,6 +315,7 @@ def _issuance(item: Mapping[str, Any]) -> Issuance:
         verified_at=_moment(item, "verified-at"),
         thing_ensured=bool(item.get("thing-ensured", {}).get("BOOL")),
         replaces_key=bool(item.get("replaces-key", {}).get("BOOL")),
+        withdrawn=bool(item.get("withdrawn", {}).get("BOOL")),
         superseded=_list(item, "superseded"),
         obsolete=_list(item, "obsolete"),
         suspects=tuple(_suspect(entry["M"]) for entry in item.get("suspects", {"L": []})["L"]),

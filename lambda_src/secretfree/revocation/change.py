@@ -1,0 +1,43 @@
+"""A change of the registry as its stream delivers it: perhaps twice, perhaps late, perhaps out of order."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from secretfree.contract import MatchPolicy
+from secretfree.registry.entry import DeviceStatus, RegistryEntry
+from secretfree.request.device_id import DeviceId
+
+# DynamoDB gives the time of a change in whole seconds. A certificate of the same second counts as older: an honest
+# device asks again, a blocked one does not stay connected.
+_RESOLUTION: Final = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistryChange:
+    """One device's entry before and after a write.
+
+    `at`: when DynamoDB recorded it, aware, UTC, exact to a second. `before` is None where the stream does not tell;
+    `after` is None where the item was removed, or where the stream does not tell.
+    """
+
+    device_id: DeviceId
+    at: datetime
+    before: RegistryEntry | None
+    after: RegistryEntry | None
+
+    def withdrew(self, fingerprint: str, begun_at: datetime, match: MatchPolicy) -> bool:
+        """Whether this change took the right from what was begun at `begun_at` for the key `fingerprint`."""
+        if self.before is None or begun_at >= self.at + _RESOLUTION:
+            return False
+        return permits(self.before, fingerprint, match) and not permits(self.after, fingerprint, match)
+
+
+def permits(entry: RegistryEntry | None, fingerprint: str, match: MatchPolicy) -> bool:
+    """Whether the registry lets the device have a certificate for this key.
+
+    An entry that cannot be read permits nothing. `not-before` plays no part: it delays an issuance and ends nothing.
+    """
+    if entry is None or entry.status is not DeviceStatus.ALLOWED:
+        return False
+    return match is MatchPolicy.UDID or entry.fingerprint == fingerprint

@@ -1,0 +1,65 @@
+"""What revocation needs of the world. Every method may be repeated, and raises ThrottledError or UnreachableError."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from secretfree.issuance.ports import CertificateRecordState, UnreadableRecord
+from secretfree.issuance.record import Issuance
+from secretfree.registry.entry import RegistryReader
+from secretfree.request.device_id import DeviceId
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceRecords:
+    """What the ledger has of a device. `references`: the issuing CA's, by certificate id, where one was recorded."""
+
+    issuances: Sequence[Issuance | UnreadableRecord]
+    references: Mapping[str, str]
+
+
+class DeviceLedger(Protocol):
+    """The ledger, by device."""
+
+    def of_device(self, device_id: DeviceId) -> DeviceRecords:
+        """All that the device has, at every issuer, read consistently."""
+        ...
+
+    def write(self, issuance: Issuance, *, certificate: CertificateRecordState | None = None) -> Issuance:
+        """As `secretfree.issuance.ports.Ledger.write`."""
+        ...
+
+
+class Certificates(Protocol):
+    """IoT Core's certificates."""
+
+    def revoke(self, certificate_id: str) -> bool:
+        """Set a certificate to REVOKED; False where IoT Core does not have it."""
+        ...
+
+
+class Connections(Protocol):
+    """The devices' MQTT connections."""
+
+    def end(self, client_id: str) -> bool:
+        """End the connection of a client; False where it has none."""
+        ...
+
+
+class Authorities(Protocol):
+    """The CAs that signed."""
+
+    def revoke(self, reference: str) -> bool:
+        """Revoke a certificate at its CA; False where the CA takes no revocations, or is not this product line's."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RevocationPorts:
+    """The world, as revocation sees it."""
+
+    registry: RegistryReader
+    ledger: DeviceLedger
+    certificates: Certificates
+    connections: Connections
+    authorities: Authorities
