@@ -11,6 +11,7 @@ from typing import Any
 
 from secretfree_cli.local.emulators import cloudformation_private_ca
 from secretfree_cli.local.emulators.aws_corrections import correct
+from secretfree_cli.local.emulators.aws_device_sessions import correct_sessions
 from secretfree_cli.local.emulators.aws_gate import install
 from secretfree_cli.local.emulators.aws_limits import Limits, impose
 from secretfree_cli.local.emulators.aws_metrics import measure
@@ -45,6 +46,7 @@ def main() -> None:
     limits = Limits.from_environment(os.environ)  # a setting that does not parse ends the server here, with its name
     confine_to_loopback()
     correct()
+    correct_sessions()
     spare_unasked_work()
     impose(limits)
     cloudformation_private_ca.install(Provider(client_of_stacks_region))
