@@ -10,7 +10,7 @@ export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export npm_config_loglevel := error
 
-.PHONY: help setup demo test lint typecheck test-fast test-slow test-nightly test-packaging test-e2e coverage lock clean
+.PHONY: help setup demo docs test lint typecheck test-fast test-slow test-nightly test-packaging test-e2e coverage lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -20,7 +20,10 @@ setup: .venv/.ready .venv-checkov/.ready node_modules/.ready ## Install the lock
 demo: .venv/.ready node_modules/.ready ## Deploy to a local cloud, provision devices, see clones refused
 	@$(BIN)/secretfree demo $(DEMO_ARGS)
 
-test: setup lint typecheck test-fast coverage test-slow test-packaging test-e2e ## Everything that CI runs
+test: setup lint typecheck docs test-fast coverage test-slow test-packaging test-e2e ## Everything that CI runs
+
+docs: .venv/.ready ## The documentation site, into build/site; a dead link ends it
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 lint: .venv/.ready ## Style and format
 	$(BIN)/ruff check .

@@ -28,7 +28,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def team_environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def constraints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The locked versions, as a file of constraints."""
+    file = tmp_path_factory.mktemp("locked") / "constraints.txt"
+    locked = (REPOSITORY / "requirements" / "dev.txt").read_text(encoding="utf-8")
+    pinned = [line.rstrip(" \\") for line in locked.splitlines() if "==" in line]
+    file.write_text("\n".join(pinned) + "\n", encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="session")
+def team_environment(wheel: Path, constraints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh virtual environment with the wheel and its run-time dependencies at the locked versions: what a team has.
 
     Returns the path of its Python.
@@ -36,11 +46,6 @@ def team_environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("team") / "venv"
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
-    constraints = folder / "constraints.txt"
-    locked = (REPOSITORY / "requirements" / "dev.txt").read_text(encoding="utf-8")
-    constraints.write_text(
-        "".join(f"{line.split(' ')[0]}\n" for line in locked.splitlines() if "==" in line), encoding="utf-8"
-    )
     uv = Path(sys.executable).with_name("uv")
     subprocess.run(
         [uv, "pip", "install", "--quiet", "--python", python, "--constraint", constraints, wheel],

@@ -176,7 +176,9 @@ class Bundle:
 
     def _install(self, directory: Path) -> None:
         command = [*_installer(self), "--target", str(directory), "-r", str(RUNTIME_LOCK)]
-        finished = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        # The lock fixes every version and hash. Constraints that the user's pip or uv is configured with may conflict.
+        environment = {name: value for name, value in os.environ.items() if not name.endswith("_CONSTRAINT")}
+        finished = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603
         if finished.returncode != 0:
             last_lines = "\n".join((finished.stderr or finished.stdout).strip().splitlines()[-12:])
             raise BundlingError(

@@ -32,7 +32,8 @@ def installs(tmp_path, monkeypatch):
     """An installer that leaves what pip leaves, and remembers the commands."""
     commands = []
 
-    def run(command, **_options):
+    def run(command, env, **_options):
+        assert not [name for name in env if name.endswith("_CONSTRAINT")], "constraints may conflict with the lock"
         commands.append(command)
         target = Path(command[command.index("--target") + 1])
         (target / "wheel").mkdir(parents=True)
@@ -52,6 +53,8 @@ def installs(tmp_path, monkeypatch):
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_CONSTRAINT", "constraints.txt")
+    monkeypatch.setenv("UV_CONSTRAINT", "constraints.txt")
     monkeypatch.setattr(bundle.subprocess, "run", run)
     return commands
 
