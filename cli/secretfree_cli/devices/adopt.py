@@ -1,4 +1,4 @@
-"""`secretfree adopt`: gives the things of an earlier deployment this product's thing type, so that they are its own."""
+"""`secretfree adopt`: give the things of an earlier deployment the thing type of this product line."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from secretfree_cli.output import CliError, ExitCode, emit_fields, emit_json_arr
 from secretfree_cli.target import Target, target_options
 
 _NO_LIMIT: Final = sys.maxsize
+_ATTEMPTS: Final = 3
+_CHANGED_MEANWHILE: Final = frozenset({"VersionConflictException", "ResourceNotFoundException"})
 
 
 class Adoption(StrEnum):
@@ -47,10 +49,10 @@ def adopt(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Adopt things that an earlier deployment made without a thing type: they get this product's.
+    """Give this product's thing type to things that an earlier deployment made without a type.
 
-    Without that the service answers 409 for their devices, because it takes over no foreign thing. A thing of another
-    type is never changed. Exit code: 0 all are adopted, 3 some have another type, 5 all.
+    The service works on things of its own type only: to the devices of other things it answers 409. A thing of another
+    type is never changed. Exit code: 0 no thing has another type, 3 some have, 5 all have.
     """
     if sum((bool(device_ids), batch_id is not None, everything)) != 1:
         raise click.UsageError("give DEVICE_ID..., --batch or --all")
@@ -101,18 +103,30 @@ class _Things:
             )
 
     def adopt(self, device_id: str) -> Adoption:
-        """Give the thing the type if it has none. UpdateThing on the version that was read: safe to repeat."""
-        thing = _unless_missing(lambda: self._client.describe_thing(thingName=device_id))
-        if thing is None:
-            return Adoption.NO_THING
-        current = thing.get("thingTypeName")
-        if current:
-            return Adoption.OURS if current == self._thing_type else Adoption.OTHER_TYPE
-        if not self._dry_run:
-            self._client.update_thing(
-                thingName=device_id, thingTypeName=self._thing_type, expectedVersion=thing["version"]
-            )
-        return Adoption.ADOPTED
+        """Give the thing the type if it has none; safe to repeat.
+
+        UpdateThing names the version that was read. If the thing was changed in between, it is read and judged again.
+        """
+        for _ in range(_ATTEMPTS):
+            thing = _unless_missing(lambda: self._client.describe_thing(thingName=device_id))
+            if thing is None:
+                return Adoption.NO_THING
+            current = thing.get("thingTypeName")
+            if current:
+                return Adoption.OURS if current == self._thing_type else Adoption.OTHER_TYPE
+            if self._dry_run or self._give_type(device_id, thing["version"]):
+                return Adoption.ADOPTED
+        raise CliError(f"the thing {device_id} changed {_ATTEMPTS} times while it was adopted", hint="try again")
+
+    def _give_type(self, device_id: str, version: int) -> bool:
+        """Return False if the thing was changed or deleted since that version."""
+        try:
+            self._client.update_thing(thingName=device_id, thingTypeName=self._thing_type, expectedVersion=version)
+        except ClientError as error:
+            if error.response["Error"].get("Code") not in _CHANGED_MEANWHILE:
+                raise
+            return False
+        return True
 
 
 def _unless_missing(call: Callable[[], Any]) -> Any:

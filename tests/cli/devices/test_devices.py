@@ -353,6 +353,32 @@ def test_things_without_a_type_are_adopted_and_others_left_alone(stack: Stack) -
         stack.run("adopt", *wrong, *options, code=ExitCode.USAGE)
 
 
+@pytest.mark.parametrize("code", ["VersionConflictException", "ResourceNotFoundException"])
+def test_a_thing_that_changes_while_it_is_adopted_is_judged_again(
+    code: str, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    iot = boto3.client("iot")
+    for name in ("widget", "gadget"):
+        iot.create_thing_type(thingTypeName=name)
+    iot.create_thing(thingName="dev-0")
+    stack.enroll((0, 0), batch="one")
+
+    class Raced:
+        """IoT Core, where another operator gives the thing to another fleet before this update arrives."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(iot, name)
+
+        def update_thing(self, **_: object) -> None:
+            iot.update_thing(thingName="dev-0", thingTypeName="gadget")
+            raise ClientError({"Error": {"Code": code, "Message": "x"}}, "UpdateThing")
+
+    monkeypatch.setattr(Target, "client", lambda _, service: Raced() if service == "iot" else boto3.client(service))
+    done = stack.json("adopt", "dev-0", "--thing-type", "widget", code=ExitCode.REFUSED)
+    assert done["counts"] == {"other-thing-type": 1}
+    assert iot.describe_thing(thingName="dev-0")["thingTypeName"] == "gadget"
+
+
 def issuance(state: str, *, owner: str | None = None, issuer: str = "private-ca") -> Issuance:
     now = datetime.now(UTC)
     record = Issuance.first(DeviceId.parse("dev-0"), issuer, DEVICES[0].public_key.fingerprint, owner="w", now=now)

@@ -109,6 +109,26 @@ asyncio.run(main())
     assert done.stdout.split() == ["127.0.0.1"] * 5
 
 
+def test_a_thing_that_was_changed_since_it_was_read_is_not_updated():
+    # In a process of its own: the emulator's modules are changed, and start threads.
+    code = """
+import json
+from ministack.services import iot
+from secretfree_cli.local.emulators.aws_corrections import keep_to_the_expected_version_of_a_thing
+
+keep_to_the_expected_version_of_a_thing()
+iot._create_thing_type("widget", {})
+iot._create_thing("sensor", {})
+read = json.loads(iot._describe_thing("sensor")[2])["version"]
+for change in ({"thingTypeName": "widget"}, {"removeThingType": True}, {}):
+    status, _, body = iot._update_thing("sensor", {"expectedVersion": read, **change})
+    print(status, json.loads(body).get("__type", "-"))
+print(iot._update_thing("sensor", {})[0], iot._update_thing("absent", {"expectedVersion": 1})[0])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["200 -", *["409 VersionConflictException"] * 2, "200 404"]
+
+
 @pytest.mark.parametrize(
     ("wanted", "attached", "is_refused"),
     [

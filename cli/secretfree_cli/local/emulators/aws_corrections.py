@@ -26,6 +26,7 @@ def correct() -> None:
     render_authorizer_context_in_gateway_responses()
     tell_authorizers_the_request_id()
     attach_principals_exclusively()
+    keep_to_the_expected_version_of_a_thing()
     name_the_broker_as_endpoint()
     take_loopback_for_tls()
 
@@ -170,6 +171,23 @@ def attachment_refusal(thing: str, wanted: str, attached: Mapping[str, str]) -> 
     if EXCLUSIVE_THING in others.values():
         return "The principal is attached exclusively to another thing"
     return None
+
+
+def keep_to_the_expected_version_of_a_thing() -> None:
+    """Make UpdateThing refuse a stale `expectedVersion` (VersionConflictException, 409), which ministack ignores."""
+    from ministack.services import iot
+
+    update = iot._update_thing  # noqa: SLF001
+
+    def update_thing(name: str, payload: Mapping[str, Any]) -> Any:
+        expected = payload.get("expectedVersion")
+        thing = iot._things.get(name)  # noqa: SLF001
+        if thing is not None and expected not in (None, thing.get("version", 1)):
+            message = f"The version for thing {name} does not match the expected version."
+            return iot.error_response_json("VersionConflictException", message, 409)
+        return update(name, payload)
+
+    iot._update_thing = update_thing  # noqa: SLF001
 
 
 def name_the_broker_as_endpoint() -> None:
