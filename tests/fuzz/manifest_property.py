@@ -22,11 +22,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from secretfree.registry.admission import RowRefused
+from secretfree.registry.gate import Gate
+from secretfree.registry.key_material.keys import read_certificates, read_key_material
 from secretfree.request.keys import DevicePublicKey
 from secretfree_cli.manifests.detect import FORMATS, FormatOptions, open_manifest
 from secretfree_cli.manifests.generate import SAMPLES, SampleAuthority, SampleDevice, sample_devices
-from secretfree_cli.manifests.keys import read_certificates, read_key_material
-from secretfree_cli.manifests.manifest import Gate, ManifestError
+from secretfree_cli.manifests.manifest import ManifestError
 
 DEVICES: Final = 5
 _SPECIAL: Final = b'",;:\n\r{}[]\\\0\x1a-=# \t\xff'

@@ -14,9 +14,9 @@ from secretfree.contract import RegistryAttribute, RegistryIndex
 from secretfree.registry.admission import RowRefused
 from secretfree.registry.device import EnrolledDevice
 from secretfree.registry.entry import DeviceStatus
+from secretfree.registry.key_material.keys import read_key_material
 
 from secretfree_cli.importing.run import registry_of
-from secretfree_cli.manifests.keys import read_key_material
 from secretfree_cli.output import CliError, ExitCode
 from secretfree_cli.target import Target
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 from secretfree.registry.admission import EnrollmentRecord, RowRefused
+from secretfree.registry.gate import Gate
 from secretfree.registry.store import find_batch
 
 from secretfree_cli.command_line import command, section
@@ -26,7 +27,7 @@ from secretfree_cli.importing.options import (
 )
 from secretfree_cli.importing.run import caller_arn, registry_of
 from secretfree_cli.manifests.detect import open_manifest
-from secretfree_cli.manifests.manifest import Gate, Manifest
+from secretfree_cli.manifests.manifest import Manifest
 from secretfree_cli.output import CliError, ExitCode, emit_fields, emit_json, json_option, note
 from secretfree_cli.target import Target, target_options
 

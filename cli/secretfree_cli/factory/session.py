@@ -14,12 +14,13 @@ from secretfree.registry.batch import Batch, BatchState, ManifestFile, new_batch
 from secretfree.registry.decision import Outcome
 from secretfree.registry.device import EnrolledDevice, Provenance, timestamp
 from secretfree.registry.enrollment import enroll_beside_others
+from secretfree.registry.gate import Gate
 from secretfree.registry.key_holders import KeyHolders
 from secretfree.registry.store import RegistryStore, save_batch
 
 from secretfree_cli.factory.uart import Reading
 from secretfree_cli.importing.revert import notes_in
-from secretfree_cli.manifests.manifest import Gate, Row
+from secretfree_cli.manifests.manifest import Row
 
 _WORDS: Mapping[Outcome, str] = {
     Outcome.ENROLLED: "enrolled",

@@ -9,11 +9,10 @@ from typing import Final
 
 from secretfree.errors import SecretFreeError
 from secretfree.registry.admission import RowRefused, accept_public_key
+from secretfree.registry.key_material.keys import read_key_material, require_same_device
 from secretfree.request.device_id import DeviceId, normalise_udid
 from secretfree.request.device_profile import DeviceProfile
 from secretfree.request.keys import DevicePublicKey
-
-from secretfree_cli.manifests.keys import read_key_material, require_same_device
 
 UDID_LINE_FORM: Final = "'Unique device ID = ' and sixteen hex bytes of two digits each"
 JSON_LINE_FORM: Final = (

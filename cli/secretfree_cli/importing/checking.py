@@ -26,9 +26,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
 )
 from secretfree.registry.admission import Refusal, RowRefused
+from secretfree.registry.gate import Gate
 
 from secretfree_cli.importing.checkpoint import StagedRow
-from secretfree_cli.manifests.manifest import Entry, Gate, Manifest
+from secretfree_cli.manifests.manifest import Entry, Manifest
 from secretfree_cli.output import CliError
 
 _WORTH_PROCESSES: Final = 1024 * 1024

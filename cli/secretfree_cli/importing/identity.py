@@ -9,10 +9,11 @@ from itertools import count
 
 from secretfree.registry.batch import Batch, BatchState, ManifestFile, derived_batch_id, derived_import_id
 from secretfree.registry.device import Provenance
+from secretfree.registry.gate import Gate
 from secretfree.registry.store import RegistryStore, find_batch
 
 from secretfree_cli.importing.checking import encodable
-from secretfree_cli.manifests.manifest import Gate, Manifest
+from secretfree_cli.manifests.manifest import Manifest
 from secretfree_cli.output import CliError
 
 

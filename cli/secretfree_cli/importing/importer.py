@@ -13,13 +13,14 @@ from secretfree.clock import SystemClock
 from secretfree.registry.decision import Verdict
 from secretfree.registry.device import EnrolledDevice, Provenance
 from secretfree.registry.enrollment import enroll_devices
+from secretfree.registry.gate import Gate
 from secretfree.registry.key_holders import HolderLookup, KeyHolders
 from secretfree.registry.store import ChangedMeanwhile, RegistryStore
 
 from secretfree_cli.importing.checking import check, encodable
 from secretfree_cli.importing.checkpoint import Checkpoint, StagedRow
 from secretfree_cli.importing.former_records import Former, FormerRecords
-from secretfree_cli.manifests.manifest import Gate, Manifest
+from secretfree_cli.manifests.manifest import Manifest
 
 CHUNK: Final = BATCH_GET_KEYS
 UNINDEXED: Final = "unindexed"

@@ -15,14 +15,14 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from secretfree.errors import SecretFreeError
 from secretfree.registry.admission import RowRefused
 from secretfree.registry.batch import BATCH_ID_FORM, is_batch_id
+from secretfree.registry.gate import Gate
+from secretfree.registry.key_material.keys import read_certificates
 from secretfree.request.device_profile import PROFILES, DeviceProfile
 
 from secretfree_cli.command_line import section
 from secretfree_cli.importing.importer import Progress
 from secretfree_cli.importing.progress import Bar, Lines, Silent
 from secretfree_cli.manifests.detect import FORMATS, FormatOptions
-from secretfree_cli.manifests.keys import read_certificates
-from secretfree_cli.manifests.manifest import Gate
 from secretfree_cli.output import CliError, ExitCode, emit_fields, emit_json, is_interactive
 from secretfree_cli.target import Target
 

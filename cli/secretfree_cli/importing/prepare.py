@@ -18,6 +18,7 @@ from secretfree.adapters.dynamodb.registry_table import BATCH_INDEX, KEY_INDEX
 from secretfree.registry.batch import Batch, BatchState, derived_batch_id, derived_import_id
 from secretfree.registry.decision import Outcome
 from secretfree.registry.device import EnrolledDevice, timestamp
+from secretfree.registry.gate import Gate
 
 from secretfree_cli.importing import importer
 from secretfree_cli.importing.account import ImportSummary, account_for
@@ -25,7 +26,7 @@ from secretfree_cli.importing.garbage import garbage_collected_rarely
 from secretfree_cli.importing.identity import files_of, options_of, provenance_of, size_of
 from secretfree_cli.importing.report import report_at
 from secretfree_cli.importing.resuming import scratch_checkpoint
-from secretfree_cli.manifests.manifest import Gate, Manifest
+from secretfree_cli.manifests.manifest import Manifest
 from secretfree_cli.output import CliError
 
 ROWS_PER_OBJECT: Final = 500_000

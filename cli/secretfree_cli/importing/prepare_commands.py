@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from secretfree.registry.gate import Gate
 from secretfree.request.device_profile import PROFILES, DeviceProfile
 
 from secretfree_cli.command_line import command
@@ -25,7 +26,6 @@ from secretfree_cli.importing.report import require_apart
 from secretfree_cli.importing.summary import show_summary
 from secretfree_cli.manifests.detect import open_manifest
 from secretfree_cli.manifests.generate import SAMPLES, SampleAuthority, sample_devices, write_keys
-from secretfree_cli.manifests.manifest import Gate
 from secretfree_cli.output import CliError, emit_json, json_option, note
 
 

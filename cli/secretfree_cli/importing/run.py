@@ -19,6 +19,7 @@ from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
 from secretfree.registry.batch import Batch, BatchState, ManifestFile
 from secretfree.registry.decision import Outcome
 from secretfree.registry.device import timestamp
+from secretfree.registry.gate import Gate
 from secretfree.registry.store import ChangedMeanwhile, RegistryBusy, RegistryStore, find_batch, save_batch
 
 from secretfree_cli.importing import importer
@@ -28,7 +29,7 @@ from secretfree_cli.importing.garbage import garbage_collected_rarely
 from secretfree_cli.importing.identity import Identity, files_of, identity_of, options_of, provenance_of, size_of
 from secretfree_cli.importing.report import report_at
 from secretfree_cli.importing.resuming import BATCH, BEGUN, Resumption, resumable_checkpoint, scratch_checkpoint
-from secretfree_cli.manifests.manifest import Gate, Manifest
+from secretfree_cli.manifests.manifest import Manifest
 from secretfree_cli.output import CliError, note
 from secretfree_cli.target import Target
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from secretfree.registry.admission import Refusal, RowRefused
+from secretfree.registry.key_material.keys import MAX_KEY_FILE, read_key_text
 from secretfree.request.device_profile import DeviceProfile
 
-from secretfree_cli.manifests.keys import MAX_KEY_FILE, read_key_text
 from secretfree_cli.manifests.manifest import Entry, FileManifest, Row, at_least_one, bounded_lines
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from secretfree.registry.key_material.text import normalised
+
 from secretfree_cli.manifests.manifest import ManifestError
-from secretfree_cli.manifests.text import normalised
 
 _KINDS: Final = (
     (b"\x1f\x8b", "gzip data", "unpack it first: gunzip --keep FILE"),

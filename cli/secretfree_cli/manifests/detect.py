@@ -12,6 +12,8 @@ from typing import Final
 
 from cryptography import x509
 from secretfree.registry.admission import RowRefused
+from secretfree.registry.key_material.json_values import parse_object
+from secretfree.registry.key_material.text import normalised
 from secretfree.registry.row import DEVICE_ID, column_name
 from secretfree.request.device_profile import DeviceProfile
 
@@ -22,11 +24,9 @@ from secretfree_cli.manifests.dynamodb_items import DynamoDbManifest
 from secretfree_cli.manifests.espressif import EspressifManifest, is_header
 from secretfree_cli.manifests.json_lines import AwsBulkManifest, JsonLinesManifest, JsonManifest
 from secretfree_cli.manifests.json_objects import json_objects
-from secretfree_cli.manifests.json_values import parse_object
 from secretfree_cli.manifests.manifest import Manifest, ManifestError
 from secretfree_cli.manifests.microchip import MicrochipManifest
 from secretfree_cli.manifests.pem import PemBundle, PemFolder
-from secretfree_cli.manifests.text import normalised
 
 _SNIFFED: Final = 64 * 1024
 _SEVEN_ZIP: Final = b"7z\xbc\xaf\x27\x1c"

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from secretfree.registry.admission import Refusal, RowRefused
+from secretfree.registry.key_material.json_values import parse_object
 
 from secretfree_cli.manifests.json_objects import json_objects
-from secretfree_cli.manifests.json_values import parse_object
 from secretfree_cli.manifests.manifest import Entry, FileManifest, Row, at_least_one
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from secretfree.registry.admission import Refusal, RowRefused
+from secretfree.registry.key_material.keys import read_certificate
 
 from secretfree_cli.manifests.csv_rows import csv_records
-from secretfree_cli.manifests.keys import read_certificate
 from secretfree_cli.manifests.manifest import Entry, FileManifest, ManifestError, Row, at_least_one
 
 HEADER: Final = ["MAC", "cn", "cert"]

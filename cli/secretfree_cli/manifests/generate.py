@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.x509.oid import NameOID
+from secretfree.registry.key_material.jwk import base64url
 from secretfree.request.keys import DevicePublicKey
 
 from secretfree_cli.manifests.espressif import HEADER as ESPRESSIF_HEADER
-from secretfree_cli.manifests.jwk import base64url
 
 _MICROCHIP: Final = {
     "organizationName": "Microchip Technology Inc",

@@ -15,9 +15,9 @@ import py7zr
 from cryptography import x509
 from py7zr.io import Py7zIO, WriterFactory
 from secretfree.registry.admission import Refusal, RowRefused
+from secretfree.registry.key_material.keys import read_certificate, refusing_rows
 from secretfree.request.parsing import refusing_parser_errors
 
-from secretfree_cli.manifests.keys import read_certificate, refusing_rows
 from secretfree_cli.manifests.manifest import Entry, FileManifest, ManifestError, Row, at_least_one
 
 MAX_CERTIFICATE: Final = 16 * 1024

@@ -8,9 +8,8 @@ from typing import Final, NamedTuple
 
 from cryptography import x509
 from secretfree.registry.admission import Refusal, RowRefused
-
-from secretfree_cli.manifests.keys import is_ca, refusing_rows
-from secretfree_cli.manifests.pem_blocks import BEGIN, pem_blocks
+from secretfree.registry.key_material.keys import is_ca, refusing_rows
+from secretfree.registry.key_material.pem_blocks import BEGIN, pem_blocks
 
 _MAX_NAMES: Final = 50_000
 """Names that are remembered; a supplier has a few issuers."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 from secretfree.registry.admission import Refusal, RowRefused
+from secretfree.registry.key_material.json_values import parse_object, text_field
 from secretfree.registry.row import read_columns
 
 from secretfree_cli.manifests.json_objects import json_objects
-from secretfree_cli.manifests.json_values import parse_object, text_field
 from secretfree_cli.manifests.manifest import MAX_ENTRY_BYTES, Entry, FileManifest, Row, at_least_one, bounded_lines
 
 _BULK_FIELDS: Final = ("ThingName", "CSR", "SerialNumber")
@@ -68,12 +67,7 @@ class AwsBulkManifest(JsonLinesManifest):
 
 
 def _row(entry: Entry) -> Row:
-    return read_columns({name: _text_of_jwk(value) for name, value in parse_object(entry.payload).items()})
-
-
-def _text_of_jwk(value: object) -> object:
-    """Return a JWK that stands in the object as the text that a column would hold."""
-    return json.dumps(value) if isinstance(value, Mapping) and "kty" in value else value
+    return read_columns(parse_object(entry.payload))
 
 
 def _lines(stream: BinaryIO) -> Iterator[Entry]:

@@ -12,8 +12,8 @@ from enum import Enum, auto
 from typing import BinaryIO, Final
 
 from secretfree.registry.admission import RowRefused
+from secretfree.registry.key_material.json_values import parse_object
 
-from secretfree_cli.manifests.json_values import parse_object
 from secretfree_cli.manifests.manifest import MAX_ENTRY_BYTES, Entry
 
 _BLOCK: Final = 256 * 1024

@@ -6,22 +6,18 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
-from secretfree.registry import admission as registry_gate
-from secretfree.registry.admission import EnrollmentRecord, Refusal, Row, RowRefused
+from secretfree.registry.admission import Refusal, Row, RowRefused
+from secretfree.registry.key_material.text import text_stream
 
-from secretfree_cli.manifests.keys import read_key_text, require_same_device
-from secretfree_cli.manifests.text import text_stream
 from secretfree_cli.output import CliError, ExitCode
 
 __all__ = [
     "MAX_ENTRY_BYTES",
     "Entry",
     "FileManifest",
-    "Gate",
     "Manifest",
     "ManifestError",
     "Row",
@@ -58,21 +54,6 @@ class Entry(NamedTuple):
     def unreadable(cls, line: int, detail: str, *, member: str | None = None) -> Entry:
         """Return an entry that can only be refused, as `malformed-row`."""
         return cls(line, member=member, broken=RowRefused(Refusal.MALFORMED_ROW, detail))
-
-
-class Gate(registry_gate.Gate):
-    """The gate of one stack, for rows of files: a key may have any form that `keys.KEY_MATERIAL_FORM` names."""
-
-    __slots__ = ()
-
-    def admit(self, row: Row) -> EnrollmentRecord:
-        """Return the record that `row` makes; raises RowRefused."""
-        key = row.public_key
-        if isinstance(key, str) and key and row.device_id and self.profile.device_id(row.device_id) is not None:
-            material = read_key_text(key, self.profile)
-            require_same_device(row.device_id, material, self.profile)
-            row = replace(row, public_key=material.public_key)
-        return super().admit(row)
 
 
 class Manifest(Protocol):

@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from secretfree.errors import Reason
 from secretfree.registry.admission import Refusal, RowRefused
+from secretfree.registry.key_material.json_values import parse_object, text_field
+from secretfree.registry.key_material.jwk import base64url, decode_base64url, jwk_key
+from secretfree.registry.key_material.keys import accepted_key, refusing_rows
 
 from secretfree_cli.manifests.json_objects import json_objects
-from secretfree_cli.manifests.json_values import parse_object, text_field
-from secretfree_cli.manifests.jwk import base64url, decode_base64url, jwk_key
-from secretfree_cli.manifests.keys import accepted_key, refusing_rows
 from secretfree_cli.manifests.manifest import Entry, FileManifest, ManifestError, Row, at_least_one
 
 _PAYLOAD_VERSIONS: Final = (1, 3)

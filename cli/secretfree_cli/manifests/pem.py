@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from secretfree.registry.admission import Refusal, RowRefused
+from secretfree.registry.key_material.keys import MAX_KEY_FILE, read_key_material, require_same_device
+from secretfree.registry.key_material.pem_blocks import BEGIN, END, boundaries_apart
 from secretfree.request.device_profile import DeviceProfile
 
 from secretfree_cli.manifests.issuers import Issuers
-from secretfree_cli.manifests.keys import MAX_KEY_FILE, read_key_material, require_same_device
 from secretfree_cli.manifests.manifest import (
     Entry,
     FileManifest,
@@ -24,7 +25,6 @@ from secretfree_cli.manifests.manifest import (
     file_digest,
     shown_name,
 )
-from secretfree_cli.manifests.pem_blocks import BEGIN, END, boundaries_apart
 
 SUFFIXES: Final = frozenset({".pem", ".crt", ".cer", ".csr", ".pub", ".key", ".der"})
 """Files of a folder that are read; `PemFolder.not_read` names the others."""

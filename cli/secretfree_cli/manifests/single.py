@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from secretfree.registry.key_material.keys import read_key_material, require_same_device
 from secretfree.request.device_profile import DeviceProfile
 
-from secretfree_cli.manifests.keys import read_key_material, require_same_device
 from secretfree_cli.manifests.manifest import Entry, Row
 
 

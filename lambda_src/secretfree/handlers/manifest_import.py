@@ -11,8 +11,8 @@ from secretfree.adapters.manifest_bucket import ManifestBucket
 from secretfree.clock import SystemClock
 from secretfree.config import ImportConfig
 from secretfree.contract import LogLevel, MatchPolicy
-from secretfree.registry.admission import Gate
 from secretfree.registry.batch import BatchState
+from secretfree.registry.gate import Gate
 from secretfree.registry.manifest_steps import Execution, ManifestImport, ManifestRefused
 from secretfree.telemetry import Telemetry
 

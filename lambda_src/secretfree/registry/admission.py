@@ -110,27 +110,6 @@ class EnrollmentRecord:
         return None if self.spki is None else DevicePublicKey.from_spki_der(self.spki)
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """The gate of one stack: its device profile, and whether its match policy accepts a row without a key."""
-
-    profile: DeviceProfile = DeviceProfile.STANDARD
-    key_optional: bool = False
-
-    def admit(self, row: Row) -> EnrollmentRecord:
-        """Return the record that `row` makes; raises RowRefused."""
-        return admit(
-            row.device_id,
-            row.public_key,
-            profile=self.profile,
-            status=row.status,
-            fingerprint=row.fingerprint,
-            attributes=row.attributes,
-            not_before=row.not_before,
-            key_optional=self.key_optional,
-        )
-
-
 def admit(
     device_id: str | None,
     public_key: str | bytes | DevicePublicKey | None,

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from secretfree.registry.admission import EnrollmentRecord, Gate, Refusal, RowRefused
+from secretfree.registry.admission import EnrollmentRecord, Refusal, RowRefused
 from secretfree.registry.decision import Outcome
 from secretfree.registry.device import EnrolledDevice, Provenance
 from secretfree.registry.enrollment import enroll_beside_others
+from secretfree.registry.gate import Gate
 from secretfree.registry.key_holders import HolderLookup
+from secretfree.registry.key_material.keys import refusing_rows
 from secretfree.registry.row import read_columns
 from secretfree.registry.store import RegistryStore
 
@@ -92,7 +94,8 @@ def _admit(
     refused: list[RefusedRow] = []
     for number, fields in rows.items():
         try:
-            admitted.append((number, gate.admit(read_columns(fields))))
+            with refusing_rows(Refusal.MALFORMED_ROW, "the row cannot be read"):
+                admitted.append((number, gate.admit(read_columns(fields))))
         except RowRefused as refusal:
             given = fields.get("device-id")
             shown = given if isinstance(given, str) and given else None

@@ -12,10 +12,10 @@ from typing import Any, Final, Protocol
 
 from secretfree.clock import Clock
 from secretfree.contract import ManifestFolder
-from secretfree.registry.admission import Gate
 from secretfree.registry.batch import Batch, BatchState, ManifestFile
 from secretfree.registry.decision import Outcome
 from secretfree.registry.device import Provenance, timestamp
+from secretfree.registry.gate import Gate
 from secretfree.registry.key_holders import count_unindexed, index_is_complete, record_completeness
 from secretfree.registry.manifest import MAX_ROWS, RowsImported, import_rows
 from secretfree.registry.row import COLUMNS_FORM, DEVICE_ID, missing_columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -41,7 +42,7 @@ def read_columns(fields: Mapping[str, object]) -> Row:
         if meant.column == ATTRIBUTES:
             attributes |= _object(value)
         elif meant.attribute is None:
-            _take(texts, meant.column, value)
+            _take(texts, meant.column, _text_of_jwk(value) if meant.column in PUBLIC_KEYS else value)
         elif text := _text(meant.name, value):
             attributes[meant.attribute] = text
     keys = [texts[name] for name in PUBLIC_KEYS if name in texts]
@@ -109,6 +110,11 @@ def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise RowRefused(Refusal.MALFORMED_ROW, f"{name[:80]!r} is no text")
     return value.strip()
+
+
+def _text_of_jwk(value: object) -> object:
+    """Return a JWK that stands in a JSON object as the text that a CSV column would hold."""
+    return json.dumps(value) if isinstance(value, Mapping) and "kty" in value else value
 
 
 def _object(value: object) -> dict[str, str]:

@@ -8,13 +8,14 @@ from typing import Any
 import boto3
 import pytest
 from click.testing import CliRunner
+from secretfree.registry.gate import Gate
 from secretfree.request.device_profile import DeviceProfile
 from secretfree_cli.importing.checkpoint import Checkpoint, StagedRow
 from secretfree_cli.importing.doubtful_ids import Doubt, Doubtful
 from secretfree_cli.importing.prepare import import_table_request
 from secretfree_cli.main import main
 from secretfree_cli.manifests.generate import sample_devices
-from secretfree_cli.manifests.manifest import Gate, Row
+from secretfree_cli.manifests.manifest import Row
 from secretfree_cli.output import ExitCode
 
 KEYS = [device.public_key for device in sample_devices(8, "{}".format)]

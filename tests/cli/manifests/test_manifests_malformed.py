@@ -17,6 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from secretfree.errors import Reason
 from secretfree.registry.admission import Refusal, RowRefused
+from secretfree.registry.gate import Gate
+from secretfree.registry.key_material.json_values import parse_object
+from secretfree.registry.key_material.keys import read_key_material
 from secretfree.request.device_profile import DeviceProfile
 from secretfree.request.keys import DevicePublicKey
 from secretfree_cli.manifests.csv_rows import CsvManifest, csv_records
@@ -26,9 +29,7 @@ from secretfree_cli.manifests.espressif import EspressifManifest
 from secretfree_cli.manifests.generate import SampleAuthority, sample_devices, write_espressif
 from secretfree_cli.manifests.json_lines import JsonLinesManifest
 from secretfree_cli.manifests.json_objects import json_objects
-from secretfree_cli.manifests.json_values import parse_object
-from secretfree_cli.manifests.keys import read_key_material
-from secretfree_cli.manifests.manifest import MAX_ENTRY_BYTES, Gate, Manifest, ManifestError, bounded_lines
+from secretfree_cli.manifests.manifest import MAX_ENTRY_BYTES, Manifest, ManifestError, bounded_lines
 from secretfree_cli.manifests.pem import PemBundle, PemFolder
 from secretfree_cli.manifests.single import SingleDevice
 

@@ -9,9 +9,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from secretfree.registry.admission import EnrollmentRecord
+from secretfree.registry.gate import Gate
 from secretfree_cli.manifests.detect import FormatOptions, detect_format, open_manifest
 from secretfree_cli.manifests.generate import SAMPLES, SampleAuthority, SampleDevice, sample_devices, write_keys
-from secretfree_cli.manifests.manifest import Gate, Manifest, ManifestError
+from secretfree_cli.manifests.manifest import Manifest, ManifestError
 
 AUTHORITY = SampleAuthority.create()
 OPTIONS = FormatOptions(signers=[AUTHORITY.certificate], authorities=[AUTHORITY.certificate])

@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from secretfree.errors import Reason
 from secretfree.registry.admission import Refusal, RowRefused
+from secretfree.registry.gate import Gate
+from secretfree.registry.key_material.jwk import base64url
 from secretfree.request.keys import DevicePublicKey
 from secretfree_cli.manifests import infineon
 from secretfree_cli.manifests.generate import (
@@ -33,8 +35,7 @@ from secretfree_cli.manifests.generate import (
     write_infineon,
 )
 from secretfree_cli.manifests.infineon import InfineonManifest
-from secretfree_cli.manifests.jwk import base64url
-from secretfree_cli.manifests.manifest import Gate, Manifest, ManifestError
+from secretfree_cli.manifests.manifest import Manifest, ManifestError
 from secretfree_cli.manifests.microchip import MicrochipManifest
 
 SIGNER, STRANGER = SampleAuthority.create(), SampleAuthority.create("Somebody else")

@@ -19,15 +19,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from secretfree.errors import Reason
 from secretfree.registry.admission import Refusal, RowRefused
+from secretfree.registry.gate import Gate
+from secretfree.registry.key_material.jwk import base64url
+from secretfree.registry.key_material.keys import read_certificates, read_key_material, read_key_text
+from secretfree.registry.key_material.text import normalised, text_stream
 from secretfree.request import der
 from secretfree.request.keys import DevicePublicKey
 from secretfree_cli.manifests.detect import FormatOptions, detect_format, open_manifest
 from secretfree_cli.manifests.generate import jwk
 from secretfree_cli.manifests.infineon import InfineonManifest
-from secretfree_cli.manifests.jwk import base64url
-from secretfree_cli.manifests.keys import read_certificates, read_key_material, read_key_text
-from secretfree_cli.manifests.manifest import Gate, Manifest, ManifestError
-from secretfree_cli.manifests.text import normalised, text_stream
+from secretfree_cli.manifests.manifest import Manifest, ManifestError
 
 KEY = ec.derive_private_key(0xA11CE, ec.SECP256R1())
 OTHER = ec.derive_private_key(0xB0B, ec.SECP384R1())

@@ -1,21 +1,28 @@
 """The rows of an import in the cloud: what is written, what is refused, beside other imports and again."""
 
+import base64
 import contextlib
+import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import botocore.session
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
 from secretfree.adapters.dynamodb.registry_table import RegistryTable
-from secretfree.registry.admission import Gate, Row, RowRefused
+from secretfree.registry import gate as gate_module
+from secretfree.registry.admission import Row, RowRefused
 from secretfree.registry.device import Provenance
+from secretfree.registry.gate import Gate
 from secretfree.registry.manifest import RowsImported, import_rows
 from secretfree.registry.row import missing_columns, read_columns
 from secretfree.registry.store import ChangedMeanwhile
@@ -298,3 +305,108 @@ class TestColumns:
     def test_no_row_raises_anything_but_a_refusal(self, fields: dict[str, object]) -> None:
         with contextlib.suppress(RowRefused):
             STANDARD.admit(read_columns(fields))
+
+
+OWN = ec.generate_private_key(ec.SECP256R1())
+OWN_RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+FINGERPRINT = DevicePublicKey.from_key(OWN.public_key()).fingerprint
+
+
+def named(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
+
+def csr_der(common_name: str) -> bytes:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(named(common_name))
+    return builder.sign(OWN, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def certificate_der(common_name: str, *, ca: bool = False) -> bytes:
+    builder = x509.CertificateBuilder().subject_name(named(common_name)).issuer_name(named("Widget CA"))
+    builder = builder.public_key(OWN.public_key()).serial_number(7).not_valid_before(NOW)
+    builder = builder.not_valid_after(NOW + timedelta(days=1))
+    builder = builder.add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+    return builder.sign(OWN, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def pem(label: str, der: bytes) -> str:
+    return f"-----BEGIN {label}-----\n{base64.encodebytes(der).decode()}-----END {label}-----\n"
+
+
+def base64_of(data: bytes | str) -> str:
+    return base64.b64encode(data.encode() if isinstance(data, str) else data).decode()
+
+
+def jwk() -> dict[str, str]:
+    numbers = OWN.public_key().public_numbers()
+    parts = {name: base64.urlsafe_b64encode(value.to_bytes(32)) for name, value in (("x", numbers.x), ("y", numbers.y))}
+    return {"kty": "EC", "crv": "P-256", **{name: part.rstrip(b"=").decode() for name, part in parts.items()}}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pem("CERTIFICATE", certificate_der("pump-1")),
+        pem("CERTIFICATE", certificate_der("pump-1")).replace("\n", "\\n"),
+        pem("CERTIFICATE", certificate_der("pump-1")) + pem("CERTIFICATE", certificate_der("Widget CA", ca=True)),
+        base64_of(certificate_der("pump-1")),
+        base64_of(pem("CERTIFICATE", certificate_der("pump-1"))),
+        pem("CERTIFICATE REQUEST", csr_der("pump-1")),
+        base64_of(csr_der("pump-1")),
+        json.dumps(jwk()),
+        jwk(),
+    ],
+    ids=["pem", "escaped", "chain", "base64-der", "base64-pem", "csr-pem", "csr-base64", "jwk-text", "jwk-object"],
+)
+def test_a_row_may_hold_a_certificate_a_request_or_a_jwk(given: object, table: RegistryTable) -> None:
+    assert run(table, [(1, {"device-id": "pump-1", "public-key": given})]).counts == {"enrolled": 1}
+    assert contents(table)["pump-1"]["key-fingerprint"] == {"S": FINGERPRINT}
+
+
+def test_a_row_may_hold_a_pkcs1_key(table: RegistryTable) -> None:
+    der = OWN_RSA.public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1)
+    rows = [(1, {"device-id": "pump-1", "public-key": pem("RSA PUBLIC KEY", der)})]
+    assert run(table, rows).counts == {"enrolled": 1}
+    rows = [(2, {"device-id": "pump-1", "public-key": base64_of(der)})]
+    assert run(table, rows, batch="b2").counts == {"unchanged": 1}
+
+
+TAMPERED = csr_der("pump-1")[:-1] + bytes([csr_der("pump-1")[-1] ^ 1])
+PRIVATE = OWN.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (pem("CERTIFICATE", certificate_der("pump-1", ca=True)), "ca-certificate"),
+        (base64_of(certificate_der("Widget CA", ca=True)), "ca-certificate"),
+        (base64_of(certificate_der("pump-2")), "identity-mismatch"),
+        (base64_of(csr_der("pump-2")), "identity-mismatch"),
+        (PRIVATE, "malformed-row"),
+        (jwk() | {"d": "AA"}, "malformed-row"),
+        (base64_of(b"\x30\x82\xff\xff"), "key-kind"),
+    ],
+)
+def test_key_material_that_is_not_the_device_s_is_refused(given: object, reason: str, table: RegistryTable) -> None:
+    assert reasons(run(table, [(1, {"device-id": "pump-1", "public-key": given})])) == {1: reason}
+    assert contents(table) == {}
+
+
+def test_a_request_whose_signature_does_not_verify_is_refused(table: RegistryTable) -> None:
+    (reason,) = reasons(run(table, [(1, {"device-id": "pump-1", "public-key": base64_of(TAMPERED)})])).values()
+    assert "signature" in reason
+
+
+def test_an_error_that_no_parser_documents_refuses_its_row_and_stops_no_other(
+    table: RegistryTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raising(text: str, profile: DeviceProfile) -> object:
+        if text == "boom":
+            raise RuntimeError("a parser's own")
+        return real(text, profile)
+
+    real = gate_module.read_key_text
+    monkeypatch.setattr(gate_module, "read_key_text", raising)
+    imported = run(table, [(1, {"device-id": "pump-1", "public-key": "boom"}), row(2, "pump-2", KEYS[0])])
+    assert reasons(imported) == {1: "malformed-row"}
+    assert imported.counts == {"enrolled": 1}

@@ -12,18 +12,18 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
+
 from secretfree.errors import SecretFreeError
 from secretfree.registry.admission import Refusal, RowRefused, accept_public_key
+from secretfree.registry.key_material.json_values import parse_object
+from secretfree.registry.key_material.jwk import jwk_key
+from secretfree.registry.key_material.pem_blocks import BEGIN, PemBlock, pem_blocks
 from secretfree.request import der
 from secretfree.request.csr import UnverifiedCsr, verify
 from secretfree.request.device_id import DeviceId
 from secretfree.request.device_profile import DeviceProfile
 from secretfree.request.keys import DevicePublicKey
 from secretfree.request.parsing import refusing_parser_errors
-
-from secretfree_cli.manifests.json_values import parse_object
-from secretfree_cli.manifests.jwk import jwk_key
-from secretfree_cli.manifests.pem_blocks import BEGIN, PemBlock, pem_blocks
 
 MAX_KEY_FILE: Final = 64 * 1024
 """Bytes."""
@@ -48,7 +48,7 @@ class KeyMaterial:
 
 @contextmanager
 def refusing_rows(reason: str, detail: str) -> Iterator[None]:
-    """Refuse the row for whatever a foreign parser raises inside; refusals of the runtime keep their own reason."""
+    """Refuse the row for any error of a foreign parser inside; refusals of the runtime keep their own reason."""
     try:
         with refusing_parser_errors(lambda _error: _Foreign(reason, detail), ours=(SecretFreeError, RowRefused)):
             yield

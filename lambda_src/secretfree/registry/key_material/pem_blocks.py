@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from secretfree.registry.admission import Refusal, RowRefused
-
-from secretfree_cli.manifests.text import normalised
+from secretfree.registry.key_material.text import normalised
 
 BEGIN: Final = b"-----BEGIN "
 END: Final = b"-----END "

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
 from secretfree.errors import Reason
 from secretfree.registry.admission import Refusal, RowRefused
 
