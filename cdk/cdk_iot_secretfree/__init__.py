@@ -6,7 +6,8 @@ from cdk_iot_secretfree.alarms import AlarmThresholds, ProvisioningAlarms
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.authority.revocation import Revocation, RevocationList
 from cdk_iot_secretfree.authority.subject import AuthoritySubject
-from cdk_iot_secretfree.bundling.bundle import Bundle, BundleTarget, BundlingError
+from cdk_iot_secretfree.bundling.bundle import Bundle, BundleTarget
+from cdk_iot_secretfree.bundling.errors import BundlingError
 from cdk_iot_secretfree.dashboard import ProvisioningDashboard
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
 from cdk_iot_secretfree.issuers.issuer import Issuer

@@ -1,6 +1,5 @@
 """The Lambdas' code: the `secretfree` package and its locked wheels, put together without Docker."""
 
-import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -11,18 +10,22 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import jsii
-from aws_cdk import BundlingOptions, DockerImage, ILocalBundling, Stack
+from aws_cdk import Annotations, BundlingOptions, DockerImage, ILocalBundling, Stack
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 from secretfree import contract
 
+from cdk_iot_secretfree.bundling.bytecode import Compiler, find_compiler, find_uv, running_compiler
+from cdk_iot_secretfree.bundling.cache import CachedTree, cache_directory, cached_tree, digest_of_files, write_files
+from cdk_iot_secretfree.bundling.errors import BundlingError
 from cdk_iot_secretfree.bundling.service_models import AWS_SERVICES, reduce_to_called_services
 from cdk_iot_secretfree.validation import refuse, require_instance
 
@@ -32,14 +35,14 @@ RUNTIME_LOCK: Final = Path(__file__).with_name("requirements") / "runtime.txt"
 RUNTIME_PACKAGE: Final = "secretfree"
 
 # Part of every hash, so that a change in how a bundle is laid out is a change of the asset.
-_LAYOUT: Final = "5"
+_LAYOUT: Final = "6"
 _SUPPORTED_RUNTIMES: Final = ("python3.12", "python3.13", "python3.14")
 _DOCKER_IS_NOT_USED: Final = "cdk-iot-secretfree-bundles-without-docker"
 # glibc 2.34 is that of Amazon Linux 2023, on which these runtimes are built. pip matches wheel tags literally, so
 # every older glibc for which wheels exist is named as well.
 _GLIBC_TAGS: Final = ("2_34", "2_28", "2_26", "2_24", "2_17")
 _WHEELS: Final = "wheels"
-_RECORDED_DIGEST: Final = "sha256"
+_BYTECODE: Final = "bytecode"
 _INSTALLER_TRACES: Final = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
 
 
@@ -51,10 +54,6 @@ class BundleTarget(Enum):
 
     HOST = "host"
     """An emulator that runs functions on this machine, in this Python."""
-
-
-class BundlingError(RuntimeError):
-    """The bundle could not be made; the message names the command that failed and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,30 +88,43 @@ class Bundle:
         """
         is_local = str(scope.node.try_get_context(contract.LOCAL_CONTEXT)).lower() == "true"
         bundle = replace(self, target=BundleTarget.HOST) if is_local else self
-        wheels = bundle._wheels() if Stack.of(scope).bundling_required else None  # noqa: SLF001 - its own class
+        stack = Stack.of(scope)
+        shared = _codes.setdefault(stack, {})
+        if bundle not in shared:
+            shared[bundle] = bundle._code(stack)  # noqa: SLF001 - its own class
+        return shared[bundle]
+
+    def _code(self, stack: Stack) -> lambda_.Code:
+        parts = self._parts() if stack.bundling_required else None
+        if parts is not None and not parts.have_bytecode:
+            Annotations.of(stack).add_warning_v2(f"{RUNTIME_PACKAGE}:no-bytecode", self._advice_on_bytecode())
         return lambda_.Code.from_asset(
             str(runtime_source()),
-            asset_hash=bundle.digest() if wheels is None else bundle._digest_with(wheels),  # noqa: SLF001
+            asset_hash=self.digest() if parts is None else self._digest_of(parts.sources, parts.trees),
             bundling=BundlingOptions(
                 image=DockerImage.from_registry(_DOCKER_IS_NOT_USED),
-                local=_LocalBundling(bundle=bundle, wheels=wheels),
+                local=_LocalBundling(bundle=self, parts=parts),
             ),
+        )
+
+    def _advice_on_bytecode(self) -> str:
+        return (
+            f"No CPython {self._python()} was found on this machine, so the functions are deployed without bytecode. "
+            "Each cold start then compiles all modules, which takes about three times as long. To mend it, install one "
+            f"and synthesise again: uv python install {self._python()}, or a python{self._python()} on the PATH."
         )
 
     def digest(self) -> str:
         """Hex SHA-256 over the runtime's source and what the wheels are chosen by.
 
         Sorted relative paths and bytes, so that a checkout and an installed wheel of the same version agree. The hash
-        of an asset also covers the installed wheels, byte by byte.
+        of an asset also covers the installed wheels and the bytecode, byte by byte.
         """
-        source = runtime_source()
-        digest = hashlib.sha256()
-        for part in self._wheels_parts():
-            digest.update(f"{part}\n".encode())
-        for file in _source_files(source):
-            content = hashlib.sha256(file.read_bytes()).hexdigest()
-            digest.update(f"{file.relative_to(source).as_posix()} {content}\n".encode())
-        return digest.hexdigest()
+        return self._digest_of(_sources())
+
+    def _digest_of(self, sources: Mapping[str, bytes], trees: Sequence[CachedTree] = ()) -> str:
+        parts = (*self._wheels_parts(), digest_of_files(sources.items()), *(tree.digest for tree in trees))
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def write(self, directory: Path) -> None:
         """Put the bundle into an existing, empty directory.
@@ -120,25 +132,25 @@ class Bundle:
         Raises:
             BundlingError: when the wheels cannot be installed.
         """
-        self._write(directory, self._wheels())
+        self._write(directory, self._parts())
 
-    def _write(self, directory: Path, wheels: "_Wheels") -> None:
-        shutil.copytree(wheels.directory, directory, dirs_exist_ok=True)
-        # The copy is compared, so that nothing can change between the comparison and the copy.
-        if _digest_of_tree(directory) != wheels.digest:
-            raise BundlingError(
-                f"The installed wheels in {wheels.directory} changed during this synth. Delete the folder "
-                f"{wheels.directory.parent} and synthesise again."
-            )
-        source = runtime_source()
-        for file in _source_files(source):
-            copy = directory / RUNTIME_PACKAGE / file.relative_to(source)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)
+    def _write(self, directory: Path, parts: "_Parts") -> None:
+        for tree in parts.trees:
+            tree.copy_into(directory)
+        write_files(parts.sources.items(), directory)
         _normalise_modes(directory)
 
-    def _digest_with(self, wheels: "_Wheels") -> str:
-        return hashlib.sha256(f"{self.digest()} {wheels.digest}".encode()).hexdigest()
+    def _python(self) -> str:
+        return self.runtime.name.removeprefix("python")
+
+    def _compiler(self) -> Compiler | None:
+        return running_compiler() if self.target is BundleTarget.HOST else find_compiler(self._python())
+
+    def _parts(self) -> "_Parts":
+        sources, wheels, compiler = _sources(), self._wheels(), self._compiler()
+        if compiler is None:
+            return _Parts(sources, (wheels,))
+        return _Parts(sources, (wheels, _bytecode_of_wheels(compiler, wheels), _bytecode_of_sources(compiler, sources)))
 
     def _platform(self) -> tuple[str, ...]:
         if self.target is BundleTarget.HOST:
@@ -149,30 +161,15 @@ class Bundle:
         """What the installed wheels depend on, the models that are left in them included."""
         return (_LAYOUT, ",".join(sorted(AWS_SERVICES)), *self._platform(), _digest_of(RUNTIME_LOCK))
 
-    def _wheels(self) -> "_Wheels":
-        """The installed wheels, from the cache where they are as they were installed.
+    def _wheels(self) -> CachedTree:
+        """The installed wheels, from the cache where they are as they were installed."""
 
-        The digest beside them finds what was changed by accident. What was changed together with the digest changes the
-        asset's hash, since that covers the digest of what is deployed.
-        """
-        key = hashlib.sha256("\n".join(self._wheels_parts()).encode()).hexdigest()
-        cached = _cache_directory() / key
-        if (intact := _intact(cached)) is not None:
-            return intact
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f"{key[:12]}.", dir=cached.parent) as scratch:
-            entry = Path(scratch) / "entry"
-            installed = entry / _WHEELS
-            entry.mkdir()
-            self._install(installed)
-            _remove_traces_of_the_installer(installed)
-            reduce_to_called_services(installed)
-            digest = _digest_of_tree(installed)
-            (entry / _RECORDED_DIGEST).write_text(digest)
-            with contextlib.suppress(OSError):
-                cached.rename(Path(scratch) / "changed")
-            _rename_unless_there(entry, cached)
-        return _Wheels(cached / _WHEELS, digest)
+        def make(directory: Path) -> None:
+            self._install(directory)
+            _remove_traces_of_the_installer(directory)
+            reduce_to_called_services(directory)
+
+        return cached_tree(_WHEELS, self._wheels_parts(), make)
 
     def _install(self, directory: Path) -> None:
         command = [*_installer(self), "--target", str(directory), "-r", str(RUNTIME_LOCK)]
@@ -184,26 +181,52 @@ class Bundle:
             raise BundlingError(
                 "The Lambdas' locked wheels could not be installed; the package registry (or the mirror that pip is "
                 "configured for) has to be reachable once, later synths use the cache in "
-                f"{_cache_directory()}. This command failed with exit code {finished.returncode}:\n"
+                f"{cache_directory()}. This command failed with exit code {finished.returncode}:\n"
                 f"  {' '.join(command)}\n{last_lines}"
             )
 
 
+# One asset for all functions of a stack: to make one is to hash the wheels, and CDK stages it.
+_codes: Final[WeakKeyDictionary[Stack, dict[Bundle, lambda_.Code]]] = WeakKeyDictionary()
+
+
 @dataclass(frozen=True)
-class _Wheels:
-    """An installed set of wheels. `digest`: of its files' paths and bytes."""
+class _Parts:
+    """What a bundle is put together from: the runtime's files by their path, and folders of the cache."""
 
-    directory: Path
-    digest: str
+    sources: Mapping[str, bytes]
+    trees: tuple[CachedTree, ...]
+
+    @property
+    def have_bytecode(self) -> bool:
+        return len(self.trees) > 1
 
 
-def _intact(entry: Path) -> _Wheels | None:
-    """A cache entry, if its wheels are those that were installed."""
-    try:
-        recorded = (entry / _RECORDED_DIGEST).read_text()
-    except (OSError, ValueError):
-        return None
-    return _Wheels(entry / _WHEELS, recorded) if _digest_of_tree(entry / _WHEELS) == recorded else None
+def _bytecode_of_wheels(compiler: Compiler, wheels: CachedTree) -> CachedTree:
+    return _bytecode(compiler, wheels.digest, lambda: wheels.directory)
+
+
+def _bytecode_of_sources(compiler: Compiler, sources: Mapping[str, bytes]) -> CachedTree:
+    """From a copy: the package's own files may change meanwhile."""
+    with tempfile.TemporaryDirectory() as scratch:
+
+        def copied() -> Path:
+            write_files(sources.items(), Path(scratch))
+            return Path(scratch)
+
+        return _bytecode(compiler, digest_of_files(sources.items()), copied)
+
+
+def _bytecode(compiler: Compiler, digest: str, source: Callable[[], Path]) -> CachedTree:
+    """The bytecode of what has `digest`, from the cache, else of the folder that `source` returns."""
+
+    def make(target: Path) -> None:
+        folder = source()
+        target.mkdir()
+        files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.py"))
+        compiler.compile(files, source=folder, target=target)
+
+    return cached_tree(_BYTECODE, (_LAYOUT, compiler.release, digest), make)
 
 
 def runtime_source() -> Path:
@@ -213,16 +236,14 @@ def runtime_source() -> Path:
 
 @jsii.implements(ILocalBundling)
 class _LocalBundling:
-    def __init__(self, *, bundle: Bundle, wheels: "_Wheels | None") -> None:
+    def __init__(self, *, bundle: Bundle, parts: "_Parts | None") -> None:
         self._bundle = bundle
-        self._wheels = wheels
+        self._parts = parts
 
     def try_bundle(self, output_dir: str, *_args: Any, **_options: Any) -> bool:
         # Returning False would start Docker, so a failure is raised instead.
-        if self._wheels is None:
-            self._bundle.write(Path(output_dir))
-        else:
-            self._bundle._write(Path(output_dir), self._wheels)  # noqa: SLF001 - its own module
+        parts = self._bundle._parts() if self._parts is None else self._parts  # noqa: SLF001 - its own module
+        self._bundle._write(Path(output_dir), parts)  # noqa: SLF001
         return True
 
 
@@ -231,7 +252,7 @@ _MACHINES: Final = {"arm64": "aarch64", "x86_64": "x86_64"}
 
 def _installer(bundle: Bundle) -> Sequence[str]:
     """The command up to its target: pip of this interpreter, else uv (environments made by uv have no pip)."""
-    python = bundle.runtime.name.removeprefix("python")
+    python = bundle._python()  # noqa: SLF001 - its own module
     machine = _MACHINES[bundle.architecture.name]
     checks = ("--quiet", "--require-hashes", "--no-deps", "--only-binary=:all:")
     if importlib.util.find_spec("pip") is not None:
@@ -240,7 +261,7 @@ def _installer(bundle: Bundle) -> Sequence[str]:
             return (*pip, *checks)
         tags = [argument for tag in _GLIBC_TAGS for argument in ("--platform", f"manylinux_{tag}_{machine}")]
         return (*pip, *checks, "--implementation", "cp", "--python-version", python, *tags)
-    if (uv := _uv()) is not None:
+    if (uv := find_uv()) is not None:
         command = (uv, "pip", "install", *checks, "--no-progress", "--python", sys.executable, "--link-mode", "copy")
         if bundle.target is BundleTarget.HOST:
             return command
@@ -251,20 +272,8 @@ def _installer(bundle: Bundle) -> Sequence[str]:
     )
 
 
-def _uv() -> str | None:
-    beside = Path(sys.executable).with_name("uv")
-    return str(beside) if beside.is_file() else shutil.which("uv")
-
-
 def _host_python() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
-
-
-def _cache_directory() -> Path:
-    configured = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG base directory specification has relative paths ignored.
-    root = Path(configured) if Path(configured).is_absolute() else Path.home() / ".cache"
-    return root / "cdk-iot-secretfree" / "wheels"
 
 
 @functools.cache
@@ -272,21 +281,14 @@ def _digest_of(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _digest_of_tree(directory: Path) -> str:
-    """Over the paths and bytes of all files. A link counts with its target's path: none is followed."""
-    digest = hashlib.sha256()
-    for file in sorted(path for path in directory.rglob("*") if path.is_symlink() or path.is_file()):
-        content = f"-> {file.readlink()}" if file.is_symlink() else hashlib.sha256(file.read_bytes()).hexdigest()
-        digest.update(f"{file.relative_to(directory).as_posix()}\0{content}\n".encode())
-    return digest.hexdigest()
-
-
-def _source_files(source: Path) -> list[Path]:
-    return sorted(
-        file
-        for file in source.rglob("*")
+def _sources() -> Mapping[str, bytes]:
+    """The runtime's files, by their paths in the bundle."""
+    source = runtime_source()
+    return {
+        f"{RUNTIME_PACKAGE}/{file.relative_to(source).as_posix()}": file.read_bytes()
+        for file in sorted(source.rglob("*"))
         if file.is_file() and "__pycache__" not in file.parts and file.suffix not in {".pyc", ".pyo"}
-    )
+    }
 
 
 def _remove_traces_of_the_installer(directory: Path) -> None:
@@ -298,15 +300,6 @@ def _remove_traces_of_the_installer(directory: Path) -> None:
         for name in _INSTALLER_TRACES:
             (metadata / name).unlink(missing_ok=True)
     (directory / ".lock").unlink(missing_ok=True)
-
-
-def _rename_unless_there(made: Path, cached: Path) -> None:
-    """Atomic, so that two synths at once, or one that is killed, never leave half a cache entry."""
-    try:
-        made.rename(cached)
-    except OSError:
-        if not cached.is_dir():
-            raise
 
 
 def _normalise_modes(directory: Path) -> None:

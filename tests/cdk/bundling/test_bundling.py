@@ -11,14 +11,15 @@ import pytest
 from aws_cdk import App, Stack
 from aws_cdk import aws_lambda as lambda_
 from cdk_iot_secretfree import Bundle, BundleTarget, BundlingError
-from cdk_iot_secretfree.bundling import bundle
+from cdk_iot_secretfree.bundling import bundle, bytecode, cache
 
 LOCK = "wheel==1 --hash=sha256:00\n"
 
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
-    """A small runtime package in the place of the real one."""
+    """A small runtime package in the place of the real one, on a machine without the Lambda's Python."""
+    monkeypatch.setattr(bundle, "find_compiler", lambda _version: None)
     package = tmp_path / "site" / "secretfree"
     (package / "handlers").mkdir(parents=True)
     (package / "__init__.py").write_text("")
@@ -32,7 +33,11 @@ def installs(tmp_path, monkeypatch):
     """An installer that leaves what pip leaves, and remembers the commands."""
     commands = []
 
-    def run(command, env, **_options):
+    system = subprocess.run
+
+    def run(command, env, **options):
+        if "--target" not in command:
+            return system(command, env=env, **options)
         assert not [name for name in env if name.endswith("_CONSTRAINT")], "constraints may conflict with the lock"
         commands.append(command)
         target = Path(command[command.index("--target") + 1])
@@ -110,7 +115,7 @@ class TestWithoutPip:
 
     @pytest.mark.parametrize("target", list(BundleTarget))
     def test_uv_installs_the_same(self, source, installs, tmp_path, monkeypatch, target):
-        monkeypatch.setattr(bundle, "_uv", lambda: "/tools/uv")
+        monkeypatch.setattr(bundle, "find_uv", lambda: "/tools/uv")
         written(Bundle(target=target), tmp_path / "out")
         text = " ".join(installs[0])
         assert text.startswith("/tools/uv pip install")
@@ -118,17 +123,17 @@ class TestWithoutPip:
         assert ("--python-platform aarch64-manylinux_2_34" in text) == (target is BundleTarget.LAMBDA)
 
     def test_without_uv_too_it_says_what_to_do(self, source, installs, tmp_path, monkeypatch):
-        monkeypatch.setattr(bundle, "_uv", lambda: None)
+        monkeypatch.setattr(bundle, "find_uv", lambda: None)
         with pytest.raises(BundlingError, match=r"Neither pip .* nor uv .*python -m ensurepip"):
             written(Bundle(), tmp_path / "out")
 
     def test_uv_is_looked_for_beside_python_first(self, tmp_path, monkeypatch):
         (tmp_path / "uv").write_text("")
-        monkeypatch.setattr(bundle.sys, "executable", str(tmp_path / "python"))
-        assert bundle._uv() == str(tmp_path / "uv")
+        monkeypatch.setattr(bytecode.sys, "executable", str(tmp_path / "python"))
+        assert bytecode.find_uv() == str(tmp_path / "uv")
         (tmp_path / "uv").unlink()
-        monkeypatch.setattr(bundle.shutil, "which", lambda name: f"/usr/bin/{name}")
-        assert bundle._uv() == "/usr/bin/uv"
+        monkeypatch.setattr(bytecode.shutil, "which", lambda name: f"/usr/bin/{name}")
+        assert bytecode.find_uv() == "/usr/bin/uv"
 
 
 class TestChangedCache:
@@ -171,19 +176,19 @@ class TestChangedCache:
         (before, _), file = cached
         file.write_text("import os\n")
         wheels = file.parents[1]
-        (wheels.parent / "sha256").write_text(bundle._digest_of_tree(wheels))
+        (wheels.parent / "sha256").write_text(cache.digest_of_files(cache._files_of_tree(wheels)))
         after, _ = self.asset(tmp_path, 2)
         assert after != before
 
     def test_what_is_changed_after_the_hash_was_made_ends_the_synth(self, cached, tmp_path, monkeypatch):
         _, file = cached
-        copy = shutil.copytree
+        copy = cache.write_files
 
-        def changed_meanwhile(*arguments, **options):
+        def changed_meanwhile(*arguments):
             file.write_text("import os\n")
-            return copy(*arguments, **options)
+            return copy(*arguments)
 
-        monkeypatch.setattr(bundle.shutil, "copytree", changed_meanwhile)
+        monkeypatch.setattr(cache, "write_files", changed_meanwhile)
         with pytest.raises(RuntimeError, match="changed during this synth"):
             self.asset(tmp_path, 2)
 
@@ -241,18 +246,18 @@ class TestCache:
         for name in ("made", "cached"):
             (tmp_path / name).mkdir()
             (tmp_path / name / name).write_text("")
-        bundle._rename_unless_there(tmp_path / "made", tmp_path / "cached")
+        cache._rename_unless_there(tmp_path / "made", tmp_path / "cached")
         assert [path.name for path in (tmp_path / "cached").iterdir()] == ["cached"]
 
     def test_any_other_failure_to_rename_is_told(self, tmp_path):
         with pytest.raises(FileNotFoundError):
-            bundle._rename_unless_there(tmp_path / "absent", tmp_path / "cached")
+            cache._rename_unless_there(tmp_path / "absent", tmp_path / "cached")
 
     @pytest.mark.parametrize("configured", ["", "relative/cache"])
     def test_without_an_absolute_xdg_directory_it_is_in_the_home(self, tmp_path, monkeypatch, configured):
         monkeypatch.setenv("XDG_CACHE_HOME", configured)
         monkeypatch.setenv("HOME", str(tmp_path))
-        assert bundle._cache_directory() == tmp_path / ".cache" / "cdk-iot-secretfree" / "wheels"
+        assert cache.cache_directory() == tmp_path / ".cache" / "cdk-iot-secretfree"
 
 
 class TestFailure:
