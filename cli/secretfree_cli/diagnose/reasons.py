@@ -148,7 +148,7 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
         ),
         Reason.CONFLICTING_THING: Explanation(
             "meets a thing of that name which belongs to something else",
-            "If the thing is this device's, adopt it. If it belongs to another fleet, give one of them another id.",
+            "If the thing is this device's, adopt it (`secretfree adopt`). If not, give one of them another id.",
             Concern.OPERATOR,
             Stage.REGISTRATION,
         ),

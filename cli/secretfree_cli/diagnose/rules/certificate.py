@@ -139,7 +139,10 @@ def thing(evidence: Evidence) -> Iterator[Finding]:
                 f"The thing {evidence.device_id} has the type {found.type_name or 'none'}, and not {accepted}, "
                 "so the service does not touch it (409)."
             ),
-            action="If the thing is this device's, adopt it. If it belongs to another fleet, change one of the ids.",
+            action=(
+                f"If the thing is this device's: `secretfree adopt {evidence.device_id}`. "
+                "If it belongs to another fleet, change one of the ids."
+            ),
             concern=Concern.OPERATOR,
         )
         return
