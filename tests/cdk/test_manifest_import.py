@@ -206,7 +206,7 @@ class TestStateMachine:
         )
 
     def test_concurrency_batches_and_time_can_be_chosen(self) -> None:
-        stack, _ = made(max_concurrency=40, rows_per_batch=500, timeout=Duration.hours(2))
+        stack, _ = made(max_concurrency=40, rows_per_call=500, timeout=Duration.hours(2))
         definition = definition_of(Template.from_stack(stack).to_json()["Resources"])
         assert definition["TimeoutSeconds"] == 7_200
         assert definition["States"]["ImportRows-csv"]["MaxConcurrency"] == 40
@@ -299,7 +299,7 @@ def test_alarms_tell_of_imports_that_failed_ran_out_of_time_or_could_not_start(t
     [
         ({"max_concurrency": 0}, "max_concurrency"),
         ({"max_concurrency": 1_001}, "max_concurrency"),
-        ({"rows_per_batch": 501}, "rows_per_batch"),
+        ({"rows_per_call": 501}, "rows_per_call"),
         ({"removal_policy": RemovalPolicy.SNAPSHOT}, "removal_policy"),
         ({"match": "UDID"}, "match"),
         ({"device_profile": "TI_CC32XX"}, "device_profile"),

@@ -52,7 +52,7 @@ NUMBERS = {
     "burst_limit": lambda _, n: ApiOptions(burst_limit=n),
     "rate": lambda _, n: IssuanceMode.queued(rate=n),
     "max_concurrency": lambda _, n: IssuanceMode.queued(max_concurrency=n),
-    "rows_per_batch": lambda stack, n: ManifestImport(stack, "Import", provisioning(stack), rows_per_batch=n),
+    "rows_per_call": lambda stack, n: ManifestImport(stack, "Import", provisioning(stack), rows_per_call=n),
     "path_length": lambda stack, n: DeviceAuthority.subordinate_of(
         stack, "Sub", authority(stack), subject=AuthoritySubject(common_name="sub"), path_length=n
     ),
