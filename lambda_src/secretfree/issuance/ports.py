@@ -108,14 +108,8 @@ class CertificateIssuer(Protocol):
         """The certificate asked for, or None while it is being made; RequestFailedError when it never will be."""
         ...
 
-    def find_unrecorded(
-        self, fingerprint: str, *, since: datetime, until: datetime, known: Collection[str]
-    ) -> Sequence[DeviceCertificate]:
-        """Inactive certificates of this issuer for this key, made in that time, but for `known`.
-
-        A lost `request` of this ledger may have made one. So may another ledger: nothing found is ever used, and only
-        what has nothing attached may be discarded. Raises SearchTooWideError.
-        """
+    def search(self) -> "UnrecordedSearch":
+        """A search for what no record accounts for. It lists each certificate once, however often it is asked."""
         ...
 
     def install(self, certificate: DeviceCertificate, *, resumed: bool) -> str:
@@ -127,6 +121,20 @@ class CertificateIssuer(Protocol):
 
     def activate(self, certificate_id: str) -> None:
         """Let the certificate connect, where `install` has not; safe to repeat."""
+        ...
+
+
+class UnrecordedSearch(Protocol):
+    """Finds certificates that a lost `request` may have made. It knows those made before its first `find`."""
+
+    def find(
+        self, fingerprint: str, *, since: datetime, until: datetime, known: Collection[str]
+    ) -> Sequence[DeviceCertificate]:
+        """Inactive certificates of this issuer for this key, made in that time, but for `known`.
+
+        Another ledger may have asked for one too. So nothing found is ever used, and only what has nothing attached
+        may be discarded. Raises SearchTooWideError.
+        """
         ...
 
 

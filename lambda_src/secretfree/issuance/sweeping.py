@@ -81,6 +81,9 @@ class _Sweep:
         self._policy = policy
         self._clock = clock
         self._deadline = deadline
+        # The search knows what was made before it began, so the sweep takes what was due by then.
+        self._began = clock.now()
+        self._search = ports.issuer.search()
         self._outcomes: Counter[SweepOutcome] = Counter()
         self._failures: list[str] = []
         self._retired = 0
@@ -93,7 +96,7 @@ class _Sweep:
         # A throttled service has devices waiting, and without the ledger nothing can be done: it goes on another time.
         try:
             while not complete and len(seen) < most and self._has_time():
-                due = self._ports.ledger.unfinished(self._policy.issuer, due=self._clock.now(), limit=_BATCH)
+                due = self._ports.ledger.unfinished(self._policy.issuer, due=self._began, limit=_BATCH)
                 fresh = [record for record in due if _identity(record) not in seen]
                 seen |= {_identity(record) for record in fresh}
                 complete = not fresh
@@ -162,9 +165,9 @@ class _Sweep:
         return record.held(self._ports.owner(), self._clock.now())
 
     def _too_early(self, record: Issuance) -> datetime | None:
-        """When this may be dealt with; None: now."""
+        """When this may be dealt with; None: in this sweep."""
         ripe = [suspect.requested_at + self._ripening() for suspect in record.all_suspects]
-        return max(ripe) if ripe and max(ripe) > self._clock.now() else None
+        return max(ripe) if ripe and max(ripe) > self._began else None
 
     def _ripening(self) -> timedelta:
         """While the token still holds, the device's next request continues this very generation."""
@@ -257,7 +260,7 @@ class _Sweep:
                 return []
             return [partial(self._retired_orphan, certificate.certificate_id)]
         since, until = suspect.requested_at, suspect.requested_at + LEASE
-        found = self._ports.issuer.find_unrecorded(suspect.fingerprint, since=since, until=until, known=known)
+        found = self._search.find(suspect.fingerprint, since=since, until=until, known=known)
         return [partial(self._ports.things.discard, certificate.certificate_id) for certificate in found]
 
     def _retired_orphan(self, certificate_id: str) -> bool:

@@ -268,7 +268,7 @@ def entry(letter: str, *, status: str = "INACTIVE", created: datetime = NOW) -> 
 
 
 def search(stubbed: Stubbed, known: tuple[str, ...] = ()) -> list[str]:
-    found = stubbed.issuer.find_unrecorded(
+    found = stubbed.issuer.search().find(
         key_fingerprint(PEM), since=NOW, until=NOW + timedelta(seconds=45), known=known
     )
     return [certificate.certificate_id for certificate in found]
@@ -315,3 +315,32 @@ def test_an_endless_list_is_given_up(stubbed: Stubbed) -> None:
         )
     with pytest.raises(SearchTooWideError):
         search(stubbed)
+
+
+def test_a_search_lists_each_page_once_however_many_lost_ones_it_finds(stubbed: Stubbed) -> None:
+    """M lost requests and C newer certificates: C / 250 pages, and one look at each candidate."""
+    newest_first = [NOW + timedelta(hours=number) for number in reversed(range(5))]
+    for number, created in enumerate(newest_first):
+        page: dict[str, Any] = {"certificates": [entry(f"{number}", created=created)]}
+        if created > NOW:
+            page["nextMarker"] = f"{number}"
+        stubbed.stub.add_response("list_certificates", page)
+    finding = stubbed.issuer.search()
+    for number, created in reversed(list(enumerate(newest_first))):
+        stubbed.describes("INACTIVE", f"{number}" * 64)
+        found = finding.find(key_fingerprint(PEM), since=created, until=created, known=())
+        assert [certificate.certificate_id for certificate in found] == [f"{number}" * 64]
+    stubbed.stub.assert_no_pending_responses()
+
+
+def test_a_search_lists_no_further_than_it_is_asked(stubbed: Stubbed) -> None:
+    for number in range(3):
+        created = NOW - timedelta(hours=number)
+        stubbed.stub.add_response(
+            "list_certificates", {"certificates": [entry(f"{number}", created=created)], "nextMarker": f"{number}"}
+        )
+    finding = stubbed.issuer.search()
+    between = NOW - timedelta(minutes=90)
+    for _ in range(2):
+        assert finding.find(key_fingerprint(PEM), since=between, until=between, known=()) == []
+    stubbed.stub.assert_no_pending_responses()

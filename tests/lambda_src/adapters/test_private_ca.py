@@ -260,5 +260,5 @@ def test_activation_and_recovery_cost_no_call(stubbed: Stubbed) -> None:
     issuer = stubbed.issuer()
     issuer.activate("c" * 64)
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    assert issuer.find_unrecorded("f" * 64, since=now, until=now, known=()) == ()
+    assert issuer.search().find("f" * 64, since=now, until=now, known=()) == ()
     assert issuer.installs_active

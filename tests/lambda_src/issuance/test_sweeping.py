@@ -197,7 +197,8 @@ def test_what_a_long_search_finds_is_left_alone_where_the_device_came_back_meanw
 ) -> None:
     """The search outlasts the lease; the device has been given another certificate meanwhile."""
     world = stopped(IssuerKind.IOT_CORE, "CreateCertificateFromCsr", Fault.KILLED_AFTER)
-    find = world.ports.issuer.find_unrecorded
+    search = world.ports.issuer.search()
+    find = search.find
     answers: list[IssuedCertificate | NotReady] = []
 
     def slowly(*arguments: Any, **named: Any) -> Any:
@@ -207,7 +208,8 @@ def test_what_a_long_search_finds_is_left_alone_where_the_device_came_back_meanw
             answers.append(world.ask())
         return found
 
-    monkeypatch.setattr(world.ports.issuer, "find_unrecorded", slowly)
+    monkeypatch.setattr(search, "find", slowly)
+    monkeypatch.setattr(world.ports.issuer, "search", lambda: search)
     report = world.sweep(after=timedelta(minutes=5))
     (answer,) = answers
     assert isinstance(answer, IssuedCertificate)

@@ -1,8 +1,10 @@
 """Issuing through AWS IoT Core's own CA. The kind has no settings."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from secretfree.adapters import single_try_clients
@@ -20,6 +22,7 @@ from secretfree.issuance.ports import (
     RequestFailedError,
     SearchTooWideError,
     ThingRegistry,
+    UnrecordedSearch,
 )
 
 if TYPE_CHECKING:
@@ -89,25 +92,9 @@ class IotCoreIssuer:
             ErrorCode.INTERNAL, f"IoT Core's CA gives no references, so not {reference!r}", reason=Reason.UNEXPECTED
         )
 
-    def find_unrecorded(
-        self, fingerprint: str, *, since: datetime, until: datetime, known: Collection[str]
-    ) -> Sequence[DeviceCertificate]:
-        """ListCertificates, the newest first, and DescribeCertificate for those inactive, unknown and of that time.
-
-        A certificate's key is looked up once in a process, so that a search given up for its bounds gets further the
-        next time.
-        """
-        inactive = self._inactive_between(since - _CLOCK_SKEW, until + _CLOCK_SKEW)
-        candidates = [
-            certificate_id
-            for certificate_id in inactive
-            if certificate_id not in known and self._fingerprints.get(certificate_id, fingerprint) == fingerprint
-        ]
-        looked_up = map(self._look_up, candidates[: self._bounds.lookups])
-        found = [lost for lost in looked_up if lost and key_fingerprint(lost.certificate_pem) == fingerprint]
-        if not found and len(candidates) > self._bounds.lookups:
-            raise SearchTooWideError(f"{len(candidates)} inactive certificates may be the lost one")
-        return found
+    def search(self) -> UnrecordedSearch:
+        """ListCertificates, the newest first, and DescribeCertificate for those inactive, unknown and of the time."""
+        return _Search(self._client, self._bounds, self._fingerprints)
 
     def install(self, certificate: DeviceCertificate, *, resumed: bool) -> str:
         """Nothing to register. One taken up again is looked at first: revoked it stays, deleted it is made anew."""
@@ -125,6 +112,38 @@ class IotCoreIssuer:
         with aws_call():
             self._client.update_certificate(certificateId=certificate_id, newStatus="ACTIVE")
 
+
+class _Search:
+    """Port `UnrecordedSearch`.
+
+    The list is read once, as far back as a search asks: M lost requests and C newer certificates cost M + C / 250 pages
+    at most. A certificate's key is looked up once in a process (`fingerprints`), so that a search given up for its
+    bounds gets further the next time.
+    """
+
+    def __init__(self, client: "IoTClient", bounds: SearchBounds, fingerprints: dict[str, str]) -> None:
+        self._client = client
+        self._bounds = bounds
+        self._fingerprints = fingerprints
+        self._inactive: list[tuple[datetime, str]] = []
+        self._listed_since = datetime.max.replace(tzinfo=UTC)
+        self._pages = 0
+        self._marker: Any = {}
+
+    def find(
+        self, fingerprint: str, *, since: datetime, until: datetime, known: Collection[str]
+    ) -> Sequence[DeviceCertificate]:
+        candidates = [
+            certificate_id
+            for certificate_id in self._inactive_between(since - _CLOCK_SKEW, until + _CLOCK_SKEW)
+            if certificate_id not in known and self._fingerprints.get(certificate_id, fingerprint) == fingerprint
+        ]
+        looked_up = map(self._look_up, candidates[: self._bounds.lookups])
+        found = [lost for lost in looked_up if lost and key_fingerprint(lost.certificate_pem) == fingerprint]
+        if not found and len(candidates) > self._bounds.lookups:
+            raise SearchTooWideError(f"{len(candidates)} inactive certificates may be the lost one")
+        return found
+
     def _look_up(self, certificate_id: str) -> DeviceCertificate | None:
         """DescribeCertificate; None where it is gone, or inactive no more."""
         found = described(self._client, certificate_id)
@@ -140,18 +159,24 @@ class IotCoreIssuer:
         return device_certificate(pem, certificate_id=certificate_id, certificate_arn=found["certificateArn"])
 
     def _inactive_between(self, since: datetime, until: datetime) -> list[str]:
-        inactive: list[str] = []
-        marker: Any = {}
-        for _page in range(self._bounds.pages):
-            with aws_call():
-                page = self._client.list_certificates(pageSize=_PAGE, ascendingOrder=False, **marker)
-            created = [entry["creationDate"] for entry in page["certificates"]]
-            inactive += [
-                entry["certificateId"]
-                for entry in page["certificates"]
-                if entry["status"] == CertificateStatus.INACTIVE.value and since <= entry["creationDate"] <= until
-            ]
-            if "nextMarker" not in page or (created and min(created) < since):
-                return inactive
-            marker = {"marker": page["nextMarker"]}
-        raise SearchTooWideError("too many certificates were made since to find one among them")
+        while self._listed_since >= since and self._marker is not None:
+            if self._pages >= self._bounds.pages:
+                raise SearchTooWideError("too many certificates were made since to find one among them")
+            self._list_further()
+        first = bisect_left(self._inactive, since, key=itemgetter(0))
+        last = bisect_right(self._inactive, until, key=itemgetter(0))
+        return [certificate_id for _, certificate_id in self._inactive[first:last]]
+
+    def _list_further(self) -> None:
+        """Read one page more. `SearchBounds.pages` bounds what is kept of all."""
+        with aws_call():
+            page = self._client.list_certificates(pageSize=_PAGE, ascendingOrder=False, **self._marker)
+        self._pages += 1
+        self._marker = {"marker": page["nextMarker"]} if "nextMarker" in page else None
+        self._listed_since = min((entry["creationDate"] for entry in page["certificates"]), default=self._listed_since)
+        self._inactive += [
+            (entry["creationDate"], entry["certificateId"])
+            for entry in page["certificates"]
+            if entry["status"] == CertificateStatus.INACTIVE.value
+        ]
+        self._inactive.sort()

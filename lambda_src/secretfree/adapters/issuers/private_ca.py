@@ -22,6 +22,7 @@ from secretfree.issuance.ports import (
     RegisteredCertificate,
     RequestFailedError,
     ThingRegistry,
+    UnrecordedSearch,
 )
 from secretfree.issuance.subject import passthrough_subject
 
@@ -141,16 +142,9 @@ class PrivateCaIssuer:
                 raise
         return device_certificate(answer["Certificate"], chain_pem=answer.get("CertificateChain"))
 
-    def find_unrecorded(
-        self,
-        fingerprint: str,  # noqa: ARG002 - the port's
-        *,
-        since: datetime,  # noqa: ARG002
-        until: datetime,  # noqa: ARG002
-        known: Collection[str],  # noqa: ARG002
-    ) -> Sequence[DeviceCertificate]:
-        """None: what was issued and never collected is not registered, so it opens nothing at IoT Core."""
-        return ()
+    def search(self) -> UnrecordedSearch:
+        """One that finds none: what was issued and never collected is not registered, so it opens nothing."""
+        return _NoSearch()
 
     def install(self, certificate: DeviceCertificate, *, resumed: bool) -> str:
         """RegisterCertificate (ACTIVE); "already exists" is success when it is this certificate, and it is active.
@@ -189,6 +183,20 @@ class PrivateCaIssuer:
         issuer: Any = {"caCertificatePem": _first(certificate.chain_pem)} if certificate.chain_pem else {}
         answer = self._iot.register_certificate(certificatePem=certificate.certificate_pem, status="ACTIVE", **issuer)
         return str(answer["certificateArn"])
+
+
+class _NoSearch:
+    """Port `UnrecordedSearch`."""
+
+    def find(
+        self,
+        fingerprint: str,  # noqa: ARG002 - the port's
+        *,
+        since: datetime,  # noqa: ARG002
+        until: datetime,  # noqa: ARG002
+        known: Collection[str],  # noqa: ARG002
+    ) -> Sequence[DeviceCertificate]:
+        return ()
 
 
 def _active(certificate: DeviceCertificate, registered: RegisteredCertificate) -> str:
