@@ -13,7 +13,7 @@ import click
 
 from secretfree_cli.aws_failures import explain_aws_error
 from secretfree_cli.extras import advice_for
-from secretfree_cli.output import CliError, emit_json
+from secretfree_cli.output import CliError, emit_json, emit_json_line
 
 _PARTIAL_RESULT: Final = "secretfree.partial-result"
 _OWN_SECTION: Final = "Options"
@@ -47,6 +47,8 @@ class Command(click.Command):
     A failure is one line on stderr. Under `--json` it is also one JSON document on stdout.
     """
 
+    emit_failure = staticmethod(emit_json)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options by section, the command's own first."""
         sections: dict[str, list[tuple[str, str]]] = {_OWN_SECTION: []}
@@ -68,7 +70,7 @@ class Command(click.Command):
             return super().make_context(info_name, args, parent, **extra)
         except click.ClickException as error:
             if as_json:
-                emit_json(_document(error))
+                self.emit_failure(_document(error))
             raise
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -80,10 +82,16 @@ class Command(click.Command):
             if failure is None:
                 raise
             if ctx.params.get("as_json"):
-                emit_json({**ctx.meta.get(_PARTIAL_RESULT, {}), **_document(failure)})
+                self.emit_failure({**ctx.meta.get(_PARTIAL_RESULT, {}), **_document(failure)})
             if failure is error:
                 raise
             raise failure from error
+
+
+class LinesCommand(Command):
+    """A command whose `--json` writes JSON Lines: a failure is one line too."""
+
+    emit_failure = staticmethod(emit_json_line)
 
 
 def keep_partial_result(document: Mapping[str, object]) -> None:

@@ -147,6 +147,12 @@ def emit_fields(fields: Mapping[str, object]) -> None:
         click.echo(f"{inline(name):<{width}}  {inline(str(value))}")
 
 
+def camel_case(name: str) -> str:
+    """Return `replaced-since` as `replacedSince`: how every document of `--json` spells its names."""
+    first, *others = name.split("-")
+    return first + "".join(word.capitalize() for word in others)
+
+
 def rfc3339(moment: datetime | None) -> str | None:
     """Return a moment as RFC 3339 in UTC, to the second; None for None."""
     return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -170,7 +176,9 @@ def _encode(value: object) -> object:
         return asdict(value)
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, (datetime, date)):
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, Path):
         return str(value)

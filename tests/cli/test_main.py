@@ -15,7 +15,7 @@ import click
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from click.testing import CliRunner
-from secretfree_cli.command_line import LazyGroup, Subcommand, load
+from secretfree_cli.command_line import Command, LazyGroup, Subcommand, load
 from secretfree_cli.extras import advice_for
 from secretfree_cli.importing.commands import enroll
 from secretfree_cli.main import SUBCOMMANDS, main
@@ -136,6 +136,27 @@ def test_a_package_that_is_missed_while_a_command_runs_names_its_extra(monkeypat
     made = group()
     made.add_command(fail, "fail")
     assert "cdk-iot-secretfree[factory]" in CliRunner().invoke(made, ["fail"]).output
+
+
+def commands_of(group: click.Group, *path: str):
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        if isinstance(found, click.Group):
+            yield from commands_of(found, *path, name)
+        elif found is not None:
+            yield (*path, name), found
+
+
+def test_every_command_with_json_has_a_document_for_its_failures():
+    with_json = [
+        (path, found) for path, found in commands_of(main) if any("--json" in option.opts for option in found.params)
+    ]
+    assert len(with_json) > 20
+    for path, found in with_json:
+        assert isinstance(found, Command), path
+        result = CliRunner().invoke(main, [*path, "--json", "--no-such-option"])
+        assert json.loads(result.stdout)["error"]["exitCode"] == 2, path
 
 
 @pytest.mark.parametrize("command", ["enroll", "plan", "list"])

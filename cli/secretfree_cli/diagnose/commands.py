@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
+from secretfree_cli.command_line import command
 from secretfree_cli.diagnose.collectors import collect
 from secretfree_cli.diagnose.evidence import Evidence
 from secretfree_cli.diagnose.finding import Finding, Rank
@@ -21,7 +22,7 @@ from secretfree_cli.target import Target, target_options
 _TIMELINE_SHOWN = 15
 
 
-@click.command("diagnose")
+@command("diagnose")
 @click.argument("device_id", required=False)
 @click.option("--request-id", metavar="ID", help="The `requestId` of an answer that the device got.")
 @click.option(

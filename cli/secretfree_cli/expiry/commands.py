@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
+from secretfree_cli.command_line import command
 from secretfree_cli.diagnose.collectors.reading import Reading
 from secretfree_cli.durations import age, span
 from secretfree_cli.expiry.ending import Ending, authorities, certificates
@@ -14,7 +15,7 @@ from secretfree_cli.output import CliError, ExitCode, emit_json, emit_table, jso
 from secretfree_cli.target import Target, target_options
 
 
-@click.command("expiring")
+@command("expiring")
 @click.option("--within", callback=span, metavar="SPAN", default="30d", show_default=True, help="Ends in this time.")
 @json_option
 @target_options

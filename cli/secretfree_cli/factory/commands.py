@@ -21,6 +21,7 @@ from secretfree_cli.factory.uart import DEFAULT_BAUD, DEFAULT_KEY_TIMEOUT
 from secretfree_cli.importing.options import (
     batch_option,
     device_profile_option,
+    dry_run_option,
     format_options,
     format_options_of,
     gate_of,
@@ -55,6 +56,7 @@ def _checked_identifier(_context: click.Context, _parameter: click.Parameter, te
     show_default=True,
     help="Stop after N devices; 0 runs until Ctrl-C.",
 )
+@dry_run_option
 @_bell_option
 @device_profile_option
 @json_option
@@ -84,6 +86,7 @@ def enroll_uart(
     count: int,
     key_timeout: float,
     timeout: float | None,
+    dry_run: bool,
     bell: bool,
     device_profile: str | None,
     batch_id: str | None,
@@ -98,7 +101,7 @@ def enroll_uart(
     from secretfree_cli.factory.serial_port import enroll_from_serial  # pyserial is of the extra `factory`
 
     gate = gate_of(target, device_profile)
-    session = _session(target, gate, "uart", port, batch_id)
+    session = _session(target, gate, "uart", port, batch_id, dry_run=dry_run)
     with closing_batch(session):
         tally = enroll_from_serial(
             port,
@@ -124,6 +127,7 @@ def enroll_uart(
     show_default=True,
     help="Stop after N devices; 0 is all.",
 )
+@dry_run_option
 @_bell_option
 @json_option
 @_code_option(
@@ -159,6 +163,7 @@ def enroll_scan(
     keys: tuple[Path, ...],
     application_identifier: str,
     count: int,
+    dry_run: bool,
     bell: bool,
     forced: str | None,
     device_profile: str | None,
@@ -176,7 +181,8 @@ def enroll_scan(
     options = format_options_of(gate.profile, **reading)
     manifests = [open_manifest(path, options, forced=forced) for path in keys]
     origin = ", ".join(path.name for path in images)
-    session = _session(target, gate, "image" if images else "scan", origin or "stdin", batch_id)
+    source = "image" if images else "scan"
+    session = _session(target, gate, source, origin or "stdin", batch_id, dry_run=dry_run)
     with closing_batch(session):
         tally = enroll_from_codes(
             _codes(images) if images else _typed_codes(),
@@ -192,11 +198,13 @@ def enroll_scan(
     sys.exit(_exit_code(tally))
 
 
-def _session(target: Target, gate: Gate, source: str, origin: str, batch_id: str | None) -> EnrollmentSession:
+def _session(
+    target: Target, gate: Gate, source: str, origin: str, batch_id: str | None, *, dry_run: bool
+) -> EnrollmentSession:
     table = registry_of(target, parallelism=1)
     if batch_id is not None and find_batch(table, batch_id) is not None:
         raise CliError(f"batch {batch_id!r} exists already", hint="leave --batch out, or give another id")
-    return EnrollmentSession(table, gate, caller_arn(target), source, origin, batch_id)
+    return EnrollmentSession(table, gate, caller_arn(target), source, origin, batch_id, dry_run)
 
 
 def _typed_codes() -> Iterator[str]:
@@ -230,8 +238,10 @@ def _show(session: EnrollmentSession, tally: SessionTally, *, as_json: bool) -> 
     batch = None if session.batch is None else session.batch.id
     account = {"accepted": tally.accepted, "refused": tally.refused, "unreadable": tally.unreadable}
     if as_json:
-        emit_json({"batch": batch, **account, **session.counts})
+        emit_json({"batch": batch, "dryRun": session.dry_run, **account, **session.counts})
         return
+    if session.dry_run:
+        note("dry run: nothing was written; a session would end with these counts")
     emit_fields({"batch": batch, **{name: count for name, count in account.items() if count}})
 
 

@@ -1,4 +1,4 @@
-"""A session as one batch: each device is checked and written to the registry as it is read."""
+"""A session as one batch: each device is checked and written to the registry as it is read, or only checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from secretfree.registry.admission import RowRefused
 from secretfree.registry.batch import Batch, BatchState, ManifestFile, new_batch_id
 from secretfree.registry.decision import Outcome
 from secretfree.registry.device import EnrolledDevice, Provenance, timestamp
-from secretfree.registry.enrollment import enroll_beside_others
+from secretfree.registry.enrollment import enroll_beside_others, enroll_devices
 from secretfree.registry.gate import Gate
 from secretfree.registry.key_holders import KeyHolders
 from secretfree.registry.store import RegistryStore, save_batch
@@ -27,14 +27,20 @@ _WORDS: Mapping[Outcome, str] = {
     Outcome.UNCHANGED: "enrolled before",
     Outcome.INDEXED: "enrolled before, now found by its key",
 }
+_WORDS_OF_A_DRY_RUN: Mapping[Outcome, str] = {
+    Outcome.ENROLLED: "would be enrolled",
+    Outcome.UNCHANGED: "enrolled before",
+    Outcome.INDEXED: "enrolled before, would be found by its key",
+}
 
 
 @dataclass
 class EnrollmentSession:
-    """Enrols devices one at a time. The batch is begun by the first device that passes the gate, not by opening a port.
+    """Enrols devices one at a time. The first device that passes the gate begins the batch; opening a port does not.
 
     `source` says where devices came from (`uart`, `scan`, `image`), `origin` which one (a port, a file). Sessions may
-    run side by side, on several lines: a record is put only where none is.
+    run side by side, on several lines: a record is put only where none is. With `dry_run`, the session reads the
+    registry and gives each device the verdict that it would have. It writes nothing and begins no batch.
     """
 
     store: RegistryStore
@@ -43,6 +49,7 @@ class EnrollmentSession:
     source: str
     origin: str
     batch_id: str | None = None
+    dry_run: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     batch: Batch | None = None
     _kept: ExitStack = field(default_factory=ExitStack)
@@ -52,7 +59,7 @@ class EnrollmentSession:
         self._holders = KeyHolders(self.store, notes_in(self._kept), clock=SystemClock())
 
     def enroll(self, reading: Reading) -> str:
-        """Put one device into the registry, and say in a word or two what was done; raises RowRefused."""
+        """Put one device into the registry, and return a word or two on what was done; raises RowRefused."""
         try:
             return self._enroll(reading)
         except RowRefused:
@@ -61,15 +68,18 @@ class EnrollmentSession:
 
     def _enroll(self, reading: Reading) -> str:
         record = self.gate.admit(Row(reading.device_id, reading.public_key))
-        batch = self.batch or self._begin()
+        batch = self.batch or (self._made() if self.dry_run else self._begin())
         provenance = Provenance(batch.id, datetime.fromisoformat(batch.started_at), self.source)
         device = EnrolledDevice.newly(record, provenance)
-        (verdict,) = enroll_beside_others([device], store=self.store, holders=self._holders)
+        if self.dry_run:
+            (verdict,) = enroll_devices([device], store=self.store, holders=self._holders, dry_run=True)
+        else:
+            (verdict,) = enroll_beside_others([device], store=self.store, holders=self._holders)
         if verdict.outcome is Outcome.REFUSED:
             raise RowRefused(verdict.reason or "", verdict.detail or "")
         self.counts[verdict.outcome.value] += 1
         self._holders.note(device.fingerprint, device.device_id)
-        return _WORDS[verdict.outcome]
+        return (_WORDS_OF_A_DRY_RUN if self.dry_run else _WORDS)[verdict.outcome]
 
     def finish(self) -> None:
         """Close the batch with its counts."""
@@ -79,13 +89,16 @@ class EnrollmentSession:
             save_batch(self.store, finished)
 
     def _begin(self) -> Batch:
-        now = SystemClock().now()
-        batch_id = self.batch_id or new_batch_id(now)
-        # What a port or a scanner says has no digest.
-        origin = ManifestFile(self.origin, "", self.source)
-        self.batch = Batch(batch_id, BatchState.IMPORTING, self.enrolled_by, timestamp(now), [origin])
+        self.batch = self._made()
         save_batch(self.store, self.batch)
         return self.batch
+
+    def _made(self) -> Batch:
+        now = SystemClock().now()
+        # The output of a port or a scanner has no digest.
+        origin = ManifestFile(self.origin, "", self.source)
+        batch_id = self.batch_id or new_batch_id(now)
+        return Batch(batch_id, BatchState.IMPORTING, self.enrolled_by, timestamp(now), [origin])
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from secretfree_cli.importing.options import progress_shown
 from secretfree_cli.importing.revert import STAYING, Undone
 from secretfree_cli.importing.revert import revert as revert_batch
 from secretfree_cli.importing.run import registry_of
-from secretfree_cli.output import CliError, ExitCode, emit_fields, emit_json, emit_table, json_option, note
+from secretfree_cli.output import CliError, ExitCode, camel_case, emit_fields, emit_json, emit_table, json_option, note
 from secretfree_cli.target import Target, target_options
 
 _SHOWN_IDS = 10
@@ -102,11 +102,11 @@ def batch_revert(*, target: Target, batch_id: str, force: bool, parallelism: int
         with progress_shown(shown=not as_json) as progress:
             reverted = revert_batch(table, ledger, found, progress, force=force, parallelism=parallelism)
     except KeyboardInterrupt:
-        note("cut off; the same command goes on where it stopped")
+        note("interrupted; the same command resumes where it stopped")
         raise
     undone = reverted.counts
     if as_json:
-        emit_json({"batch": batch_id, **undone})
+        emit_json({"batch": batch_id, **{camel_case(name): number for name, number in undone.items()}})
     else:
         emit_fields({"batch": batch_id, **{name: number for name, number in undone.items() if number}})
     if undone[Undone.REPLACED_SINCE]:
@@ -136,7 +136,7 @@ def batch_close(*, target: Target, batch_id: str, as_json: bool) -> None:
     """
     found, table = _require_batch(target, batch_id), registry_of(target)
     if found.state is BatchState.REVERTING:
-        raise CliError(f"batch {batch_id} is being reverted", hint=f"`secretfree batch revert {batch_id}` goes on")
+        raise CliError(f"batch {batch_id} is being reverted", hint=f"`secretfree batch revert {batch_id}` resumes it")
     if found.state is BatchState.IMPORTING:
         found = found.finished(BatchState.COMPLETE, datetime.now(UTC))
     save_batch(table, found)

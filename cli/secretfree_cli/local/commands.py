@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from secretfree_cli.command_line import Group
 from secretfree_cli.local import lambda_logs
 from secretfree_cli.local.cloud import bring_down, bring_up, deploy_into, local_client
 from secretfree_cli.local.deployment import CDK_LOG, Deployment
@@ -53,7 +54,7 @@ def _deployment_options(function: Any) -> Any:
     return function
 
 
-@click.group()
+@click.group(cls=Group)
 def local() -> None:
     """Run the whole cloud on this machine: no AWS account, no Docker, loopback only.
 

@@ -10,6 +10,7 @@ from typing import Final
 import click
 from secretfree.errors import Reason
 
+from secretfree_cli.command_line import LinesCommand
 from secretfree_cli.diagnose.collectors.reading import Reading
 from secretfree_cli.diagnose.collectors.stack import read_stack
 from secretfree_cli.durations import age, span
@@ -23,7 +24,7 @@ _LEADING: Final[Sequence[str]] = ("event", "issuer", "reason", "deviceId", "clai
 _LEFT_OUT: Final = frozenset({"timestamp", "level", "product", "extendedRequestId"})
 
 
-@click.command("logs")
+@click.command("logs", cls=LinesCommand)
 @click.argument("device_id", required=False)
 @click.option("--request-id", metavar="ID", help="Lines about one request: the `requestId` of the device's answer.")
 @click.option(

@@ -4,8 +4,9 @@ import contextlib
 import csv
 import io
 import json
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
@@ -524,7 +525,7 @@ def test_without_a_ledger_to_ask_removal_must_be_forced(stack: Stack) -> None:
     assert "certificates" not in stack.json("show", "dev-0")
 
 
-def test_a_revert_that_is_cut_off_says_how_to_go_on(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_revert_that_is_cut_off_says_how_to_resume(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     stack.enroll((0, 0), batch="one")
 
     def cut_off(*_: object, **__: object) -> None:
@@ -532,7 +533,7 @@ def test_a_revert_that_is_cut_off_says_how_to_go_on(stack: Stack, monkeypatch: p
 
     monkeypatch.setattr(batch_commands, "revert_batch", cut_off)
     result = stack.run("batch", "revert", "one", code=ExitCode.FAILURE)
-    assert "the same command goes on where it stopped" in result.stderr
+    assert "the same command resumes where it stopped" in result.stderr
 
 
 def test_an_export_that_is_cut_off_leaves_the_former_one(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -597,6 +598,38 @@ def test_the_registry_is_counted(stack: Stack) -> None:
     assert "unreadable keys" in stack.run("stats").stdout
 
 
+def names_in(document: object) -> Iterator[str]:
+    if isinstance(document, Mapping):
+        for name, value in document.items():
+            yield name
+            # Below these, the names are data: ids of batches, states, an operator's attributes.
+            if name not in {"byBatch", "byStatus", "bySource", "attributes"}:
+                yield from names_in(value)
+    elif isinstance(document, list):
+        for value in document:
+            yield from names_in(value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("list",),
+        ("show", "dev-0"),
+        ("stats",),
+        ("batch", "list"),
+        ("batch", "show", "one"),
+        ("batch", "revert", "one"),
+        ("block", "dev-0", "--reason", "lost"),
+    ],
+    ids=" ".join,
+)
+def test_json_names_are_in_camel_case(arguments: tuple[str, ...], stack: Stack) -> None:
+    stack.enroll((0, 0), (1, 1), batch="one")
+    names = list(names_in(stack.json(*arguments)))
+    assert names
+    assert [name for name in names if not re.fullmatch("[a-z][a-zA-Z0-9]*", name)] == []
+
+
 def test_a_batch_is_undone_and_nothing_else(stack: Stack) -> None:
     stack.enroll((0, 0), (1, 1), batch="one")
     stack.enroll((2, 2), (3, 3), batch="two")
@@ -635,7 +668,7 @@ def test_what_a_reverted_batch_brought_does_not_come_back_when_a_later_one_is_re
     stack.enroll((0, 1), (1, 3), batch="one", options=replace)
     stack.enroll((0, 2), batch="two", options=replace)
     done = stack.json("batch", "revert", "one")
-    assert (done["removed"], done["restored"], done["replaced-since"]) == (1, 0, 1)
+    assert (done["removed"], done["restored"], done["replacedSince"]) == (1, 0, 1)
     assert "later one" in stack.run("batch", "revert", "one").stderr
     assert stack.json("batch", "revert", "two")["restored"] == 1
     assert stack.items() == first
@@ -661,7 +694,7 @@ def test_a_former_key_that_is_another_devices_by_now_does_not_come_back(stack: S
         stack.client.delete_item(TableName="registry", Key={"device-id": {"S": "registry#state"}})
     before = stack.items()
     done = stack.json("batch", "revert", "two", code=ExitCode.PARTLY_REFUSED)
-    assert (done["restored"], done["former-key-taken"]) == (1, 1)
+    assert (done["restored"], done["formerKeyTaken"]) == (1, 1)
     assert stack.items()["dev-0"] == before["dev-0"]
     assert stack.items()["dev-1"]["batch"] == {"S": "one"}
     assert "another device" in stack.run("batch", "revert", "two", code=ExitCode.PARTLY_REFUSED).stderr

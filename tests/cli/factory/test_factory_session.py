@@ -213,6 +213,29 @@ def test_a_gs1_label_enrols_the_device_of_its_serial_number(registry: DynamoDbRe
     assert run("scan", "--gs1-identifier", "x", typed="").exit_code == ExitCode.USAGE
 
 
+def test_a_dry_run_of_a_line_gives_verdicts_and_writes_nothing(registry: DynamoDbRegistryStore, board: Board) -> None:
+    run("--scan", "--keys", str(manifest(Path())), typed=f"{UDIDS[2]}\n")
+    before, batches = [item for page in registry.table.scan() for item in page], list_batches(registry)
+    board.prints(printed(UDIDS[0], KEYS[0]), printed(UDIDS[1], KEYS[0]), printed(UDIDS[2], KEYS[2]))
+    result = run("uart", "--port", board.port, "--count", "3", "--dry-run", "--json")
+    assert result.exit_code == ExitCode.PARTLY_REFUSED, result.output
+    account = json.loads(result.stdout)
+    assert (account["dryRun"], account["batch"]) == (True, None)
+    assert (account["enrolled"], account["unchanged"], account["refused"]) == (1, 1, 1)
+    for said in ("would be enrolled", "key-of-other-device", "enrolled before"):
+        assert said in result.stderr
+    assert [item for page in registry.table.scan() for item in page] == before
+    assert list_batches(registry) == batches
+
+
+def test_a_dry_run_of_scanned_codes_gives_verdicts_and_writes_nothing(registry: DynamoDbRegistryStore) -> None:
+    result = run("scan", "--keys", str(manifest(Path())), "--dry-run", typed=f"{UDIDS[0]}\nunknown-9\n")
+    assert result.exit_code == ExitCode.PARTLY_REFUSED
+    assert "would be enrolled" in result.stderr
+    assert "dry run: nothing was written" in result.stderr
+    assert list(registry.table.scan()) in ([], [[]])
+
+
 def test_a_batch_id_in_use_is_refused(registry: DynamoDbRegistryStore) -> None:
     keys = str(manifest(Path()))
     run("--scan", "--keys", keys, "--batch", "lot-7", typed=f"{UDIDS[0]}\n")
@@ -227,7 +250,6 @@ def test_a_batch_id_in_use_is_refused(registry: DynamoDbRegistryStore) -> None:
         ["--serial", "/dev/null", "--scan"],
         ["--serial", "/dev/null", "--keys", "."],
         ["--keys", "."],
-        ["--scan", "--dry-run"],
         ["--scan", "manifest.csv"],
         [],
     ],
