@@ -32,6 +32,10 @@ class IIssuanceLedger(Protocol):
     def table_name(self) -> str:
         """Name of the table."""
 
+    @property
+    def deployment_id(self) -> str:
+        """What tells this ledger's requests to a CA from those of every other: the ARN of the table it began in."""
+
     def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal read and list what was issued."""
 
@@ -55,6 +59,7 @@ class _GrantingLedger(Construct):
         super().__init__(scope, id)
         self._table: dynamodb.ITable
         self._grants: TableGrants
+        self._deployment_id: str | None = None
 
     @property
     def table(self) -> dynamodb.ITable:
@@ -65,6 +70,11 @@ class _GrantingLedger(Construct):
     def table_name(self) -> str:
         """Name of the table."""
         return self._table.table_name
+
+    @property
+    def deployment_id(self) -> str:
+        """What tells this ledger's requests to a CA from those of every other: the ARN of the table it began in."""
+        return self._deployment_id or self._table.table_arn
 
     def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal read and list what was issued."""
@@ -147,6 +157,7 @@ class IssuanceLedger(_GrantingLedger):
         id: str,  # noqa: A002 - the name that every construct has
         table_name: str,
         *,
+        deployment_id: str | None = None,
         encryption_key: kms.IKey | None = None,
     ) -> IIssuanceLedger:
         """A ledger that exists already, in the stack's account and Region: one that was restored, as from a backup.
@@ -158,13 +169,20 @@ class IssuanceLedger(_GrantingLedger):
             scope: the parent.
             id: the construct's id.
             table_name: the table's name.
+            deployment_id: for a table restored from a ledger, the ARN of the table that the ledger began in. Requests
+                to the CA then carry the same idempotency tokens as before, so that one which was under way is
+                completed rather than made a second time. By default this table's own ARN.
             encryption_key: the table's customer-managed key, where it has one.
 
         Raises:
-            InvalidArgumentError: for what is no table's name.
+            InvalidArgumentError: for what is no table's name, or no table's ARN.
         """
         require_match("table_name", table_name, TABLE_NAME, TABLE_NAME_FORM)
-        return _ImportedLedger(scope, id, table_name=table_name, encryption_key=encryption_key)
+        if deployment_id is not None:
+            require_match("deployment_id", deployment_id, _TABLE_ARN, _TABLE_ARN_FORM)
+        return _ImportedLedger(
+            scope, id, table_name=table_name, deployment_id=deployment_id, encryption_key=encryption_key
+        )
 
 
 class _ImportedLedger(_GrantingLedger):
@@ -176,11 +194,15 @@ class _ImportedLedger(_GrantingLedger):
         id: str,  # noqa: A002 - the name that every construct has
         *,
         table_name: str,
+        deployment_id: str | None,
         encryption_key: kms.IKey | None,
     ) -> None:
         super().__init__(scope, id)
+        self._deployment_id = deployment_id
         self._table = dynamodb.TableV2.from_table_name(self, "Resource", table_name)
         self._grants = TableGrants(self._table, encryption_key)
 
 
+_TABLE_ARN: Final = rf"arn:[a-z-]+:dynamodb:[a-z0-9-]+:[0-9]{{12}}:table/{TABLE_NAME}"
+_TABLE_ARN_FORM: Final = "a DynamoDB table's ARN: arn:aws:dynamodb:REGION:ACCOUNT:table/NAME"
 _SWEEP_ACTIONS: Final = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")

@@ -24,7 +24,7 @@ from cdk_iot_secretfree.issuers.checks import (
     check_issuers,
     check_region,
     check_subject_variables,
-    renewal_window_days,
+    renewal_window_hours,
 )
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.issuers.modes import IssuanceMode, IssuanceQueue, IssuingFunctions, IssuingLine
@@ -64,8 +64,9 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         thing_groups: that every thing joins, at most ten.
         thing_attributes: that every thing gets, at most three with a named or created type (AWS IoT Core's quota
             of attributes for things with a type is 50, of which a type makes three searchable).
-        renewal_window: how long before its end a certificate is issued anew rather than given again, whole days;
-            a third of the validity, and at most 30 days, when absent.
+        renewal_window: how long before its end a certificate is issued anew rather than given again, whole hours,
+            at most half of the validity; a third of it, and at most 30 days, when absent. Each device's own window
+            begins in the first half of this one.
         api: the API's settings.
         functions: how the Lambdas run.
         encryption_key: of the tables that are made here, in a stack whose env names account and Region; by default the
@@ -154,14 +155,14 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
             Variable.MATCH_POLICY: match.value,
             Variable.REGISTRY_TABLE: self._registry.table_name,
             Variable.LEDGER_TABLE: self._ledger.table_name,
-            Variable.DEPLOYMENT: self._ledger.table.table_arn,
+            Variable.DEPLOYMENT: self._ledger.deployment_id,
             Variable.POLICY_NAME: self._device_policy.policy_name,
             Variable.THING_TYPE: self._thing_type_name,
             Variable.THING_GROUPS: stack.to_json_string(groups),
             Variable.THING_ATTRIBUTES: stack.to_json_string(_sorted(thing_attributes or {})),
             Variable.IOT_ENDPOINT: self._iot_endpoint,
             Variable.SUBJECT: stack.to_json_string(_sorted((subject or CertificateSubject()).as_environment())),
-            Variable.RENEWAL_WINDOW_DAYS: str(renewal_window_days(renewal_window, issuers)),
+            Variable.RENEWAL_WINDOW_HOURS: str(renewal_window_hours(renewal_window, issuers)),
         }
         self._issuing = {issuer.name: self._make_issuer(issuer, mode, issuer_environment, groups) for issuer in issuers}
         self._sweeper = make_sweeper(

@@ -13,7 +13,7 @@ from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.ledger import IIssuanceLedger
 from cdk_iot_secretfree.options import FunctionOptions
-from cdk_iot_secretfree.things import grant_things
+from cdk_iot_secretfree.things import grant_retirement, grant_things
 
 
 def make_sweeper(
@@ -42,6 +42,7 @@ def make_sweeper(
         issuer.grant_sweep(function)
     ledger.grant_sweep(function.role)
     grant_things(function, thing_groups)
+    grant_retirement(function)
     rule = events.Rule(scope, "SweeperSchedule", schedule=events.Schedule.rate(options.sweep_interval))
     # The next run finds what a lost run leaves. So neither the event's delivery nor the run is retried.
     rule.add_target(targets.LambdaFunction(function.function, retry_attempts=0))

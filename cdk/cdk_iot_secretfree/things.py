@@ -55,7 +55,7 @@ class ThingGroup(ABC):
 
 
 def grant_things(function: RuntimeFunction, groups: Sequence[str]) -> None:
-    """What issuing, and taking back a late worker's certificate, does in IoT Core. The names are the devices'."""
+    """What issuing, and closing a late worker's certificate, does in IoT Core. The names are the devices'."""
     stack = Stack.of(function)
     things = stack.format_arn(service="iot", resource="thing", resource_name="*")
     certificates = stack.format_arn(service="iot", resource="cert", resource_name="*")
@@ -63,19 +63,30 @@ def grant_things(function: RuntimeFunction, groups: Sequence[str]) -> None:
     function.allow(
         [
             "iot:AttachPolicy",
-            "iot:DeleteCertificate",
-            "iot:DescribeCertificate",
-            "iot:DetachPolicy",
-            "iot:ListAttachedPolicies",
             "iot:UpdateCertificate",
         ],
         [certificates],
     )
-    # The IAM reference gives these two no resource type.
-    function.allow(["iot:AttachThingPrincipal", "iot:DetachThingPrincipal"], ["*"])
+    grant_certificate_look_up(function)
+    # The IAM reference gives this no resource type.
+    function.allow(["iot:AttachThingPrincipal"], ["*"])
     if groups:
         in_groups = [stack.format_arn(service="iot", resource="thinggroup", resource_name=name) for name in groups]
         function.allow(["iot:AddThingToThingGroup"], [things, *in_groups])
+
+
+def grant_certificate_look_up(function: RuntimeFunction) -> None:
+    """See whether IoT Core has a certificate active. Its id is known at run time alone."""
+    certificates = Stack.of(function).format_arn(service="iot", resource="cert", resource_name="*")
+    function.allow(["iot:DescribeCertificate"], [certificates])
+
+
+def grant_retirement(function: RuntimeFunction) -> None:
+    """Detach and delete certificates, beside what `grant_things` allows: the sweeper's work alone."""
+    certificates = Stack.of(function).format_arn(service="iot", resource="cert", resource_name="*")
+    function.allow(["iot:DeleteCertificate", "iot:DetachPolicy", "iot:ListAttachedPolicies"], [certificates])
+    # The IAM reference gives this no resource type.
+    function.allow(["iot:DetachThingPrincipal"], ["*"])
 
 
 def check_things(thing_groups: Sequence[ThingGroup], thing_attributes: Mapping[str, str]) -> None:

@@ -9,6 +9,7 @@ from secretfree.contract import DeviceProfile, MatchPolicy
 
 _SHOWN: Final = 120
 _KNOWN: Final = "known at synth"
+_HOUR: Final = 3_600
 _DAY: Final = 86_400
 _REMOVAL_POLICIES: Final = ("RETAIN", "RETAIN_ON_UPDATE_OR_DELETE", "DESTROY")
 
@@ -74,6 +75,12 @@ def require_whole_days(argument: str, value: Duration, low: int, high: int) -> i
     """The duration in days, if it is a whole number of them in the range."""
     accepted = f"whole days, from {low} to {high}"
     return require_seconds(argument, value, low * _DAY, high * _DAY, accepted, step=_DAY) // _DAY
+
+
+def require_whole_hours(argument: str, value: Duration, low: int, high: int) -> int:
+    """The duration in hours, if it is a whole number of them in the range."""
+    accepted = f"whole hours, from {low} to {high}"
+    return require_seconds(argument, value, low * _HOUR, high * _HOUR, accepted, step=_HOUR) // _HOUR
 
 
 def is_retained(removal_policy: RemovalPolicy) -> bool:

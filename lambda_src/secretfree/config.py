@@ -158,7 +158,7 @@ class IssuerConfig:
             thing_attributes=_string_map(environment, Variable.THING_ATTRIBUTES),
             iot_endpoint=_text(environment, Variable.IOT_ENDPOINT),
             subject=_subject(environment),
-            renewal_window=_days(environment, Variable.RENEWAL_WINDOW_DAYS, least=0),
+            renewal_window=_hours(environment, Variable.RENEWAL_WINDOW_HOURS),
         )
 
 
@@ -208,7 +208,7 @@ class QueueingConfig:
             issuer=_issuer_name(_text(environment, Variable.ISSUER), Variable.ISSUER),
             ledger_table=_text(environment, Variable.LEDGER_TABLE),
             iot_endpoint=_text(environment, Variable.IOT_ENDPOINT),
-            renewal_window=_days(environment, Variable.RENEWAL_WINDOW_DAYS, least=0),
+            renewal_window=_hours(environment, Variable.RENEWAL_WINDOW_HOURS),
             queue_url=_text(environment, Variable.QUEUE_URL),
             retention=timedelta(seconds=_number(environment, Variable.QUEUE_RETENTION_SECONDS, least=60)),
         )
@@ -238,6 +238,7 @@ class QueuedIssuerConfig:
 
 
 _DAYS: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
+_HOURS: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
 _ISSUER_NAME: Final = re.compile(ISSUER_NAME_FORM, re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
@@ -310,11 +311,11 @@ def _json(environment: Mapping[str, str], name: Variable) -> object:
     return value
 
 
-def _days(environment: Mapping[str, str], name: Variable, *, least: int) -> timedelta:
+def _hours(environment: Mapping[str, str], name: Variable) -> timedelta:
     text = _text(environment, name)
-    if _DAYS.fullmatch(text) is None or int(text) < least:
-        raise _refused(name, text, f"whole days, {least} or more")
-    return timedelta(days=int(text))
+    if _HOURS.fullmatch(text) is None:
+        raise _refused(name, text, "whole hours, 0 or more")
+    return timedelta(hours=int(text))
 
 
 def _number(environment: Mapping[str, str], name: Variable, *, least: int) -> int:

@@ -38,7 +38,7 @@ class Variable(StrEnum):
     THING_ATTRIBUTES = "SECRETFREE_THING_ATTRIBUTES"
     IOT_ENDPOINT = "SECRETFREE_IOT_ENDPOINT"
     SUBJECT = "SECRETFREE_SUBJECT"
-    RENEWAL_WINDOW_DAYS = "SECRETFREE_RENEWAL_WINDOW_DAYS"
+    RENEWAL_WINDOW_HOURS = "SECRETFREE_RENEWAL_WINDOW_HOURS"
     ISSUERS = "SECRETFREE_ISSUERS"
     """The settings of a function's issuers by their names: see `IssuerSetting`."""
     QUEUE_URL = "SECRETFREE_QUEUE_URL"
@@ -155,13 +155,24 @@ class RegistryIndex(StrEnum):
 
 
 class LedgerAttribute(StrEnum):
-    """An attribute of the ledger's items that a key, an index or the time to live names."""
+    """An attribute of the ledger's items that a key, an index, the time to live or another package names."""
 
     DEVICE_ID = "device-id"
     RECORD = "record"
     PENDING = "pending"
     LEASE_EXPIRES = "lease-expires"
     EXPIRES_AT = "expires-at"
+    LAST_REASON = "last-reason"
+    """Why the last request for a certificate did not finish: a reason's code."""
+
+
+class LedgerRecord(StrEnum):
+    """How the sort key of an item of the ledger begins, and the name of an issuer or a certificate's id after it."""
+
+    ISSUANCE = "issuance#"
+    CERTIFICATE = "certificate#"
+    REISSUE = "reissue#"
+    """Who let a device have a new certificate at an issuer, when and why."""
 
 
 class LedgerIndex(StrEnum):

@@ -36,13 +36,16 @@ THINGS = {
     "iot:AttachPolicy",
     "iot:AttachThingPrincipal",
     "iot:CreateThing",
-    "iot:DeleteCertificate",
     "iot:DescribeCertificate",
     "iot:DescribeThing",
+    "iot:UpdateCertificate",
+}
+# An issuer closes what it takes back. The sweeper alone detaches and deletes.
+RETIREMENT = {
+    "iot:DeleteCertificate",
     "iot:DetachPolicy",
     "iot:DetachThingPrincipal",
     "iot:ListAttachedPolicies",
-    "iot:UpdateCertificate",
 }
 # An issuer writes the ledger and reads the registry, one item each.
 RECORDS = {"dynamodb:GetItem", "dynamodb:PutItem"}
@@ -92,7 +95,7 @@ class TestLeastPrivilege:
     def test_the_sweeper_can_finish_but_not_issue(self, sample):
         ledger = {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:Query"}
         authority = {"acm-pca:DescribeCertificateAuthority", "acm-pca:GetCertificate"}
-        assert sample.actions("sweeper") == THINGS | ledger | authority | {"iot:ListCertificates"}
+        assert sample.actions("sweeper") == THINGS | RETIREMENT | ledger | authority | {"iot:ListCertificates"}
 
     def test_issuing_is_pinned_to_one_template_of_one_authority(self, sample):
         (statement,) = [
@@ -260,26 +263,26 @@ class TestRuntimeConfiguration:
 
 
 class TestRenewalWindow:
-    @pytest.mark.parametrize(("validity", "expected"), [(365, "30"), (30, "10"), (2, "0")])
+    @pytest.mark.parametrize(("validity", "expected"), [(365, "720"), (30, "240"), (1, "8")])
     def test_the_default_is_a_third_of_the_validity_and_a_month_at_most(self, synthesise, validity, expected):
         def fill(stack):
             authority = DeviceAuthority.root(stack, "Ca", subject=AuthoritySubject(common_name="ca"))
             issuer = Issuer.private_ca(authority, validity=Duration.days(validity))
             SecretFreeProvisioning(stack, "P", product="widget", issuers=[issuer])
 
-        assert synthesise(fill).environment("issuer")["SECRETFREE_RENEWAL_WINDOW_DAYS"] == expected
+        assert synthesise(fill).environment("issuer")["SECRETFREE_RENEWAL_WINDOW_HOURS"] == expected
 
-    def test_a_window_as_long_as_the_validity_is_refused(self, stack):
+    def test_a_window_longer_than_half_of_the_validity_is_refused(self, stack):
         authority = DeviceAuthority.root(
             stack, "Ca", subject=AuthoritySubject(common_name="ca"), usage_mode=UsageMode.SHORT_LIVED_CERTIFICATE
         )
-        with pytest.raises(InvalidArgumentError, match=r"renewal_window: .* accepted: whole days, from 0 to 6"):
+        with pytest.raises(InvalidArgumentError, match=r"renewal_window: .* accepted: whole hours, from 0 to 84"):
             SecretFreeProvisioning(
                 stack,
                 "P",
                 product="widget",
                 issuers=[Issuer.private_ca(authority)],
-                renewal_window=Duration.days(7),
+                renewal_window=Duration.hours(85),
             )
 
 

@@ -169,6 +169,25 @@ class TestImportedLedger:
 
         return synthesise(fill)
 
+    def test_a_restored_ledger_can_keep_the_deployment_id_of_the_table_it_began_in(self, synthesise):
+        began_in = "arn:aws:dynamodb:eu-west-1:111122223333:table/Stack-Ledger"
+
+        def fill(stack):
+            ledger = IssuanceLedger.from_table_name(stack, "Restored", "restored-ledger", deployment_id=began_in)
+            SecretFreeProvisioning(stack, "P", product="widget", issuers=[Issuer.iot_core()], ledger=ledger)
+
+        made = synthesise(fill)
+        assert made.environment("issuer")["SECRETFREE_DEPLOYMENT"] == began_in
+        assert made.environment("issuer")["SECRETFREE_LEDGER_TABLE"] == "restored-ledger"
+
+    def test_without_one_the_restored_table_is_a_deployment_of_its_own(self, made):
+        assert ":table/restored-ledger" in json.dumps(made.environment("issuer")["SECRETFREE_DEPLOYMENT"])
+
+    @pytest.mark.parametrize("text", ["", "restored-ledger", "arn:aws:s3:::table/ledger"])
+    def test_a_deployment_id_that_is_no_tables_arn_is_refused(self, stack, text):
+        with pytest.raises(InvalidArgumentError, match=r"deployment_id: .*a DynamoDB table's ARN"):
+            IssuanceLedger.from_table_name(stack, "Restored", "restored-ledger", deployment_id=text)
+
     def test_no_other_ledger_is_made(self, made):
         (registry,) = made.of_type("AWS::DynamoDB::GlobalTable")
         assert "Registry" in registry

@@ -74,6 +74,7 @@ def _answer(leaf: str, chain: str) -> str:
         certificate_id="f" * 64,
         thing_name="x" * 64,
         not_after=_NOW,
+        renew_after=_NOW,
         reused=False,
     )
     endpoint = "a1b2c3d4e5f6g7-ats.iot.eu-central-1.amazonaws.com"

@@ -33,7 +33,7 @@ IOT_CORE = FUNCTION | {
     "SECRETFREE_THING_ATTRIBUTES": '{"line": "1"}',
     "SECRETFREE_IOT_ENDPOINT": "data.example",
     "SECRETFREE_SUBJECT": '{"organization": "Widgets", "country": "DE"}',
-    "SECRETFREE_RENEWAL_WINDOW_DAYS": "30",
+    "SECRETFREE_RENEWAL_WINDOW_HOURS": "720",
 }
 PRIVATE_CA = IOT_CORE | {"SECRETFREE_ISSUERS": json.dumps({"next-ca": private_ca_settings()})}
 
@@ -114,7 +114,7 @@ def test_what_the_authorizer_lacks_is_named(name: str) -> None:
         ("SECRETFREE_THING_ATTRIBUTES", "[]", "a JSON object of strings"),
         ("SECRETFREE_THING_ATTRIBUTES", '{"a": 1}', "a JSON object of strings"),
         ("SECRETFREE_SUBJECT", '{"common_name": "x"}', "any of organization"),
-        ("SECRETFREE_RENEWAL_WINDOW_DAYS", "-1", "whole days, 0 or more"),
+        ("SECRETFREE_RENEWAL_WINDOW_HOURS", "-1", "whole hours, 0 or more"),
     ],
 )
 def test_a_value_of_another_form_is_named_with_what_is_accepted(name: str, value: str, accepted: str) -> None:

@@ -18,7 +18,7 @@ _ISSUER = {
     Variable.LEDGER_TABLE: "ledger",
     Variable.DEPLOYMENT: "arn:aws:dynamodb:eu-central-1:111122223333:table/ledger",
     Variable.IOT_ENDPOINT: "abc-ats.iot.example",
-    Variable.RENEWAL_WINDOW_DAYS: "30",
+    Variable.RENEWAL_WINDOW_HOURS: "720",
     Variable.MATCH_POLICY: "UDID_AND_PUBLIC_KEY",
     Variable.POLICY_NAME: POLICY,
     Variable.THING_TYPE: THING_TYPE,

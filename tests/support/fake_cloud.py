@@ -59,6 +59,9 @@ class FakeClock:
         self._now += timedelta(seconds=seconds)
         self._monotonic += seconds
 
+    def sleep_until(self, moment: datetime) -> None:
+        self.sleep((moment - self._now).total_seconds())
+
 
 class InlineExecutor(Executor):
     """Runs at once, in this thread; the process's end ends everything."""

@@ -1,6 +1,7 @@
 """Random devices, keys, faults, revocations, blocks and clock jumps against the invariants of issuing."""
 
 from contextlib import suppress
+from datetime import timedelta
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -33,22 +34,42 @@ class IssuingModel(RuleBasedStateMachine):
     @rule(device=DEVICES)
     def the_device_asks(self, device: str) -> None:
         issued = len(self.world.cloud.issued)
+        has_a_good_one = self.has_a_good_certificate(device)
         try:
             outcome = self.ask(device)
         except Killed:
             return
         except SecretFreeError as error:
+            self.require_cause(error, has_a_good_one=has_a_good_one)
             if error.code is ErrorCode.NOT_AUTHORIZED and (self.revoked or device in self.blocked):
                 return
             if error.code not in {ErrorCode.TOO_MANY_REQUESTS, ErrorCode.UNAVAILABLE, ErrorCode.INTERNAL}:
                 raise
             return
+        assert not has_a_good_one or isinstance(outcome, IssuedCertificate)
         assert device not in self.blocked or len(self.world.cloud.issued) == issued
         if isinstance(outcome, IssuedCertificate):
             assert device not in self.blocked
             certificate = self.world.cloud.certificates.get(outcome.certificate_id)
             assert certificate is None or certificate.things == {device: "EXCLUSIVE_THING"}
             assert outcome.thing_name == device
+
+    def require_cause(self, error: SecretFreeError, *, has_a_good_one: bool) -> None:
+        """A device with a good certificate is refused for itself alone, or because a table does not answer."""
+        assert not has_a_good_one or error.code in {ErrorCode.NOT_AUTHORIZED, ErrorCode.UNAVAILABLE}
+
+    def has_a_good_certificate(self, device: str) -> bool:
+        """Whether the ledger has one for the device's present key that IoT Core has active for another day."""
+        item = self.world.items.get((device, f"issuance#{self.kind.value}"), {})
+        kept = item if item.get("state") == {"S": "active"} else item.get("in-use", {"M": {}})["M"]
+        key = verified_csr(device, self.keys[device]).public_key.fingerprint
+        if not kept or item["key-fingerprint"] != {"S": key}:
+            return False
+        known = self.world.cloud.certificates.get(kept["certificate-id"]["S"])
+        tomorrow = self.world.clock.now() + timedelta(days=1)
+        return (
+            known is not None and known.status == "ACTIVE" and int(kept["not-after"]["N"]) > tomorrow.timestamp() * 1000
+        )
 
     def ask(self, device: str) -> IssuedCertificate | NotReady:
         """Past the authorizer, with the registry as the operator left it."""

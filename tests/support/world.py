@@ -30,7 +30,6 @@ from secretfree.request.device_id import DeviceId
 from secretfree.request.device_profile import DeviceProfile
 from support.fake_cloud import POLICY, TEMPLATE, THING_TYPE, FakeCloud, InlineExecutor, Killed
 
-RENEWAL_WINDOW = timedelta(days=30)
 _CSRS: dict[tuple[str, int], VerifiedCsr] = {}
 
 
@@ -58,6 +57,8 @@ class World:
     seed: int = 1
     bounds: SearchBounds = field(default_factory=SearchBounds)
     registered: bool = True
+    validity: timedelta = timedelta(days=365)
+    renewal_window: timedelta = timedelta(days=30)
 
     def __post_init__(self) -> None:
         self.clock = self.cloud.clock
@@ -68,7 +69,7 @@ class World:
             authority_arn=self.cloud.authority_arn,
             signing_algorithm="SHA256WITHECDSA",
             template_arn=TEMPLATE,
-            validity=timedelta(days=365),
+            validity=self.validity,
             registered=self.registered,
         )
         self.ports = IssuancePorts(
@@ -86,7 +87,7 @@ class World:
             owner=lambda: f"worker-{next(numbers)}",
         )
         self.policy = IssuancePolicy(
-            issuer=self.kind.value, deployment=self.ledger, renewal_window=RENEWAL_WINDOW, match=self.match
+            issuer=self.kind.value, deployment=self.ledger, renewal_window=self.renewal_window, match=self.match
         )
 
     def ask(self, device: str = "widget-1", key: int = 0) -> IssuedCertificate | NotReady:

@@ -9,7 +9,7 @@ from aws_cdk import Duration, Stack
 from secretfree.contract import MatchPolicy
 
 from cdk_iot_secretfree.issuers.issuer import Issuer
-from cdk_iot_secretfree.validation import is_token, refuse, require_instance, require_whole_days
+from cdk_iot_secretfree.validation import is_token, refuse, require_instance, require_whole_hours
 
 
 def check_issuers(issuers: Sequence[Issuer]) -> None:
@@ -53,12 +53,17 @@ def check_region(stack: Stack, issuers: Sequence[Issuer]) -> None:
             refuse("issuers", f"an authority in {region}", f"one of a stack in the Region of this one, {stack.region}")
 
 
-def renewal_window_days(window: Duration | None, issuers: Sequence[Issuer]) -> int:
+def renewal_window_hours(window: Duration | None, issuers: Sequence[Issuer]) -> int:
+    """How long before their end certificates are renewed at the earliest.
+
+    At most half of the validity: so a certificate has ended before the one after its successor can be issued, and a
+    device has two good ones at most.
+    """
     validities = [issuer.validity_days for issuer in issuers if issuer.validity_days is not None]
     shortest = min(validities, default=None)
     if window is None:
-        return _LONGEST_DEFAULT_WINDOW_DAYS if shortest is None else min(shortest // 3, _LONGEST_DEFAULT_WINDOW_DAYS)
-    return require_whole_days("renewal_window", window, 0, (shortest or 36_500) - 1)
+        return _LONGEST_DEFAULT_WINDOW_HOURS if shortest is None else min(shortest * 8, _LONGEST_DEFAULT_WINDOW_HOURS)
+    return require_whole_hours("renewal_window", window, 0, (shortest or 36_500) * 12)
 
 
-_LONGEST_DEFAULT_WINDOW_DAYS: Final = 30
+_LONGEST_DEFAULT_WINDOW_HOURS: Final = 720

@@ -18,6 +18,7 @@ from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.ledger import IIssuanceLedger
 from cdk_iot_secretfree.options import FunctionOptions
+from cdk_iot_secretfree.things import grant_certificate_look_up
 from cdk_iot_secretfree.validation import require_range, require_seconds
 
 
@@ -235,6 +236,7 @@ class _Queued(IssuanceMode):
             removal_policy=line.removal_policy,
         )
         line.ledger.grant_queue(front.role)
+        grant_certificate_look_up(front)
         queue.accept_only_from(front)
         return IssuingFunctions(answering=front, queue=queue)
 
@@ -245,7 +247,7 @@ _FRONT_ENVIRONMENT: Final = (
     Variable.ISSUER,
     Variable.LEDGER_TABLE,
     Variable.IOT_ENDPOINT,
-    Variable.RENEWAL_WINDOW_DAYS,
+    Variable.RENEWAL_WINDOW_HOURS,
 )
 # API Gateway waits as long for the integration; the function must not go on behind its back.
 _API_TIMEOUT: Final = Duration.seconds(29)

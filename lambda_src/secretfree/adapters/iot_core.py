@@ -20,7 +20,23 @@ if TYPE_CHECKING:
     from mypy_boto3_iot.type_defs import CertificateDescriptionTypeDef
 
 
-class IotCoreThings:
+class IotCoreCertificates:
+    """IoT Core's certificates, to be read."""
+
+    def __init__(self, client: "IoTClient") -> None:
+        self._client = client
+
+    def describe(self, certificate_id: str) -> RegisteredCertificate | None:
+        """DescribeCertificate. Any state but ACTIVE and REVOKED is as good as INACTIVE here: it cannot connect."""
+        found = described(self._client, certificate_id)
+        if found is None:
+            return None
+        status = found["status"]
+        known = CertificateStatus(status) if status in set(CertificateStatus) else CertificateStatus.INACTIVE
+        return RegisteredCertificate(certificate_arn=found["certificateArn"], status=known)
+
+
+class IotCoreThings(IotCoreCertificates):
     """Port `ThingRegistry`."""
 
     def __init__(
@@ -32,7 +48,7 @@ class IotCoreThings:
         groups: Sequence[str] = (),
         attributes: Mapping[str, str] | None = None,
     ) -> None:
-        self._client = client
+        super().__init__(client)
         self._thing_type = thing_type
         self._policy_name = policy_name
         self._groups = tuple(groups)
@@ -58,15 +74,6 @@ class IotCoreThings:
             partial(self._attach_thing, device_id, certificate_arn),
             *(partial(self._join, group, device_id) for group in self._groups),
         )
-
-    def describe(self, certificate_id: str) -> RegisteredCertificate | None:
-        """DescribeCertificate. Any state but ACTIVE and REVOKED is as good as INACTIVE here: it cannot connect."""
-        found = described(self._client, certificate_id)
-        if found is None:
-            return None
-        status = found["status"]
-        known = CertificateStatus(status) if status in set(CertificateStatus) else CertificateStatus.INACTIVE
-        return RegisteredCertificate(certificate_arn=found["certificateArn"], status=known)
 
     def retire(self, device_id: DeviceId, certificate_id: str) -> None:
         """UpdateCertificate (INACTIVE) first, so that the door is closed whatever follows; then detach, then delete."""

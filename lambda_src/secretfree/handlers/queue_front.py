@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from secretfree import clock as time
-from secretfree.adapters import clients
+from secretfree.adapters import clients, single_try_clients
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.adapters.dynamodb.queue_marks import DynamoDbQueueMarks
+from secretfree.adapters.iot_core import IotCoreCertificates
 from secretfree.adapters.sqs_queue import SqsRequestQueue
 from secretfree.config import QueueingConfig
 from secretfree.handlers.entry import LambdaHandler, lambda_handler
@@ -25,6 +26,7 @@ def build(environment: Mapping[str, str]) -> LambdaHandler:
     policy = IssuancePolicy(issuer=config.issuer, deployment="", renewal_window=config.renewal_window)
     ports = FrontPorts(
         ledger=DynamoDbLedger(clients.dynamodb(), table=config.ledger_table),
+        certificates=IotCoreCertificates(single_try_clients.iot()),
         marks=DynamoDbQueueMarks(clients.dynamodb(), table=config.ledger_table),
         queue=SqsRequestQueue(clients.sqs(), url=config.queue_url),
         retention=config.retention,

@@ -33,7 +33,7 @@ class _Worker:
         self._profile = config.issuing.device_profile
         self._most_receives = config.most_receives
         # The front answers by what the ledger says, so the last write is not left to a process that may be frozen.
-        self._policy = replace(wiring.policy(config.issuing, issuer), awaits_confirmation=True)
+        self._policy = replace(wiring.policy(config.issuing, issuer), device_waits=False)
         self._marks = DynamoDbQueueMarks(clients.dynamodb(), table=config.issuing.ledger_table)
         self._queue = SqsRequestQueue(clients.sqs(), url=config.queue_url)
         self._clock = time.SystemClock()

@@ -30,6 +30,9 @@ def outcome(telemetry: Telemetry, outcome: IssuanceAnswer, *, ids: RequestIds, d
             retry_after=outcome.retry_after,
         )
         return
+    instead_of = outcome.instead_of
+    if isinstance(instead_of, Exception):  # the device has its certificate, and the failed renewal is reported
+        failure(telemetry, instead_of, ids=ids, device=device)
     telemetry.count(Metric.REUSED if outcome.reused else Metric.ISSUED)
     telemetry.log(
         "answered again" if outcome.reused else "issued",
@@ -37,6 +40,8 @@ def outcome(telemetry: Telemetry, outcome: IssuanceAnswer, *, ids: RequestIds, d
         device_id=outcome.thing_name,
         key_fingerprint=device.fingerprint,
         certificate_id=outcome.certificate_id,
+        reason=instead_of.reason if isinstance(instead_of, NotReady) else None,
+        detail=instead_of.detail if isinstance(instead_of, NotReady) else None,
     )
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
-from typing import Final
+from typing import Final, TypeVar
 
 from secretfree.clock import Clock
 from secretfree.contract import MatchPolicy
@@ -17,23 +17,27 @@ from secretfree.issuance.model import (
     IssuancePorts,
     IssuedCertificate,
     NotReady,
-    issued_certificate,
+    certificate_again,
+    incomplete_record,
     revoked_certificate,
 )
 from secretfree.issuance.ports import (
     CertificateRecordState,
     CertificateStatus,
+    RegisteredCertificate,
     StaleLedgerError,
     ThrottledError,
     UnreachableError,
 )
 from secretfree.issuance.record import LEASE, Issuance, IssuanceState, Standing
+from secretfree.issuance.verification import out_of_use, verified
 from secretfree.request.device_id import DeviceId
 
 # A token is not used near the end of the authority's idempotency window: a worker may take a while to get there.
 IDEMPOTENCY_MARGIN: Final = timedelta(seconds=60)
-_VERIFIED_FOR: Final = timedelta(days=1)
 _WAITING_STEP: Final = timedelta(seconds=5)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,41 @@ class Invocation:
     def next_generation(self, seen: Issuance) -> Issuance:
         """The record of a new generation after `seen`, its lease held by this worker."""
         return seen.next_generation(self.fingerprint, self.ports.owner(), self.clock.now())
+
+    def describe(self, certificate_id: str) -> RegisteredCertificate | None:
+        """The certificate as IoT Core has it; ThrottledError or UnreachableError where it does not answer in time."""
+        try:
+            return self.calls.persist("describe", lambda: self.ports.things.describe(certificate_id))
+        except OutOfTimeError as error:
+            raise UnreachableError(error.reason.value) from error
+
+    def or_in_use(self, record: Callable[[], Issuance], work: Callable[[], T]) -> T | IssuedCertificate:
+        """The answer of `work`; where it has no certificate, the one that the device has by `record` and that is good.
+
+        So a renewal that is under way, or fails, keeps no device from its certificate. A refusal of the device stays.
+        """
+        try:
+            answer = work()
+        except Exception as error:
+            if not self.policy.device_waits or _refuses_device(error):
+                raise
+            again = self._in_use(record(), error)
+            if again is None:
+                raise
+            return again
+        if isinstance(answer, NotReady) and self.policy.device_waits:
+            return self._in_use(record(), answer) or answer
+        return answer
+
+    def _in_use(self, record: Issuance, instead_of: NotReady | Exception) -> IssuedCertificate | None:
+        again = self.again(record)
+        return None if again is None else replace(again, instead_of=instead_of)
+
+    def again(self, record: Issuance) -> IssuedCertificate | None:
+        """The certificate that the device has by `record` and that is good; None: it has none."""
+        return certificate_again(
+            record, self.fingerprint, now=self.clock.now(), renewal_window=self.policy.renewal_window
+        )
 
     def not_ready(
         self, record: Issuance, reason: Reason, *, attempts: int | None = None, detail: str | None = None
@@ -113,7 +152,24 @@ def take_lease(work: Invocation) -> Lease | IssuanceAnswer:
     except StaleLedgerError as stale:
         if stale.current is None:  # deleted between the write and the look, by its time to live or by an operator
             return work.not_ready(first, Reason.LEASE_HELD)
-        return _take_over(work, stale.current)
+        return _found(work, stale.current)
+
+
+def _found(work: Invocation, seen: Issuance) -> Lease | IssuanceAnswer:
+    if work.as_of is not None and seen.generation > work.as_of and seen.fingerprint != work.fingerprint:
+        raise not_authorized("another key has come since this one was authorized", reason=Reason.KEY_MISMATCH)
+    standing = seen.standing(work.fingerprint, now=work.clock.now(), renewal_window=work.policy.renewal_window)
+    # A renewal looks the certificate up itself, whenever that was done last.
+    known = seen if standing is Standing.RENEW and _may_begin(work, seen) else _verified(work, seen)
+    return work.or_in_use(lambda: known, lambda: _take_over(work, known, standing))
+
+
+def _verified(work: Invocation, seen: Issuance) -> Issuance:
+    return verified(seen, work.fingerprint, now=work.clock.now(), ledger=work.ports.ledger, describe=work.describe)
+
+
+def _refuses_device(error: Exception) -> bool:
+    return isinstance(error, SecretFreeError) and error.code in {ErrorCode.NOT_AUTHORIZED, ErrorCode.INVALID_REQUEST}
 
 
 def _withdraw(work: Invocation, record: Issuance) -> None:
@@ -127,12 +183,9 @@ def _require_bound_key(work: Invocation) -> None:
         raise not_authorized("another key is bound to this device", reason=Reason.KEY_MISMATCH)
 
 
-def _take_over(work: Invocation, seen: Issuance) -> Lease | IssuanceAnswer:
-    if work.as_of is not None and seen.generation > work.as_of and seen.fingerprint != work.fingerprint:
-        raise not_authorized("another key has come since this one was authorized", reason=Reason.KEY_MISMATCH)
-    standing = seen.standing(work.fingerprint, now=work.clock.now(), renewal_window=work.policy.renewal_window)
+def _take_over(work: Invocation, seen: Issuance, standing: Standing) -> Lease | IssuanceAnswer:
     if standing is Standing.SERVE:
-        return _serve(work, seen)
+        return _served(work, seen)
     if standing is Standing.WAIT:
         return _wait_for_holder(work, seen)
     if standing is Standing.REFUSE:
@@ -151,41 +204,35 @@ def _continue(work: Invocation, seen: Issuance, *, begins_anew: bool) -> Lease |
     return Lease(stored, unaccounted=not begins_anew and seen.requested_at is not None)
 
 
-def _serve(work: Invocation, seen: Issuance) -> IssuedCertificate:
-    """The recorded certificate, which IoT Core is asked about at most once a day: the ledger may be out of date.
+def _served(work: Invocation, seen: Issuance) -> IssuedCertificate:
+    again = work.again(seen)
+    if again is None:
+        raise incomplete_record(seen.state)
+    return again
 
-    Where IoT Core does not answer, the ledger is believed. A certificate that is gone or out of use is not given out
-    again; `secretfree reissue` opens a new generation.
-    """
-    now = work.clock.now()
-    if now < (seen.verified_at or seen.begun_at) + _VERIFIED_FOR:
-        return issued_certificate(seen, reused=True)
-    try:
-        registered = work.calls.persist("describe", lambda: work.ports.things.describe(seen.certificate_id or ""))
-    except (ThrottledError, UnreachableError, OutOfTimeError):
-        return issued_certificate(seen, reused=True)
-    if registered is not None and registered.status is CertificateStatus.ACTIVE:
-        # If this is not stored, the next request asks once more.
-        with suppress(ThrottledError, UnreachableError, StaleLedgerError):
-            work.ports.ledger.write(seen.verified(now))
-        return issued_certificate(seen, reused=True)
-    with suppress(StaleLedgerError):
-        work.write(seen.revoked(now), certificate=CertificateRecordState.REVOKED)
-    raise revoked_certificate() if registered is not None else _missing_certificate()
+
+def _may_begin(work: Invocation, seen: Issuance) -> bool:
+    """Whether the device's budget has room for another issuance."""
+    return work.policy.admission.charge(seen.admission, work.clock.now()) is not None
 
 
 def _renew(work: Invocation, seen: Issuance) -> Lease | IssuanceAnswer:
-    """Begin a renewal. What stands in its way is no reason to refuse a certificate that is still good."""
-    is_good = seen.not_after is not None and work.clock.now() < seen.not_after
+    """Begin a renewal, unless the certificate to be renewed was taken out of use.
+
+    One that is gone from IoT Core before its end may have been revoked: that is unknown, so an operator decides.
+    """
+    _admitted(work, seen)  # before a call is made
+    now = work.clock.now()
     try:
-        _refuse_to_renew_revoked(work, seen, is_good=is_good)
+        registered = work.describe(seen.certificate_id or "")
+    except (ThrottledError, UnreachableError) as unanswered:
+        return work.not_ready(seen, Reason.UPSTREAM_UNAVAILABLE, detail=str(unanswered))
+    is_good = seen.not_after is not None and now < seen.not_after
+    if registered is None and not is_good:
         return _continue(work, seen, begins_anew=True)
-    except (ThrottledError, UnreachableError, OutOfTimeError):
-        return issued_certificate(seen, reused=True) if is_good else work.not_ready(seen, Reason.UPSTREAM_UNAVAILABLE)
-    except SecretFreeError as error:
-        if error.code is ErrorCode.TOO_MANY_REQUESTS and is_good:
-            return issued_certificate(seen, reused=True)
-        raise
+    if registered is None or registered.status is not CertificateStatus.ACTIVE:
+        raise out_of_use(seen, registered, now=now, ledger=work.ports.ledger)
+    return _continue(work, seen.verified(now), begins_anew=True)
 
 
 def _resumed(work: Invocation, seen: Issuance) -> Issuance:
@@ -201,24 +248,6 @@ def _outlived_its_token(work: Invocation, seen: Issuance) -> bool:
         return False
     window = work.ports.issuer.repeatable_for
     return not window or work.clock.now() >= seen.requested_at + window - IDEMPOTENCY_MARGIN
-
-
-def _refuse_to_renew_revoked(work: Invocation, seen: Issuance, *, is_good: bool) -> None:
-    """A certificate that an operator took out of use is not replaced on request.
-
-    One that is gone from IoT Core before its end may have been revoked: that is unknown, so an operator decides.
-    """
-    registered = work.calls.persist("describe", lambda: work.ports.things.describe(seen.certificate_id or ""))
-    if registered is not None and registered.status is not CertificateStatus.ACTIVE:
-        with suppress(StaleLedgerError):
-            work.write(seen.revoked(work.clock.now()), certificate=CertificateRecordState.REVOKED)
-        raise revoked_certificate()
-    if registered is None and is_good:
-        raise _missing_certificate()
-
-
-def _missing_certificate() -> SecretFreeError:
-    return not_authorized("IoT Core no longer has the certificate", reason=Reason.CERTIFICATE_MISSING)
 
 
 def _admitted(work: Invocation, record: Issuance) -> Issuance:

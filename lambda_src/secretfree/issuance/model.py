@@ -20,6 +20,7 @@ from secretfree.issuance.rates import (
     RetryPolicy,
 )
 from secretfree.issuance.record import Issuance, IssuanceState
+from secretfree.issuance.renewal import renewal_start
 from secretfree.registry.authorization import AuthorizedDevice
 from secretfree.registry.entry import RegistryReader
 from secretfree.request.csr import VerifiedCsr
@@ -32,14 +33,15 @@ class IssuancePolicy:
     """What deploy time decides about issuing through one issuer.
 
     `issuer`: its name, unique in a product line. `deployment`: unique to the ledger among all of the account.
-    `awaits_confirmation`: the last write is awaited as well, because no device waits for the answer.
+    `device_waits`: the answer is for a device. If not, the last write is awaited as well, and a renewal that does not
+    finish is not answered with the certificate that is in use.
     """
 
     issuer: str
     deployment: str
     renewal_window: timedelta
     match: MatchPolicy = MatchPolicy.UDID_AND_PUBLIC_KEY
-    awaits_confirmation: bool = False
+    device_waits: bool = True
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     poll: PollPolicy = field(default_factory=PollPolicy)
     retry_after: RetryAfterPolicy = field(default_factory=RetryAfterPolicy)
@@ -67,14 +69,20 @@ class IssuancePorts:
 
 @dataclass(frozen=True, kw_only=True)
 class IssuedCertificate:
-    """The answer to the device. `reused`: the certificate was issued before, and no issuing call was made."""
+    """The answer to the device.
+
+    `renew_after`: the start of its renewal window. `reused`: the certificate was issued before. `instead_of`: what kept
+    the next certificate from being issued by this request, where that was begun.
+    """
 
     certificate_pem: str
     chain_pem: str | None
     certificate_id: str
     thing_name: str
     not_after: datetime
+    renew_after: datetime
     reused: bool
+    instead_of: "NotReady | Exception | None" = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +107,7 @@ def require_same_request(authorized: AuthorizedDevice, csr: VerifiedCsr) -> None
         )
 
 
-def issued_certificate(record: Issuance, *, reused: bool) -> IssuedCertificate:
+def issued_certificate(record: Issuance, *, renewal_window: timedelta) -> IssuedCertificate:
     """The answer that `record` holds, once a certificate was issued."""
     certificate = recorded_answer(record)
     if isinstance(certificate, str):
@@ -110,7 +118,30 @@ def issued_certificate(record: Issuance, *, reused: bool) -> IssuedCertificate:
         certificate_id=certificate.certificate_id,
         thing_name=record.device_id,
         not_after=certificate.not_after,
-        reused=reused,
+        renew_after=renewal_start(certificate.not_after, record.fingerprint, renewal_window),
+        reused=False,
+    )
+
+
+def certificate_again(
+    record: Issuance, fingerprint: str, *, now: datetime, renewal_window: timedelta
+) -> IssuedCertificate | None:
+    """The certificate that the key `fingerprint` has by `record` and that is good at `now`; None: it has none.
+
+    While another one is being issued, `renew_after` is not later than `now`: the device comes back for that one.
+    """
+    certificate = record.certificate_in_use(fingerprint, now)
+    if certificate is None:
+        return None
+    start = renewal_start(certificate.not_after, fingerprint, renewal_window)
+    return IssuedCertificate(
+        certificate_pem=certificate.certificate_pem,
+        chain_pem=certificate.chain_pem,
+        certificate_id=certificate.certificate_id,
+        thing_name=record.device_id,
+        not_after=certificate.not_after,
+        renew_after=start if record.state is IssuanceState.ACTIVE else min(start, now.replace(microsecond=0)),
+        reused=True,
     )
 
 
@@ -119,15 +150,20 @@ def recorded_answer(record: Issuance) -> str | DeviceCertificate:
     if record.state is IssuanceState.REQUESTED and record.reference is not None:
         return record.reference
     if record.certificate_id is None or record.certificate_pem is None or record.not_after is None:
-        raise SecretFreeError(
-            ErrorCode.INTERNAL, f"the ledger's record is incomplete for {record.state.value}", reason=Reason.UNEXPECTED
-        )
+        raise incomplete_record(record.state)
     return DeviceCertificate(
         certificate_id=record.certificate_id,
         certificate_pem=record.certificate_pem,
         chain_pem=record.chain_pem,
         not_after=record.not_after,
         certificate_arn=record.certificate_arn,
+    )
+
+
+def incomplete_record(state: IssuanceState) -> SecretFreeError:
+    """The failure for a record of the ledger that lacks what its state promises."""
+    return SecretFreeError(
+        ErrorCode.INTERNAL, f"the ledger's record is incomplete for {state.value}", reason=Reason.UNEXPECTED
     )
 
 
@@ -143,18 +179,18 @@ def with_answer(record: Issuance, answer: str | DeviceCertificate) -> Issuance:
     )
 
 
-def superseded_until(record: Issuance, renewal_window: timedelta) -> datetime | None:
+def superseded_until(record: Issuance) -> datetime | None:
     """How long the certificates that `record` supersedes stay; None where the registry has another key now.
 
     A certificate of the same key stays until its own end, because the holder of a copied request can begin
-    a renewal, and the device may be connected with the old one. A renewal begins at most a renewal window before that.
+    a renewal, and the device may be connected with the old one.
     """
-    return None if record.replaces_key else record.begun_at + renewal_window
+    return None if record.replaces_key else record.superseded_until
 
 
-def clear_at(record: Issuance, now: datetime, renewal_window: timedelta) -> datetime:
+def clear_at(record: Issuance, now: datetime) -> datetime:
     """When the sweeper looks at what `record` leaves behind, if it becomes active at `now`."""
-    end = superseded_until(record, renewal_window)
+    end = superseded_until(record)
     return now if end is None or record.has_leftovers else max(now, end)
 
 

@@ -47,7 +47,6 @@ from secretfree.issuance.ports import (
     DeviceCertificate,
     RequestFailedError,
     StaleLedgerError,
-    StillAttachedError,
     ThrottledError,
     UnreachableError,
 )
@@ -103,7 +102,9 @@ def issue(
         ),
     )
     opened = take_lease(work)
-    return _Steps(work, opened, csr).finish() if isinstance(opened, Lease) else opened
+    if not isinstance(opened, Lease):
+        return opened
+    return work.or_in_use(lambda: opened.record, _Steps(work, opened, csr).finish)
 
 
 class _Steps:
@@ -123,25 +124,26 @@ class _Steps:
         """Do what is left; whatever stops it, the record says how far it came."""
         try:
             return self._proceed()
-        except StaleLedgerError:
+        except StaleLedgerError as stale:
+            self._lease.record = stale.current or self._lease.record.without_certificate_in_use()
             return self._work.not_ready(self._lease.record, Reason.LEASE_HELD)
         except ThrottledError as throttled:
-            self._give_up()
+            self._give_up(Reason.THROTTLED)
             return self._work.not_ready(self._lease.record, Reason.THROTTLED, detail=str(throttled))
         except UnreachableError as unanswered:
-            self._give_up()
+            self._give_up(Reason.UPSTREAM_UNAVAILABLE)
             return self._work.not_ready(self._lease.record, Reason.UPSTREAM_UNAVAILABLE, detail=str(unanswered))
         except OutOfTimeError as out_of_time:
-            self._give_up()
+            self._give_up(out_of_time.reason)
             return self._work.not_ready(self._lease.record, out_of_time.reason)
         except RequestFailedError:
-            self._close(self._lease.record.abandoned(self._clock.now()))
+            self._close(self._lease.record.abandoned(self._clock.now()).unfinished(Reason.UPSTREAM_REFUSED))
             return self._work.not_ready(self._lease.record, Reason.UPSTREAM_REFUSED)
         except CertificateRevokedError:
             self._close(self._lease.record.revoked(self._clock.now()), certificate=CertificateRecordState.REVOKED)
             raise revoked_certificate() from None
-        except Exception:
-            self._give_up()
+        except Exception as error:
+            self._give_up(error.reason if isinstance(error, SecretFreeError) else Reason.UNEXPECTED)
             raise
 
     def _proceed(self) -> IssuedCertificate:
@@ -164,11 +166,11 @@ class _Steps:
             self._lease.record = self._lease.record.registered(certificate_arn)
         with stage("attach"):
             self._attach_and_activate(self._lease.record, certificate.certificate_id)
-        if self._ports.issuer.installs_active and not self._policy.awaits_confirmation:
+        if self._ports.issuer.installs_active and self._policy.device_waits:
             self._ports.executor.submit(self._confirm, self._lease.record)
         elif not self._confirm(self._lease.record):
             raise OutOfTimeError(Reason.LEDGER_UNAVAILABLE)
-        return issued_certificate(self._lease.record, reused=False)
+        return issued_certificate(self._lease.record, renewal_window=self._policy.renewal_window)
 
     def _ensure_thing(self) -> None:
         if not self._lease.record.thing_ensured:
@@ -254,19 +256,21 @@ class _Steps:
         return certificate_arn
 
     def _undo(self, certificate: DeviceCertificate, mine: Issuance, current: Issuance | None) -> None:
-        """Take back what another worker, that went on with another generation, knows nothing of."""
+        """Close what another worker, that went on with another generation, knows nothing of.
+
+        The sweeper deletes it: the record has this generation's reference, or its request, among its suspects. A
+        certificate that was not installed active is closed already.
+        """
         if current is not None:
             same = current.generation == mine.generation and current.state is not IssuanceState.ABANDONED
             if same or certificate.certificate_id in current.known_certificates:
                 return
-        with suppress(ThrottledError, UnreachableError, SecretFreeError, StillAttachedError):
-            self._calls.persist(
-                "retire", lambda: self._ports.things.retire(self._device_id, certificate.certificate_id)
-            )
+        if self._ports.issuer.installs_active:
+            self._revoke(certificate.certificate_id)
 
     def _confirm(self, record: Issuance) -> bool:
         """Record that all is in place; whether it is recorded. Whether it is awaited: see the module's text."""
-        active = record.active(clear_at=clear_at(record, self._clock.now(), self._policy.renewal_window))
+        active = record.active(clear_at=clear_at(record, self._clock.now()))
         write = partial(self._ports.ledger.write, active, certificate=CertificateRecordState.ACTIVE)
         try:
             self._calls.persist("ledger", write, even_late=True)
@@ -279,19 +283,20 @@ class _Steps:
         return True
 
     def _revoke(self, certificate_id: str) -> None:
-        """The registry withdrew the device while this worker activated its certificate."""
+        """Close a certificate of this worker. If that fails, the sweeper, which deletes it, is the next to do so."""
         with suppress(ThrottledError, UnreachableError, SecretFreeError, OutOfTimeError):
             self._calls.persist("revoke", lambda: self._ports.things.revoke(certificate_id), even_late=True)
 
-    def _give_up(self) -> None:
-        """Leave the rest to the device's next request, or to the sweeper.
+    def _give_up(self, reason: Reason) -> None:
+        """Leave the rest to the device's next request, or to the sweeper, and record why.
 
         A request without an answer that must not be repeated keeps the lease to its end, so that a device that asks
         in a loop does not leave one lost certificate per request. The next request begins a new generation.
         """
-        record = self._lease.record
+        record = self._lease.record.unfinished(reason)
         if record.state is IssuanceState.REQUESTING:
             if self._lease.unaccounted and not self._ports.issuer.repeatable_for:
+                self._close(record)
                 return
             if not self._lease.unaccounted:
                 record = record.never_asked()

@@ -26,14 +26,16 @@ from secretfree.issuance.model import (
     IssuancePorts,
     IssuedCertificate,
     NotReady,
-    issued_certificate,
+    certificate_again,
+    incomplete_record,
     require_same_request,
     revoked_certificate,
 )
 from secretfree.issuance.pipeline import issue
-from secretfree.issuance.ports import ThrottledError, UnreachableError
+from secretfree.issuance.ports import CertificateRecordState, RegisteredCertificate, ThrottledError, UnreachableError
 from secretfree.issuance.rates import Chance
-from secretfree.issuance.record import Issuance, Standing
+from secretfree.issuance.record import Issuance, IssuanceState, Standing
+from secretfree.issuance.verification import verified
 from secretfree.registry.authorization import AuthorizedDevice
 from secretfree.request.csr import UnverifiedCsr, VerifiedCsr, verify
 from secretfree.request.device_id import DeviceId
@@ -126,11 +128,23 @@ class QueuedRequest:
         return cls(device=device, csr_der=csr_der, as_of=as_of)
 
 
-class IssuanceReader(Protocol):
-    """The ledger, as far as the front reads it; raises ThrottledError or UnreachableError."""
+class RegisteredCertificates(Protocol):
+    """IoT Core's certificates, as far as the front reads them; raises ThrottledError or UnreachableError."""
+
+    def describe(self, certificate_id: str) -> RegisteredCertificate | None:
+        """The certificate as IoT Core has it; None when it has not."""
+        ...
+
+
+class FrontLedger(Protocol):
+    """The ledger, as far as the front needs it; raises ThrottledError or UnreachableError."""
 
     def read(self, device_id: DeviceId, issuer: str) -> Issuance | None:
         """The device's record, read consistently."""
+        ...
+
+    def write(self, issuance: Issuance, *, certificate: CertificateRecordState | None = None) -> Issuance:
+        """Store `issuance`, where a certificate was looked up: see `secretfree.issuance.ports.Ledger`."""
         ...
 
 
@@ -162,7 +176,8 @@ class RequestQueue(Protocol):
 class FrontPorts:
     """The world, as the front sees it. `retention`: after which the queue forgets a message."""
 
-    ledger: IssuanceReader
+    ledger: FrontLedger
+    certificates: RegisteredCertificates
     marks: QueueMarks
     queue: RequestQueue
     retention: timedelta
@@ -174,14 +189,35 @@ def collect_or_queue(
 ) -> IssuanceAnswer:
     """The device's certificate where it is good; else a place in the queue, and when to ask again.
 
-    Raises SecretFreeError: `not-authorized` for a revoked certificate, whatever the worker refused the request with,
+    A device in its renewal window gets both: its certificate, and a place in the queue for the next. Raises
+    SecretFreeError: `not-authorized` for a revoked certificate, whatever the worker refused the request with,
     `unavailable` when ledger or queue do not answer.
     """
     require_same_request(authorized, csr)
+    now = clock.now()
     try:
-        return _collect_or_queue(authorized, csr, ports=ports, policy=policy, clock=clock)
+        seen = ports.ledger.read(authorized.device_id, policy.issuer)
+        if seen is not None:
+            fingerprint, describe = authorized.fingerprint, ports.certificates.describe
+            seen = verified(seen, fingerprint, now=now, ledger=ports.ledger, describe=describe)
     except (ThrottledError, UnreachableError) as error:
         raise ledger_unavailable(error, policy.retry_after, ports.chance) from error
+    again = _again(seen, authorized, policy=policy, now=now)
+    try:
+        waiting = _standing_or_queued(authorized, csr, seen, ports=ports, policy=policy, clock=clock, now=now)
+    except (ThrottledError, UnreachableError) as error:
+        if again is None:
+            raise ledger_unavailable(error, policy.retry_after, ports.chance) from error
+        return replace(again, instead_of=error)
+    except SecretFreeError as error:
+        if again is None:
+            raise
+        return replace(again, instead_of=error)
+    if waiting is None:
+        if again is None:
+            raise incomplete_record(IssuanceState.ACTIVE)
+        return again
+    return waiting if again is None else replace(again, instead_of=waiting)
 
 
 def work_off(
@@ -225,15 +261,29 @@ def is_final(refusal: SecretFreeError) -> bool:
     return refusal.retry_after is None and refusal.status < 500
 
 
-def _collect_or_queue(
-    authorized: AuthorizedDevice, csr: VerifiedCsr, *, ports: FrontPorts, policy: IssuancePolicy, clock: Clock
-) -> IssuanceAnswer:
-    now = clock.now()
-    seen = ports.ledger.read(authorized.device_id, policy.issuer)
+def _again(
+    seen: Issuance | None, device: AuthorizedDevice, *, policy: IssuancePolicy, now: datetime
+) -> IssuedCertificate | None:
+    if seen is None:
+        return None
+    return certificate_again(seen, device.fingerprint, now=now, renewal_window=policy.renewal_window)
+
+
+def _standing_or_queued(
+    authorized: AuthorizedDevice,
+    csr: VerifiedCsr,
+    seen: Issuance | None,
+    *,
+    ports: FrontPorts,
+    policy: IssuancePolicy,
+    clock: Clock,
+    now: datetime,
+) -> NotReady | None:
+    """What the device waits for; None: nothing, since its certificate is good and outside the renewal window."""
     if seen is not None:
         standing = seen.standing(authorized.fingerprint, now=now, renewal_window=policy.renewal_window)
         if standing is Standing.SERVE:
-            return issued_certificate(seen, reused=True)
+            return None
         if standing is Standing.REFUSE:
             raise revoked_certificate()
         if standing is Standing.WAIT:

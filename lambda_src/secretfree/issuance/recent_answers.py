@@ -50,7 +50,7 @@ class RecentAnswers:
         if charged is not None:
             return None
         if kept.certificate is not None and kept.certificate.not_after > now:
-            return replace(kept.certificate, reused=True)
+            return replace(kept.certificate, reused=True, instead_of=None)
         raise SecretFreeError(
             ErrorCode.TOO_MANY_REQUESTS,
             "the device asks this worker too often",

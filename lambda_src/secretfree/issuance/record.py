@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Final, Self
 
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
+from secretfree.issuance.renewal import renewal_start
 from secretfree.request.device_id import DeviceId
 
 # Longer than any invocation can live (API Gateway ends at 29 s, the functions a little later). So when a lease has
@@ -44,7 +45,7 @@ class Standing(Enum):
     WAIT = "wait"  # another worker is at it
     RESUME = "resume"  # take the lease and go on where it stopped
     NEXT_GENERATION = "next-generation"  # nothing to go on with, or another key: begin anew
-    RENEW = "renew"  # the same key in its renewal window
+    RENEW = "renew"  # the same key, its renewal window has begun
     REFUSE = "refuse"  # the certificate of this key was revoked
 
 
@@ -61,6 +62,20 @@ class Suspect:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CertificateInUse:
+    """The certificate that a device with this key has while its next one is being issued.
+
+    `verified_at`: when IoT Core was last seen to have it active; None: to be looked at before it is given out.
+    """
+
+    certificate_id: str
+    certificate_pem: str
+    chain_pem: str | None
+    not_after: datetime
+    verified_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Issuance:
     """What the ledger knows of a device at one issuer.
 
@@ -68,8 +83,10 @@ class Issuance:
     after another has taken over. `lease_owner` is None when no worker has it. `due` is when a held lease expires,
     or when the sweeper should look; None when nothing is left to do. `verified_at`: when
     IoT Core was last seen to have the certificate active. `certificate_arn` is known once
-    IoT Core has the certificate. `superseded` certificates go once this generation's is active, `obsolete`
-    ones at any time. `replaces_key`: the superseded certificates are of another key. `withdrawn`: the registry withdrew
+    IoT Core has the certificate. `superseded` certificates are of use until `superseded_until`, or until this
+    generation's is active where `replaces_key` (they are of another key). `obsolete` ones go at any time. `in_use`: one
+    of the superseded, with which the device is answered until this generation is active. `last_reason`: why the last
+    request did not finish; None once one did. `withdrawn`: the registry withdrew
     the device or its key, so the certificate was revoked with it; the registry alone decides whether another follows.
     """
 
@@ -95,7 +112,10 @@ class Issuance:
     thing_ensured: bool = False
     replaces_key: bool = False
     withdrawn: bool = False
+    last_reason: Reason | None = None
+    in_use: CertificateInUse | None = None
     superseded: tuple[str, ...] = ()
+    superseded_until: datetime | None = None
     obsolete: tuple[str, ...] = ()
     suspects: tuple[Suspect, ...] = ()
 
@@ -145,9 +165,26 @@ class Issuance:
         if self.state is not IssuanceState.ACTIVE:
             expired = self.not_after is not None and now >= self.not_after
             return Standing.NEXT_GENERATION if expired else Standing.RESUME
-        if self.not_after is not None and now >= self.not_after - renewal_window:
+        if self.not_after is not None and now >= renewal_start(self.not_after, self.fingerprint, renewal_window):
             return Standing.RENEW
         return Standing.SERVE
+
+    def certificate_in_use(self, fingerprint: str, now: datetime) -> CertificateInUse | None:
+        """The certificate that the key `fingerprint` may be answered with at `now`, whatever is being issued."""
+        kept = self._own_certificate() if self.state is IssuanceState.ACTIVE else self.in_use
+        good = kept is not None and self.fingerprint == fingerprint and now < kept.not_after
+        return kept if good else None
+
+    def _own_certificate(self) -> CertificateInUse | None:
+        if self.certificate_id is None or self.certificate_pem is None or self.not_after is None:
+            return None
+        return CertificateInUse(
+            certificate_id=self.certificate_id,
+            certificate_pem=self.certificate_pem,
+            chain_pem=self.chain_pem,
+            not_after=self.not_after,
+            verified_at=self.verified_at or self.begun_at,
+        )
 
     def is_leased(self, now: datetime) -> bool:
         """Whether a worker may still be at it."""
@@ -183,8 +220,10 @@ class Issuance:
         """
         certificate: tuple[str, ...] = () if self.certificate_id is None else (self.certificate_id,)
         superseded, obsolete = self.superseded, certificate
+        superseded_until, in_use = self.superseded_until, self.in_use
         if self.state is IssuanceState.ACTIVE:
             superseded, obsolete = certificate, self.superseded
+            superseded_until, in_use = self.not_after, self._own_certificate()
         elif self.state is IssuanceState.REVOKED:
             superseded, obsolete = (), self.superseded + certificate
         same_key = fingerprint == self.fingerprint
@@ -210,6 +249,8 @@ class Issuance:
             replaces_key=not same_key or (self.replaces_key and not self.is_settled),
             withdrawn=False,
             superseded=superseded,
+            superseded_until=superseded_until,
+            in_use=in_use if same_key else None,
             obsolete=self.obsolete + obsolete,
             suspects=(*self.suspects, *self._suspect(), *self._given_up()),
         )
@@ -239,16 +280,26 @@ class Issuance:
     def active(self, *, clear_at: datetime | None) -> Self:
         """All is in place. `clear_at`: when what earlier generations left is due to be cleared away."""
         due = clear_at if self.superseded or self.has_leftovers else None
-        return replace(self._to(IssuanceState.ACTIVE), lease_owner=None, due=due)
+        return replace(self._to(IssuanceState.ACTIVE), lease_owner=None, due=due, in_use=None, last_reason=None)
 
     def verified(self, now: datetime) -> Self:
-        """IoT Core had the certificate, active, at `now`."""
-        return replace(self, verified_at=now)
+        """IoT Core had the certificate in use, active, at `now`."""
+        if self.state is IssuanceState.ACTIVE:
+            return replace(self, verified_at=now)
+        return replace(self, in_use=None if self.in_use is None else replace(self.in_use, verified_at=now))
+
+    def without_certificate_in_use(self) -> Self:
+        """The certificate that was in use is none any more: the device waits for the one being issued."""
+        return replace(self, in_use=None)
+
+    def unfinished(self, reason: Reason) -> Self:
+        """The request that was working on it ended without a certificate, for this reason."""
+        return replace(self, last_reason=reason)
 
     def revoked(self, now: datetime) -> Self:
         """The certificate was taken out of use by someone else: so are the ones it was to replace."""
         due = now if self.superseded or self.has_leftovers else None
-        return replace(self._to(IssuanceState.REVOKED), lease_owner=None, due=due)
+        return replace(self._to(IssuanceState.REVOKED), lease_owner=None, due=due, in_use=None, last_reason=None)
 
     def withdrawn_at(self, now: datetime) -> Self:
         """The registry withdrew the device or its key: no certificate of this record may stay active.
@@ -259,7 +310,14 @@ class Issuance:
         """
         due = self.due if self.is_leased(now) and self.due is not None else now + PATIENCE
         if self.state in {IssuanceState.ISSUED, IssuanceState.ACTIVE}:
-            return replace(self._to(IssuanceState.REVOKED), withdrawn=True, lease_owner=None, due=due)
+            return replace(
+                self._to(IssuanceState.REVOKED),
+                withdrawn=True,
+                lease_owner=None,
+                due=due,
+                in_use=None,
+                last_reason=None,
+            )
         if self.state is IssuanceState.REVOKED or (self.state is IssuanceState.ABANDONED and not self.superseded):
             return self
         suspects = (*self.all_suspects, *self._given_up())
@@ -270,7 +328,10 @@ class Issuance:
             due=due if obsolete or suspects else None,
             requested_at=None,
             reference=None,
+            last_reason=None,
+            in_use=None,
             superseded=(),
+            superseded_until=None,
             obsolete=obsolete,
             suspects=suspects,
         )
@@ -294,11 +355,15 @@ class Issuance:
     def reopened(self, now: datetime) -> Self:
         """An operator wants a new certificate: the next request of the device opens a new generation.
 
-        An active certificate stays good until the new one is active. A revoked one is removed. For a settled record.
+        An active certificate stays good, and is looked at before it is given out again. A revoked one is removed. For
+        a settled record.
         """
         certificate: tuple[str, ...] = () if self.certificate_id is None else (self.certificate_id,)
+        in_use: CertificateInUse | None = None
         if self.state is IssuanceState.ACTIVE:
             superseded, obsolete = certificate, self.superseded
+            own = self._own_certificate()
+            in_use = None if own is None else replace(own, verified_at=None)
         elif self.state is IssuanceState.REVOKED:
             superseded, obsolete = (), self.superseded + certificate
         else:
@@ -319,7 +384,10 @@ class Issuance:
             certificate_pem=None,
             chain_pem=None,
             not_after=None,
+            last_reason=None,
             superseded=superseded,
+            superseded_until=self.not_after,
+            in_use=in_use,
             obsolete=obsolete,
         )
 
@@ -337,7 +405,7 @@ class Issuance:
 
     def cleared(self) -> Self:
         """Nothing is left of earlier generations."""
-        return replace(self.without_leftovers(), superseded=(), lease_owner=None, due=None)
+        return replace(self.without_leftovers(), superseded=(), superseded_until=None, lease_owner=None, due=None)
 
     @property
     def has_leftovers(self) -> bool:

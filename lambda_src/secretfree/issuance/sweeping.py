@@ -148,7 +148,10 @@ class _Sweep:
             return SweepOutcome.POSTPONED
         except (SecretFreeError, SearchTooWideError) as error:
             self._failures.append(_told(error))
-            self._ports.ledger.write(self._held.postponed(self._clock.now() + _STUCK_FOR))
+            held = self._held
+            if isinstance(error, SecretFreeError) and not held.is_settled:
+                held = held.unfinished(error.reason)
+            self._ports.ledger.write(held.postponed(self._clock.now() + _STUCK_FOR))
             return SweepOutcome.STUCK
         except (ThrottledError, UnreachableError):
             self._ports.ledger.write(self._held.released(self._clock.now()))
@@ -210,7 +213,7 @@ class _Sweep:
         self._ports.things.ensure_thing(device_id)
         for attachment in self._ports.things.attachments(device_id, certificate_arn):
             attachment()
-        due = clear_at(self._held, self._clock.now(), self._policy.renewal_window)
+        due = clear_at(self._held, self._clock.now())
         active = self._held.with_thing().active(clear_at=due)
         return self._write(active, SweepOutcome.FINISHED, certificate=CertificateRecordState.ACTIVE)
 
@@ -226,7 +229,7 @@ class _Sweep:
             self._remove_leftovers()
             return self._write(self._held.without_leftovers().parked(), SweepOutcome.CLEARED)
         now = self._clock.now()
-        end = superseded_until(self._held, self._policy.renewal_window)
+        end = superseded_until(self._held)
         if self._held.state is IssuanceState.ACTIVE and self._held.superseded and end is not None and end > now:
             self._remove_leftovers()
             return self._write(self._held.without_leftovers().postponed(end), SweepOutcome.CLEARED)

@@ -43,7 +43,12 @@ def issuing_queues(made):
 class TestRoles:
     @pytest.mark.parametrize("issuer", ISSUERS)
     def test_the_front_reads_and_marks_the_ledger_and_sends_and_can_issue_nothing(self, queued, issuer):
-        assert queued.actions("queue_front", issuer) == {"dynamodb:GetItem", "dynamodb:PutItem", "sqs:SendMessage"}
+        assert queued.actions("queue_front", issuer) == {
+            "dynamodb:GetItem",
+            "dynamodb:PutItem",
+            "iot:DescribeCertificate",
+            "sqs:SendMessage",
+        }
 
     @pytest.mark.parametrize("issuer", ISSUERS)
     def test_the_worker_may_do_what_the_direct_issuer_may_and_take_messages(self, queued, sample, issuer):

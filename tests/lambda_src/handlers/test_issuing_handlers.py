@@ -74,7 +74,7 @@ def test_a_device_gets_its_certificate_and_where_to_connect(load: Any, cloud: Fa
     (certificate,) = cloud.certificates.values()
     assert answer["statusCode"] == 200
     assert answer["headers"] == {"Content-Type": "application/json", "Cache-Control": "no-store"}
-    expected = ["certificate", "certificateChain", "endpoint", "thingName", "certificateId", "notAfter"]
+    expected = ["certificate", "certificateChain", "endpoint", "thingName", "certificateId", "notAfter", "renewAfter"]
     if through == IssuerKind.IOT_CORE:
         expected.remove("certificateChain")
     assert list(body) == expected

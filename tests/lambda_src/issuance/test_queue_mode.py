@@ -252,12 +252,70 @@ def test_a_key_whose_certificate_was_revoked_is_refused_and_not_queued(line: Lin
     (certificate,) = line.cloud.certificates.values()
     certificate.status = "REVOKED"
     line.cloud.clock.sleep(340 * 86_400)
-    assert line.ask()[0] == 202  # in its renewal window: the worker looks
-    line.work(line.queue.bodies[-1])
-    status, _, body = line.ask()
-    assert (status, body["code"]) == (403, "not-authorized")
-    assert len(line.queue.bodies) == 2
+    for _ in range(2):
+        status, _, body = line.ask()
+        assert (status, body["code"]) == (403, "not-authorized")
+    assert len(line.queue.bodies) == 1
     assert len(line.cloud.issued) == 1
+
+
+def test_a_certificate_revoked_since_the_front_looked_is_not_renewed(line: Line) -> None:
+    line.ask()
+    line.work(*line.queue.bodies)
+    line.cloud.clock.sleep(350 * 86_400)
+    assert line.ask()[0] == 200  # looked at just now, and the renewal is queued
+    (certificate,) = line.cloud.certificates.values()
+    certificate.status = "REVOKED"
+    line.work(line.queue.bodies[-1])
+    assert line.ask()[0] == 403
+    assert len(line.cloud.issued) == 1
+
+
+def test_a_device_in_its_renewal_window_has_its_certificate_until_the_worker_has_made_the_next(line: Line) -> None:
+    line.ask()
+    line.work(*line.queue.bodies)
+    _, _, first = line.ask()
+    line.cloud.clock.sleep(350 * 86_400)
+    for _ in range(2):
+        assert line.ask()[2] == first
+    assert len(line.queue.bodies) == 2
+    line.work(line.queue.bodies[-1])
+    status, _, second = line.ask()
+    assert status == 200
+    assert second["certificateId"] != first["certificateId"]
+    assert second["renewAfter"] > first["renewAfter"]
+    assert len(line.cloud.issued) == 2
+
+
+def test_a_renewal_that_fails_in_the_queue_or_at_the_worker_keeps_no_device_from_its_certificate(line: Line) -> None:
+    line.ask()
+    line.work(*line.queue.bodies)
+    _, _, first = line.ask()
+    line.cloud.clock.sleep(350 * 86_400)
+    line.queue.error = "ServiceUnavailable"
+    assert line.ask()[2] == first
+    line.queue.error = None
+    assert line.ask()[2] == first
+    line.cloud.things["widget-1"]["type"] = "another-product"
+    line.work(line.queue.bodies[-1])
+    for _ in range(3):
+        status, _, body = line.ask()
+        assert (status, body["certificateId"]) == (200, first["certificateId"])
+        assert body["renewAfter"] <= first["renewAfter"]
+
+
+def test_the_front_looks_a_served_certificate_up_at_iot_core_once_a_day(line: Line) -> None:
+    line.ask()
+    line.work(*line.queue.bodies)
+    assert line.ask()[0] == 200
+    for _day in range(3):
+        line.cloud.clock.sleep(25 * 3600)
+        line.cloud.calls.clear()
+        assert [line.ask()[0] for _ in range(3)] == [200] * 3
+        assert line.cloud.calls.count("DescribeCertificate") == 1
+    line.cloud.always["DescribeCertificate"] = Fault.THROTTLED
+    line.cloud.clock.sleep(25 * 3600)
+    assert line.ask()[0] == 200
 
 
 @pytest.mark.parametrize(

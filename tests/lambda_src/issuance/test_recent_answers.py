@@ -18,6 +18,7 @@ CERTIFICATE = IssuedCertificate(
     certificate_id="c" * 64,
     thing_name="a",
     not_after=NOW + timedelta(days=1),
+    renew_after=datetime(2026, 6, 1, tzinfo=UTC),
     reused=False,
 )
 

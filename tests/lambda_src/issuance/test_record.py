@@ -72,7 +72,7 @@ def test_a_lease_holds_until_it_expires() -> None:
     ("record", "fingerprint", "after", "expected"),
     [
         (active(), "a", timedelta(), Standing.SERVE),
-        (active(), "a", timedelta(days=335), Standing.RENEW),
+        (active(), "a", timedelta(days=350), Standing.RENEW),
         (active(), "b", timedelta(), Standing.NEXT_GENERATION),
         (active().revoked(NOW), "a", timedelta(), Standing.REFUSE),
         (active().revoked(NOW), "b", timedelta(), Standing.NEXT_GENERATION),

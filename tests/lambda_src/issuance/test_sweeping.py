@@ -224,7 +224,7 @@ def test_what_a_long_search_finds_is_left_alone_where_the_device_came_back_meanw
 def test_a_certificate_registered_while_its_record_failed_is_accounted_for(comes_back_with: int | None) -> None:
     world = World(IssuerKind.PRIVATE_CA)
     throttled = world.cloud.always
-    world.cloud.before_call[6] = lambda: throttled.update(PutItem=Fault.THROTTLED)
+    world.cloud.before_call[7] = lambda: throttled.update(PutItem=Fault.THROTTLED)
     with suppress(SecretFreeError):
         world.ask()
     world.cloud.always.clear()
@@ -255,7 +255,7 @@ def test_a_record_that_cannot_be_cleared_for_throttling_is_not_the_first_again(k
 def test_what_aws_refuses_for_one_record_ends_no_run() -> None:
     world = World(IssuerKind.PRIVATE_CA)
     for device in ("widget-1", "widget-2"):
-        world.cloud.faults[len(world.cloud.calls) + 9] = Fault.KILLED_BEFORE
+        world.cloud.faults[len(world.cloud.calls) + 10] = Fault.KILLED_BEFORE
         with suppress(Killed):
             world.ask(device)
         world.clock.sleep(1)

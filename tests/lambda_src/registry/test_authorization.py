@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from secretfree.clock import SystemClock
 from secretfree.contract import MatchPolicy
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
-from secretfree.registry.authorization import AuthorizedDevice, authorize
+from secretfree.registry.authorization import AuthorizedDevice, authorize, confirm
 from secretfree.registry.entry import DeviceStatus, RegistryEntry
 from secretfree.request.csr import VerifiedCsr
 from secretfree.request.device_id import DeviceId
@@ -209,6 +209,19 @@ def test_another_context_is_our_own_fault(context: dict[str, object]) -> None:
     with pytest.raises(SecretFreeError) as caught:
         AuthorizedDevice.from_context(context)
     assert (caught.value.status, caught.value.reason) == (500, Reason.CONFIGURATION)
+
+
+@pytest.mark.parametrize("match", MatchPolicy)
+def test_the_issuer_itself_refuses_a_device_before_its_not_before(
+    verified_csr: MakeCsr, entry: RegistryEntry, match: MatchPolicy
+) -> None:
+    csr = verified_csr()
+    device = AuthorizedDevice(entry.device_id, csr.public_key.fingerprint, csr.digest)
+    registry = Registry([replace(entry, not_before=MOMENT)])
+    with pytest.raises(SecretFreeError) as caught:
+        confirm(device, csr, match=match, registry=registry, clock=Frozen(MOMENT - timedelta(seconds=1)))
+    assert (caught.value.code, caught.value.reason) == (ErrorCode.NOT_AUTHORIZED, Reason.NOT_YET_ALLOWED)
+    confirm(device, csr, match=match, registry=registry, clock=Frozen(MOMENT))
 
 
 @pytest.mark.parametrize("match", MatchPolicy)

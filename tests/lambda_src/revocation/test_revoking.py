@@ -294,7 +294,7 @@ def test_a_worker_that_lives_on_closes_the_door_itself(kind: IssuerKind) -> None
 @BOTH
 def test_a_block_during_a_renewal_ends_both_certificates(kind: IssuerKind) -> None:
     world, revoker, first = issued(kind)
-    world.clock.sleep(timedelta(days=340).total_seconds())
+    world.clock.sleep(timedelta(days=350).total_seconds())
     renewed = world.ask()
     assert isinstance(renewed, IssuedCertificate)
     assert renewed.certificate_id != first

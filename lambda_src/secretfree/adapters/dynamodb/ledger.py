@@ -9,10 +9,11 @@ from zlib import crc32
 from botocore.exceptions import ClientError
 
 from secretfree.adapters.aws_errors import aws_call, error_code
-from secretfree.contract import LedgerIndex
+from secretfree.contract import LedgerAttribute, LedgerIndex, LedgerRecord
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance.ports import CertificateRecordState, StaleLedgerError, ThrottledError, UnreadableRecord
 from secretfree.issuance.record import (
+    CertificateInUse,
     Issuance,
     IssuanceState,
     Suspect,
@@ -32,8 +33,8 @@ ABANDONED_KEPT_FOR: Final = timedelta(days=90)
 # four of them: a fleet that gets 202 again and again would throttle the table through its index.
 _SHARDS: Final = 16
 
-_ISSUANCE: Final = "issuance#"
-_CERTIFICATE: Final = "certificate#"
+_ISSUANCE: Final = LedgerRecord.ISSUANCE.value
+_CERTIFICATE: Final = LedgerRecord.CERTIFICATE.value
 _CONDITION_FAILED: Final = "ConditionalCheckFailed"
 
 
@@ -269,6 +270,7 @@ def _item(issuance: Issuance) -> dict[str, Any]:
         ("requested-at", issuance.requested_at),
         ("not-after", issuance.not_after),
         ("verified-at", issuance.verified_at),
+        ("superseded-until", issuance.superseded_until),
     ):
         if moment is not None:
             item[name] = _date(moment)
@@ -279,14 +281,11 @@ def _item(issuance: Issuance) -> dict[str, Any]:
         ("certificate-arn", issuance.certificate_arn),
         ("certificate", issuance.certificate_pem),
         ("certificate-chain", issuance.chain_pem),
+        (LedgerAttribute.LAST_REASON.value, issuance.last_reason),
     ):
         if text is not None:
-            item[name] = {"S": text}
-    for name, certificates in (("superseded", issuance.superseded), ("obsolete", issuance.obsolete)):
-        if certificates:
-            item[name] = {"L": [{"S": certificate_id} for certificate_id in certificates]}
-    if issuance.suspects:
-        item["suspects"] = {"L": [_suspect_item(suspect) for suspect in issuance.suspects]}
+            item[name] = {"S": str(text)}
+    item |= _other_certificates(issuance)
     if issuance.state is IssuanceState.ABANDONED and not issuance.superseded and not issuance.has_leftovers:
         item["expires-at"] = {"N": str(int((issuance.begun_at + ABANDONED_KEPT_FOR).timestamp()))}
     return item
@@ -316,7 +315,10 @@ def _issuance(item: Mapping[str, Any]) -> Issuance:
         thing_ensured=bool(item.get("thing-ensured", {}).get("BOOL")),
         replaces_key=bool(item.get("replaces-key", {}).get("BOOL")),
         withdrawn=bool(item.get("withdrawn", {}).get("BOOL")),
+        last_reason=_reason(item),
+        in_use=_in_use(item["in-use"]["M"]) if "in-use" in item else None,
         superseded=_list(item, "superseded"),
+        superseded_until=_moment(item, "superseded-until"),
         obsolete=_list(item, "obsolete"),
         suspects=tuple(_suspect(entry["M"]) for entry in item.get("suspects", {"L": []})["L"]),
     )
@@ -337,6 +339,48 @@ def _certificate_item(issuance: Issuance, state: CertificateRecordState) -> dict
     if issuance.not_after is not None:
         item["not-after"] = _date(issuance.not_after)
     return item
+
+
+def _other_certificates(issuance: Issuance) -> dict[str, Any]:
+    """The attributes of the certificates that this generation has found, or left behind."""
+    attributes: dict[str, Any] = {}
+    for name, certificates in (("superseded", issuance.superseded), ("obsolete", issuance.obsolete)):
+        if certificates:
+            attributes[name] = {"L": [{"S": certificate_id} for certificate_id in certificates]}
+    if issuance.in_use is not None:
+        attributes["in-use"] = {"M": _in_use_item(issuance.in_use)}
+    if issuance.suspects:
+        attributes["suspects"] = {"L": [_suspect_item(suspect) for suspect in issuance.suspects]}
+    return attributes
+
+
+def _in_use_item(certificate: CertificateInUse) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "certificate-id": {"S": certificate.certificate_id},
+        "certificate": {"S": certificate.certificate_pem},
+        "not-after": _date(certificate.not_after),
+    }
+    if certificate.chain_pem is not None:
+        entry["certificate-chain"] = {"S": certificate.chain_pem}
+    if certificate.verified_at is not None:
+        entry["verified-at"] = _date(certificate.verified_at)
+    return entry
+
+
+def _in_use(entry: Mapping[str, Any]) -> CertificateInUse:
+    return CertificateInUse(
+        certificate_id=entry["certificate-id"]["S"],
+        certificate_pem=entry["certificate"]["S"],
+        chain_pem=_text(entry, "certificate-chain"),
+        not_after=from_epoch_milliseconds(int(entry["not-after"]["N"])),
+        verified_at=_moment(entry, "verified-at"),
+    )
+
+
+def _reason(item: Mapping[str, Any]) -> Reason | None:
+    """A code that this version does not know counts as none, so that the record stays readable."""
+    text = _text(item, LedgerAttribute.LAST_REASON)
+    return Reason(text) if text in set(Reason) else None
 
 
 def _suspect_item(suspect: Suspect) -> dict[str, Any]:

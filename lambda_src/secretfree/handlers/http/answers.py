@@ -29,6 +29,7 @@ def for_outcome(outcome: IssuanceAnswer, *, endpoint: str, accepted: Sequence[st
         "thingName": outcome.thing_name,
         "certificateId": outcome.certificate_id,
         "notAfter": _rfc3339(outcome.not_after),
+        "renewAfter": _rfc3339(outcome.renew_after),
     }
     return json_response(200, {name: value for name, value in document.items() if value is not None}, _NO_STORE)
 

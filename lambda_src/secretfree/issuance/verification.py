@@ -1,0 +1,83 @@
+"""Whether IoT Core still has a recorded certificate active: looked up at most once a day for a device."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from secretfree.errors import Reason, SecretFreeError, not_authorized
+from secretfree.issuance.model import revoked_certificate
+from secretfree.issuance.ports import (
+    CertificateRecordState,
+    CertificateStatus,
+    RegisteredCertificate,
+    StaleLedgerError,
+    ThrottledError,
+    UnreachableError,
+)
+from secretfree.issuance.record import Issuance, IssuanceState
+
+_VERIFIED_FOR: Final = timedelta(days=1)
+
+
+class IssuanceWriter(Protocol):
+    """The ledger, as far as a verification is stored in it.
+
+    Raises ThrottledError, UnreachableError or StaleLedgerError.
+    """
+
+    def write(self, issuance: Issuance, *, certificate: CertificateRecordState | None = None) -> Issuance:
+        """Store `issuance`: see `secretfree.issuance.ports.Ledger`."""
+        ...
+
+
+def verified(
+    seen: Issuance,
+    fingerprint: str,
+    *,
+    now: datetime,
+    ledger: IssuanceWriter,
+    describe: Callable[[str], RegisteredCertificate | None],
+) -> Issuance:
+    """`seen` as it is after its certificate in use was looked up, where a day has passed since the last time.
+
+    Where IoT Core does not answer (ThrottledError or UnreachableError of `describe`), the ledger is believed. A
+    certificate that is gone or out of use is not given out again: while another one is being issued, the record forgets
+    it; else SecretFreeError (`not-authorized`), and `secretfree reissue` opens a new generation. A record that another
+    worker holds is left as it is, because a write would cost that worker its lease.
+    """
+    certificate = seen.certificate_in_use(fingerprint, now)
+    if certificate is None or seen.is_leased(now):
+        return seen
+    if certificate.verified_at is not None and now < certificate.verified_at + _VERIFIED_FOR:
+        return seen
+    try:
+        registered = describe(certificate.certificate_id)
+    except (ThrottledError, UnreachableError):
+        return seen
+    if registered is not None and registered.status is CertificateStatus.ACTIVE:
+        return _stored(seen.verified(now), ledger)
+    if seen.state is not IssuanceState.ACTIVE:
+        return _stored(seen.without_certificate_in_use(), ledger)
+    raise out_of_use(seen, registered, now=now, ledger=ledger)
+
+
+def out_of_use(
+    seen: Issuance, registered: RegisteredCertificate | None, *, now: datetime, ledger: IssuanceWriter
+) -> SecretFreeError:
+    """Record that the certificate of `seen` is out of use: the refusal of the device (`not-authorized`).
+
+    If this is not stored, the next request finds the same.
+    """
+    with suppress(ThrottledError, UnreachableError, StaleLedgerError):
+        ledger.write(seen.revoked(now), certificate=CertificateRecordState.REVOKED)
+    if registered is None:
+        return not_authorized("IoT Core no longer has the certificate", reason=Reason.CERTIFICATE_MISSING)
+    return revoked_certificate()
+
+
+def _stored(record: Issuance, ledger: IssuanceWriter) -> Issuance:
+    """`record`, stored if possible: what is not stored is looked up once more at the next request."""
+    with suppress(ThrottledError, UnreachableError, StaleLedgerError):
+        return ledger.write(record)
+    return record
