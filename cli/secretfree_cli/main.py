@@ -56,6 +56,9 @@ SUBCOMMANDS: Mapping[str, Subcommand] = MappingProxyType(
         "logs": Subcommand(
             "secretfree_cli.logs.commands:logs", "Show the log lines about a device, a request or a reason."
         ),
+        "queue": Subcommand(
+            "secretfree_cli.queues.commands:queue", "Show what waits in queue mode, and the dead letters with reasons."
+        ),
         "expiring": Subcommand("secretfree_cli.expiry.commands:expiring", "List certificates and CAs that end soon."),
         "report": Subcommand(
             "secretfree_cli.report.commands:report", "Write the state of the product line as one HTML page."

@@ -1,0 +1,1 @@
+"""Queue mode, as an operator sees it."""
