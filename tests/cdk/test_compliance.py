@@ -28,6 +28,8 @@ from cdk_iot_secretfree import (
 )
 from cdk_nag import AwsSolutionsChecks
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("linters")]  # one process synthesises for all of them
+
 REPOSITORY = Path(__file__).parents[2]
 IOT = "arn:<AWS::Partition>:iot:<AWS::Region>:<AWS::AccountId>"
 ISSUING = (
@@ -237,28 +239,26 @@ class TestNag:
         app.synth()
 
 
+@pytest.fixture(scope="module")
+def cfn_lint_findings(assembly):
+    """By stack: (rule, message) of each of cfn-lint's findings."""
+    templates = {str(assembly / f"{stack}.template.json"): stack for stack in ("Sample", "Options", "Pending")}
+    regions = ["us-east-1", "eu-west-1", "eu-central-1", "ap-northeast-1"]
+    command = [str(Path(sys.executable).with_name("cfn-lint")), "--format", "json", "--regions", *regions]
+    finished = subprocess.run([*command, "--", *templates], capture_output=True, text=True, check=False)
+    assert finished.stdout, finished.stderr
+    found = {stack: set() for stack in templates.values()}
+    for match in json.loads(finished.stdout):
+        found[templates[match["Filename"]]].add((match["Rule"]["Id"], match["Message"]))
+    return found
+
+
 class TestCfnLint:
     @pytest.mark.parametrize("stack", ["Sample", "Options", "Pending"])
-    def test_the_template_has_no_finding_that_is_not_explained(self, assembly, stack):
-        template = assembly / f"{stack}.template.json"
-        regions = ["us-east-1", "eu-west-1", "eu-central-1", "ap-northeast-1"]
-        command = [
-            str(Path(sys.executable).with_name("cfn-lint")),
-            "--format",
-            "json",
-            "--regions",
-            *regions,
-            "--",
-            str(template),
-        ]
-        finished = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert finished.stdout, finished.stderr
-        found = json.loads(finished.stdout)
-        unexplained = [
-            (match["Rule"]["Id"], match["Message"]) for match in found if match["Rule"]["Id"] not in CFN_LINT
-        ]
-        assert unexplained == []
-        assert set(CFN_LINT) == {match["Rule"]["Id"] for match in found}
+    def test_the_template_has_no_finding_that_is_not_explained(self, cfn_lint_findings, stack):
+        found = cfn_lint_findings[stack]
+        assert {(rule, message) for rule, message in found if rule not in CFN_LINT} == set()
+        assert set(CFN_LINT) == {rule for rule, _ in found}
 
 
 class TestCheckov:

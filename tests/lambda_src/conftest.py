@@ -3,21 +3,24 @@
 import base64
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from moto import mock_aws
 from secretfree.request.csr import UnverifiedCsr, VerifiedCsr, verify
 from secretfree.request.device_profile import DeviceProfile
 from secretfree.request.keys import DevicePublicKey
+from support.tables import LEDGER_TABLE, REGISTRY_TABLE
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 VECTORS = Path(__file__).parent / "vectors"
@@ -31,6 +34,16 @@ def _no_real_account(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+
+
+@pytest.fixture
+def tables() -> Iterator[Any]:
+    """A DynamoDB client of an account with the registry and the ledger, both empty."""
+    with mock_aws():
+        client = boto3.client("dynamodb")
+        client.create_table(**REGISTRY_TABLE)
+        client.create_table(**LEDGER_TABLE)
+        yield client
 
 
 @pytest.fixture(scope="session")

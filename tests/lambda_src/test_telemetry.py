@@ -163,5 +163,5 @@ def test_a_call_is_counted_by_operation_alone_and_a_throttled_one_twice():
     telemetry.call("RegisterCertificate", throttled=True)
     telemetry.flush()
     (line,) = [json.loads(text) for text in stream.getvalue().splitlines()]
-    assert line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["Product", "Call"]]
-    assert (line["Call"], line["Calls"], line["CallsThrottled"]) == ("RegisterCertificate", 2, 1)
+    assert line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [[Dimension.PRODUCT, Dimension.CALL]]
+    assert (line[Dimension.CALL], line[Metric.CALLS], line[Metric.CALLS_THROTTLED]) == ("RegisterCertificate", 2, 1)

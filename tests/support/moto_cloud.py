@@ -14,6 +14,7 @@ from botocore.config import Config
 from cryptography import x509
 from moto import mock_aws
 from support.fake_cloud import POLICY, THING_TYPE, Client, FakeCertificate, FakeClock, FakeCloud
+from support.tables import LEDGER_TABLE, REGISTRY_TABLE
 
 REGION = "eu-central-1"
 _ACCOUNT = {
@@ -148,37 +149,6 @@ class _Service:
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         return lambda **arguments: self._cloud.carry_out(self._service, method, arguments)
-
-
-LEDGER_TABLE: Any = {
-    "TableName": "ledger",
-    "BillingMode": "PAY_PER_REQUEST",
-    "KeySchema": [{"AttributeName": "device-id", "KeyType": "HASH"}, {"AttributeName": "record", "KeyType": "RANGE"}],
-    "AttributeDefinitions": [
-        {"AttributeName": "device-id", "AttributeType": "S"},
-        {"AttributeName": "record", "AttributeType": "S"},
-        {"AttributeName": "pending", "AttributeType": "S"},
-        {"AttributeName": "lease-expires", "AttributeType": "N"},
-    ],
-    "GlobalSecondaryIndexes": [
-        {
-            "IndexName": "pending-index",
-            "KeySchema": [
-                {"AttributeName": "pending", "KeyType": "HASH"},
-                {"AttributeName": "lease-expires", "KeyType": "RANGE"},
-            ],
-            "Projection": {"ProjectionType": "KEYS_ONLY"},
-        }
-    ],
-}
-
-
-REGISTRY_TABLE: Any = {
-    "TableName": "registry",
-    "BillingMode": "PAY_PER_REQUEST",
-    "KeySchema": [{"AttributeName": "device-id", "KeyType": "HASH"}],
-    "AttributeDefinitions": [{"AttributeName": "device-id", "AttributeType": "S"}],
-}
 
 
 def _root_authority(client: Any) -> str:

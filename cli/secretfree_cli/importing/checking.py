@@ -122,7 +122,7 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-_checker: _Checker | None = None
+_checker: _Checker  # of a worker process; the pool calls `_begin` before any other function
 
 
 def _begin(pickled: bytes) -> None:
@@ -141,8 +141,6 @@ def _end_with_parent() -> None:
 
 
 def _staged(first: int, run: Sequence[Entry]) -> Sequence[StagedRow]:
-    if _checker is None:  # pragma: no cover - the pool calls `_begin` first
-        raise RuntimeError("the worker was not begun")
     return _checker.staged(first, run)
 
 

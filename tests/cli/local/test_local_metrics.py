@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from secretfree.contract import Dimension, Metric
+from secretfree.contract import METRIC_NAMESPACE, Dimension, Metric
 from secretfree.telemetry import Telemetry
 from secretfree_cli.local.emulators.aws_metrics import (
     PERIOD_VARIABLE,
@@ -38,8 +38,8 @@ def written() -> str:
 def test_each_dimension_set_of_a_line_becomes_a_metric() -> None:
     found = [(one.name, one.value, dict(one.dimensions)) for one in embedded_metrics(written())]
     assert found == [
-        ("Denied", 3.0, {"Product": "widget"}),
-        ("Denied", 3.0, {"Product": "widget", "Reason": "key-mismatch"}),
+        (Metric.DENIED, 3.0, {Dimension.PRODUCT: "widget"}),
+        (Metric.DENIED, 3.0, {Dimension.PRODUCT: "widget", Dimension.REASON: "key-mismatch"}),
     ]
 
 
@@ -108,12 +108,15 @@ def test_an_alarm_fires_on_its_own_dimensions_alone_and_clears_in_silence(emulat
                 "AlarmName": reason,
                 "Threshold": 3,
                 "StateValue": "INSUFFICIENT_DATA",
-                "Namespace": "SecretFree",
-                "MetricName": "Denied",
+                "Namespace": METRIC_NAMESPACE,
+                "MetricName": Metric.DENIED,
                 "Statistic": "Sum",
                 "Period": 900,
                 "EvaluationPeriods": 1,
-                "Dimensions": [{"Name": "Product", "Value": "widget"}, {"Name": "Reason", "Value": reason}],
+                "Dimensions": [
+                    {"Name": Dimension.PRODUCT, "Value": "widget"},
+                    {"Name": Dimension.REASON, "Value": reason},
+                ],
             }
         )
     stream = {"events": [], "firstEventTimestamp": None, "lastEventTimestamp": None}

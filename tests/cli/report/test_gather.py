@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 import pytest
 from click.testing import CliRunner
-from secretfree.contract import METRIC_NAMESPACE
+from secretfree.contract import METRIC_NAMESPACE, Metric
 from secretfree_cli.report.commands import report
 from secretfree_cli.report.gather import gather
 from secretfree_cli.target import Target
@@ -87,7 +87,7 @@ def test_refusals_are_counted_by_reason_and_day(target: Target) -> None:
             Namespace=METRIC_NAMESPACE,
             MetricData=[
                 {
-                    "MetricName": "Denied",
+                    "MetricName": Metric.DENIED,
                     "Dimensions": [{"Name": "Product", "Value": "widget"}, {"Name": "Reason", "Value": reason}],
                     "Timestamp": NOW - timedelta(minutes=1),
                     "Value": count,

@@ -1,6 +1,5 @@
 """The ledger on DynamoDB: conditions, fencing, the sparse index, times to live."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +8,6 @@ import boto3
 import pytest
 from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
-from moto import mock_aws
 from secretfree.adapters.dynamodb.ledger import ABANDONED_KEPT_FOR, DynamoDbLedger
 from secretfree.errors import SecretFreeError
 from secretfree.issuance.ports import CertificateRecordState, StaleLedgerError, ThrottledError, UnreachableError
@@ -21,30 +19,8 @@ DEVICE = DeviceId.parse("widget-1")
 
 
 @pytest.fixture
-def client() -> Iterator[Any]:
-    with mock_aws():
-        client = boto3.client("dynamodb")
-        keys = {"device-id": "S", "record": "S", "pending": "S", "lease-expires": "N"}
-        client.create_table(
-            TableName="ledger",
-            KeySchema=[
-                {"AttributeName": "device-id", "KeyType": "HASH"},
-                {"AttributeName": "record", "KeyType": "RANGE"},
-            ],
-            AttributeDefinitions=[{"AttributeName": n, "AttributeType": t} for n, t in keys.items()],  # type: ignore[typeddict-item]
-            BillingMode="PAY_PER_REQUEST",
-            GlobalSecondaryIndexes=[
-                {
-                    "IndexName": "pending-index",
-                    "KeySchema": [
-                        {"AttributeName": "pending", "KeyType": "HASH"},
-                        {"AttributeName": "lease-expires", "KeyType": "RANGE"},
-                    ],
-                    "Projection": {"ProjectionType": "KEYS_ONLY"},
-                }
-            ],
-        )
-        yield client
+def client(tables: Any) -> Any:
+    return tables
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The registry and the bindings on DynamoDB: exact calls, tables by moto, failures by the Stubber."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
@@ -8,7 +7,6 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ConnectTimeoutError
 from botocore.stub import Stubber
-from moto import mock_aws
 from secretfree.adapters.dynamodb.registry import DynamoDbBindings, DynamoDbRegistry
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.registry.entry import DeviceStatus
@@ -27,32 +25,8 @@ NAMES = {
 
 
 @pytest.fixture
-def client() -> Iterator[Any]:
-    with mock_aws():
-        client = boto3.client("dynamodb")
-        client.create_table(
-            TableName="registry",
-            BillingMode="PAY_PER_REQUEST",
-            KeySchema=[{"AttributeName": "device-id", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": n, "AttributeType": "S"} for n in ("device-id", "key-fingerprint")],
-            GlobalSecondaryIndexes=[
-                {
-                    "IndexName": "key-fingerprint-index",
-                    "KeySchema": [{"AttributeName": "key-fingerprint", "KeyType": "HASH"}],
-                    "Projection": {"ProjectionType": "KEYS_ONLY"},
-                }
-            ],
-        )
-        client.create_table(
-            TableName="ledger",
-            BillingMode="PAY_PER_REQUEST",
-            KeySchema=[
-                {"AttributeName": "device-id", "KeyType": "HASH"},
-                {"AttributeName": "record", "KeyType": "RANGE"},
-            ],
-            AttributeDefinitions=[{"AttributeName": n, "AttributeType": "S"} for n in ("device-id", "record")],
-        )
-        yield client
+def client(tables: Any) -> Any:
+    return tables
 
 
 @pytest.fixture

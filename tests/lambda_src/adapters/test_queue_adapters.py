@@ -1,7 +1,6 @@
 """The places in the queue on DynamoDB, and the queue on SQS."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,19 +25,8 @@ WAITS = CLAIM.queued(NOW + timedelta(days=4))
 
 
 @pytest.fixture
-def client() -> Iterator[Any]:
-    with mock_aws():
-        client = boto3.client("dynamodb")
-        client.create_table(
-            TableName="ledger",
-            KeySchema=[
-                {"AttributeName": "device-id", "KeyType": "HASH"},
-                {"AttributeName": "record", "KeyType": "RANGE"},
-            ],
-            AttributeDefinitions=[{"AttributeName": n, "AttributeType": "S"} for n in ("device-id", "record")],
-            BillingMode="PAY_PER_REQUEST",
-        )
-        yield client
+def client(tables: Any) -> Any:
+    return tables
 
 
 @pytest.fixture

@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.stub import Stubber
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from moto import mock_aws
 from secretfree.adapters import clients
 from secretfree.contract import Dimension, Metric, Variable
 from secretfree.handlers import authorizer
@@ -54,35 +52,6 @@ def _event(*values: str, name: str = "device-csr") -> dict[str, Any]:
             "identity": {"sourceIp": "192.0.2.1", "userAgent": "curl/8.5.0"},
         },
     }
-
-
-@pytest.fixture
-def tables() -> Iterator[Any]:
-    with mock_aws():
-        client = boto3.client("dynamodb")
-        client.create_table(
-            TableName="registry",
-            BillingMode="PAY_PER_REQUEST",
-            KeySchema=[{"AttributeName": "device-id", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": n, "AttributeType": "S"} for n in ("device-id", "key-fingerprint")],
-            GlobalSecondaryIndexes=[
-                {
-                    "IndexName": "key-fingerprint-index",
-                    "KeySchema": [{"AttributeName": "key-fingerprint", "KeyType": "HASH"}],
-                    "Projection": {"ProjectionType": "KEYS_ONLY"},
-                }
-            ],
-        )
-        client.create_table(
-            TableName="ledger",
-            BillingMode="PAY_PER_REQUEST",
-            KeySchema=[
-                {"AttributeName": "device-id", "KeyType": "HASH"},
-                {"AttributeName": "record", "KeyType": "RANGE"},
-            ],
-            AttributeDefinitions=[{"AttributeName": n, "AttributeType": "S"} for n in ("device-id", "record")],
-        )
-        yield client
 
 
 @pytest.fixture

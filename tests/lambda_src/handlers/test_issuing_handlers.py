@@ -14,7 +14,7 @@ from secretfree.adapters import clients, single_try_clients
 from secretfree.adapters.issuers.iot_core import IotCoreIssuer
 from secretfree.adapters.issuers.private_ca import PrivateCaIssuer
 from secretfree.config import IssuerConfig
-from secretfree.contract import IssuerKind, MatchPolicy, Variable
+from secretfree.contract import Dimension, IssuerKind, MatchPolicy, Metric, Variable
 from secretfree.handlers import issuer, sweeper, wiring
 from secretfree.handlers.entry import LambdaHandler
 from support.environments import issuer_environment, private_ca_settings
@@ -197,9 +197,9 @@ def test_logs_and_metrics_tell_what_happened_and_hold_no_csr(load: Any, capsys: 
     handler(request, CONTEXT)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["event"] for line in lines if "event" in line] == ["issued", "answered again"]
-    assert any(line.get("Issued") == 1 for line in lines)
-    assert any(line.get("Reused") == 1 for line in lines)
-    assert any(line.get("Stage") == "issue" for line in lines)
+    assert any(line.get(Metric.ISSUED) == 1 for line in lines)
+    assert any(line.get(Metric.REUSED) == 1 for line in lines)
+    assert any(line.get(Dimension.STAGE) == "issue" for line in lines)
     text = json.dumps(lines)
     assert request["multiValueHeaders"]["Device-CSR"][0][:40] not in text
     assert "BEGIN" not in text
@@ -233,11 +233,11 @@ def test_the_sweeper_measures_how_long_the_ca_can_sign(
     sweep = load(sweeper)
     sweep({}, LONG_CONTEXT)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    (measured,) = [line["AuthorityDaysLeft"] for line in lines if "AuthorityDaysLeft" in line]
+    (measured,) = [line[Metric.AUTHORITY_DAYS_LEFT] for line in lines if Metric.AUTHORITY_DAYS_LEFT in line]
     assert 0 < measured < 1000
     cloud.always["DescribeCertificateAuthority"] = Fault.THROTTLED
     assert sweep({}, LONG_CONTEXT)["private-ca"]["complete"] is True
-    assert "AuthorityDaysLeft" not in capsys.readouterr().out
+    assert f'"{Metric.AUTHORITY_DAYS_LEFT}"' not in capsys.readouterr().out
 
 
 def test_the_sweeper_reports_what_was_removed_and_what_failed(

@@ -15,20 +15,16 @@ from secretfree.adapters import clients, manifest_bucket
 from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
 from secretfree.adapters.manifest_bucket import ManifestBucket
 from secretfree.config import ConfigurationError, ImportConfig
+from secretfree.contract import Variable
 from secretfree.registry.batch import BatchState
 from secretfree.registry.manifest_steps import ManifestObject, ManifestRefused
 from secretfree.registry.store import find_batch, save_batch
 from secretfree.request.keys import DevicePublicKey
+from support.environments import import_environment
+from support.tables import REGISTRY_TABLE
 
-BUCKET, TABLE = "manifests-of-widget", "registry"
-ENVIRONMENT = {
-    "SECRETFREE_PRODUCT": "widget",
-    "SECRETFREE_DEVICE_PROFILE": "STANDARD",
-    "SECRETFREE_MATCH_POLICY": "UDID_AND_PUBLIC_KEY",
-    "SECRETFREE_REGISTRY_TABLE": TABLE,
-    "SECRETFREE_REGISTRY_KEY_INDEX": "key-fingerprint-index",
-    "SECRETFREE_IMPORT_BUCKET": BUCKET,
-}
+BUCKET, TABLE = "manifests-of-widget", REGISTRY_TABLE["TableName"]
+ENVIRONMENT = import_environment({Variable.IMPORT_BUCKET: BUCKET})
 KEYS = [
     DevicePublicKey.from_key(ec.generate_private_key(ec.SECP256R1()).public_key()).registry_text() for _ in range(3)
 ]
@@ -81,21 +77,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Import]:
             Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
         )
         boto3.client("s3").put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-        boto3.client("dynamodb").create_table(
-            TableName=TABLE,
-            BillingMode="PAY_PER_REQUEST",
-            KeySchema=[{"AttributeName": "device-id", "KeyType": "HASH"}],
-            AttributeDefinitions=[
-                {"AttributeName": name, "AttributeType": "S"} for name in ("device-id", "key-fingerprint")
-            ],
-            GlobalSecondaryIndexes=[
-                {
-                    "IndexName": "key-fingerprint-index",
-                    "KeySchema": [{"AttributeName": "key-fingerprint", "KeyType": "HASH"}],
-                    "Projection": {"ProjectionType": "KEYS_ONLY"},
-                }
-            ],
-        )
+        boto3.client("dynamodb").create_table(**REGISTRY_TABLE)
         clients.client.cache_clear()
         yield Import(reload(import_module("secretfree.handlers.manifest_import")).handler)
         clients.client.cache_clear()

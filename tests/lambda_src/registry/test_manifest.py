@@ -4,11 +4,10 @@ import base64
 import contextlib
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import botocore.session
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -16,7 +15,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
-from moto import mock_aws
 from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
 from secretfree.adapters.dynamodb.registry_table import RegistryTable
 from secretfree.registry import gate as gate_module
@@ -35,24 +33,8 @@ STANDARD = Gate(DeviceProfile.STANDARD, key_optional=False)
 
 
 @pytest.fixture
-def table() -> Iterator[RegistryTable]:
-    with mock_aws():
-        client = botocore.session.get_session().create_client("dynamodb", region_name="eu-central-1")
-        string = {"device-id": "S", "key-fingerprint": "S"}
-        client.create_table(
-            TableName="registry",
-            BillingMode="PAY_PER_REQUEST",
-            KeySchema=[{"AttributeName": "device-id", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": kind} for name, kind in string.items()],
-            GlobalSecondaryIndexes=[
-                {
-                    "IndexName": "key-fingerprint-index",
-                    "KeySchema": [{"AttributeName": "key-fingerprint", "KeyType": "HASH"}],
-                    "Projection": {"ProjectionType": "KEYS_ONLY"},
-                }
-            ],
-        )
-        yield RegistryTable(client, "registry", sleep=lambda _: None)
+def table(tables: Any) -> RegistryTable:
+    return RegistryTable(tables, "registry", sleep=lambda _: None)
 
 
 NumberedRow = tuple[int, Mapping[str, object]]

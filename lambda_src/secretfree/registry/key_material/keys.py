@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography import x509
@@ -43,7 +43,13 @@ class KeyMaterial:
 
     public_key: DevicePublicKey
     common_name: str | None = None
-    certificate: x509.Certificate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateMaterial(KeyMaterial):
+    """The accepted key of a device's certificate, with the certificate."""
+
+    certificate: x509.Certificate = field(kw_only=True)
 
 
 @contextmanager
@@ -105,7 +111,7 @@ def read_jwk(jwk: Mapping[str, object]) -> KeyMaterial:
     return KeyMaterial(accepted_key(jwk_key(jwk)))
 
 
-def read_certificate(data: bytes) -> KeyMaterial:
+def read_certificate(data: bytes) -> CertificateMaterial:
     """Read the device's certificate of a PEM text, around which those of its issuers may stand; raises RowRefused."""
     if len(data) > MAX_KEY_FILE:
         raise RowRefused(Refusal.MALFORMED_ROW, f"{len(data)} bytes; a certificate's chain has {MAX_KEY_FILE} at most")
@@ -232,7 +238,7 @@ def _pkcs1_key(data: bytes) -> DevicePublicKey:
         return DevicePublicKey.from_key(rsa.RSAPublicNumbers(exponent, modulus).public_key())
 
 
-def _of_certificates(certificates: Sequence[x509.Certificate]) -> KeyMaterial:
+def _of_certificates(certificates: Sequence[x509.Certificate]) -> CertificateMaterial:
     """Take the one certificate of a device; the others must be those of its issuers."""
     leaves = [certificate for certificate in certificates if not is_ca(certificate)]
     if not leaves:
@@ -245,7 +251,7 @@ def _of_certificates(certificates: Sequence[x509.Certificate]) -> KeyMaterial:
     if len(leaves) > 1:
         raise RowRefused(Refusal.MALFORMED_ROW, "several certificates that are not a device's and its issuers'")
     leaf = leaves[0]
-    return KeyMaterial(accepted_key(leaf.public_key()), _common_name(leaf.subject), leaf)
+    return CertificateMaterial(accepted_key(leaf.public_key()), _common_name(leaf.subject), certificate=leaf)
 
 
 def _of_request(data: bytes, profile: DeviceProfile) -> KeyMaterial:
