@@ -10,7 +10,7 @@ export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export npm_config_loglevel := error
 
-.PHONY: help setup demo docs test lint typecheck test-fast test-slow test-nightly test-packaging test-e2e coverage lock clean
+.PHONY: help setup demo docs test lint typecheck test-fast test-slow test-nightly test-packaging test-e2e coverage docs lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ test-packaging: setup ## The built wheel in fresh virtual environments
 
 test-e2e: setup ## The local cloud end to end
 	$(BIN)/python -m pytest -m e2e tests/e2e
+
+docs: .venv/.ready ## Write the names of the metrics into the pages
+	$(BIN)/python docs/metric_names.py
 
 lock: .venv/.ready ## Renew the hash-locked requirement files
 	@set -- $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate; \

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 
+import metric_names
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -27,10 +28,16 @@ def test_operations_say_what_to_do_about_every_reason_and_no_other() -> None:
     assert sorted(re.findall(r"^\| `([a-z0-9-]+)` \|", section, re.MULTILINE)) == sorted(Reason)
 
 
-def test_operations_list_every_metric() -> None:
-    section = _OPERATIONS.partition("## What to watch")[2].partition("\n## ")[0]
+def test_operations_list_every_metric_by_its_member_and_no_other() -> None:
+    assert sorted(metric_names.documented(_OPERATIONS)) == sorted(metric.name for metric in Metric)
 
-    assert [metric.value for metric in Metric if f"`{metric.value}`" not in section] == []
+
+def test_a_metric_of_another_name_is_renamed_wherever_the_page_has_it() -> None:
+    names = {metric.name: metric.value for metric in Metric} | {Metric.DENIED.name: "Refused"}
+    page = metric_names.renamed(_OPERATIONS, names)
+
+    assert metric_names.documented(page) == names
+    assert f"`{metric_names.documented(_OPERATIONS)['DENIED']}`" not in page
 
 
 def test_the_contract_says_what_a_device_does_about_every_code() -> None:

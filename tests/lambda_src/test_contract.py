@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import json
 import re
 import subprocess
 import sys
@@ -56,6 +57,32 @@ def test_no_other_module_writes_a_name_of_the_contract(name: str) -> None:
     }
     # `Product` is a word of its own, and public names of the construct are those of two outputs.
     assert writers <= ({"__init__.py"} if name in cdk_iot_secretfree.__all__ else set())
+
+
+RENAMED = """
+import io, json, sys, types
+source, name, other = sys.stdin.read(), *sys.argv[1:]
+contract = types.ModuleType("secretfree.contract")
+assert source.count(f'= "{name}"') == 1
+exec(source.replace(f'= "{name}"', f'= "{other}"'), contract.__dict__)
+sys.modules["secretfree.contract"] = contract
+from cdk_iot_secretfree import measures
+from secretfree.telemetry import Telemetry
+stream = io.StringIO()
+telemetry = Telemetry("widget", stream=stream)
+telemetry.call("CreateThing", throttled=False)
+telemetry.flush()
+line = json.loads(stream.getvalue())
+print(json.dumps([measures.calls("widget", "CreateThing").metric_name, other in line, name in line]))
+"""
+
+
+@pytest.mark.slow
+def test_a_metric_that_the_contract_alone_renames_has_its_new_name_in_the_runtime_and_in_the_construct() -> None:
+    command = [sys.executable, "-c", RENAMED, contract.Metric.CALLS, "CallsOfAws"]
+    source = Path(contract.__file__).read_text()
+    done = subprocess.run(command, input=source, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == ["CallsOfAws", True, False]
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from secretfree.adapters import clients
 from secretfree.config import ConfigurationError, RevocationConfig
-from secretfree.contract import Variable
+from secretfree.contract import Metric, Variable
 from secretfree.handlers.revoker import build
 from support.fake_cloud import CA_ARN
 from support.revoking import Revoker
@@ -57,8 +57,8 @@ def test_one_change_that_fails_stops_no_other_and_alone_comes_again(
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["deviceId"] for line in lines if line.get("event") == "revoked"] == ["widget-1", "widget-3"]
     assert [line["reason"] for line in lines if line.get("event") == "failed"] == ["ledger-record"]
-    (counted,) = [line for line in lines if "Revoked" in line and "RevocationFailed" in line]
-    assert (counted["Revoked"], counted["RevocationFailed"]) == (2, 1)
+    (counted,) = [line for line in lines if Metric.REVOKED in line and Metric.REVOCATION_FAILED in line]
+    assert (counted[Metric.REVOKED], counted[Metric.REVOCATION_FAILED]) == (2, 1)
 
 
 def test_what_is_no_device_s_item_is_passed_over(world: World) -> None:
