@@ -19,6 +19,9 @@ from cdk_iot_secretfree.options import FunctionOptions, KeyAlgorithm
 from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
 from cdk_iot_secretfree.validation import refuse
 
+_ISSUERS: Final = (IssuerKind.PRIVATE_CA.value, IssuerKind.IOT_CORE.value)
+"""The kinds that the sample makes; it refuses others."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:
@@ -41,7 +44,7 @@ class SampleOptions:
 
     stack_name: str = "SecretFree"
     product: str = "widget"
-    issuers: tuple[str, ...] = tuple(kind.value for kind in IssuerKind)
+    issuers: tuple[str, ...] = _ISSUERS
     ca_arn: str | None = None
     ca_key_algorithm: KeyAlgorithm = KeyAlgorithm.EC_P256
     match_policy: MatchPolicy = MatchPolicy.UDID_AND_PUBLIC_KEY
@@ -152,7 +155,6 @@ class SecretFreeStack(Stack):
 _Choice = TypeVar("_Choice")
 
 _PREFIX: Final = "secretfree:"
-_ISSUERS: Final = tuple(kind.value for kind in IssuerKind)
 _SYNTHESIZERS: Final = ("default", "cli-credentials")
 _ISSUANCE_MODES: Final = {"direct": IssuanceMode.direct, "queued": IssuanceMode.queued}
 _SWITCH: Final = {"true": True, "false": False}

@@ -13,7 +13,7 @@ from cdk_iot_secretfree.validation import is_token, refuse, require_instance, re
 
 
 def check_issuers(issuers: Sequence[Issuer]) -> None:
-    accepted = "Issuer.private_ca(authority), Issuer.iot_core(), or several"
+    accepted = "one or several of what Issuer makes, as Issuer.private_ca(authority)"
     if not issuers:
         refuse("issuers", "none", accepted)
     for issuer in issuers:
@@ -30,18 +30,19 @@ def check_issuers(issuers: Sequence[Issuer]) -> None:
 def check_subject_variables(document: object, issuers: Sequence[Issuer], match: MatchPolicy) -> None:
     """Refuse a device policy that relies on the subject of a certificate whose requester may choose it.
 
-    IoT Core's own CA takes no subject from us: it may copy the request's, of which only the common name is checked,
-    and that only where it must be the device id.
+    Such an issuer, as IoT Core's own CA, may copy the subject of the request. The runtime checks the common name alone,
+    and only where the common name must be the device id.
     """
-    if all(issuer.subject_is_ours for issuer in issuers):
+    copying = [issuer.name for issuer in issuers if not issuer.subject_is_ours]
+    if not copying:
         return
     for variable in re.findall(r"iot:Certificate\.Subject\.[A-Za-z0-9.]+", json.dumps(document)):
         if variable == "iot:Certificate.Subject.CommonName" and match is not MatchPolicy.PUBLIC_KEY:
             continue
         refuse(
             "device_policy",
-            f"${{{variable}}} beside Issuer.iot_core(), where the requester chooses it",
-            "${iot:Connection.Thing.ThingName} and its kin, or Issuer.private_ca(authority) alone",
+            f"${{{variable}}} with the issuer {copying[0]}, where the requester chooses it",
+            "the variables of iot:Connection.Thing, or Issuer.private_ca(authority) alone",
         )
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
+from typing import Final
 
 from secretfree.contract import IssuerKind
 
@@ -97,8 +98,12 @@ class CallSequence:
         return sum(stage.seconds for stage in self.first)
 
 
+PLANNED_KINDS: Final = (IssuerKind.PRIVATE_CA, IssuerKind.IOT_CORE)
+"""The kinds of issuers whose calls are modelled here."""
+
+
 def call_sequence(issuer: IssuerKind, *, thing_groups: int = 0) -> CallSequence:
-    """Return the calls of the pipeline in `secretfree.issuance.pipeline` through `issuer`."""
+    """Return the calls of the pipeline in `secretfree.issuance.pipeline` through `issuer`, one of `PLANNED_KINDS`."""
     ties = (ATTACH_THING, *[JOIN_GROUP] * thing_groups, ATTACH_POLICY)
     tied = Stage(ties, IssuanceProgress.REGISTERED)
     confirmed = Stage((CONFIRMED,), IssuanceProgress.REGISTERED)

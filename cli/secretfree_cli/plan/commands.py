@@ -9,6 +9,7 @@ from secretfree.contract import IssuerKind
 
 from secretfree_cli.command_line import command
 from secretfree_cli.output import CliError, emit_json, json_option, note, stderr, stdout
+from secretfree_cli.plan.calls import PLANNED_KINDS
 from secretfree_cli.plan.plan import Fleet, make_plan, naive_fleet
 from secretfree_cli.plan.plot import write_plot
 from secretfree_cli.plan.prices import Authority
@@ -37,7 +38,7 @@ _SECONDS_AN_HOUR = 3_600
 )
 @click.option(
     "--issuer",
-    type=click.Choice([kind.value for kind in IssuerKind]),
+    type=click.Choice([kind.value for kind in PLANNED_KINDS]),
     default=IssuerKind.PRIVATE_CA.value,
     show_default=True,
 )
