@@ -208,6 +208,24 @@ def _issuance(provisioning: "SecretFreeProvisioning", thresholds: AlarmThreshold
     )
 
 
+def _blocking(provisioning: "SecretFreeProvisioning", _thresholds: AlarmThresholds) -> Iterable[_Spec]:
+    if provisioning.blocking is None:
+        return
+    for subject, meaning, metric, threshold, periods in (
+        ("GivenUp", "a change of the registry was given up.", provisioning.blocking.metric_dead_letters, 1, 1),
+        ("Late", "the registry's changes wait for minutes.", provisioning.blocking.metric_lag, _LATE_MILLISECONDS, 2),
+    ):
+        yield _Spec(
+            name=AlarmName.BLOCKING,
+            subject=subject,
+            severity=Severity.PAGE,
+            meaning=f"{meaning} A blocked device may still be connected.",
+            metric=metric(period=_FIVE_MINUTES),
+            threshold=threshold,
+            periods=periods,
+        )
+
+
 def _resources(provisioning: "SecretFreeProvisioning", thresholds: AlarmThresholds) -> Iterable[_Spec]:
     for subject, metric in (
         ("Registry", measures.table_throttles(provisioning.registry.table_name, "Read")),
@@ -252,7 +270,8 @@ def _resources(provisioning: "SecretFreeProvisioning", thresholds: AlarmThreshol
 
 
 _FIVE_MINUTES: Final = Duration.minutes(5)
+_LATE_MILLISECONDS: Final = 120_000
 _Family = Callable[["SecretFreeProvisioning", AlarmThresholds], Iterable[_Spec]]
-_FAMILIES: Final[Sequence[_Family]] = (_requests, _issuance, _resources)
+_FAMILIES: Final[Sequence[_Family]] = (_requests, _issuance, _blocking, _resources)
 RUNBOOKS: Final = "docs/runbooks/"
 """Where runbooks are, relative to the project; a URL of yours may stand in its place."""

@@ -51,6 +51,9 @@ class IIssuanceLedger(Protocol):
     def grant_sweep(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the sweeper find the unfinished issuances, and finish or close them."""
 
+    def grant_revoke(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let the revoker read what one device was issued, and record that it is revoked."""
+
 
 class _GrantingLedger(Construct):
     """Name and rights, which an owned and an imported ledger have alike."""
@@ -95,6 +98,10 @@ class _GrantingLedger(Construct):
     def grant_sweep(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the sweeper find the unfinished issuances, and finish or close them."""
         return self._grants.query(grantee, LedgerIndex.PENDING).combine(self._grants.write(grantee, _SWEEP_ACTIONS))
+
+    def grant_revoke(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let the revoker read what one device was issued, and record that it is revoked."""
+        return self._grants.write(grantee, ["dynamodb:PutItem", "dynamodb:Query"])
 
 
 class IssuanceLedger(_GrantingLedger):

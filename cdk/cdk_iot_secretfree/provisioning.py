@@ -16,6 +16,7 @@ from cdk_iot_secretfree.alarms import RUNBOOKS, AlarmThresholds, ProvisioningAla
 from cdk_iot_secretfree.api import ProvisioningApi
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.authorizer import make_authorizer
+from cdk_iot_secretfree.blocking import Blocking, warn_without_stream
 from cdk_iot_secretfree.dashboard import ProvisioningDashboard
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy, warn_of_nested_prefixes
 from cdk_iot_secretfree.diagnosis import grant_diagnose
@@ -176,6 +177,8 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
             removal_policy=removal_policy,
         )
 
+        self._blocking = self._make_blocking()
+
         options = api or ApiOptions()
         self._api = ProvisioningApi(
             self,
@@ -270,6 +273,11 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         return self._sweeper.function
 
     @property
+    def blocking(self) -> Blocking | None:
+        """What revokes the certificates of blocked devices; None for a registry without a known stream."""
+        return self._blocking
+
+    @property
     def device_policy(self) -> BoundDevicePolicy:
         """The IoT policy that every certificate gets."""
         return self._device_policy
@@ -355,6 +363,25 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
                 "MatchPolicy.UDID gives the certificate of an enrolled device id to the first key that presents it. "
                 "Enrol the devices' public keys, where they are known, and use UDID_AND_PUBLIC_KEY or PUBLIC_KEY.",
             )
+
+    def _make_blocking(self) -> Blocking | None:
+        stream_arn = self._registry.table.table_stream_arn
+        if stream_arn is None:
+            warn_without_stream(self)
+            return None
+        return Blocking(
+            self,
+            "Blocking",
+            product=self._product,
+            match=self._match,
+            issuers=self._issuers,
+            registry=self._registry,
+            stream_arn=stream_arn,
+            ledger=self._ledger,
+            environment=self.runtime_environment(),
+            options=self._functions,
+            removal_policy=self._removal_policy,
+        )
 
     def _make_issuer(
         self, issuer: Issuer, mode: IssuanceMode, environment: Mapping[Variable, str], groups: Sequence[str]

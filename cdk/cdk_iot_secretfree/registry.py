@@ -135,6 +135,7 @@ class DeviceRegistry(_GrantingRegistry):
                 ),
             ],
             billing=dynamodb.Billing.on_demand(),
+            dynamo_stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES,
             encryption=table_encryption(self, encryption_key),
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
                 point_in_time_recovery_enabled=True
@@ -156,6 +157,7 @@ class DeviceRegistry(_GrantingRegistry):
         table_name: str,
         *,
         key_index: str | None = None,
+        stream_arn: str | None = None,
         encryption_key: kms.IKey | None = None,
     ) -> IDeviceRegistry:
         """A table that exists already, in the stack's account and Region, with partition key `device-id` (S).
@@ -165,6 +167,8 @@ class DeviceRegistry(_GrantingRegistry):
             id: the construct's id.
             table_name: the table's name.
             key_index: the name of its index on `key-fingerprint`, which `MatchPolicy.PUBLIC_KEY` needs.
+            stream_arn: the ARN of its stream, with new and old images. Without it a block refuses new certificates and
+                leaves those that the device has.
             encryption_key: the table's customer-managed key, where it has one.
 
         Raises:
@@ -173,7 +177,16 @@ class DeviceRegistry(_GrantingRegistry):
         require_match("table_name", table_name, TABLE_NAME, TABLE_NAME_FORM)
         if key_index is not None:
             require_match("key_index", key_index, TABLE_NAME, "an index's name: 3 to 255 of A-Z a-z 0-9 _ . -")
-        return _ImportedRegistry(scope, id, table_name=table_name, key_index=key_index, encryption_key=encryption_key)
+        if stream_arn is not None:
+            require_match("stream_arn", stream_arn, _STREAM_ARN, "a stream's ARN: arn:...:table/NAME/stream/LABEL")
+        return _ImportedRegistry(
+            scope,
+            id,
+            table_name=table_name,
+            key_index=key_index,
+            stream_arn=stream_arn,
+            encryption_key=encryption_key,
+        )
 
 
 class _ImportedRegistry(_GrantingRegistry):
@@ -186,14 +199,18 @@ class _ImportedRegistry(_GrantingRegistry):
         *,
         table_name: str,
         key_index: str | None,
+        stream_arn: str | None,
         encryption_key: kms.IKey | None,
     ) -> None:
         super().__init__(scope, id)
         self._key_index = key_index
-        self._table = dynamodb.TableV2.from_table_name(self, "Resource", table_name)
+        self._table = dynamodb.TableV2.from_table_attributes(
+            self, "Resource", table_name=table_name, table_stream_arn=stream_arn
+        )
         self._grants = TableGrants(self._table, encryption_key)
 
 
+_STREAM_ARN: Final = r"arn:[a-z-]+:dynamodb:[a-z0-9-]+:[0-9]{12}:table/[a-zA-Z0-9_.-]{3,255}/stream/[0-9T:.-]+"
 _ENROLL_ACTIONS: Final = (
     *READ_ACTIONS,
     "dynamodb:BatchWriteItem",

@@ -49,8 +49,10 @@ RETIREMENT = {
 }
 # An issuer writes the ledger and reads the registry, one item each.
 RECORDS = {"dynamodb:GetItem", "dynamodb:PutItem"}
+STREAM = {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"}
 # AWS's service authorization reference gives these no resource type, so "*" is the only resource they take.
 WITHOUT_RESOURCE_TYPE = {
+    "dynamodb:ListStreams",
     "iot:AttachThingPrincipal",
     "iot:CreateCertificateFromCsr",
     "iot:DescribeEndpoint",
@@ -112,7 +114,7 @@ class TestLeastPrivilege:
         for policy in sample.of_type("AWS::IAM::Policy").values():
             for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
                 if registry in json.dumps(statement["Resource"]):
-                    assert set(in_list(statement["Action"])) <= {"dynamodb:GetItem", "dynamodb:Query"}
+                    assert set(in_list(statement["Action"])) <= {"dynamodb:GetItem", "dynamodb:Query", *STREAM}
                 assert not [
                     action
                     for action in in_list(statement["Action"])
@@ -289,7 +291,7 @@ class TestRenewalWindow:
 class TestFunctions:
     def test_all_run_one_bundle_on_arm_with_python_3_13(self, sample):
         functions = [resource["Properties"] for resource in sample.of_type("AWS::Lambda::Function").values()]
-        assert len(functions) == 5
+        assert len(functions) == 6
         assert {function["Runtime"] for function in functions} == {"python3.13"}
         assert {tuple(function["Architectures"]) for function in functions} == {("arm64",)}
         assert len({json.dumps(function["Code"], sort_keys=True) for function in functions}) == 1
@@ -454,11 +456,12 @@ class TestCopies:
             "BucketName",
         }
         for resource in sample.resources.values():
-            # An inline policy's name is of its role alone, and these two name the function that they are for.
+            # An inline policy's name is of its role alone, and these name the function that they are for.
             if resource["Type"] not in {
                 "AWS::IAM::Policy",
                 "AWS::Lambda::Permission",
                 "AWS::Lambda::EventInvokeConfig",
+                "AWS::Lambda::EventSourceMapping",
             }:
                 assert not named & set(resource.get("Properties", {}))
 
@@ -489,7 +492,7 @@ def test_a_key_of_your_own_encrypts_both_tables_and_their_functions_may_use_it(s
     users = [
         name for name, policy in template.find_resources("AWS::IAM::Policy").items() if "kms:" in json.dumps(policy)
     ]
-    assert len(users) == 3  # the authorizer's, the issuer's, the sweeper's
+    assert len(users) == 4  # the authorizer's, the issuer's, the sweeper's, the revoker's
 
 
 @pytest.fixture(scope="module")

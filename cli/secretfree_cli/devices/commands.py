@@ -167,7 +167,10 @@ def show(
 @json_option
 @target_options
 def block(*, target: Target, device_ids: tuple[str, ...], ids_file: TextIO | None, reason: str, as_json: bool) -> None:
-    """Refuse devices from now on. This does not revoke the certificates that they have."""
+    """Refuse devices from now on, revoke their certificates and end their connections.
+
+    The registry's stream has the latter done within seconds; `secretfree show` shows the state of the certificates.
+    """
     if not reason.strip():
         raise click.UsageError("--reason is empty: it is kept with the device")
     _set_status(target, _all_ids(device_ids, ids_file), DeviceStatus.BLOCKED, reason=reason, as_json=as_json)
@@ -179,7 +182,7 @@ def block(*, target: Target, device_ids: tuple[str, ...], ids_file: TextIO | Non
 @json_option
 @target_options
 def unblock(*, target: Target, device_ids: tuple[str, ...], ids_file: TextIO | None, as_json: bool) -> None:
-    """Allow blocked devices again."""
+    """Let blocked devices enrol anew: the next request of each brings a new certificate."""
     _set_status(target, _all_ids(device_ids, ids_file), DeviceStatus.ALLOWED, reason=None, as_json=as_json)
 
 

@@ -1,0 +1,147 @@
+"""Blocking cuts off: the registry's stream drives a function that revokes, and ends the connection."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from aws_cdk import Annotations, Duration, RemovalPolicy, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+from secretfree.contract import MatchPolicy, Variable
+
+from cdk_iot_secretfree.functions import RuntimeFunction
+from cdk_iot_secretfree.issuers.issuer import Issuer
+from cdk_iot_secretfree.ledger import IIssuanceLedger
+from cdk_iot_secretfree.options import FunctionOptions
+from cdk_iot_secretfree.registry import IDeviceRegistry
+
+
+class Blocking(Construct):
+    """The function on the registry's stream, and the queue of the changes that it could not deal with.
+
+    Whatever writes the registry drives it: a status that is not `allowed`, a removed item and a replaced key have the
+    device's certificates revoked. New items are filtered out before the function, so that an import costs nothing.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002 - the name that every construct has
+        *,
+        product: str,
+        match: MatchPolicy,
+        issuers: Sequence[Issuer],
+        registry: IDeviceRegistry,
+        stream_arn: str,
+        ledger: IIssuanceLedger,
+        environment: Mapping[Variable, str],
+        options: FunctionOptions,
+        removal_policy: RemovalPolicy,
+    ) -> None:
+        super().__init__(scope, id)
+        stack = Stack.of(self)
+        authorities = _revoking_authorities(issuers)
+        self._dead_letters = sqs.Queue(
+            self,
+            "DeadLetters",
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            retention_period=_DEAD_LETTERS_KEPT_FOR,
+            removal_policy=removal_policy,
+        )
+        self._revoker = RuntimeFunction(
+            self,
+            "Revoker",
+            handler="secretfree.handlers.revoker.handler",
+            description=f"Revokes the certificates of devices of {product} that are blocked, removed or have a new key",
+            environment={
+                **environment,
+                Variable.MATCH_POLICY: match.value,
+                Variable.REGISTRY_TABLE: registry.table_name,
+                Variable.LEDGER_TABLE: ledger.table_name,
+                Variable.REVOKING_AUTHORITIES: stack.to_json_string(list(authorities)),
+            },
+            options=options,
+            timeout=_TIMEOUT,
+            removal_policy=removal_policy,
+        )
+        registry.grant_lookup(self._revoker.role, by_key=False)
+        ledger.grant_revoke(self._revoker.role)
+        self._revoker.allow(
+            ["iot:UpdateCertificate"], [stack.format_arn(service="iot", resource="cert", resource_name="*")]
+        )
+        self._revoker.allow(
+            ["iot:DeleteConnection"], [stack.format_arn(service="iot", resource="client", resource_name="*")]
+        )
+        if authorities:
+            self._revoker.allow(["acm-pca:RevokeCertificate"], list(authorities))
+        self._revoker.allow(list(_STREAM_ACTIONS), [stream_arn])
+        # The IAM reference gives ListStreams no resource type.
+        self._revoker.allow(["dynamodb:ListStreams"], ["*"])
+        self._revoker.allow(["sqs:SendMessage"], [self._dead_letters.queue_arn])
+        feed = lambda_.EventSourceMapping(
+            self,
+            "Feed",
+            target=self._revoker.function,
+            event_source_arn=stream_arn,
+            starting_position=lambda_.StartingPosition.TRIM_HORIZON,
+            filters=[lambda_.FilterCriteria.filter({"eventName": lambda_.FilterRule.or_("MODIFY", "REMOVE")})],
+            batch_size=_BATCH_SIZE,
+            report_batch_item_failures=True,
+            bisect_batch_on_error=True,
+            retry_attempts=_RETRIES,
+            max_record_age=_MOST_AGE,
+        )
+        # The library's own switch for this grants more on the queue than sending to it.
+        resource = feed.node.default_child
+        assert isinstance(resource, lambda_.CfnEventSourceMapping)  # noqa: S101 - so it is made, for the type checker
+        resource.destination_config = lambda_.CfnEventSourceMapping.DestinationConfigProperty(
+            on_failure=lambda_.CfnEventSourceMapping.OnFailureProperty(destination=self._dead_letters.queue_arn)
+        )
+        # Creating the mapping fails while the role may not read the stream.
+        feed.node.add_dependency(self._revoker.role)
+
+    @property
+    def function(self) -> lambda_.Function:
+        """The function that revokes."""
+        return self._revoker.function
+
+    @property
+    def dead_letters(self) -> sqs.IQueue:
+        """Changes that failed again and again: each message names records of the stream, for 14 days."""
+        return self._dead_letters
+
+    def metric_dead_letters(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
+        """Changes that were given up: their devices may still be connected."""
+        return self._dead_letters.metric_approximate_number_of_messages_visible(period=period, statistic="Maximum")
+
+    def metric_lag(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
+        """Age, in milliseconds, of the last change that the function was given: how late a block takes effect."""
+        return self.function.metric("IteratorAge", period=period, statistic="Maximum")
+
+
+def warn_without_stream(scope: Construct) -> None:
+    """A table of elsewhere has a stream only if its owner says so."""
+    Annotations.of(scope).add_warning_v2(
+        "cdk-iot-secretfree:registryWithoutStream",
+        "The registry is a table without a known stream: a blocked or removed device gets no new certificate, but the "
+        "one that it has stays active, and the device stays connected. Switch on the table's stream with new and old "
+        "images, and give DeviceRegistry.from_table_name(..., stream_arn=...).",
+    )
+
+
+def _revoking_authorities(issuers: Sequence[Issuer]) -> Sequence[str]:
+    """The CAs that take revocations: a short-lived one has no use for them, and refuses."""
+    authorities = [issuer.authority for issuer in issuers if issuer.authority is not None]
+    return list(dict.fromkeys(authority.arn for authority in authorities if not authority.is_short_lived))
+
+
+_STREAM_ACTIONS: Final = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator")
+_BATCH_SIZE: Final = 10
+_TIMEOUT: Final = Duration.minutes(2)
+# A change that keeps failing holds up those behind it in its shard, so it is given up in the end. An outage of AWS IoT
+# Core of some hours is outlasted.
+_RETRIES: Final = 50
+_MOST_AGE: Final = Duration.hours(12)
+_DEAD_LETTERS_KEPT_FOR: Final = Duration.days(14)
