@@ -33,10 +33,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("linters")]  # one proce
 REPOSITORY = Path(__file__).parents[2]
 IOT = "arn:<AWS::Partition>:iot:<AWS::Region>:<AWS::AccountId>"
 ISSUING = (
-    "Provisioning/(PrivateCaIssuer|IotCoreIssuer|SweeperFunction|[A-Za-z]+Queue/Worker)/Role/DefaultPolicy/Resource"
+    "Provisioning/(PrivateCaIssuer|IotCoreIssuer|SweeperFunction|Blocking/Revoker|[A-Za-z]+Queue/Worker)"
+    "/Role/DefaultPolicy/Resource"
 )
 ANY_FUNCTION = (
-    "(SecretFreeIotAccount/Function|ManifestImport/Function|Provisioning/[A-Za-z]+(Function|Issuer|Queue/Worker))"
+    "(SecretFreeIotAccount/Function|ManifestImport/Function|Provisioning/[A-Za-z]+(Function|Issuer|/Revoker|Queue/Worker))"
     "/Resource/Resource"
 )
 IMPORTING = "ManifestImport/(Function/Role/DefaultPolicy|Role/DefaultPolicy)/Resource"
@@ -45,11 +46,15 @@ ACCOUNT, REGION = "111122223333", "eu-west-1"
 # (cdk-nag's rule, the constructs that it names): why it is so.
 NAG = {
     ("AwsSolutions-IAM5[Resource::*]", f"({ISSUING}|SecretFreeIotAccount/Function/Role/DefaultPolicy/Resource)"): (
-        "AWS's service authorization reference gives these actions of IoT Core no resource type; "
+        "AWS's service authorization reference gives these actions no resource type; "
         "test_provisioning.py holds the list of them."
     ),
     (f"AwsSolutions-IAM5[Resource::{IOT}:thing/*]", ISSUING): "A thing is named by its device id, not by the stack.",
     (f"AwsSolutions-IAM5[Resource::{IOT}:cert/*]", ISSUING): "A certificate's ARN is its own fingerprint.",
+    (f"AwsSolutions-IAM5[Resource::{IOT}:client/*]", "Provisioning/Blocking/Revoker/Role/DefaultPolicy/Resource"): (
+        "An MQTT client is named by its device id."
+    ),
+    ("AwsSolutions-SQS3", "Provisioning/Blocking/DeadLetters/Resource"): "This queue is the stream's dead letters.",
     (
         f"AwsSolutions-IAM5[Resource::{IOT}:cacert/*]",
         "SecretFreeIotAccount/Function/Role/DefaultPolicy/Resource",
