@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from secretfree.adapters.dynamodb.registry_table import BATCH_GET_KEYS, chunks
+from secretfree.adapters.dynamodb.registry_table import BATCH_GET_KEYS, EXACT_CHANGES, chunks
 from secretfree.clock import SystemClock
 from secretfree.registry.batch import Batch, BatchState
 from secretfree.registry.device import EnrolledDevice
 from secretfree.registry.key_holders import KeyHolders
-from secretfree.registry.store import ChangedMeanwhile, RegistryStore, list_batches, save_batch
+from secretfree.registry.store import RegistryStore, list_batches, save_batch
 
 from secretfree_cli.devices.enrolled import active_certificates
 from secretfree_cli.devices.ledger_view import LedgerView
@@ -89,20 +90,12 @@ def revert(
     undone, staying = reverted.counts, set[str]()
     with _holders(store) as holders, ThreadPoolExecutor(parallelism, thread_name_prefix="revert") as pool:
         formers = FormerRecords(store, holders)
-
-        def undo_all(ids: Sequence[str]) -> Sequence[tuple[str, Undone]]:
-            own = [device for device in store.read(ids).values() if device.batch == batch.id]
-            undoing = [
-                (device.device_id, pool.submit(_undo, store, ledger, device, former, force=force))
-                for device, former in zip(own, formers.of(own), strict=True)
-            ]
-            return [(device_id, one.result()) for device_id, one in undoing]
-
+        undo = partial(_undo, store, formers, pool, batch, ledger=None if force else ledger)
         for _ in range(_MOST_PASSES):
             touched = 0
             for page in store.members(batch.id):
                 for ids in chunks([device_id for device_id in page if device_id not in staying], BATCH_GET_KEYS):
-                    for device_id, outcome in undo_all(ids):
+                    for device_id, outcome in undo(ids).items():
                         undone[outcome.value] += 1
                         touched += 1
                         if outcome in STAYING:
@@ -119,21 +112,44 @@ def revert(
     return reverted
 
 
-def _undo(store: RegistryStore, ledger: LedgerView, device: EnrolledDevice, former: Former, *, force: bool) -> Undone:
+def _undo(
+    store: RegistryStore,
+    formers: FormerRecords,
+    pool: Executor,
+    batch: Batch,
+    ids: Sequence[str],
+    *,
+    ledger: LedgerView | None,
+) -> Mapping[str, Undone]:
+    """Undo those of `ids` that are of the batch. Without a ledger no certificate keeps a device."""
+    own = [device for device in store.read(ids).values() if device.batch == batch.id]
+    has_certificate = pool.map(partial(_is_certified, ledger), own) if ledger else [False] * len(own)
+    outcomes: dict[str, Undone] = {}
+    undoing: list[tuple[EnrolledDevice, EnrolledDevice | None]] = []
+    for device, former, certified in zip(own, formers.of(own), has_certificate, strict=True):
+        outcomes[device.device_id] = _outcome(former, has_certificate=certified)
+        if outcomes[device.device_id] not in STAYING:
+            undoing.append((device, former.record))
+    for changed in pool.map(store.give_way, chunks(undoing, EXACT_CHANGES)):
+        outcomes |= dict.fromkeys(changed, Undone.CHANGED)
+    return outcomes
+
+
+def _outcome(former: Former, *, has_certificate: bool) -> Undone:
+    """What becomes of a device, unless its record changes meanwhile."""
     if former.unreadable:
         return Undone.UNREADABLE
-    if not force and active_certificates(ledger, device.device_id):
+    if has_certificate:
         return Undone.KEPT
     if former.taken_by is not None:
         return Undone.FORMER_KEY_TAKEN
-    try:
-        if former.record is None:
-            store.remove(device)
-            return Undone.REMOVED_FORGOTTEN if former.forgotten else Undone.REMOVED
-        store.put_over(former.record, device)
-    except ChangedMeanwhile:
-        return Undone.CHANGED
+    if former.record is None:
+        return Undone.REMOVED_FORGOTTEN if former.forgotten else Undone.REMOVED
     return Undone.RESTORED
+
+
+def _is_certified(ledger: LedgerView, device: EnrolledDevice) -> bool:
+    return bool(active_certificates(ledger, device.device_id))
 
 
 def _replaced_since(store: RegistryStore, batch: Batch) -> Iterator[EnrolledDevice]:

@@ -92,6 +92,14 @@ class RegistryStore(Protocol):
         """Delete a record as it was read; raises ChangedMeanwhile if it is another by now, or gone."""
         ...
 
+    def give_way(self, pairs: Sequence[tuple[EnrolledDevice, EnrolledDevice | None]]) -> Collection[str]:
+        """Replace each first record, as it was read, by the second; delete it where that is None.
+
+        Returns the ids of those that are another by now, or gone; nothing happens to them. If the process dies
+        meanwhile, some are done and the others as before.
+        """
+        ...
+
     def record_fingerprint(self, device: EnrolledDevice) -> None:
         """Add `key-fingerprint` to a record that was read without; raises ChangedMeanwhile."""
         ...

@@ -1,5 +1,6 @@
 """What must hold after a device was blocked: no undoing allows it again, and no certificate of it is overlooked."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -93,6 +94,21 @@ def test_a_device_that_is_allowed_gets_its_former_item_back_as_it_was(
     registry.table.write([{**item(REPLACING), "replaced": {"M": item(FORMER)}}])
     revert(registry, LedgerView(target), BATCH, Silent())
     assert registry.table.read_items(["sensor-1"]) == {"sensor-1": item(FORMER)}
+
+
+def test_a_forced_revert_costs_a_call_for_twenty_five_devices(target: Target) -> None:
+    client = target.client("dynamodb")
+    calls = Counter[str]()
+    client.meta.events.register("before-call.dynamodb", lambda model, **_: calls.update([model.name]))
+    registry = DynamoDbRegistryStore.of(client, "registry")
+    registry.table.write([item({"device-id": f"sensor-{number}", "batch": "b2"}) for number in range(200)])
+    calls.clear()
+    # One at a time: moto copies its tables for each transaction.
+    undone = revert(registry, LedgerView(target), BATCH, Silent(), force=True, parallelism=1)
+    assert undone.counts[Undone.REMOVED] == 200
+    assert calls["TransactWriteItems"] == 200 / 25
+    assert calls["DeleteItem"] == 0
+    assert calls["BatchGetItem"] <= 200 / 100 + 3
 
 
 def test_a_certificate_whose_issuance_nobody_confirmed_is_told_and_counts_as_usable(

@@ -199,6 +199,49 @@ def test_conditional_changes_notice_what_changed_meanwhile(table: RegistryTable)
     assert table.read_items(["dev-0"]) == {}
 
 
+def test_exact_changes_leave_alone_what_changed_meanwhile(table: RegistryTable) -> None:
+    table.write([new_item(number) for number in range(4)])
+    before = table.read_items([f"dev-{number}" for number in range(4)])
+    table.update(before["dev-1"], {"status": {"S": "blocked"}})
+    table.delete(["dev-2"])
+    taking = {"dev-3": new_item(3, KEYS[0]), "dev-1": new_item(1, KEYS[0])}
+    pairs = [(before[f"dev-{number}"], taking.get(f"dev-{number}")) for number in range(4)]
+    assert table.change_exactly(pairs) == {"dev-1", "dev-2"}
+    left = table.read_items(list(before))
+    assert {name: (item["key-fingerprint"]["S"], item["status"]["S"]) for name, item in left.items()} == {
+        "dev-1": (KEYS[1].fingerprint, "blocked"),
+        "dev-3": (KEYS[0].fingerprint, "allowed"),
+    }
+
+
+def cancelled(stubbed: Stubbed, *codes: str) -> None:
+    stubbed.stubber.add_client_error(
+        "transact_write_items",
+        "TransactionCanceledException",
+        modeled_fields={"CancellationReasons": [{"Code": code} for code in codes]},
+    )
+
+
+def test_exact_changes_go_out_twenty_five_at_a_time(stubbed: Stubbed) -> None:
+    for _ in range(3):
+        stubbed.stubber.add_response("transact_write_items", {})
+    assert stubbed.table.change_exactly([(plain_item(number), None) for number in range(75)]) == set()
+
+
+def test_what_cancels_a_transaction_is_left_out_and_what_passes_is_tried_again(stubbed: Stubbed) -> None:
+    cancelled(stubbed, "None", "TransactionConflict", "ConditionalCheckFailed")
+    cancelled(stubbed, "TransactionConflict", "None")
+    stubbed.stubber.add_response("transact_write_items", {})
+    assert stubbed.table.change_exactly([(plain_item(number), None) for number in range(3)]) == {"dev-2"}
+    assert len(stubbed.pauses) == 2
+
+
+def test_a_transaction_that_is_refused_for_another_reason_is_an_error(stubbed: Stubbed) -> None:
+    cancelled(stubbed, "ConditionalCheckFailed", "ItemCollectionSizeLimitExceeded")
+    with pytest.raises(ClientError, match="TransactionCanceled"):
+        stubbed.table.change_exactly([(plain_item(number), None) for number in range(2)])
+
+
 def test_other_errors_of_conditional_calls_are_not_swallowed(stubbed: Stubbed) -> None:
     stubbed.stubber.add_client_error("put_item", "AccessDeniedException")
     with pytest.raises(ClientError, match="AccessDenied"):

@@ -84,6 +84,12 @@ class DynamoDbRegistryStore:
         """See `RegistryStore.remove`."""
         self.table.delete_exactly(_stored(previous))
 
+    def give_way(self, pairs: Sequence[tuple[EnrolledDevice, EnrolledDevice | None]]) -> Collection[str]:
+        """See `RegistryStore.give_way`."""
+        return self.table.change_exactly(
+            [(_stored(previous), None if device is None else device_item(device)) for previous, device in pairs]
+        )
+
     def record_fingerprint(self, device: EnrolledDevice) -> None:
         """See `RegistryStore.record_fingerprint`."""
         self.table.update(_stored(device), {"key-fingerprint": {"S": device.fingerprint}})

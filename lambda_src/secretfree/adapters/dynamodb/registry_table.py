@@ -21,6 +21,8 @@ BATCH_WRITE_ITEMS: Final = 25
 """Most items of one BatchWriteItem (DynamoDB API reference)."""
 BATCH_GET_KEYS: Final = 100
 """Most keys of one BatchGetItem."""
+EXACT_CHANGES: Final = 25
+"""Items of one TransactWriteItems. It takes 100, but 4 MB in all: 160 KB are left for each."""
 _PARALLEL_QUERIES: Final = 8
 """Lookups by key at the same time; a Query takes one key."""
 _THROTTLED: Final = frozenset(
@@ -35,6 +37,12 @@ _THROTTLED: Final = frozenset(
 )
 _RETRIES: Final = RetryPolicy(base=0.05, cap=10.0, attempts=12)
 """Some 30 s on average in which the table takes nothing at all."""
+
+_CONDITION_FAILED: Final = "ConditionalCheckFailed"
+_PASSING: Final = frozenset(
+    {"None", _CONDITION_FAILED, "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+)
+"""Codes of TransactWriteItems' cancellation reasons (API reference) after which another attempt can succeed."""
 
 T = TypeVar("T")
 
@@ -121,6 +129,38 @@ class RegistryTable:
     def delete_exactly(self, previous: Item) -> None:
         """Delete an item as it was read; raises ChangedMeanwhile if it is another by now, or gone."""
         self._conditional(self._client.delete_item, Key=key_of(previous["device-id"]["S"]), **_same_as(previous))
+
+    def change_exactly(self, pairs: Sequence[tuple[Item, Item | None]]) -> set[str]:
+        """Put each second item in the place of the first, or delete that, if the first still is as it was read.
+
+        Returns the ids of those that are not. TransactWriteItems, as BatchWriteItem knows no conditions: a condition
+        that fails cancels the whole transaction, which is then tried again without its item.
+
+        Raises: RegistryBusy, botocore's ClientError
+        """
+        changed: set[str] = set()
+
+        def change(left: Sequence[tuple[Item, Item | None]]) -> Sequence[tuple[Item, Item | None]]:
+            requests = [self._exact_change(previous, item) for previous, item in left]
+            try:
+                self._client.transact_write_items(TransactItems=requests)
+            except ClientError as error:
+                codes = _cancellation_codes(error, len(left))
+                if not _PASSING.issuperset(codes):
+                    raise
+                failed = [code == _CONDITION_FAILED for code in codes]
+                changed.update(pair[0]["device-id"]["S"] for pair, is_so in zip(left, failed, strict=True) if is_so)
+                return [pair for pair, is_so in zip(left, failed, strict=True) if not is_so]
+            return ()
+
+        for chunk in chunks(pairs, EXACT_CHANGES):
+            self._until_done(change, chunk)
+        return changed
+
+    def _exact_change(self, previous: Item, item: Item | None) -> dict[str, Any]:
+        if item is None:
+            return {"Delete": {"TableName": self.name, "Key": key_of(previous["device-id"]["S"]), **_same_as(previous)}}
+        return {"Put": {"TableName": self.name, "Item": item, **_same_as(previous)}}
 
     def update(self, previous: Item, changes: Mapping[str, AttributeValue], removed: Sequence[str] = ()) -> None:
         """Set and remove single attributes of an item; raises ChangedMeanwhile if it is no longer as it was read."""
@@ -277,6 +317,14 @@ def chunks(work: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Cut `work` into runs of at most `size`."""
     for start in range(0, len(work), size):
         yield work[start : start + size]
+
+
+def _cancellation_codes(error: ClientError, count: int) -> Sequence[str]:
+    """Return why each of `count` items of a transaction was not written; raises an error that says nothing of them."""
+    reasons: Sequence[Any] = error.response.get("CancellationReasons", ())
+    if error.response["Error"].get("Code") != "TransactionCanceledException" or len(reasons) != count:
+        raise error
+    return [reason.get("Code", "None") for reason in reasons]
 
 
 def _same_as(previous: Item) -> dict[str, Any]:
