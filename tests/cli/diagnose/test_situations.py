@@ -277,7 +277,7 @@ def test_the_document_for_machines_has_the_cause_the_timeline_and_what_was_not_r
     document = json.loads(run(diagnose, "dev-1", "--json").stdout)
     assert document["healthy"] is True
     assert document["findings"][0]["cause"] == "provisioned"
-    assert document["timeline"][0] == {"at": "2026-01-02T03:04:05+00:00", "what": "enrolled"}
+    assert document["timeline"][0] == {"at": "2026-01-02T03:04:05Z", "what": "enrolled"}
     assert document["notRead"] == []
 
 
