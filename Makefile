@@ -10,7 +10,7 @@ export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export npm_config_loglevel := error
 
-.PHONY: help setup demo docs test lint typecheck test-fast test-slow test-nightly test-packaging test-e2e coverage docs lock clean
+.PHONY: help setup demo docs test lint typecheck test-fast test-slow test-nightly test-packaging test-e2e coverage metric-names lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -20,7 +20,11 @@ setup: .venv/.ready .venv-checkov/.ready node_modules/.ready ## Install the lock
 demo: .venv/.ready node_modules/.ready ## Deploy to a local cloud, provision devices, see clones refused
 	@$(BIN)/secretfree demo $(DEMO_ARGS)
 
-test: setup lint typecheck docs test-fast coverage test-slow test-packaging test-e2e ## Everything that CI runs
+# mypy and the tests of the wheel each keep one core busy, so they run beside each other.
+test: setup ## Everything that CI runs
+	@$(MAKE) --no-print-directory lint docs
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target typecheck test-packaging
+	@$(MAKE) --no-print-directory test-fast coverage test-slow test-e2e
 
 docs: .venv/.ready ## The documentation site, into build/site; a dead link ends it
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
@@ -40,8 +44,8 @@ test-fast: setup ## Unit and construct tests, in minutes, with coverage of lambd
 	$(BIN)/coverage run -m pytest $(FAST) tests/lambda_src tests/cdk tests/fuzz
 	$(BIN)/python -m pytest $(FAST) tests/architecture tests/examples tests/cli tests/docs
 
-test-slow: setup ## Long property runs, the fuzzer, kills and resumes
-	$(BIN)/python -m pytest -n auto -m slow tests
+test-slow: setup ## Long property runs, the fuzzer, kills and resumes, the templates' linters
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m slow tests
 
 test-nightly: setup ## Not in CI: runs of many minutes with new random choices, a million simulated devices
 	$(BIN)/python -m pytest --timeout 3600 -m nightly tests
@@ -56,8 +60,8 @@ test-packaging: setup ## The built wheel in fresh virtual environments
 test-e2e: setup ## The local cloud end to end
 	$(BIN)/python -m pytest -m e2e tests/e2e
 
-docs: .venv/.ready ## Write the names of the metrics into the pages
-	$(BIN)/python docs/metric_names.py
+metric-names: .venv/.ready ## Write the names of the metrics into Operations
+	PYTHONPATH=tests $(BIN)/python -m support.metric_names
 
 lock: .venv/.ready ## Renew the hash-locked requirement files
 	@set -- $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate; \

@@ -3,7 +3,6 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-import metric_names
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -15,6 +14,7 @@ from secretfree.handlers.http import answers
 from secretfree.issuance.model import IssuedCertificate
 from secretfree.issuance.rates import RetryAfterPolicy
 from secretfree_cli.device.provisioning import Patience
+from support import metric_names
 from support.documents import ROOT
 
 _CONTRACT = (ROOT / "docs" / "reference" / "wire-contract.md").read_text()

@@ -1,4 +1,4 @@
-"""Write the names of the metrics, as the contract has them, into the page about operations: `make docs`.
+"""Write the names of the metrics, as the contract has them, into the page about operations: `make metric-names`.
 
 The page's table names each metric twice: by its member of `Metric`, which lasts, and by its name in CloudWatch. The
 second is written anew, everywhere on the page.
@@ -6,11 +6,11 @@ second is written anew, everywhere on the page.
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from secretfree.contract import Metric
+from support.documents import ROOT
 
-PAGE = Path(__file__).parent / "guides" / "operations.md"
+PAGE = ROOT / "docs" / "guides" / "operations.md"
 _ROW = re.compile(r"^\| `([A-Z_]+)` \| `(\w+)` \|", re.MULTILINE)
 
 
