@@ -165,6 +165,7 @@ def provision(
                 "thing": identity.thing_name,
                 "certificate": identity.certificate_id,
                 "valid until": identity.not_after,
+                "renew after": identity.renew_after,
                 "request id": identity.request_id,
                 "endpoint": identity.endpoint,
                 "file": simulated.certificate_file,
@@ -299,6 +300,7 @@ def _identity_document(simulated: SimulatedDevice, identity: Identity) -> dict[s
         "certificateChain": identity.chain_pem,
         "endpoint": identity.endpoint,
         "notAfter": identity.not_after,
+        "renewAfter": identity.renew_after,
         "requestId": identity.request_id,
         "certificateFile": simulated.certificate_file,
     }

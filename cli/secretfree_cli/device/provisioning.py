@@ -88,6 +88,8 @@ class Identity:
     certificate_id: str
     not_after: str
     """RFC 3339, UTC."""
+    renew_after: str | None = None
+    """RFC 3339, UTC: the start of the renewal window. None: the service does not name it yet."""
     request_id: str | None = field(default=None, compare=False)
     """API Gateway's id of the request that was answered: what to look for in the log."""
 
@@ -226,6 +228,7 @@ def identity_of(answer: Answer) -> Identity:
             thing_name=_text(document, "thingName"),
             certificate_id=_text(document, "certificateId"),
             not_after=_text(document, "notAfter"),
+            renew_after=_text(document, "renewAfter") if "renewAfter" in document else None,
             request_id=answer.request_id,
         )
     except (ValueError, KeyError, AttributeError) as error:

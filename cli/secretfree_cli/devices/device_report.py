@@ -105,7 +105,8 @@ class DeviceReport:
             if one.is_in_work:
                 reason = f"; last reason: {one.last_reason}" if one.last_reason else ""
                 since = rfc3339(one.begun_at)
-                yield f"{one.issuer}: the device gets 202 since {since}, after {one.attempts} requests{reason}"
+                answer = "gets its former certificate" if _has_one(one, self.now) else "gets 202"
+                yield f"{one.issuer}: the device {answer} since {since}, after {one.attempts} requests{reason}"
 
     def _about(self, one: CertificateReport) -> Iterator[str]:
         name, registered, recorded = f"certificate {one.certificate_id}", one.registered, one.recorded
@@ -181,9 +182,14 @@ def _issuance_document(one: IssuanceRecord, now: datetime) -> dict[str, object]:
         "leaseExpires": rfc3339(one.due) if _is_leased(one, now) else None,
         "nextSweep": rfc3339(one.due) if one.lease_owner is None else None,
         "lastReason": one.last_reason,
+        "inUseUntil": rfc3339(one.in_use_until),
         "certificateId": one.certificate_id,
         "lastReissue": None if one.reissue is None else dict(one.reissue),
     }
+
+
+def _has_one(one: IssuanceRecord, now: datetime) -> bool:
+    return one.in_use_until is not None and now < one.in_use_until
 
 
 def _is_leased(one: IssuanceRecord, now: datetime) -> bool:
@@ -194,7 +200,11 @@ def _issuance_line(one: IssuanceRecord, now: datetime) -> str:
     words = [f"{one.issuer}: {one.state}", f"generation {one.generation}", f"since {rfc3339(one.begun_at)}"]
     if one.is_in_work:
         lease = f"held until {rfc3339(one.due)}" if _is_leased(one, now) else "free"
-        words += [f"{one.attempts} requests", f"lease {lease}", f"last reason {one.last_reason or 'not recorded'}"]
+        words += [f"{one.attempts} requests", f"lease {lease}"]
+        if one.in_use_until is not None:
+            words.append(f"former certificate in use until {rfc3339(one.in_use_until)}")
+    if one.is_in_work or one.last_reason is not None:
+        words.append(f"last reason {one.last_reason or 'not recorded'}")
     if one.reissue is not None:
         words.append(f"reissue asked for {one.reissue['at']} by {one.reissue['by']}: {one.reissue['reason']}")
     return ", ".join(words)

@@ -8,14 +8,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from secretfree.contract import LedgerAttribute, LedgerRecord
+from secretfree.errors import Reason
+
 from secretfree_cli.target import Target
 
 # A certificate of an unconfirmed issuance counts too: the device may have it, and be connected with it.
 _USABLE: Final = frozenset({"active", "issued"})
 _IN_WORK: Final = frozenset({"requesting", "requested", "issued"})
-_CERTIFICATE: Final = "certificate#"
-_ISSUANCE: Final = "issuance#"
-_REISSUE: Final = "reissue#"
+_CERTIFICATE: Final = LedgerRecord.CERTIFICATE.value
+_ISSUANCE: Final = LedgerRecord.ISSUANCE.value
+_REISSUE: Final = LedgerRecord.REISSUE.value
 
 
 @dataclass(frozen=True)
@@ -47,14 +50,17 @@ class IssuanceRecord:
     due: datetime | None
     """When a held lease expires, or else when the sweeper looks at it."""
     last_reason: str | None
+    """A value of `secretfree.errors.Reason`: why the last request did not finish."""
     fingerprint: str | None
     certificate_id: str | None
+    in_use_until: datetime | None = None
+    """While the next certificate is being issued: the end of the one that the device has meanwhile."""
     reissue: Mapping[str, str] | None = None
     """`reason`, `by` and `at` of the last `secretfree reissue`."""
 
     @property
     def is_in_work(self) -> bool:
-        """Whether the device gets no certificate yet, but 202."""
+        """Whether a certificate is being issued."""
         return self.state in _IN_WORK
 
 
@@ -151,10 +157,17 @@ def _issuance(item: Any) -> IssuanceRecord:
         attempts=_number(item, "attempts") or 0,
         lease_owner=_text(item, "lease-owner"),
         due=moment_of(_number(item, "lease-expires")),
-        last_reason=_text(item, "last-reason"),
+        last_reason=_reason(item),
         fingerprint=_text(item, "key-fingerprint"),
         certificate_id=_text(item, "certificate-id"),
+        in_use_until=moment_of(_number(item.get("in-use", {}).get("M", {}), "not-after")),
     )
+
+
+def _reason(item: Mapping[str, Any]) -> str | None:
+    """The code, if it is one: whatever else stands there is not printed."""
+    text = _text(item, LedgerAttribute.LAST_REASON)
+    return text if text in set(Reason) else None
 
 
 def _text(item: Mapping[str, Any], name: str) -> str | None:

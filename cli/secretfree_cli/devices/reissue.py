@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
+from secretfree.contract import LedgerRecord
 from secretfree.issuance.ports import StaleLedgerError
 from secretfree.issuance.record import IssuanceState
 from secretfree.request.device_id import DeviceId
@@ -77,7 +78,7 @@ def _reopen(target: Target, device_id: str, issuer: str, *, reason: str, by: str
         TableName=target.ledger_table,
         Item={
             "device-id": {"S": device_id},
-            "record": {"S": f"reissue#{issuer}"},
+            "record": {"S": f"{LedgerRecord.REISSUE}{issuer}"},
             "reason": {"S": reason},
             "by": {"S": by},
             "at": {"S": rfc3339(now) or ""},

@@ -159,6 +159,7 @@ def issued(authority: Authority) -> Callable[[Any], bytes]:
                 "thingName": thing,
                 "certificateId": certificate.fingerprint(hashes.SHA256()).hex(),
                 "notAfter": "2030-01-01T00:00:00Z",
+                "renewAfter": "2029-12-05T03:41:07Z",
             }
         ).encode()
 

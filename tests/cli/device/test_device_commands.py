@@ -84,6 +84,7 @@ def test_provision_keeps_the_certificate_and_needs_no_aws_credentials(
     assert result.exit_code == ExitCode.OK, result.stderr
     document = json.loads(result.stdout)
     assert document["deviceId"] == "sensor-1"
+    assert document["renewAfter"] == "2029-12-05T03:41:07Z"
     assert Path(document["certificateFile"]).read_text() == document["certificate"]
 
 

@@ -256,6 +256,18 @@ def test_a_device_stuck_at_202_is_shown_with_since_attempts_lease_and_reason(sta
     assert "lease held until" in shown
 
 
+def test_a_device_with_a_good_certificate_is_not_called_stuck_while_its_renewal_fails(stack: Stack) -> None:
+    stack.enroll((0, 0), batch="one")
+    end = {"N": str(4_102_444_800_000)}
+    stack.record_issuance(0, **{"in-use": {"M": {"not-after": end}}, "last-reason": {"S": "<b>not a code</b>"}})
+    (issuance,) = stack.json("show", "dev-0")["issuances"]
+    assert (issuance["inUseUntil"], issuance["lastReason"]) == ("2100-01-01T00:00:00Z", None)
+    shown = stack.run("show", "dev-0").stdout
+    assert "gets its former certificate since" in shown
+    assert "gets 202" not in shown
+    assert "not a code" not in shown
+
+
 def test_a_restored_ledger_does_not_hide_an_active_certificate(stack: Stack) -> None:
     stack.enroll((0, 0), batch="one")
     certificate = stack.register(0)

@@ -144,11 +144,11 @@ def test_a_thing_of_another_type_is_named(desk: Any, first_line: Any) -> None:
 def test_a_device_stuck_at_202_is_named_with_its_state_and_attempts(desk: Any, first_line: Any) -> None:
     desk.enroll("dev-1")
     held = desk.begin("dev-1", ago=HOUR).requested("arn:certificate")
-    desk.ledger.write(held.released(desk.now))
+    desk.ledger.write(held.unfinished(Reason.CERTIFICATE_PENDING).released(desk.now))
     not_ready(desk, Reason.CERTIFICATE_PENDING)
     assert first_line("dev-1") == (
         "stuck-at-202: Device dev-1 is stuck at 202 after 1 attempts: "
-        "the certificate authority has not delivered the certificate."
+        "the certificate authority has not delivered the certificate (last reason: certificate-pending)."
     )
 
 

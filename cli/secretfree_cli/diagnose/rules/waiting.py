@@ -66,6 +66,8 @@ def unfinished(evidence: Evidence) -> Iterator[Finding]:
 
 def _unfinished(evidence: Evidence, issuance: Issuance) -> Finding:
     state = _STATES[issuance.state]
+    if issuance.last_reason is not None:
+        state += f" (last reason: {issuance.last_reason})"
     if issuance.is_leased(evidence.now):
         return Finding(
             cause=Cause.IN_PROGRESS,
