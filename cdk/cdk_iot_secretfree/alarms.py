@@ -12,12 +12,14 @@ from constructs import Construct
 from secretfree.contract import AlarmName, Severity
 
 from cdk_iot_secretfree import measures
-from cdk_iot_secretfree.validation import require_instance, require_range, require_seconds
+from cdk_iot_secretfree.argument_types import checks_arguments
+from cdk_iot_secretfree.validation import require_range, require_seconds
 
 if TYPE_CHECKING:
     from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
 
 
+@checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class AlarmThresholds:
     """From which value on an alarm fires. The defaults suit a fleet of up to some 100,000 devices.
@@ -61,6 +63,7 @@ class AlarmThresholds:
             require_seconds(argument, getattr(self, argument), 1, 14 * 86_400, "whole seconds, up to 14 days")
 
 
+@checks_arguments
 class ProvisioningAlarms(Construct):
     """All alarms of one product line. Made by `SecretFreeProvisioning.add_alarms()`."""
 
@@ -77,8 +80,6 @@ class ProvisioningAlarms(Construct):
         runbook_base: str,
     ) -> None:
         super().__init__(scope, id)
-        for name in without:
-            require_instance("without", name, AlarmName, ", ".join(f"AlarmName.{known.name}" for known in AlarmName))
         topics = {Severity.PAGE: topic, Severity.TICKET: ticket_topic or topic}
         self._alarms: dict[AlarmName, list[cloudwatch.Alarm]] = {}
         for spec in _specs(provisioning, thresholds):

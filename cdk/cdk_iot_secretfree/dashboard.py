@@ -8,12 +8,14 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
 from cdk_iot_secretfree import measures
+from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.validation import refuse, require_range
 
 if TYPE_CHECKING:
     from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
 
 
+@checks_arguments
 class ProvisioningDashboard(Construct):
     """One CloudWatch dashboard. Made by `SecretFreeProvisioning.add_dashboard()`."""
 

@@ -12,6 +12,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_iot as iot
 from constructs import Construct
 
+from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.validation import refuse, require_match
 
 POLICY_LIMIT: Final = 2_048
@@ -20,6 +21,7 @@ POLICY_LIMIT: Final = 2_048
 _THING: Final = "${iot:Connection.Thing.ThingName}"
 
 
+@checks_arguments
 class DevicePolicy(ABC):
     """What a provisioned device may do."""
 
@@ -70,6 +72,7 @@ class DevicePolicy(ABC):
         """Make the policy in a stack."""
 
 
+@checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class BoundDevicePolicy:
     """A device policy in a stack.

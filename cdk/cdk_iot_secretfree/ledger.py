@@ -10,6 +10,7 @@ from aws_cdk import aws_kms as kms
 from constructs import Construct
 from secretfree.contract import LedgerAttribute, LedgerIndex
 
+from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.table_grants import (
     TABLE_NAME,
     TABLE_NAME_FORM,
@@ -55,6 +56,7 @@ class IIssuanceLedger(Protocol):
         """Let the revoker read what one device was issued, and record that it is revoked."""
 
 
+@checks_arguments
 class _GrantingLedger(Construct):
     """Name and rights, which an owned and an imported ledger have alike."""
 
@@ -104,6 +106,7 @@ class _GrantingLedger(Construct):
         return self._grants.write(grantee, ["dynamodb:PutItem", "dynamodb:Query"])
 
 
+@checks_arguments
 class IssuanceLedger(_GrantingLedger):
     """The table of what was issued: the lease that serialises requests, the steps done, the certificates.
 

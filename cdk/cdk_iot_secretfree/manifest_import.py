@@ -1,7 +1,7 @@
 """The import at scale: a bucket for manifests, and the state machine that enrols the rows of each manifest."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -14,6 +14,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 from secretfree.contract import DeviceProfile, ManifestFolder, MatchPolicy, Variable
 
+from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.manifest_rights import grant_drop, grant_function
 from cdk_iot_secretfree.manifest_workflow import RowsAtOnce, make_import_workflow
@@ -21,8 +22,8 @@ from cdk_iot_secretfree.options import FunctionOptions
 from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
 from cdk_iot_secretfree.registry import IDeviceRegistry
 from cdk_iot_secretfree.validation import (
-    require_instance,
-    require_product_line,
+    refuse,
+    require_product,
     require_range,
     require_removal_policy,
     require_seconds,
@@ -33,6 +34,8 @@ from cdk_iot_secretfree.validation import (
 class ImportTarget:
     """The registry that an import writes, and the rules it applies."""
 
+    made_by: ClassVar[str] = "ManifestImport.into_registry() with a registry"
+
     registry: IDeviceRegistry
     product: str
     match: MatchPolicy
@@ -42,6 +45,7 @@ class ImportTarget:
     removal_policy: RemovalPolicy
 
 
+@checks_arguments
 class ManifestImport(Construct):
     """A bucket for manifests of devices, and the import that enrols their rows.
 
@@ -245,14 +249,10 @@ def _target(given: SecretFreeProvisioning | ImportTarget) -> ImportTarget:
             removal_policy=given.removal_policy,
         )
     else:
-        require_instance(
-            "provisioning", given, ImportTarget, "a SecretFreeProvisioning; without one, ManifestImport.into_registry()"
-        )
         target = given
-    require_product_line(target.product, target.match, target.device_profile)
-    require_instance("functions", target.functions, FunctionOptions, "FunctionOptions")
-    key_index = target.registry.key_index
-    require_instance("registry.key_index", key_index, str, "a registry with an index on key-fingerprint")
+    require_product(target.product)
+    if target.registry.key_index is None:
+        refuse("registry.key_index", None, "a registry with an index on key-fingerprint")
     require_removal_policy(target.removal_policy)
     return target
 

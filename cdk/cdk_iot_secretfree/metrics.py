@@ -8,9 +8,11 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_lambda as lambda_
 from secretfree.contract import METRIC_NAMESPACE, Dimension, Metric
 
+from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.validation import refuse
 
 
+@checks_arguments
 class ProductLineMetrics:
     """The `metric_*` methods of `SecretFreeProvisioning`."""
 

@@ -10,6 +10,7 @@ from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_logs as logs
 from secretfree.contract import LogLevel
 
+from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.bundling.bundle import Bundle
 from cdk_iot_secretfree.validation import require_match, require_range, require_seconds, require_whole_days
 
@@ -38,6 +39,7 @@ class UsageMode(StrEnum):
     """Certificates of at most seven days, at a lower monthly price, without CRL or OCSP."""
 
 
+@checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class CertificateSubject:
     """What every device certificate's subject carries beside its CN, the device id. The requester never chooses it.
@@ -70,6 +72,7 @@ class CertificateSubject:
         return {name: value for name, value in parts.items() if value is not None}
 
 
+@checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class ApiDomain:
     """A name of your own for the API. Devices then keep their URL when the API is replaced.
@@ -91,6 +94,7 @@ class ApiDomain:
         require_match("name", self.name, r"([a-z0-9-]{1,63}\.)+[a-z0-9-]{2,63}", form)
 
 
+@checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class ApiOptions:
     """The API's settings.
@@ -123,6 +127,7 @@ class ApiOptions:
         require_seconds("retry_after", self.retry_after, 1, 3_600, "whole seconds, from 1 second to 1 hour")
 
 
+@checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class FunctionOptions:
     """How the Lambdas run.

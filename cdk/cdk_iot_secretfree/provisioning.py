@@ -14,6 +14,7 @@ from secretfree.contract import AlarmName, DeviceProfile, MatchPolicy, Variable
 from cdk_iot_secretfree.account_resources import AccountResources
 from cdk_iot_secretfree.alarms import RUNBOOKS, AlarmThresholds, ProvisioningAlarms
 from cdk_iot_secretfree.api import ProvisioningApi
+from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.authorizer import make_authorizer
 from cdk_iot_secretfree.blocking import Blocking, warn_without_stream
@@ -39,12 +40,12 @@ from cdk_iot_secretfree.sweeper import make_sweeper
 from cdk_iot_secretfree.things import ThingGroup, ThingType, check_things, grant_things
 from cdk_iot_secretfree.validation import (
     refuse,
-    require_instance,
-    require_product_line,
+    require_product,
     require_removal_policy,
 )
 
 
+@checks_arguments
 class SecretFreeProvisioning(ProductLineMetrics, Construct):
     """Hands out certificates to the devices of one product line, which hold a key pair and nothing else.
 
@@ -102,11 +103,10 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
     ) -> None:
         super().__init__(scope, id)
-        require_product_line(product, match, device_profile)
+        require_product(product)
         check_issuers(issuers)
         check_region(Stack.of(self), issuers)
         mode = issuance or IssuanceMode.direct()
-        require_instance("issuance", mode, IssuanceMode, "IssuanceMode.direct() or IssuanceMode.queued()")
         check_things(thing_groups, thing_attributes or {})
         require_removal_policy(removal_policy)
         if match is MatchPolicy.PUBLIC_KEY and registry is not None and registry.key_index is None:

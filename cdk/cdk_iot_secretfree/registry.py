@@ -10,6 +10,7 @@ from aws_cdk import aws_kms as kms
 from constructs import Construct
 from secretfree.contract import RegistryAttribute, RegistryIndex
 
+from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.table_grants import (
     READ_ACTIONS,
     TABLE_NAME,
@@ -50,6 +51,7 @@ class IDeviceRegistry(Protocol):
         """Let `ManifestImport` enrol: read, add, change and remove devices."""
 
 
+@checks_arguments
 class _GrantingRegistry(Construct):
     """Name, index and rights, which an owned and an imported registry have alike."""
 
@@ -93,6 +95,7 @@ class _GrantingRegistry(Construct):
         return grant.combine(self._grants.query(grantee, self._key_index)) if self._key_index else grant
 
 
+@checks_arguments
 class DeviceRegistry(_GrantingRegistry):
     """The table of devices that may have a certificate: device id and public key, no secret.
 

@@ -8,6 +8,7 @@ from aws_cdk import CfnOutput, CliCredentialsStackSynthesizer, Environment, Remo
 from constructs import Construct, Node
 from secretfree.contract import DeviceProfile, IssuerKind, MatchPolicy, Output
 
+from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.authority.subject import AuthoritySubject
 from cdk_iot_secretfree.bundling.bundle import Bundle, BundleTarget
@@ -23,6 +24,7 @@ _ISSUERS: Final = (IssuerKind.PRIVATE_CA.value, IssuerKind.IOT_CORE.value)
 """The kinds that the sample makes; it refuses others."""
 
 
+@checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:
     """What the sample stack leaves open. Each field is a context key, `secretfree:` and its name with hyphens.
@@ -86,6 +88,7 @@ class SampleOptions:
         )
 
 
+@checks_arguments
 class SecretFreeStack(Stack):
     """One product line in a stack of its own, with the outputs that the `secretfree` command reads."""
 

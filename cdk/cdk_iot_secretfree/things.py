@@ -9,10 +9,12 @@ from aws_cdk import Fn, RemovalPolicy, Stack
 from aws_cdk import aws_iot as iot
 from constructs import Construct
 
+from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.validation import refuse, require_match
 
 
+@checks_arguments
 class ThingType(ABC):
     """The IoT thing type that a product line's things get."""
 
@@ -36,6 +38,7 @@ class ThingType(ABC):
         """Make it in a stack, and give its name."""
 
 
+@checks_arguments
 class ThingGroup(ABC):
     """A static IoT thing group that every provisioned thing joins."""
 

@@ -1,14 +1,12 @@
 """How the construct refuses an argument at synth: the argument's name, what was given, what is accepted."""
 
 import re
-from enum import Enum
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from aws_cdk import Duration, RemovalPolicy, Token
-from secretfree.contract import DeviceProfile, MatchPolicy
 
 _SHOWN: Final = 120
-_KNOWN: Final = "known at synth"
+KNOWN_AT_SYNTH: Final = "known at synth"
 _HOUR: Final = 3_600
 _DAY: Final = 86_400
 _REMOVAL_POLICIES: Final = ("RETAIN", "RETAIN_ON_UPDATE_OR_DELETE", "DESTROY")
@@ -18,12 +16,22 @@ class InvalidArgumentError(ValueError):
     """An argument of the construct that cannot work; the message names it, what was given and what is accepted."""
 
     def __init__(self, argument: str, given: object, accepted: str) -> None:
-        # A token's own form is a marker of the CDK, as `-1.8e+289` or `${Token[TOKEN.7]}`: it says nothing.
-        shown = "a token" if is_token(given) else given if isinstance(given, str) else repr(given)
+        shown = _shown(given)
         shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
         super().__init__(f"{argument}: {shown!r} was given; accepted: {accepted}")
         self.argument = argument
         self.accepted = accepted
+
+
+def _shown(given: object) -> str:
+    # A token's own form is a marker of the CDK, as `-1.8e+289` or `${Token[TOKEN.7]}`: it says nothing.
+    if is_token(given):
+        return "a token"
+    if isinstance(given, str):
+        return given
+    # An address in memory says nothing either, and a list may hold tokens.
+    without_addresses = re.sub(r"<(?:[\w<>]+\.)*(\w+) object at 0x[0-9a-f]+>", r"an object of \1", repr(given))
+    return re.sub(r"-1\.8\d*e\+289|[$#]\{Token\[[^]]*\]\}", "a token", without_addresses)
 
 
 def refuse(argument: str, given: object, accepted: str) -> NoReturn:
@@ -33,14 +41,18 @@ def refuse(argument: str, given: object, accepted: str) -> NoReturn:
 
 def is_token(value: object) -> bool:
     """Whether the value is known at deploy time only, so that nothing can be said about it at synth."""
-    return bool(Token.is_unresolved(value))
+    # What else a program may hold, the CDK cannot look at.
+    is_text_or_number = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    is_list = isinstance(value, list) and len(value) == 1 and isinstance(value[0], str)
+    is_resolvable = not isinstance(value, type) and hasattr(type(value), "creation_stack")
+    return (is_text_or_number or is_list or is_resolvable) and bool(Token.is_unresolved(value))
 
 
 def require_match(argument: str, value: str, pattern: str, accepted: str, *, known: bool = False) -> str:
     """The value, if the whole of it matches. Tokens pass, unless the value has to be `known` at synth."""
     if is_token(value):
         if known:
-            refuse(argument, value, f"{accepted}; {_KNOWN}")
+            refuse(argument, value, f"{accepted}; {KNOWN_AT_SYNTH}")
     elif not isinstance(value, str) or not re.fullmatch(pattern, value):
         refuse(argument, value, accepted)
     return value
@@ -50,7 +62,7 @@ def require_range(argument: str, value: int, low: int, high: int, unit: str = ""
     """The value, if it lies between the two, both included. A token is refused: nothing compares with it."""
     accepted = f"a whole number from {low} to {high}{f' {unit}' if unit else ''}"
     if is_token(value):
-        refuse(argument, value, f"{accepted}; {_KNOWN}")
+        refuse(argument, value, f"{accepted}; {KNOWN_AT_SYNTH}")
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         refuse(argument, value, accepted)
     return value
@@ -64,7 +76,7 @@ def require_seconds(argument: str, value: Duration, low: float, high: float, acc
     if not isinstance(value, Duration):
         refuse(argument, value, accepted)
     if value.is_unresolved():
-        refuse(argument, "a token", f"{accepted}; {_KNOWN}")
+        refuse(argument, "a token", f"{accepted}; {KNOWN_AT_SYNTH}")
     milliseconds = value.to_milliseconds()
     if milliseconds % (step * 1_000) or not low * 1_000 <= milliseconds <= high * 1_000:
         refuse(argument, value.to_human_string(), accepted)
@@ -94,19 +106,6 @@ def require_removal_policy(value: RemovalPolicy) -> None:
         refuse("removal_policy", getattr(value, "name", value), ", ".join(_REMOVAL_POLICIES))
 
 
-def require_instance(argument: str, value: Any, kind: type, accepted: str) -> None:
-    """Refuse a value of another type, where jsii would fail later and far away."""
-    if not isinstance(value, kind):
-        refuse(argument, value, accepted)
-
-
-def require_member(argument: str, value: object, choices: type[Enum]) -> None:
-    """Refuse what is no member of the enumeration, its value's text included."""
-    require_instance(argument, value, choices, ", ".join(f"{choices.__name__}.{choice.name}" for choice in choices))
-
-
-def require_product_line(product: str, match: MatchPolicy, device_profile: DeviceProfile) -> None:
-    """Refuse what no product line can be made of."""
+def require_product(product: str) -> None:
+    """Refuse what cannot be a metric dimension and part of names."""
     require_match("product", product, r"[A-Za-z0-9_-]{1,64}", "1 to 64 of A-Z a-z 0-9 _ -", known=True)
-    require_member("match", match, MatchPolicy)
-    require_member("device_profile", device_profile, DeviceProfile)

@@ -10,6 +10,7 @@ from constructs import Construct
 from secretfree.contract import IotRegistration
 
 from cdk_iot_secretfree.account_resources import AccountResources
+from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.authority.options import AuthorityKind, OwnedAuthorityOptions, pem_certificates
 from cdk_iot_secretfree.authority.revocation import Revocation
 from cdk_iot_secretfree.authority.subject import AuthoritySubject
@@ -17,13 +18,13 @@ from cdk_iot_secretfree.options import FunctionOptions, KeyAlgorithm, UsageMode
 from cdk_iot_secretfree.validation import (
     is_token,
     refuse,
-    require_instance,
     require_match,
     require_range,
     require_whole_days,
 )
 
 
+@checks_arguments
 class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
     """A Private CA that signs devices, and its registration with AWS IoT Core in the stack's Region.
 
@@ -171,7 +172,6 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
         Raises:
             InvalidArgumentError: naming the argument, what was given and what is accepted.
         """
-        require_instance("parent", parent, DeviceAuthority, "a DeviceAuthority")
         if not parent.is_active:
             refuse("parent", parent.node.path, "an authority that has its certificate already")
         if parent.certificate_chain is None:

@@ -8,7 +8,7 @@ from secretfree.contract import IotRegistration
 from cdk_iot_secretfree.authority.revocation import Revocation
 from cdk_iot_secretfree.authority.subject import AuthoritySubject
 from cdk_iot_secretfree.options import FunctionOptions, KeyAlgorithm, UsageMode
-from cdk_iot_secretfree.validation import is_token, refuse, require_instance, require_member, require_removal_policy
+from cdk_iot_secretfree.validation import is_token, refuse, require_removal_policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +19,6 @@ class AuthorityKind:
     usage_mode: UsageMode
     registration: IotRegistration
     functions: FunctionOptions
-
-    def __post_init__(self) -> None:
-        """Refuse what is none of the choices."""
-        require_member("key_algorithm", self.key_algorithm, KeyAlgorithm)
-        require_member("usage_mode", self.usage_mode, UsageMode)
-        require_member("registration", self.registration, IotRegistration)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +31,6 @@ class OwnedAuthorityOptions(AuthorityKind):
 
     def __post_init__(self) -> None:
         """Refuse what Private CA would refuse at deploy time."""
-        super().__post_init__()
-        require_instance("subject", self.subject, AuthoritySubject, "an AuthoritySubject")
         if self.usage_mode is UsageMode.SHORT_LIVED_CERTIFICATE and self.revocation != Revocation():
             accepted = "none in UsageMode.SHORT_LIVED_CERTIFICATE: its certificates just end"
             refuse("revocation", "CRL or OCSP", accepted)

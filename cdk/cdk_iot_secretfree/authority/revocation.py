@@ -9,9 +9,11 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.validation import is_retained, require_match, require_whole_days
 
 
+@checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class RevocationList:
     """A certificate revocation list (CRL), which Private CA writes into a bucket.
@@ -36,6 +38,7 @@ class RevocationList:
             require_match("custom_cname", self.custom_cname, _HOST_NAME, "a host name, as in 'crl.example.com'")
 
 
+@checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class Revocation:
     """How others learn that a certificate was revoked. AWS IoT Core itself checks the certificate's own state.

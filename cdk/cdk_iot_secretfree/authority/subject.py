@@ -5,9 +5,11 @@ from typing import Final
 
 from aws_cdk import aws_acmpca as acmpca
 
+from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.validation import require_match
 
 
+@checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class AuthoritySubject:
     """The distinguished name of a certificate authority.

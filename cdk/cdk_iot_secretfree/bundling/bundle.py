@@ -23,11 +23,12 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 from secretfree import contract
 
+from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.bundling.bytecode import Compiler, find_compiler, find_uv, running_compiler
 from cdk_iot_secretfree.bundling.cache import CachedTree, cache_directory, cached_tree, digest_of_files, write_files
 from cdk_iot_secretfree.bundling.errors import BundlingError
 from cdk_iot_secretfree.bundling.service_models import AWS_SERVICES, reduce_to_called_services
-from cdk_iot_secretfree.validation import refuse, require_instance
+from cdk_iot_secretfree.validation import refuse
 
 RUNTIME_LOCK: Final = Path(__file__).with_name("requirements") / "runtime.txt"
 """The hash-locked requirements of the runtime, for both architectures."""
@@ -56,6 +57,7 @@ class BundleTarget(Enum):
     """An emulator that runs functions on this machine, in this Python."""
 
 
+@checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
     """What the functions' code is made for.
@@ -75,7 +77,6 @@ class Bundle:
 
     def __post_init__(self) -> None:
         """Refuse what no wheel exists for."""
-        require_instance("target", self.target, BundleTarget, "BundleTarget.LAMBDA or BundleTarget.HOST")
         if self.runtime.name not in _SUPPORTED_RUNTIMES:
             refuse("runtime", self.runtime.name, ", ".join(_SUPPORTED_RUNTIMES))
         if self.architecture.name not in _MACHINES:

@@ -7,11 +7,13 @@ from typing import Final
 from aws_cdk import Duration, Stack
 from secretfree.contract import ISSUER_NAME_FORM, IssuerKind, IssuerSetting
 
+from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.validation import require_match
 
 
+@checks_arguments
 class Issuer(ABC):
     """One way to a certificate. Each appears in the API only if the construct was given it.
 

@@ -14,6 +14,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 from secretfree.contract import Variable
 
+from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.ledger import IIssuanceLedger
@@ -47,6 +48,7 @@ class IssuingFunctions:
     queue: "IssuanceQueue | None" = None
 
 
+@checks_arguments
 class IssuanceMode(ABC):
     """When a certificate is issued."""
 
@@ -86,6 +88,7 @@ class IssuanceMode(ABC):
         """Make the functions of one issuer."""
 
 
+@checks_arguments
 class IssuanceQueue(Construct):
     """The queue of one issuer, its dead letters and its worker.
 

@@ -10,7 +10,7 @@ from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.options import require_validity_days
-from cdk_iot_secretfree.validation import refuse, require_instance
+from cdk_iot_secretfree.validation import refuse
 
 
 class PrivateCaIssuer(Issuer):
@@ -18,7 +18,6 @@ class PrivateCaIssuer(Issuer):
 
     def __init__(self, authority: DeviceAuthority, *, validity: Duration | None, name: str, path: str) -> None:
         super().__init__(name=name, path=path)
-        require_instance("authority", authority, DeviceAuthority, "a DeviceAuthority")
         self._authority = authority
         default_days = _SHORT_LIVED_DAYS if authority.is_short_lived else _DEFAULT_DAYS
         chosen = Duration.days(default_days) if validity is None else validity
