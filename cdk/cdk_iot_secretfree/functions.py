@@ -1,4 +1,4 @@
-"""The Lambda functions: each with a role, a log group and an environment of its own, all with one bundle."""
+"""The Lambda functions. Each has its own role, log group and environment. All share one bundle."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,8 +16,8 @@ from cdk_iot_secretfree.options import FunctionOptions
 class RuntimeFunction(Construct):
     """One handler of the `secretfree` package as a Lambda function.
 
-    The role may write the function's own log group and nothing else, until granted. Its log group goes with
-    `removal_policy`: a log of refused devices is evidence, and kept where the tables are.
+    The role may write the function's own log group, and nothing else without a grant. `removal_policy` applies to the
+    log group too: the log of refused devices is evidence, so it is kept where the tables are kept.
     """
 
     def __init__(

@@ -58,7 +58,7 @@ class IIssuanceLedger(Protocol):
 
 @checks_arguments
 class _GrantingLedger(Construct):
-    """Name and rights, which an owned and an imported ledger have alike."""
+    """The name and the grants of an owned ledger and of an imported one."""
 
     def __init__(self, scope: Construct, id: str) -> None:  # noqa: A002 - the name that every construct has
         super().__init__(scope, id)
@@ -110,12 +110,12 @@ class _GrantingLedger(Construct):
 class IssuanceLedger(_GrantingLedger):
     """The table of what was issued: the lease that serialises requests, the steps done, the certificates.
 
-    Apart from the registry, so that the issuer cannot change who is allowed.
+    It is not part of the registry, so that the issuer cannot change who is allowed.
 
     Args:
         scope: the parent.
         id: the construct's id.
-        encryption_key: a key of yours, in a stack whose env names account and Region; by default the account's key
+        encryption_key: your key, in a stack whose env names account and Region; by default the account's key
             for DynamoDB, managed by AWS.
         removal_policy: what happens to the table when it leaves the stack; RETAIN also protects it from deletion.
     """
@@ -170,10 +170,10 @@ class IssuanceLedger(_GrantingLedger):
         deployment_id: str | None = None,
         encryption_key: kms.IKey | None = None,
     ) -> IIssuanceLedger:
-        """A ledger that exists already, in the stack's account and Region: one that was restored, as from a backup.
+        """Use an existing ledger in the stack's account and Region, for example one restored from a backup.
 
-        It has the keys, the index and the time to live of a ledger of this library. No two product lines may have the
-        same ledger: each would finish, and clear away, what the other issues.
+        The table needs the keys, the index and the time to live of a ledger of this library. Two product lines must
+        not share a ledger: each would finish, or delete, what the other issues.
 
         Args:
             scope: the parent.
@@ -196,7 +196,7 @@ class IssuanceLedger(_GrantingLedger):
 
 
 class _ImportedLedger(_GrantingLedger):
-    """A table of elsewhere."""
+    """A ledger that another stack or a restore made."""
 
     def __init__(
         self,

@@ -53,7 +53,7 @@ class IDeviceRegistry(Protocol):
 
 @checks_arguments
 class _GrantingRegistry(Construct):
-    """Name, index and rights, which an owned and an imported registry have alike."""
+    """The name, the index and the grants of an owned registry and of an imported one."""
 
     def __init__(self, scope: Construct, id: str) -> None:  # noqa: A002 - the name that every construct has
         super().__init__(scope, id)
@@ -104,7 +104,7 @@ class DeviceRegistry(_GrantingRegistry):
     Args:
         scope: the parent.
         id: the construct's id.
-        encryption_key: a key of yours, in a stack whose env names account and Region; by default the account's key
+        encryption_key: your key, in a stack whose env names account and Region; by default the account's key
             for DynamoDB, managed by AWS.
         removal_policy: what happens to the table when it leaves the stack; RETAIN also protects it from deletion.
     """
@@ -163,7 +163,7 @@ class DeviceRegistry(_GrantingRegistry):
         stream_arn: str | None = None,
         encryption_key: kms.IKey | None = None,
     ) -> IDeviceRegistry:
-        """A table that exists already, in the stack's account and Region, with partition key `device-id` (S).
+        """Use an existing table in the stack's account and Region, with partition key `device-id` (S).
 
         Args:
             scope: the parent.
@@ -175,7 +175,7 @@ class DeviceRegistry(_GrantingRegistry):
             encryption_key: the table's customer-managed key, where it has one.
 
         Raises:
-            InvalidArgumentError: for what is no table's name.
+            InvalidArgumentError: for anything but a table's name.
         """
         require_match("table_name", table_name, TABLE_NAME, TABLE_NAME_FORM)
         if key_index is not None:
@@ -193,7 +193,7 @@ class DeviceRegistry(_GrantingRegistry):
 
 
 class _ImportedRegistry(_GrantingRegistry):
-    """A table of elsewhere."""
+    """A registry that another stack or tool made."""
 
     def __init__(
         self,

@@ -9,29 +9,29 @@ from cdk_iot_secretfree.issuers.issuer import Issuer
 
 
 class IotCoreIssuer(Issuer):
-    """AWS IoT Core's own CA. It may copy the request's subject, and issues for one Region."""
+    """AWS IoT Core's own CA. It may copy the request's subject. Its certificates are valid in one Region."""
 
     @property
     def kind(self) -> IssuerKind:
-        """By which the runtime chooses what issues."""
+        """The kind, by which the runtime chooses the issuing code."""
         return IssuerKind.IOT_CORE
 
     @property
     def subject_is_ours(self) -> bool:
-        """It takes no subject from us."""
+        """No: the CA accepts no subject from the caller."""
         return False
 
     def grant_issue(self, function: RuntimeFunction) -> None:
-        """Let the function have certificates made; this call registers them, too."""
+        """Let the function request certificates. The same call registers them."""
         # The IAM reference gives CreateCertificateFromCsr no resource type.
         function.allow(["iot:CreateCertificateFromCsr"], ["*"])
 
     @property
     def quota_calls(self) -> Sequence[str]:
-        """Signing, and activating what was signed."""
+        """Signing a certificate, and activating it."""
         return ("CreateCertificateFromCsr", "UpdateCertificate")
 
     def grant_sweep(self, function: RuntimeFunction) -> None:
-        """Let the sweeper list certificates: one whose answer was lost is found by its key."""
+        """Let the sweeper list certificates, so that it finds by the key a certificate whose answer was lost."""
         # The IAM reference gives ListCertificates no resource type.
         function.allow(["iot:ListCertificates"], ["*"])

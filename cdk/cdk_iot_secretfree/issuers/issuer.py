@@ -1,4 +1,4 @@
-"""Who signs a device's certificate, and at which path of the API. Each kind of issuer is a module of its own."""
+"""The issuers: what signs a device's certificate, and the API's path. Each kind of issuer has its own module."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ from cdk_iot_secretfree.validation import require_match
 
 @checks_arguments
 class Issuer(ABC):
-    """One way to a certificate. Each appears in the API only if the construct was given it.
+    """A source of certificates with its own path of the API.
 
     Args:
         name: distinguishes the issuers of a product line, in metrics, the ledger and the construct tree. Never change
-            it: what was issued stands in the ledger under it.
-        path: of the API, without a slash. Devices have it in their firmware.
+            it: the ledger records certificates under this name.
+        path: the API's path, without a slash. Devices have it in their firmware.
     """
 
     def __init__(self, *, name: str, path: str) -> None:
@@ -37,8 +37,8 @@ class Issuer(ABC):
             authority: the CA that signs.
             validity: of a device's certificate, whole days: up to 7 with a short-lived authority (the default there),
                 365 by default elsewhere. It must not outlive the authority's own.
-            name: as for `Issuer`; give a second CA of the product line a name of its own.
-            path: as for `Issuer`; give a second CA of the product line a path of its own.
+            name: as for `Issuer`; a second CA of the product line needs another name.
+            path: as for `Issuer`; a second CA of the product line needs another path.
 
         Raises:
             InvalidArgumentError: for a validity that the authority cannot give, and a name or path of another form.
@@ -77,40 +77,40 @@ class Issuer(ABC):
     @property
     @abstractmethod
     def kind(self) -> IssuerKind:
-        """By which the runtime chooses what issues."""
+        """The kind, by which the runtime chooses the issuing code."""
 
     @property
     def authority(self) -> DeviceAuthority | None:
-        """The Private CA, where one signs."""
+        """The Private CA that signs, or None."""
         return None
 
     @property
     def validity_days(self) -> int | None:
-        """Validity of a certificate, where it can be chosen."""
+        """The validity of a certificate, or None where the issuer sets it."""
         return None
 
     @property
     def quota_calls(self) -> Sequence[str]:
-        """The operations of AWS by which it issues, each with a quota of its own."""
+        """The AWS operations that issue a certificate. Each has its own quota."""
         return ()
 
     @property
     def subject_is_ours(self) -> bool:
-        """Whether the certificate's subject comes from policy alone. Else the requester may choose parts of it."""
+        """Whether the certificate's subject comes from policy alone. Otherwise the requester may choose parts of it."""
         return True
 
     def settings(self, stack: Stack) -> Mapping[IssuerSetting, str]:
-        """The settings that the runtime reads for this kind, beside the kind itself."""
+        """The settings that the runtime reads for this kind, without the kind itself."""
         del stack  # a kind whose settings depend on the stack says so
         return {}
 
     @abstractmethod
     def grant_issue(self, function: RuntimeFunction) -> None:
-        """Let the function have certificates made and registered."""
+        """Let the function request and register certificates."""
 
     @abstractmethod
     def grant_sweep(self, function: RuntimeFunction) -> None:
-        """Let the sweeper find what an issuer made and did not record."""
+        """Let the sweeper find certificates that were made and not recorded."""
 
 
 _NAME_FORM: Final = "1 to 32 of a-z 0-9 -, a letter first, as in 'private-ca-2'"

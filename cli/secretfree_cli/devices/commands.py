@@ -1,4 +1,4 @@
-"""The commands that look after enrolled devices: list, show, block, unblock, remove, export, index-keys, stats."""
+"""The commands for enrolled devices: list, show, block, unblock, remove, export, index-keys, stats."""
 
 from __future__ import annotations
 
@@ -44,13 +44,15 @@ from secretfree_cli.target import Target, target_options
 _NOT_FOUND: Final = registry.Removal.NOT_FOUND.value
 _SHOWN_IDS: Final = 10
 _ROWS_PER_TABLE: Final = 1_000
-"""Rows that are aligned together, so that a long list takes no memory."""
+"""Rows that are aligned together. The limit keeps memory constant for a long list."""
 _CHANGED: Final = registry.Removal.CHANGED.value
 
 
 _batch_option = click.option("--batch", "batch_id", metavar="ID", help="Only devices of this batch.")
-_status_option = click.option("--status", type=click.Choice(["allowed", "blocked"]), help="Only such devices.")
-_prefix_option = click.option("--prefix", metavar="TEXT", help="Only devices whose id begins so.")
+_status_option = click.option(
+    "--status", type=click.Choice(["allowed", "blocked"]), help="Only devices with this status."
+)
+_prefix_option = click.option("--prefix", metavar="TEXT", help="Only devices whose id begins with this.")
 _contains_option = click.option("--contains", metavar="TEXT", help="Only devices whose id contains this, in any case.")
 _key_option = click.option(
     "--key", metavar="FINGERPRINT|FILE", help="Only the device with this key: hex SHA-256 of the SPKI, or a file."
@@ -69,8 +71,8 @@ _ids_option = click.option(
 @_prefix_option
 @_contains_option
 @_key_option
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Most devices of one answer.")
-@click.option("--after", metavar="DEVICE_ID", help="Continue after this device, the last one of an answer.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="List at most this many devices.")
+@click.option("--after", metavar="DEVICE_ID", help="Continue after this device, the last one of the previous page.")
 @click.option("--descending", is_flag=True, help="With --batch: ids in descending order.")
 @json_option
 @target_options
@@ -163,7 +165,7 @@ def show(
 @command("block")
 @click.argument("device_ids", nargs=-1, metavar="DEVICE_ID...")
 @_ids_option
-@click.option("--reason", required=True, metavar="TEXT", help="Why. It is kept with the device.")
+@click.option("--reason", required=True, metavar="TEXT", help="The reason, which is kept with the device.")
 @json_option
 @target_options
 def block(*, target: Target, device_ids: tuple[str, ...], ids_file: TextIO | None, reason: str, as_json: bool) -> None:
@@ -172,7 +174,7 @@ def block(*, target: Target, device_ids: tuple[str, ...], ids_file: TextIO | Non
     The registry's stream has the latter done within seconds; `secretfree show` shows the state of the certificates.
     """
     if not reason.strip():
-        raise click.UsageError("--reason is empty: it is kept with the device")
+        raise click.UsageError("--reason is empty; the reason is kept with the device")
     _set_status(target, _all_ids(device_ids, ids_file), DeviceStatus.BLOCKED, reason=reason, as_json=as_json)
 
 
@@ -189,7 +191,7 @@ def unblock(*, target: Target, device_ids: tuple[str, ...], ids_file: TextIO | N
 @command("remove")
 @click.argument("device_ids", nargs=-1, metavar="DEVICE_ID...")
 @_ids_option
-@click.option("--force", is_flag=True, help="Also devices with an active certificate, or of an unknown ledger.")
+@click.option("--force", is_flag=True, help="Also remove devices with an active certificate, or of an unknown ledger.")
 @json_option
 @target_options
 def remove(*, target: Target, device_ids: tuple[str, ...], ids_file: TextIO | None, force: bool, as_json: bool) -> None:
@@ -207,7 +209,7 @@ def remove(*, target: Target, device_ids: tuple[str, ...], ids_file: TextIO | No
 @command("export")
 @click.option("--format", "chosen", type=click.Choice(["csv", "jsonl"]), default="jsonl", show_default=True)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: stdout]")
-@click.option("--attribute", "attributes", multiple=True, metavar="NAME", help="CSV: an attribute as a column.")
+@click.option("--attribute", "attributes", multiple=True, metavar="NAME", help="CSV: add a column for this attribute.")
 @_status_option
 @_batch_option
 @_prefix_option
@@ -222,10 +224,10 @@ def export(
     batch_id: str | None,
     prefix: str | None,
 ) -> None:
-    """Write the registry in a form that `enroll` reads again.
+    """Write the registry in a form that `enroll` reads.
 
-    The file is written atomically. `enroll` takes a device's id, key, status and attributes from it; when and
-    why one was blocked stays in the file.
+    The file is written atomically. `enroll` reads each device's id, key, status and attributes from it, but not the
+    time and the reason of a block.
     """
     found = registry.select(registry_of(target), _selection(status, batch_id, prefix))
     with _output(output) as stream:
@@ -240,15 +242,15 @@ def export(
 
 
 @command("index-keys")
-@click.option("--dry-run", is_flag=True, help="Count, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Count without writing.")
 @click.option("--parallelism", type=click.IntRange(1, 64), default=8, show_default=True, help="Requests at a time.")
 @json_option
 @target_options
 def index_keys(*, target: Target, dry_run: bool, parallelism: int, as_json: bool) -> None:
-    """Add key-fingerprint to devices that lack it, so that they are found by their key. Reads the whole table.
+    """Add key-fingerprint to devices that lack it, so that a lookup by key finds them. Reads the whole table.
 
-    For items of an existing deployment, or written by other means than `enroll`. Exit code 3 if some devices' keys
-    cannot be read.
+    Items of an earlier deployment, and items that other tools wrote, may lack it. Exit code 3 if the keys of some
+    devices cannot be read.
     """
     with progress_shown(shown=not as_json) as progress:
         done = add_fingerprints(
@@ -257,7 +259,10 @@ def index_keys(*, target: Target, dry_run: bool, parallelism: int, as_json: bool
     if as_json:
         emit_json({"dryRun": dry_run, **done.document()})
     else:
-        for what, ids in (("unreadable key", done.unreadable), ("changed meanwhile, run it again", done.changed)):
+        for what, ids in (
+            ("unreadable key", done.unreadable),
+            ("changed meanwhile, run it again", done.changed),
+        ):
             for device_id in ids[:_SHOWN_IDS]:
                 note(f"{device_id}: {what}")
         counts = {name: len(found) if isinstance(found, list) else found for name, found in done.document().items()}

@@ -1,4 +1,4 @@
-"""The commands around batches: `batch list`, `show`, `revert` and `close`."""
+"""The commands for batches: `batch list`, `show`, `revert` and `close`."""
 
 from __future__ import annotations
 
@@ -80,20 +80,20 @@ def batch_show(*, target: Target, batch_id: str, as_json: bool) -> None:
 
 @batch.command("revert")
 @click.argument("batch_id")
-@click.option("--force", is_flag=True, help="Also devices that have an active certificate, or whose ledger is unknown.")
+@click.option("--force", is_flag=True, help="Also remove devices with an active certificate, or of an unknown ledger.")
 @click.option("--parallelism", type=click.IntRange(1, 64), default=8, show_default=True, help="Requests at a time.")
 @json_option
 @target_options
 def batch_revert(*, target: Target, batch_id: str, force: bool, parallelism: int, as_json: bool) -> None:
-    """Undo a batch: its devices are removed, those whose key it replaced get their former one back.
+    """Undo a batch: remove its devices, and restore the former key of each device whose key it replaced.
 
-    Only rows that still are of the batch are touched. A device with an active certificate stays, unless --force: the
-    ledger is asked for each, which takes many times as long as the import did.
+    Devices that belong to a later batch by now stay. A device with an active certificate stays too, without --force.
+    The command reads the ledger for each device, which takes many times as long as the import.
     """
     found, ledger = _require_batch(target, batch_id), LedgerView(target)
     if not ledger.is_known and not force:
         raise CliError(
-            "which devices have an active certificate is in the ledger, and a table alone has none",
+            "the command needs the ledger, to find the devices with an active certificate",
             hint="name the stack with --stack, or give --force",
             exit_code=ExitCode.USAGE,
         )
@@ -111,15 +111,15 @@ def batch_revert(*, target: Target, batch_id: str, force: bool, parallelism: int
         emit_fields({"batch": batch_id, **{name: number for name, number in undone.items() if number}})
     if undone[Undone.REPLACED_SINCE]:
         note(
-            f"{undone[Undone.REPLACED_SINCE]} devices of the batch were given another key by a later one: they stay, "
-            "until that is reverted too"
+            f"{undone[Undone.REPLACED_SINCE]} devices of the batch have another key from a later batch: they stay "
+            "until that batch is reverted too"
         )
     for device_id in reverted.unreadable[:_SHOWN_IDS]:
-        note(f"{device_id!a}: the record, or what is kept of its former ones, cannot be read; it stays as it is")
+        note(f"{device_id!a}: the record or its former records cannot be read; it stays as it is")
     if undone[Undone.FORMER_KEY_TAKEN]:
         note(
-            f"{undone[Undone.FORMER_KEY_TAKEN]} devices stay as they are: the key that each had before is enrolled for "
-            "another device"
+            f"{undone[Undone.FORMER_KEY_TAKEN]} devices stay as they are: their former keys are enrolled for other "
+            "devices"
         )
     sys.exit(ExitCode.PARTLY_REFUSED if any(undone[outcome] for outcome in STAYING) else ExitCode.OK)
 
@@ -129,10 +129,10 @@ def batch_revert(*, target: Target, batch_id: str, force: bool, parallelism: int
 @json_option
 @target_options
 def batch_close(*, target: Target, batch_id: str, as_json: bool) -> None:
-    """Close a batch whose import was cut off and will not be resumed. What it wrote stays.
+    """Close a batch whose import was interrupted and will not be resumed. Its devices stay enrolled.
 
-    While it is open, every other import reads the whole table a second time when it ends. Do not close a batch that is
-    still being imported.
+    While the batch is open, every other import reads the whole table a second time at its end. Do not close a batch
+    whose import still runs.
     """
     found, table = _require_batch(target, batch_id), registry_of(target)
     if found.state is BatchState.REVERTING:
