@@ -141,9 +141,14 @@ def call_sequence(issuer: IssuerKind, *, thing_groups: int = 0) -> CallSequence:
 
 
 def _opening(progress: IssuanceProgress, first: Call, *further: Call) -> tuple[Stage, ...]:
-    """The authorizer's read, then the issuer's own beside its first write, then `further` writes one by one."""
+    """The calls until the lease is held, and the read beside the first call after it.
+
+    The authorizer reads the registry. The issuer reads it beside its first write, and makes its `further` writes one by
+    one. Then it reads the registry once more, for a block that came meanwhile.
+    """
     stages = ((REGISTRY_READ,), (REGISTRY_READ, first), *((call,) for call in further))
-    return tuple(Stage(calls, progress, leased=False) for calls in stages)
+    unleased = tuple(Stage(calls, progress, leased=False) for calls in stages)
+    return (*unleased, Stage((REGISTRY_READ,), progress, beside_next=True))
 
 
 def _beside(call: Call, stage: Stage) -> Stage:
