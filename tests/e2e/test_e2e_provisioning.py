@@ -57,7 +57,7 @@ def test_the_answer_is_the_one_of_the_wire_contract(cloud: Any, workshop: Any, p
     certificate = x509.load_pem_x509_certificate(reply.json["certificate"].encode())
     assert reply.headers["content-type"] == "application/json"
     assert set(reply.json) == {
-        "certificate", "certificateChain", "endpoint", "thingName", "certificateId", "notAfter",
+        "certificate", "certificateChain", "endpoint", "thingName", "certificateId", "notAfter", "renewAfter",
     }  # fmt: skip
     assert reply.json["thingName"] == device.device_id
     assert reply.json["endpoint"] == cloud.target.iot_endpoint == f"localhost:{cloud.target.mqtt_port}"
@@ -65,6 +65,8 @@ def test_the_answer_is_the_one_of_the_wire_contract(cloud: Any, workshop: Any, p
     assert reply.json["certificateChain"].strip() == cloud.target.ca_certificate.read_text().strip()
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", reply.json["notAfter"])
     assert datetime.fromisoformat(reply.json["notAfter"]) == certificate.not_valid_after_utc
+    begin = datetime.fromisoformat(reply.json["renewAfter"])
+    assert certificate.not_valid_before_utc < begin < certificate.not_valid_after_utc
 
 
 def test_the_certificate_is_a_clients_and_nothing_else(
