@@ -15,6 +15,7 @@ from secretfree.adapters.dynamodb.registry_items import read_device
 from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
 from secretfree.registry.admission import Refusal
 from secretfree.registry.device import EnrolledDevice
+from secretfree.registry.gate import Gate
 from secretfree_cli.importing import importer
 from secretfree_cli.importing.account import ImportSummary
 from secretfree_cli.importing.prepare import import_table_request
@@ -22,7 +23,6 @@ from secretfree_cli.importing.progress import Silent
 from secretfree_cli.importing.run import ImportRequest, run_import
 from secretfree_cli.manifests.detect import FormatOptions, open_manifest
 from secretfree_cli.manifests.generate import sample_devices
-from secretfree_cli.manifests.manifest import Gate
 from secretfree_cli.target import Target
 
 TABLE = "registry"
