@@ -24,7 +24,8 @@ demo: .venv/.ready node_modules/.ready ## Deploy to a local cloud, provision dev
 test: setup ## Everything that CI runs
 	@$(MAKE) --no-print-directory lint docs
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target typecheck test-packaging
-	@$(MAKE) --no-print-directory test-fast coverage test-slow test-e2e
+	@$(MAKE) --no-print-directory test-fast coverage
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-slow test-e2e
 
 docs: .venv/.ready ## The documentation site, into build/site; a dead link ends it
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
