@@ -46,7 +46,7 @@ test-fast: setup ## Unit and construct tests, in minutes, with coverage of lambd
 	$(BIN)/python -m pytest $(FAST) tests/architecture tests/examples tests/cli tests/docs
 
 test-slow: setup ## Long property runs, the fuzzer, kills and resumes, the templates' linters
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m slow tests
+	$(BIN)/python -m pytest --timeout 900 -n auto --dist loadgroup -m slow tests
 
 test-nightly: setup ## Not in CI: runs of many minutes with new random choices, a million simulated devices
 	$(BIN)/python -m pytest --timeout 3600 -m nightly tests
