@@ -41,8 +41,8 @@ def verified(
 ) -> Issuance:
     """`seen` as it is after its certificate in use was looked up, where a day has passed since the last time.
 
-    Where IoT Core does not answer (ThrottledError or UnreachableError of `describe`), the ledger is believed. A
-    certificate that is gone or out of use is not given out again: while another one is being issued, the record forgets
+    Where the look-up fails, for whatever reason, the ledger is believed: IoT Core itself refuses a certificate that is
+    out of use. A certificate that is gone or out of use is not given out again: while another one is being issued, the record forgets
     it; else SecretFreeError (`not-authorized`), and `secretfree reissue` opens a new generation. A record that another
     worker holds is left as it is, because a write would cost that worker its lease.
     """
@@ -53,7 +53,7 @@ def verified(
         return seen
     try:
         registered = describe(certificate.certificate_id)
-    except (ThrottledError, UnreachableError):
+    except (ThrottledError, UnreachableError, SecretFreeError):
         return seen
     if registered is not None and registered.status is CertificateStatus.ACTIVE:
         return _stored(seen.verified(now), ledger)

@@ -787,7 +787,7 @@ def test_a_certificate_deleted_or_taken_out_of_use_is_not_handed_out_for_good(
 
 
 @BOTH
-@pytest.mark.parametrize("fault", [Fault.THROTTLED, Fault.TIMED_OUT_BEFORE])
+@pytest.mark.parametrize("fault", [Fault.THROTTLED, Fault.TIMED_OUT_BEFORE, Fault.REFUSED])
 def test_while_iot_core_does_not_answer_the_ledger_is_believed(kind: IssuerKind, fault: Fault) -> None:
     world = World(kind)
     first = world.ask()
