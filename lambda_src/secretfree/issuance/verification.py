@@ -42,9 +42,11 @@ def verified(
     """`seen` as it is after its certificate in use was looked up, where a day has passed since the last time.
 
     Where the look-up fails, for whatever reason, the ledger is believed: IoT Core itself refuses a certificate that is
-    out of use. A certificate that is gone or out of use is not given out again: while another one is being issued, the record forgets
-    it; else SecretFreeError (`not-authorized`), and `secretfree reissue` opens a new generation. A record that another
-    worker holds is left as it is, because a write would cost that worker its lease.
+    out of use.
+
+    A certificate that is gone or out of use is not given out again: while another one is being issued, the record
+    forgets it; else SecretFreeError (`not-authorized`), and `secretfree reissue` opens a new generation. A record that
+    another worker holds is left as it is, because a write would cost that worker its lease.
     """
     certificate = seen.certificate_in_use(fingerprint, now)
     if certificate is None or seen.is_leased(now):
