@@ -12,7 +12,6 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
 from itertools import chain, islice, starmap
 from multiprocessing import connection
 from typing import Any, Final
@@ -27,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from secretfree.registry.admission import Refusal, RowRefused
 from secretfree.registry.gate import Gate
+from secretfree.request.parsing import refusing_parser_errors
 
 from secretfree_cli.importing.checkpoint import StagedRow
 from secretfree_cli.manifests.manifest import Entry, Manifest
@@ -84,7 +84,7 @@ class _Checker:
         try:
             if entry.broken is not None:
                 raise entry.broken
-            with _refusing_foreign_errors():
+            with refusing_parser_errors(_unreadable, ours=(RowRefused, CliError, MemoryError)):
                 row = self._manifest.interpret(entry)
                 device_id = row.device_id
                 record = self._gate.admit(row)
@@ -93,24 +93,6 @@ class _Checker:
             reason, detail = refused.reason, encodable(refused.detail)
             return StagedRow(ordinal, self._file, entry.line, member, shown, reason=reason, detail=detail)
         return StagedRow(ordinal, self._file, entry.line, member, record.device_id, record)
-
-
-@contextmanager
-def _refusing_foreign_errors() -> Iterator[None]:
-    """Refuse the row whose bytes make a foreign parser raise anything that it does not document.
-
-    A panic in Rust arrives as a BaseException. What ends the whole import passes: our own errors, and lack of memory.
-    """
-    try:
-        yield
-    except (RowRefused, CliError, MemoryError):
-        raise
-    except Exception as error:
-        raise _unreadable(error) from error
-    except BaseException as error:
-        if type(error).__module__ != "pyo3_runtime":
-            raise
-        raise _unreadable(error) from error
 
 
 def _unreadable(error: BaseException) -> RowRefused:
