@@ -72,5 +72,16 @@ def queue_environment(changes: Mapping[Variable, str] = _NOTHING) -> dict[str, s
     return issuer_environment(changes=_QUEUE | dict(changes))
 
 
+def revoker_environment(changes: Mapping[Variable, str] = _NOTHING) -> dict[str, str]:
+    """That of the revoker."""
+    authorities = {Variable.LEDGER_TABLE: "ledger", Variable.REVOKING_AUTHORITIES: json.dumps([CA_ARN])}
+    return _plain(_EVERY_FUNCTION | _REGISTRY | authorities | dict(changes))
+
+
+def every_environment() -> dict[str, str]:
+    """What all functions together read: each handler can be configured from it."""
+    return authorizer_environment() | import_environment() | queue_environment() | revoker_environment()
+
+
 def _plain(environment: Mapping[Variable, str]) -> dict[str, str]:
     return {variable.value: value for variable, value in environment.items()}

@@ -11,7 +11,7 @@ import pytest
 from cdk_iot_secretfree import Bundle, BundleTarget
 from cdk_iot_secretfree.bundling import bundle
 from cdk_iot_secretfree.bundling.bundle import runtime_source
-from support.environments import authorizer_environment, import_environment, queue_environment
+from support.environments import every_environment
 
 pytestmark = pytest.mark.packaging
 
@@ -23,9 +23,7 @@ HANDLERS = sorted(
 ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "eu-west-1",
     "AWS_LAMBDA_FUNCTION_NAME": "handler",
-    **authorizer_environment(),
-    **import_environment(),
-    **queue_environment(),
+    **every_environment(),
 }
 # -I: no user site, no PYTHON* variables, no current folder; -S: no site-packages; the asset is all that is left.
 IMPORT = """

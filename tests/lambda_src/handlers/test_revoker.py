@@ -8,18 +8,11 @@ from secretfree.adapters import clients
 from secretfree.config import ConfigurationError, RevocationConfig
 from secretfree.contract import Metric, Variable
 from secretfree.handlers.revoker import build
-from support.fake_cloud import CA_ARN
+from support.environments import revoker_environment
 from support.revoking import Revoker
 from support.world import World, verified_csr
 
-ENVIRONMENT = {
-    Variable.PRODUCT: "widget",
-    Variable.DEVICE_PROFILE: "STANDARD",
-    Variable.MATCH_POLICY: "UDID_AND_PUBLIC_KEY",
-    Variable.REGISTRY_TABLE: "registry",
-    Variable.LEDGER_TABLE: "ledger",
-    Variable.REVOKING_AUTHORITIES: json.dumps([CA_ARN]),
-}
+ENVIRONMENT = revoker_environment()
 
 
 @pytest.fixture
