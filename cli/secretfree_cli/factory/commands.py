@@ -173,7 +173,8 @@ def enroll_scan(
 ) -> None:
     """Enrol devices by bar or QR codes: from a scanner that types them as lines on stdin, or from pictures.
 
-    Each device is answered with OK or FAIL. Exit code: 0 all devices taken, 3 some refused, 5 all refused.
+    Each device is answered with OK or FAIL. Exit code: 0 all devices taken, 3 some refused, 5 all refused, 1 stopped
+    with nothing enrolled, or no code at all.
     """
     if scan and images:
         raise click.UsageError("--scan and --image contradict each other")
@@ -195,6 +196,9 @@ def enroll_scan(
             signal=Signal(bell=bell),
         )
     _show(session, tally, as_json=as_json)
+    if not (tally.accepted or tally.refused or tally.unreadable or tally.cut_short):
+        note("no code was read")
+        sys.exit(ExitCode.FAILURE)
     sys.exit(_exit_code(tally))
 
 

@@ -2,54 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from types import MappingProxyType
 from typing import Final
 
-EXAMPLES: Final = 5
+from secretfree.registry.doubtful_id import DETAILS, EXAMPLES, MONTHS, Doubt, doubt_of, usual_length
 
-
-class Doubt(StrEnum):
-    """A kind of doubtful id."""
-
-    SPREADSHEET_DAMAGE = "spreadsheet-damage"
-    LOST_LEADING_ZEROS = "lost-leading-zeros"
-    UNEVEN_LENGTH = "uneven-length"
-    DIFFERING_IN_CASE_ALONE = "differing-in-case-alone"
-
-
-DETAILS: Final[Mapping[Doubt, str]] = MappingProxyType(
-    {
-        Doubt.SPREADSHEET_DAMAGE: "ids look like a date or number that a spreadsheet wrote; export the column as text",
-        Doubt.LOST_LEADING_ZEROS: "ids of digits are shorter than the file's other ids; leading zeros may be lost",
-        Doubt.UNEVEN_LENGTH: "ids are shorter or longer than the file's other ids",
-        Doubt.DIFFERING_IN_CASE_ALONE: "ids differ from another one in case alone; each is a device of its own",
-    }
-)
-_MONTH: Final = (
-    "jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec|january|february|march|april|june|july|august|september|"
-    "october|november|december|mrz|mär|mai|okt|dez"
-)
-_MONTH_STARTS: Final = ", ".join(sorted({f"'{month[:3]}'" for month in _MONTH.split("|")}))
-_DAMAGE: Final = re.compile(
-    rf"""
-    (?:{_MONTH})[-. /]+\d{{1,4}}                                # Mar-01
-    | \d{{1,2}}[-. /]+(?:{_MONTH})(?:[-. /]+(?:\d{{2}}|\d{{4}}))?  # 01-Mar, 1-Mar-26
-    | \d{{1,2}}([./])\d{{1,2}}\1(?:\d{{2}}|\d{{4}})               # 03/01/2026, 01.03.2026
-    | \d{{4}}-\d{{2}}-\d{{2}}(?:[T ]\d{{2}}:\d{{2}}(?::\d{{2}})?)?   # 2026-03-01
-    | \d(?:[.,]\d+)?E[+-]\d{{1,3}}                              # 1.2E+15
-    | \d{{15}}0{{3,}}                                           # 15 significant digits
-    | \d+[.,]0+                                                # 4711.0
-    | \#(?:N/A|REF!|NAME\?|VALUE!|NUM!|DIV/0!|NULL!|\#+)
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-_LONGEST_DAMAGE: Final = 32
+_MONTH_STARTS: Final = ", ".join(sorted({f"'{month[:3]}'" for month in MONTHS.split("|")}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,23 +53,12 @@ def doubtful_ids(connection: sqlite3.Connection) -> Sequence[Doubtful]:
     usual = _usual_lengths(connection)
     found = {doubt: Doubtful(doubt) for doubt in Doubt}
     for example, admitted in _candidates(connection, usual):
-        doubt = _doubt(example.device_id, usual.get(example.file, 0) if admitted else None)
+        doubt = doubt_of(example.device_id, usual.get(example.file, 0) if admitted else None)
         if doubt is not None:
             found[doubt].add(example)
     for example in _differing_in_case_alone(connection):
         found[Doubt.DIFFERING_IN_CASE_ALONE].add(example)
     return [one for one in found.values() if one.count]
-
-
-def _doubt(device_id: str, usual_length: int | None) -> Doubt | None:
-    """Return why an id is doubtful; `usual_length` is that of its file's admitted ids, None for a refused row."""
-    if len(device_id) <= _LONGEST_DAMAGE and _DAMAGE.fullmatch(device_id):
-        return Doubt.SPREADSHEET_DAMAGE
-    if usual_length is None or len(device_id) == usual_length:
-        return None
-    if len(device_id) < usual_length and device_id.isdecimal():
-        return Doubt.LOST_LEADING_ZEROS
-    return Doubt.UNEVEN_LENGTH
 
 
 def _usual_lengths(connection: sqlite3.Connection) -> Mapping[int, int]:
@@ -117,7 +67,7 @@ def _usual_lengths(connection: sqlite3.Connection) -> Mapping[int, int]:
     lengths = "SELECT file, length(device_id), count(*) FROM row WHERE status NOT NULL GROUP BY 1, 2"
     for file, length, count in connection.execute(lengths):
         counted.setdefault(file, Counter())[length] = count
-    return {file: max(lengths, key=lambda length: (lengths[length], length)) for file, lengths in counted.items()}
+    return {file: usual_length(lengths) for file, lengths in counted.items()}
 
 
 def _candidates(connection: sqlite3.Connection, usual: Mapping[int, int]) -> Iterator[tuple[Example, bool]]:

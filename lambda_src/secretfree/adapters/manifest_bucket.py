@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -16,6 +18,10 @@ MAX_BYTES: Final = 10_000_000_000
 MAX_HEADER: Final = 10_240
 """Bytes of a CSV header that a Distributed Map takes (Step Functions developer guide, ItemReader)."""
 _CHUNK: Final = 1024 * 1024
+_LINE_END: Final = re.compile(rb"\r\n?|\n")
+_SEPARATOR_LINE: Final = re.compile(r'"?sep=.?"?\s*', re.IGNORECASE)
+_OTHER_DELIMITERS: Final = ";\t|"
+_CONVERT: Final = "`secretfree enroll files` reads such a file"
 
 
 class ManifestBucket:
@@ -78,10 +84,23 @@ def _require_version(manifest: ManifestObject, response: Mapping[str, Any]) -> N
 
 
 def _header(start: bytes) -> list[str]:
-    line = start.split(b"\n", 1)[0].rstrip(b"\r")
+    """Return the header's names as Step Functions reads them: the first line, in UTF-8, delimited by commas.
+
+    Raises: ManifestRefused for another line, with what to do where it is what a spreadsheet writes.
+    """
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ManifestRefused(f"UTF-16; accepted is UTF-8: {_CONVERT}")
+    line = _LINE_END.split(start, maxsplit=1)[0]
     if len(line) > MAX_HEADER:
         raise ManifestRefused(f"a header of more than {MAX_HEADER} bytes")
     try:
-        return next(csv.reader([line.decode("utf-8-sig")]), [])
+        text = line.decode("utf-8-sig")
+        if _SEPARATOR_LINE.fullmatch(text):
+            raise ManifestRefused(f"a line 'sep=' before the header, which must be the first line: {_CONVERT}")
+        names = next(csv.reader([text], skipinitialspace=True), [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise ManifestRefused("a header that is no CSV in UTF-8") from error
+    delimiter = next((other for other in _OTHER_DELIMITERS if len(names) == 1 and other in names[0]), None)
+    if delimiter is not None:
+        raise ManifestRefused(f"columns are delimited by {delimiter!a}; accepted is ',': {_CONVERT}")
+    return names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from secretfree.registry.admission import EnrollmentRecord, Refusal, RowRefused
@@ -12,6 +12,7 @@ from secretfree.registry.decision import Outcome
 from secretfree.registry.device import EnrolledDevice, Provenance
 from secretfree.registry.enrollment import enroll_beside_others
 from secretfree.registry.gate import Gate
+from secretfree.registry.id_shapes import IdShapes
 from secretfree.registry.key_holders import HolderLookup
 from secretfree.registry.key_material.keys import refusing_rows
 from secretfree.registry.row import read_columns
@@ -49,10 +50,15 @@ class RowsImported:
 
     counts: Mapping[str, int]
     refused: Sequence[RefusedRow]
+    ids: IdShapes = field(default_factory=IdShapes, compare=False)
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON: the output of a child of the Distributed Map."""
-        return {"counts": dict(self.counts), "refused": [row.document() for row in self.refused]}
+        return {
+            "counts": dict(self.counts),
+            "refused": [row.document() for row in self.refused],
+            "ids": self.ids.document(),
+        }
 
 
 def import_rows(
@@ -72,6 +78,7 @@ def import_rows(
     Raises: RegistryBusy, and the store's errors; repeat the call then.
     """
     admitted, refused = _admit(rows, gate)
+    ids = _shapes(admitted, refused)
     unambiguous, contradicting = _without_contradictions(admitted)
     refused += contradicting
     devices = {number: EnrolledDevice.newly(record, provenance) for number, record in unambiguous}
@@ -84,7 +91,7 @@ def import_rows(
             refused.append(RefusedRow(number, device_id, reason, verdict.detail or ""))
         else:
             counts[verdict.outcome.value] += 1
-    return RowsImported(counts, sorted(refused, key=lambda row: row.number))
+    return RowsImported(counts, sorted(refused, key=lambda row: row.number), ids)
 
 
 def _admit(
@@ -101,6 +108,16 @@ def _admit(
             shown = given if isinstance(given, str) and given else None
             refused.append(RefusedRow(number, shown, refusal.reason, refusal.detail))
     return admitted, refused
+
+
+def _shapes(admitted: Iterable[tuple[int, EnrollmentRecord]], refused: Iterable[RefusedRow]) -> IdShapes:
+    ids = IdShapes()
+    for number, record in admitted:
+        ids.add(number, record.device_id, admitted=True)
+    for row in refused:
+        if row.device_id is not None:
+            ids.add(row.number, row.device_id, admitted=False)
+    return ids
 
 
 def _without_contradictions(

@@ -16,6 +16,7 @@ from secretfree.registry.batch import Batch, BatchState, ManifestFile
 from secretfree.registry.decision import Outcome
 from secretfree.registry.device import Provenance, timestamp
 from secretfree.registry.gate import Gate
+from secretfree.registry.id_shapes import IdShapes
 from secretfree.registry.key_holders import count_unindexed, index_is_complete, record_completeness
 from secretfree.registry.manifest import MAX_ROWS, RowsImported, import_rows
 from secretfree.registry.row import COLUMNS_FORM, DEVICE_ID, missing_columns
@@ -176,7 +177,8 @@ class ManifestImport:
     def _closed(self, execution: Execution, prefix: str) -> dict[str, Any]:
         self.manifests.require_unchanged(self._manifest(execution))
         counts: Counter[str] = Counter()
-        self.manifests.write_lines(f"{prefix}refused.jsonl", self._refused_rows(execution.result, counts))
+        ids = IdShapes()
+        self.manifests.write_lines(f"{prefix}refused.jsonl", self._refused_rows(execution.result, counts, ids))
         batch = find_batch(self.store, execution.batch_id)
         if batch is not None and not batch.state.is_undone:
             save_batch(self.store, batch.finished(BatchState.COMPLETE, self.clock.now(), counts))
@@ -185,15 +187,17 @@ class ManifestImport:
             "sha256": execution.sha256,
             "rows": sum(counts.values()),
             **{outcome.value: counts[outcome.value] for outcome in Outcome if outcome is not Outcome.REPLACED},
+            "warnings": ids.warnings(),
             "refusedRows": f"{prefix}refused.jsonl",
         }
 
-    def _refused_rows(self, result: Any, counts: Counter[str]) -> Iterator[Mapping[str, Any]]:
-        """Yield what `refused.jsonl` lists, and count all rows meanwhile."""
+    def _refused_rows(self, result: Any, counts: Counter[str], ids: IdShapes) -> Iterator[Mapping[str, Any]]:
+        """Yield what `refused.jsonl` lists, and count all rows and the shapes of their ids meanwhile."""
         # Without a ResultWriter, or where an emulator has none, the map's own output is its children's.
         outputs = result if isinstance(result, list) else self.manifests.children_results(result["ResultWriterDetails"])
         for output in outputs:
             counts.update(output["counts"])
+            ids.merge(output.get("ids", ()))  # absent where a run was written before an update of the function
             for row in output["refused"]:
                 counts[Outcome.REFUSED.value] += 1
                 if counts[Outcome.REFUSED.value] <= MAX_LISTED:

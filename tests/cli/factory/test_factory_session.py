@@ -184,6 +184,14 @@ def test_a_picture_of_a_code_enrols_its_device(registry: DynamoDbRegistryStore) 
     assert set(devices(registry)) == {UDIDS[1]}
 
 
+@pytest.mark.parametrize("typed", ["", "\n \n"])
+def test_a_session_without_a_code_is_a_failure(typed: str, registry: DynamoDbRegistryStore) -> None:
+    result = run("scan", "--keys", str(manifest(Path())), typed=typed)
+    assert result.exit_code == ExitCode.FAILURE
+    assert "no code was read" in result.stderr
+    assert list_batches(registry) == []
+
+
 @pytest.mark.parametrize("when", ["before-any-device", "after-one"])
 def test_ctrl_c_with_nothing_enrolled_is_a_failure(
     when: str, registry: DynamoDbRegistryStore, monkeypatch: pytest.MonkeyPatch

@@ -139,7 +139,20 @@ def test_the_same_upload_is_the_same_batch_again_and_another_upload_another(clou
 def test_one_item_without_a_batch_around_it_is_imported_too(cloud: Import) -> None:
     fields = {"device-id": "pump-1", "public-key": KEYS[0]}
     child = cloud.call({"batch": "b", "source": "csv", "row": 0, "fields": fields})
-    assert child == {"counts": {"enrolled": 1}, "refused": []}
+    assert {name: child[name] for name in ("counts", "refused")} == {"counts": {"enrolled": 1}, "refused": []}
+
+
+def test_doubtful_ids_are_warned_about_in_the_summary(cloud: Import) -> None:
+    execution = cloud.drop(CSV)
+    opened = cloud.open(execution)
+    ids = ["pump-1", "Mar-01", "pump-22"]
+    child = cloud.rows(opened, [{"device-id": name, "public-key": key} for name, key in zip(ids, KEYS, strict=True)])
+    account = cloud.close(execution, manifest=opened, result=[child])
+    assert account["enrolled"] == 3
+    assert [(one["warning"], one["count"], one["examples"]) for one in account["warnings"]] == [
+        ("spreadsheet-damage", 1, [{"row": 2, "deviceId": "Mar-01"}]),
+        ("uneven-length", 1, [{"row": 3, "deviceId": "pump-22"}]),
+    ]
 
 
 def test_a_line_that_is_no_object_is_a_refused_row(cloud: Import) -> None:
@@ -197,8 +210,13 @@ class TestManifestsThatAreToBlameThemselves:
             ("manifests/lot.csv", b"serial,key\n1,2\n", "device-id and public-key"),
             ("manifests/lot.csv", b"device-id\n1\n", "lacks public-key"),
             ("manifests/lot.csv", b"", "device-id and public-key"),
-            ("manifests/lot.csv", b"\xff\xfe\n", "no CSV in UTF-8"),
+            ("manifests/lot.csv", b"\xff\xfd\n", "no CSV in UTF-8"),
             ("manifests/lot.csv", b"a" * 20_000, "header of more than"),
+            ("manifests/lot.csv", b"sep=;\r\n" + CSV.replace(b",", b";"), "a line 'sep='"),
+            ("manifests/lot.csv", b'\xef\xbb\xbf"sep=,"\n' + CSV, "a line 'sep='"),
+            ("manifests/lot.csv", CSV.replace(b",", b";"), "delimited by ';'"),
+            ("manifests/lot.csv", CSV.replace(b",", b"\t"), "delimited by '\\t'"),
+            ("manifests/lot.csv", CSV.decode().encode("utf-16"), "UTF-16"),
         ],
     )
     def test_are_refused_when_they_are_opened(self, cloud: Import, key: str, body: bytes, says: str) -> None:
