@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Final
 
 import zxingcpp
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from secretfree.request.parsing import refusing_parser_errors
 
 from secretfree_cli.factory.gs1 import SYMBOLOGIES
 from secretfree_cli.output import CliError
@@ -23,14 +25,19 @@ def codes_in_picture(path: Path) -> list[str]:
 
     Raises: CliError
     """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise CliError(f"{path}: {width} x {height} pixels; at most {MAX_PIXELS} in all are accepted")
-            found = zxingcpp.read_barcodes(image.convert("L"), text_mode=zxingcpp.TextMode.Plain)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
-        raise CliError(f"{path}: no picture that can be read ({type(error).__name__})") from error
+
+    def unreadable(error: BaseException) -> CliError:
+        return CliError(f"{path}: no picture that can be read ({type(error).__name__})")
+
+    with (
+        refusing_parser_errors(unreadable, ours=(CliError,)),
+        warnings.catch_warnings(action="ignore"),  # a library's warning would be a line among the operator's devices
+        Image.open(path) as image,
+    ):
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise CliError(f"{path}: {width} x {height} pixels; at most {MAX_PIXELS} in all are accepted")
+        found = zxingcpp.read_barcodes(image.convert("L"), text_mode=zxingcpp.TextMode.Plain)
     codes = sorted(
         (code.position.top_left.y, code.position.top_left.x, _marked(code.symbology_identifier) + code.text)
         for code in found

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -163,6 +165,17 @@ class TestPictures:
     def test_what_is_no_picture_says_so(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "broken.png").write_bytes(content)
         with pytest.raises(CliError, match=r"broken\.png: no picture"):
+            codes_in_picture(tmp_path / "broken.png")
+
+    @pytest.mark.parametrize("error", [struct.error, zlib.error, IndexError, RecursionError, KeyError])
+    def test_whatever_the_picture_library_raises_refuses_the_picture(
+        self, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def failing(_path: Path) -> None:
+            raise error("x")
+
+        monkeypatch.setattr(picture.Image, "open", failing)
+        with pytest.raises(CliError, match=rf"broken\.png: no picture that can be read \({error.__name__}\)"):
             codes_in_picture(tmp_path / "broken.png")
 
     def test_a_picture_of_too_many_pixels_is_not_unpacked(
