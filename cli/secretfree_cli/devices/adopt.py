@@ -41,7 +41,7 @@ class Adoption(StrEnum):
     NOT_ENROLLED = "not-enrolled"
 
 
-_LEFT_ALONE: Final[Mapping[str, str]] = {
+_LEFT_ALONE: Final[Mapping[Adoption, str]] = {
     Adoption.OTHER_TYPE: "its thing has another type and is left alone",
     Adoption.OTHER_PRINCIPAL: "its thing has a certificate of another key, or a principal that is no certificate, "
     "and is left alone: detach it if the thing is this device's",
@@ -113,8 +113,9 @@ def _show(
         emit_json_array("devices", outcomes, lambda: {"dryRun": dry_run, "thingType": thing_type, "counts": counts})
         return
     for row in outcomes:
-        if row["outcome"] in _LEFT_ALONE:
-            note(f"{inline(row['deviceId'])}: {_LEFT_ALONE[row['outcome']]}")
+        outcome = Adoption(row["outcome"])
+        if outcome in _LEFT_ALONE:
+            note(f"{inline(row['deviceId'])}: {_LEFT_ALONE[outcome]}")
     if dry_run:
         note("dry run: nothing was changed")
     emit_fields({outcome.value: number for outcome, number in counts.items()})
