@@ -18,12 +18,12 @@ from secretfree_cli.manifests.manifest import Entry, FileManifest, ManifestError
 
 _MAX_FIELD: Final = 16 * 1024
 """Characters; a PEM certificate has some 2,500 at most."""
-_DELIMITERS: Final = ",;\t"
+_DELIMITERS: Final = ",;\t|"
 _SEPARATOR_LINE: Final = re.compile(r'"?sep=([,;\t|])"?\s*', re.IGNORECASE)
 
 
 class CsvManifest(FileManifest):
-    """A CSV of RFC 4180, UTF-8, delimited by comma, semicolon or tabulator as its header is.
+    """A CSV of RFC 4180, UTF-8, delimited by comma, semicolon, tabulator or bar as its header is.
 
     `columns` renames: from a name that the gate knows (`device-id`, `attributes.NAME`...) to the supplier's own column.
     `ignored` columns are passed over; any other unknown column refuses the whole manifest, for it may well be one
@@ -46,7 +46,8 @@ class CsvManifest(FileManifest):
             rows = csv_records(stream)
             first = next(rows, None)
             if first is None or first.broken is not None:
-                raise ManifestError(f"{self.name}: no CSV header in the first line")
+                why = "" if first is None or first.broken is None else f": {first.broken.detail}"
+                raise ManifestError(f"{self.name}: no CSV header in the first line{why}")
             self._header = self._understood(first.payload)
             yield from at_least_one(rows, f"{self.name}: no row below the CSV header")
 

@@ -13,6 +13,8 @@ from secretfree.registry.key_material.pem_blocks import BEGIN, pem_blocks
 
 _MAX_NAMES: Final = 50_000
 """Names that are remembered; a supplier has a few issuers."""
+_SHOWN: Final = 3
+_MAX_SHOWN_NAME: Final = 80
 
 
 class Issuers:
@@ -20,44 +22,55 @@ class Issuers:
 
     def __init__(self) -> None:
         self._issuing: set[bytes] = set()
-        self._authorities: set[bytes] = set()
         self._passed_over: set[bytes] = set()
+        self._unmarked: list[str] = []
 
     def learn(self, texts: Iterable[bytes]) -> None:
         """Take names from the certificates in `texts`, each a PEM text or a DER."""
         for text in texts:
             for one in _certificates(text):
-                if one.is_ca and len(self._authorities) < _MAX_NAMES:
-                    self._authorities.add(one.subject)
                 if one.issuer != one.subject and len(self._issuing) < _MAX_NAMES:
                     self._issuing.add(one.issuer)
 
     def include(self, text: bytes) -> bool:
-        """Whether `text` holds CA certificates alone, each of which issued another one of the manifest."""
-        issuers = self._authorities & self._issuing
-        if not issuers:
+        """Whether `text` holds issuers alone, each of which another certificate of the manifest names.
+
+        An old root or intermediate CA may lack the extension that says what it is. A certificate that says that it is
+        no CA is a device's.
+        """
+        if not self._issuing:
             return False
         certificates = _certificates(text)
-        names = {one.subject for one in certificates}
-        if not certificates or not all(one.is_ca for one in certificates) or not names <= issuers:
+        if not certificates or not all(self._is_issuer(one) for one in certificates):
             return False
-        self._passed_over |= names
+        self._passed_over |= {one.subject for one in certificates}
+        self._unmarked += [one.name for one in certificates if not one.is_ca]
         return True
+
+    def _is_issuer(self, one: _Names) -> bool:
+        return one.subject in self._issuing and (one.is_ca or one.is_unmarked)
 
     def remarks(self, manifest: str) -> tuple[str, ...]:
         """Say how many CA certificates were passed over."""
         count = len(self._passed_over)
         if not count:
             return ()
-        return (f"{manifest}: {count} CA {'certificates' if count > 1 else 'certificate'} passed over as issuers",)
+        remark = f"{manifest}: {count} CA {'certificates' if count > 1 else 'certificate'} passed over as issuers"
+        if not self._unmarked:
+            return (remark,)
+        more = ", ..." if len(self._unmarked) > _SHOWN else ""
+        shown = ", ".join(self._unmarked[:_SHOWN])
+        return (remark, f"{manifest}: of these, {len(self._unmarked)} without basicConstraints: {shown}{more}")
 
 
 class _Names(NamedTuple):
-    """What is remembered of a certificate: digests of its names, and whether it is a CA's."""
+    """What is known of a certificate: digests of its names, and whether it says that it is a CA's or says nothing."""
 
     subject: bytes
     issuer: bytes
+    name: str
     is_ca: bool
+    is_unmarked: bool
 
 
 def _certificates(text: bytes) -> list[_Names]:
@@ -78,4 +91,6 @@ def _names(data: bytes) -> _Names:
         subject, issuer = (
             hashlib.sha256(name.public_bytes()).digest() for name in (certificate.subject, certificate.issuer)
         )
-        return _Names(subject, issuer, is_ca(certificate))
+        name = ascii(certificate.subject.rfc4514_string()[:_MAX_SHOWN_NAME])
+        unmarked = not any(isinstance(one.value, x509.BasicConstraints) for one in certificate.extensions)
+        return _Names(subject, issuer, name, is_ca(certificate), unmarked)

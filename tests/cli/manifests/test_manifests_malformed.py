@@ -123,7 +123,7 @@ def test_a_multi_line_pem_in_quotes_is_one_row_with_the_line_of_its_beginning(tm
     assert list(outcomes(CsvManifest(written(tmp_path / "m.csv", text)))) == [(3, "dev-1"), (4 + pem_lines, "dev-2")]
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_the_header_tells_the_delimiter(delimiter: str, tmp_path: Path) -> None:
     text = f"\ufeffpublic-key{delimiter}device-id\n{GOOD}{delimiter}dev-1\n"
     assert list(outcomes(CsvManifest(written(tmp_path / "m.csv", text)))) == [(2, "dev-1")]

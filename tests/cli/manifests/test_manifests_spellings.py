@@ -43,7 +43,10 @@ def name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def certificate(subject: str, key: Key = KEY, issuer: str = "Widget CA", by: Key = KEY, *, ca: bool = False) -> bytes:
+def certificate(
+    subject: str, key: Key = KEY, issuer: str = "Widget CA", by: Key = KEY, *, ca: bool | None = False
+) -> bytes:
+    """A certificate in PEM; with `ca=None` it has no basicConstraints."""
     builder = (
         x509.CertificateBuilder()
         .subject_name(name(subject))
@@ -52,8 +55,9 @@ def certificate(subject: str, key: Key = KEY, issuer: str = "Widget CA", by: Key
         .serial_number(int.from_bytes(subject.encode()[:18]) + 1)
         .not_valid_before(datetime(2025, 1, 1))  # noqa: DTZ001 - the library's
         .not_valid_after(datetime(2035, 1, 1))  # noqa: DTZ001
-        .add_extension(x509.BasicConstraints(ca, None), critical=True)
     )
+    if ca is not None:
+        builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
     return builder.sign(by, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
@@ -373,6 +377,23 @@ def test_the_issuers_of_a_bundles_devices_are_passed_over_and_counted(ca_first: 
 def test_a_ca_certificate_that_issued_nothing_in_the_bundle_is_refused(alone: bytes, tmp_path: Path) -> None:
     assert read(tmp_path / "m.pem", alone + chain("d-1")) == [Refusal.CA_CERTIFICATE, "d-1"]
     assert read(tmp_path / "alone.pem", alone) == [Refusal.CA_CERTIFICATE]
+
+
+def test_an_old_root_without_basic_constraints_is_an_issuer_and_named(tmp_path: Path) -> None:
+    above = certificate("Old CA", OTHER, "Old Root", KEY, ca=None) + certificate("Old Root", KEY, "Old Root", ca=None)
+    path = tmp_path / "m.pem"
+    path.write_bytes(certificate("d-1", KEY, "Old CA", OTHER, ca=None) + above + certificate("d-2", KEY, ca=None))
+    manifest = open_manifest(path, FormatOptions())
+    assert [said for _, said, _ in outcomes(manifest)] == ["d-1", "d-2"]
+    assert manifest.remarks == (
+        "m.pem: 2 CA certificates passed over as issuers",
+        "m.pem: of these, 2 without basicConstraints: 'CN=Old CA', 'CN=Old Root'",
+    )
+
+
+def test_a_certificate_that_says_that_it_is_no_ca_is_a_device_whoever_names_it(tmp_path: Path) -> None:
+    pem = certificate("d-1", KEY, "d-2", OTHER) + certificate("d-2", OTHER)
+    assert read(tmp_path / "m.pem", pem) == ["d-1", "d-2"]
 
 
 def test_the_issuers_of_a_folders_devices_are_passed_over(tmp_path: Path) -> None:
