@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Annotations, Duration, RemovalPolicy
 from constructs import Construct
 from secretfree.contract import MatchPolicy, RegistryIndex, Variable
 
@@ -46,6 +46,11 @@ def make_authorizer(
     registry.grant_lookup(function.role, by_key=match is MatchPolicy.PUBLIC_KEY)
     if binds_keys:
         ledger.grant_read_bindings(function.role)
+        Annotations.of(scope).add_warning_v2(
+            "cdk-iot-secretfree:matchByUdidAlone",
+            "MatchPolicy.UDID gives the certificate of an enrolled device id to the first key that presents it. "
+            "Enrol the devices' public keys, where they are known, and use UDID_AND_PUBLIC_KEY or PUBLIC_KEY.",
+        )
     return function
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from aws_cdk import Annotations, Duration, RemovalPolicy, Stack
+from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -21,7 +21,6 @@ from cdk_iot_secretfree.blocking import Blocking, warn_without_stream
 from cdk_iot_secretfree.dashboard import ProvisioningDashboard
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy, warn_of_nested_prefixes
 from cdk_iot_secretfree.diagnosis import grant_diagnose
-from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.issuers.checks import (
     check_issuers,
     check_region,
@@ -29,15 +28,16 @@ from cdk_iot_secretfree.issuers.checks import (
     renewal_window_hours,
 )
 from cdk_iot_secretfree.issuers.issuer import Issuer
-from cdk_iot_secretfree.issuers.modes import IssuanceMode, IssuanceQueue, IssuingFunctions, IssuingLine
+from cdk_iot_secretfree.issuers.modes import IssuanceMode, IssuanceQueue
 from cdk_iot_secretfree.issuers.settings import runtime_settings
+from cdk_iot_secretfree.issuing import make_issuing_functions
 from cdk_iot_secretfree.ledger import IIssuanceLedger, IssuanceLedger
 from cdk_iot_secretfree.metrics import ProductLineMetrics
 from cdk_iot_secretfree.options import ApiOptions, CertificateSubject, FunctionOptions
 from cdk_iot_secretfree.outputs import add_outputs
 from cdk_iot_secretfree.registry import DeviceRegistry, IDeviceRegistry
 from cdk_iot_secretfree.sweeper import make_sweeper
-from cdk_iot_secretfree.things import ThingGroup, ThingType, check_things, grant_things
+from cdk_iot_secretfree.things import ThingGroup, ThingType, check_things
 from cdk_iot_secretfree.validation import (
     refuse,
     require_product,
@@ -106,7 +106,6 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         require_product(product)
         check_issuers(issuers)
         check_region(Stack.of(self), issuers)
-        mode = issuance or IssuanceMode.direct()
         check_things(thing_groups, thing_attributes or {})
         require_removal_policy(removal_policy)
         if match is MatchPolicy.PUBLIC_KEY and registry is not None and registry.key_index is None:
@@ -118,7 +117,6 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         self._functions = functions or FunctionOptions()
         self._encryption_key = encryption_key
         self._removal_policy = removal_policy
-        self._warn()
 
         self._registry: IDeviceRegistry = registry or DeviceRegistry(
             self, "Registry", encryption_key=encryption_key, removal_policy=removal_policy
@@ -165,7 +163,18 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
             Variable.SUBJECT: stack.to_json_string(_sorted((subject or CertificateSubject()).as_environment())),
             Variable.RENEWAL_WINDOW_HOURS: str(renewal_window_hours(renewal_window, issuers)),
         }
-        self._issuing = {issuer.name: self._make_issuer(issuer, mode, issuer_environment, groups) for issuer in issuers}
+        self._issuing = make_issuing_functions(
+            self,
+            product=product,
+            issuers=self._issuers,
+            mode=issuance or IssuanceMode.direct(),
+            registry=self._registry,
+            ledger=self._ledger,
+            thing_groups=groups,
+            environment=issuer_environment,
+            options=self._functions,
+            removal_policy=removal_policy,
+        )
         self._sweeper = make_sweeper(
             self,
             product=product,
@@ -356,14 +365,6 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         """
         add_outputs(self)
 
-    def _warn(self) -> None:
-        if self._match is MatchPolicy.UDID:
-            Annotations.of(self).add_warning_v2(
-                "cdk-iot-secretfree:matchByUdidAlone",
-                "MatchPolicy.UDID gives the certificate of an enrolled device id to the first key that presents it. "
-                "Enrol the devices' public keys, where they are known, and use UDID_AND_PUBLIC_KEY or PUBLIC_KEY.",
-            )
-
     def _make_blocking(self) -> Blocking | None:
         stream_arn = self._registry.table.table_stream_arn
         if stream_arn is None:
@@ -382,31 +383,6 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
             options=self._functions,
             removal_policy=self._removal_policy,
         )
-
-    def _make_issuer(
-        self, issuer: Issuer, mode: IssuanceMode, environment: Mapping[Variable, str], groups: Sequence[str]
-    ) -> IssuingFunctions:
-        def grant(function: RuntimeFunction) -> None:
-            issuer.grant_issue(function)
-            self._ledger.grant_record(function.role)
-            self._registry.grant_lookup(function.role, by_key=False)
-            grant_things(function, groups)
-
-        line = IssuingLine(
-            product=self._product,
-            issuer=issuer,
-            issuers=len(self._issuers),
-            environment={
-                **environment,
-                Variable.ISSUER: issuer.name,
-                Variable.ISSUERS: runtime_settings(Stack.of(self), [issuer]),
-            },
-            ledger=self._ledger,
-            grant=grant,
-            functions=self._functions,
-            removal_policy=self._removal_policy,
-        )
-        return mode.bind(self, line)
 
 
 def _policies_of_others(line: SecretFreeProvisioning) -> Sequence[BoundDevicePolicy]:

@@ -1,7 +1,6 @@
 """The architecture page shows the states that the code has."""
 
-from secretfree.issuance import record
-from secretfree.issuance.record import IssuanceState
+from secretfree.issuance.states import SUCCESSORS, IssuanceState
 from support.documents import ROOT, blocks
 
 _PAGE = ROOT / "docs" / "architecture.md"
@@ -13,9 +12,9 @@ def state_diagram() -> str:
         f"    {state.value} --> {successor.value}"
         for state in IssuanceState
         for successor in IssuanceState
-        if successor in record._SUCCESSORS[state]
+        if successor in SUCCESSORS[state]
     ]
-    final = [f"    {state.value} --> [*]" for state in IssuanceState if not record._SUCCESSORS[state]]
+    final = [f"    {state.value} --> [*]" for state in IssuanceState if not SUCCESSORS[state]]
     return "\n".join(["stateDiagram-v2", "    [*] --> requesting", *arrows, *final])
 
 

@@ -9,7 +9,7 @@ import click
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.contract import LedgerRecord
 from secretfree.issuance.ports import StaleLedgerError
-from secretfree.issuance.record import IssuanceState
+from secretfree.issuance.states import IssuanceState
 from secretfree.request.device_id import DeviceId
 
 from secretfree_cli.command_line import command

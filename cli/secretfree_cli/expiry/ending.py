@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from secretfree.issuance.record import from_epoch_milliseconds
+from secretfree.adapters.dynamodb.dates import date_of
 
 from secretfree_cli.diagnose.collectors import authority
 from secretfree_cli.diagnose.collectors.reading import Reading
@@ -77,5 +77,5 @@ def _certificate(item: Mapping[str, Any]) -> Ending:
         name=item["device-id"]["S"],
         issuer=item["record"]["S"].removeprefix(_ISSUANCE),
         certificate_id=item.get("certificate-id", {}).get("S"),
-        not_after=from_epoch_milliseconds(int(item["not-after"]["N"])),
+        not_after=date_of(item, "not-after"),
     )

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from secretfree.adapters.dynamodb.dates import date_of
 from secretfree.contract import METRIC_NAMESPACE, Dimension, LedgerAttribute, Metric, RegistryAttribute
-from secretfree.issuance.record import from_epoch_milliseconds
 
 from secretfree_cli.diagnose.collectors import authority
 from secretfree_cli.diagnose.collectors.reading import Reading
@@ -70,12 +70,12 @@ def _read_ledger(target: Target, facts: Facts, now: datetime) -> frozenset[str]:
         asked.add(device_id)
         state = item.get("state", {}).get("S", "")
         if state == "active" and "not-after" in item:
-            not_after = from_epoch_milliseconds(int(item["not-after"]["N"]))
+            not_after = date_of(item, "not-after")
             facts.ends[class_of(not_after, now)] += 1
             if not_after > now:
                 provisioned.add(device_id)
         elif state in _UNFINISHED and "begun-at" in item:
-            since = from_epoch_milliseconds(int(item["begun-at"]["N"]))
+            since = date_of(item, "begun-at")
             if now - since > STUCK_AFTER:
                 facts.add_stuck(
                     StuckDevice(

@@ -29,7 +29,8 @@ from secretfree.issuance.ports import (
     ThrottledError,
     UnreachableError,
 )
-from secretfree.issuance.record import LEASE, Issuance, IssuanceState, Standing
+from secretfree.issuance.record import LEASE, Issuance
+from secretfree.issuance.states import IssuanceState, Standing
 from secretfree.issuance.verification import out_of_use, verified
 from secretfree.request.device_id import DeviceId
 

@@ -19,8 +19,9 @@ from secretfree.issuance.rates import (
     RetryAfterPolicy,
     RetryPolicy,
 )
-from secretfree.issuance.record import Issuance, IssuanceState
+from secretfree.issuance.record import Issuance
 from secretfree.issuance.renewal import renewal_start
+from secretfree.issuance.states import IssuanceState
 from secretfree.registry.authorization import AuthorizedDevice
 from secretfree.registry.entry import RegistryReader
 from secretfree.request.csr import VerifiedCsr

@@ -50,7 +50,8 @@ from secretfree.issuance.ports import (
     ThrottledError,
     UnreachableError,
 )
-from secretfree.issuance.record import Issuance, IssuanceState
+from secretfree.issuance.record import Issuance
+from secretfree.issuance.states import IssuanceState
 from secretfree.registry.authorization import AuthorizedDevice, confirm
 from secretfree.request.csr import VerifiedCsr
 

@@ -34,7 +34,8 @@ from secretfree.issuance.model import (
 from secretfree.issuance.pipeline import issue
 from secretfree.issuance.ports import CertificateRecordState, RegisteredCertificate, ThrottledError, UnreachableError
 from secretfree.issuance.rates import Chance
-from secretfree.issuance.record import Issuance, IssuanceState, Standing
+from secretfree.issuance.record import Issuance
+from secretfree.issuance.states import IssuanceState, Standing
 from secretfree.issuance.verification import verified
 from secretfree.registry.authorization import AuthorizedDevice
 from secretfree.request.csr import UnverifiedCsr, VerifiedCsr, verify

@@ -1,13 +1,14 @@
 """The ledger's record: one issuance per device and issuer, as a state machine whose every step is a new version."""
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from enum import Enum
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final, Self
 
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
+from secretfree.issuance.other_certificates import CertificateInUse, Suspect
 from secretfree.issuance.renewal import renewal_start
+from secretfree.issuance.states import SUCCESSORS, IssuanceState, Standing
 from secretfree.request.device_id import DeviceId
 
 # Longer than any invocation can live (API Gateway ends at 29 s, the functions a little later). So when a lease has
@@ -15,64 +16,6 @@ from secretfree.request.device_id import DeviceId
 LEASE: Final = timedelta(seconds=45)
 # The sweeper leaves an unfinished issuance to the device for this long, because the device got a 202.
 PATIENCE: Final = timedelta(minutes=5)
-
-
-class IssuanceState(Enum):
-    """How far an issuance has come. Each state is recorded before the step that it allows begins."""
-
-    REQUESTING = "requesting"  # a certificate is, or may have been, asked for
-    REQUESTED = "requested"  # the authority's reference is known
-    ISSUED = "issued"  # the certificate is known; its registration follows
-    ACTIVE = "active"  # thing, policy and certificate are in place
-    REVOKED = "revoked"  # taken out of use from outside; final for this key
-    ABANDONED = "abandoned"  # rolled back; the next request opens a new generation
-
-
-_SUCCESSORS: Final = {
-    IssuanceState.REQUESTING: {IssuanceState.REQUESTED, IssuanceState.ISSUED, IssuanceState.ABANDONED},
-    IssuanceState.REQUESTED: {IssuanceState.ISSUED, IssuanceState.ABANDONED},
-    IssuanceState.ISSUED: {IssuanceState.ACTIVE, IssuanceState.REVOKED, IssuanceState.ABANDONED},
-    IssuanceState.ACTIVE: {IssuanceState.REVOKED},
-    IssuanceState.REVOKED: frozenset[IssuanceState](),
-    IssuanceState.ABANDONED: frozenset[IssuanceState](),
-}
-
-
-class Standing(Enum):
-    """What a request finds, and so what it may do."""
-
-    SERVE = "serve"  # its certificate is good: the same answer again
-    WAIT = "wait"  # another worker is at it
-    RESUME = "resume"  # take the lease and go on where it stopped
-    NEXT_GENERATION = "next-generation"  # nothing to go on with, or another key: begin anew
-    RENEW = "renew"  # the same key, its renewal window has begun
-    REFUSE = "refuse"  # the certificate of this key was revoked
-
-
-@dataclass(frozen=True, kw_only=True)
-class Suspect:
-    """A certificate that may exist without a record: its request had no answer, or it was given up before it was known.
-
-    `reference`: the authority's, where there was an answer.
-    """
-
-    fingerprint: str
-    requested_at: datetime
-    reference: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class CertificateInUse:
-    """The certificate that a device with this key has while its next one is being issued.
-
-    `verified_at`: when IoT Core was last seen to have it active; None: to be looked at before it is given out.
-    """
-
-    certificate_id: str
-    certificate_pem: str
-    chain_pem: str | None
-    not_after: datetime
-    verified_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -430,20 +373,10 @@ class Issuance:
         return ()
 
     def _to(self, state: IssuanceState) -> Self:
-        if state is not self.state and state not in _SUCCESSORS[self.state]:
+        if state is not self.state and state not in SUCCESSORS[self.state]:
             raise SecretFreeError(
                 ErrorCode.INTERNAL,
                 f"an issuance cannot go from {self.state.value} to {state.value}",
                 reason=Reason.UNEXPECTED,
             )
         return replace(self, state=state)
-
-
-def epoch_milliseconds(moment: datetime) -> int:
-    """The form in which the ledger keeps a date."""
-    return round(moment.timestamp() * 1000)
-
-
-def from_epoch_milliseconds(value: int) -> datetime:
-    """A date as the ledger keeps it."""
-    return datetime.fromtimestamp(value / 1000, UTC)

@@ -16,6 +16,7 @@ from typing import Final
 from secretfree.clock import Clock
 from secretfree.errors import SecretFreeError
 from secretfree.issuance.model import IssuancePolicy, IssuancePorts, clear_at, superseded_until, with_answer
+from secretfree.issuance.other_certificates import Suspect
 from secretfree.issuance.ports import (
     CertificateRecordState,
     CertificateStatus,
@@ -28,7 +29,8 @@ from secretfree.issuance.ports import (
     UnreachableError,
     UnreadableRecord,
 )
-from secretfree.issuance.record import LEASE, Issuance, IssuanceState, Suspect
+from secretfree.issuance.record import LEASE, Issuance
+from secretfree.issuance.states import IssuanceState
 
 # A certificate's record outlives the certificate, for questions about what a device once had.
 _HISTORY_KEPT_FOR: Final = timedelta(days=90)

@@ -15,7 +15,8 @@ from secretfree.issuance.ports import (
     ThrottledError,
     UnreachableError,
 )
-from secretfree.issuance.record import Issuance, IssuanceState
+from secretfree.issuance.record import Issuance
+from secretfree.issuance.states import IssuanceState
 
 _VERIFIED_FOR: Final = timedelta(days=1)
 

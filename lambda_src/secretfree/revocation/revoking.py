@@ -23,7 +23,8 @@ from secretfree.clock import Clock
 from secretfree.contract import MatchPolicy
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance.ports import CertificateRecordState, StaleLedgerError, UnreadableRecord
-from secretfree.issuance.record import Issuance, IssuanceState
+from secretfree.issuance.record import Issuance
+from secretfree.issuance.states import IssuanceState
 from secretfree.registry.entry import RegistryEntry
 from secretfree.revocation.change import RegistryChange, permits
 from secretfree.revocation.ports import RevocationPorts

@@ -25,7 +25,8 @@ from cryptography.x509.oid import NameOID
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
 from secretfree.adapters.dynamodb.registry_table import RegistryTable
-from secretfree.issuance.record import Issuance, Standing
+from secretfree.issuance.record import Issuance
+from secretfree.issuance.states import Standing
 from secretfree.registry.store import ChangedMeanwhile
 from secretfree.request.device_id import DeviceId
 from secretfree_cli.devices import commands as devices_commands

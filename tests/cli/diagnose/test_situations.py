@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 import pytest
 from secretfree.errors import Reason
-from secretfree.issuance.record import IssuanceState
+from secretfree.issuance.states import IssuanceState
 from secretfree_cli.diagnose.commands import diagnose
 
 HOUR = timedelta(hours=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from cdk_iot_secretfree.options import ApiOptions, FunctionOptions
-from secretfree.adapters.dynamodb import ledger
+from secretfree.adapters.dynamodb.ledger_items import SHARDS
 from secretfree.contract import IssuerKind
 from secretfree_cli.output import CliError
 from secretfree_cli.plan.asking_again import DOOR_RETRY_AFTER
@@ -31,7 +31,7 @@ def test_each_quota_is_a_rate_or_a_concurrency_and_says_its_source() -> None:
 
 
 def test_the_index_quota_counts_the_ledgers_shards() -> None:
-    assert default_quotas()["LedgerIndexWrites"].limit == 1_000 * ledger._SHARDS
+    assert default_quotas()["LedgerIndexWrites"].limit == 1_000 * SHARDS
 
 
 def test_the_constructs_defaults_are_the_plans() -> None:

@@ -8,10 +8,13 @@ import boto3
 import pytest
 from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
-from secretfree.adapters.dynamodb.ledger import ABANDONED_KEPT_FOR, DynamoDbLedger
+from secretfree.adapters.dynamodb.dates import date_of, date_value
+from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
+from secretfree.adapters.dynamodb.ledger_items import ABANDONED_KEPT_FOR
 from secretfree.errors import SecretFreeError
+from secretfree.issuance.other_certificates import Suspect
 from secretfree.issuance.ports import CertificateRecordState, StaleLedgerError, ThrottledError, UnreachableError
-from secretfree.issuance.record import Issuance, Suspect
+from secretfree.issuance.record import Issuance
 from secretfree.request.device_id import DeviceId
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -199,3 +202,9 @@ def test_no_answer_is_not_a_refusal() -> None:
 
     with pytest.raises(UnreachableError):
         DynamoDbLedger(Silent(), table="ledger").write(first())  # type: ignore[arg-type]
+
+
+def test_a_date_is_read_as_it_was_stored() -> None:
+    moment = datetime(2026, 5, 4, 3, 2, 1, 123000, tzinfo=UTC)
+
+    assert date_of({"not-after": date_value(moment)}, "not-after") == moment

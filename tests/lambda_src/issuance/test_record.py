@@ -4,14 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from secretfree.errors import SecretFreeError
-from secretfree.issuance.record import (
-    LEASE,
-    Issuance,
-    IssuanceState,
-    Standing,
-    epoch_milliseconds,
-    from_epoch_milliseconds,
-)
+from secretfree.issuance.record import LEASE, Issuance
+from secretfree.issuance.states import IssuanceState, Standing
 from secretfree.request.device_id import DeviceId
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -125,11 +119,6 @@ def test_only_what_is_left_to_clear_keeps_a_finished_record_due() -> None:
     assert done.active(clear_at=later).due == later
     assert done.active(clear_at=later).cleared().due is None
     assert done.revoked(NOW).due == NOW
-
-
-def test_dates_survive_the_ledger_s_form() -> None:
-    moment = datetime(2026, 5, 4, 3, 2, 1, 123000, tzinfo=UTC)
-    assert from_epoch_milliseconds(epoch_milliseconds(moment)) == moment
 
 
 def test_every_state_is_reachable() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from secretfree.adapters.dynamodb.dates import date_of
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
+from secretfree.contract import LedgerRecord
 from secretfree.errors import SecretFreeError
 from secretfree.issuance.ports import ThrottledError, UnreachableError
 from secretfree.issuance.queueing import MarkState
-from secretfree.issuance.record import Issuance, from_epoch_milliseconds
+from secretfree.issuance.record import Issuance
 from secretfree.request.device_id import DeviceId
 
 from secretfree_cli.diagnose.collectors.reading import Reading
@@ -17,9 +19,9 @@ from secretfree_cli.diagnose.evidence import QueuePlace
 from secretfree_cli.target import Target
 
 _WHAT = "the ledger"
-_ISSUANCE = "issuance#"
+_ISSUANCE = LedgerRecord.ISSUANCE.value
 _QUEUED = "queued#"
-_CERTIFICATE = "certificate#"
+_CERTIFICATE = LedgerRecord.CERTIFICATE.value
 
 
 def read(
@@ -77,8 +79,8 @@ def _place(item: Mapping[str, Any], reading: Reading) -> list[QueuePlace]:
             QueuePlace(
                 issuer=item["record"]["S"].removeprefix(_QUEUED),
                 state=MarkState(item["state"]["S"]),
-                since=from_epoch_milliseconds(int(item["since"]["N"])),
-                until=from_epoch_milliseconds(int(item["until"]["N"])),
+                since=date_of(item, "since"),
+                until=date_of(item, "until"),
             )
         ]
     except (KeyError, ValueError):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from secretfree.issuance.record import Issuance, IssuanceState
+from secretfree.issuance.record import Issuance
+from secretfree.issuance.states import IssuanceState
 
 from secretfree_cli.diagnose.evidence import Certificate, CertificateStatus, Evidence
 from secretfree_cli.diagnose.finding import Cause, Concern, Finding, Rank, Stage

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from secretfree.issuance.queueing import MarkState
-from secretfree.issuance.record import Issuance, IssuanceState
+from secretfree.issuance.record import Issuance
+from secretfree.issuance.states import IssuanceState
 
 from secretfree_cli.diagnose.evidence import Evidence, QueuePlace
 from secretfree_cli.diagnose.finding import Cause, Concern, Finding, Rank, Stage

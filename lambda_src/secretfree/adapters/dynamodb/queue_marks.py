@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import ClientError
 
 from secretfree.adapters.aws_errors import aws_call, error_code
+from secretfree.adapters.dynamodb.dates import date_of, date_value
 from secretfree.errors import ErrorCode
 from secretfree.issuance.queueing import MarkState, QueueMark
-from secretfree.issuance.record import epoch_milliseconds, from_epoch_milliseconds
 from secretfree.request.device_id import DeviceId
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class DynamoDbQueueMarks:
     def claim(self, mark: QueueMark, *, now: "datetime") -> QueueMark | None:
         """A claim whose answer was lost, and that the SDK repeats, finds itself: that is success."""
         item = _item(mark)
-        found = self._put(item, _FREE, {"#record": "record", "#until": "until"}, {":now": _date(now)})
+        found = self._put(item, _FREE, {"#record": "record", "#until": "until"}, {":now": date_value(now)})
         return None if found is None or found == item else _mark(found)
 
     def confirm(self, mark: QueueMark) -> None:
@@ -75,8 +75,8 @@ def _item(mark: QueueMark) -> dict[str, Any]:
         "key-fingerprint": {"S": mark.fingerprint},
         "token": {"S": mark.token},
         "state": {"S": mark.state.value},
-        "since": _date(mark.since),
-        "until": _date(mark.until),
+        "since": date_value(mark.since),
+        "until": date_value(mark.until),
         "expires-at": {"N": str(int(mark.until.timestamp()))},
     }
     if mark.refusal is not None:
@@ -91,11 +91,7 @@ def _mark(item: Mapping[str, Any]) -> QueueMark:
         fingerprint=item["key-fingerprint"]["S"],
         token=item["token"]["S"],
         state=MarkState(item["state"]["S"]),
-        since=from_epoch_milliseconds(int(item["since"]["N"])),
-        until=from_epoch_milliseconds(int(item["until"]["N"])),
+        since=date_of(item, "since"),
+        until=date_of(item, "until"),
         refusal=ErrorCode(item["refusal"]["S"]) if "refusal" in item else None,
     )
-
-
-def _date(moment: "datetime") -> dict[str, str]:
-    return {"N": str(epoch_milliseconds(moment))}

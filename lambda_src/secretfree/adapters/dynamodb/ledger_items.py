@@ -1,0 +1,214 @@
+"""The ledger's items in DynamoDB's own JSON: how a record is written, and how what is stored is read."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+from zlib import crc32
+
+from secretfree.adapters.dynamodb.dates import date_of, date_value
+from secretfree.contract import LedgerAttribute, LedgerRecord
+from secretfree.errors import ErrorCode, Reason, SecretFreeError
+from secretfree.issuance.other_certificates import CertificateInUse, Suspect
+from secretfree.issuance.ports import CertificateRecordState, UnreadableRecord
+from secretfree.issuance.record import Issuance
+from secretfree.issuance.states import IssuanceState
+from secretfree.request.device_id import DeviceId
+
+# DynamoDB deletes the record of a rolled-back issuance after this time without a request.
+ABANDONED_KEPT_FOR: Final = timedelta(days=90)
+
+# One value of an index's partition key takes 1,000 writes a second, and taking or giving back a lease costs two or
+# four of them: a fleet that gets 202 again and again would throttle the table through its index.
+SHARDS: Final = 16
+
+ISSUANCE: Final = LedgerRecord.ISSUANCE.value
+CERTIFICATE: Final = LedgerRecord.CERTIFICATE.value
+
+
+def issuance_item(issuance: Issuance) -> dict[str, Any]:
+    """The record's item. `pending` is there only while something is left to do: it makes the index sparse."""
+    item: dict[str, Any] = {
+        "device-id": {"S": str(issuance.device_id)},
+        "record": {"S": ISSUANCE + issuance.issuer},
+        "key-fingerprint": {"S": issuance.fingerprint},
+        "state": {"S": issuance.state.value},
+        "generation": {"N": str(issuance.generation)},
+        "version": {"N": str(issuance.version)},
+        "begun-at": date_value(issuance.begun_at),
+        "attempts": {"N": str(issuance.attempts)},
+        "replaces-key": {"BOOL": issuance.replaces_key},
+        "thing-ensured": {"BOOL": issuance.thing_ensured},
+        "withdrawn": {"BOOL": issuance.withdrawn},
+    }
+    if issuance.due is not None:
+        item["pending"] = {"S": pending_value(issuance.issuer, crc32(issuance.device_id.encode()) % SHARDS)}
+        item["lease-expires"] = date_value(issuance.due)
+    for name, moment in (
+        ("admission", issuance.admission),
+        ("requested-at", issuance.requested_at),
+        ("not-after", issuance.not_after),
+        ("verified-at", issuance.verified_at),
+        ("superseded-until", issuance.superseded_until),
+    ):
+        if moment is not None:
+            item[name] = date_value(moment)
+    for name, text in (
+        ("lease-owner", issuance.lease_owner),
+        ("reference", issuance.reference),
+        ("certificate-id", issuance.certificate_id),
+        ("certificate-arn", issuance.certificate_arn),
+        ("certificate", issuance.certificate_pem),
+        ("certificate-chain", issuance.chain_pem),
+        (LedgerAttribute.LAST_REASON.value, issuance.last_reason),
+    ):
+        if text is not None:
+            item[name] = {"S": str(text)}
+    item |= _other_certificates(issuance)
+    if issuance.state is IssuanceState.ABANDONED and not issuance.superseded and not issuance.has_leftovers:
+        item["expires-at"] = {"N": str(int((issuance.begun_at + ABANDONED_KEPT_FOR).timestamp()))}
+    return item
+
+
+def certificate_item(issuance: Issuance, state: CertificateRecordState) -> dict[str, Any]:
+    """The certificate's own record, which outlives the generation: what was issued, for which key, until when."""
+    item: dict[str, Any] = {
+        "device-id": {"S": str(issuance.device_id)},
+        "record": {"S": f"{CERTIFICATE}{issuance.certificate_id}"},
+        "state": {"S": state.value},
+        "issuer": {"S": issuance.issuer},
+        "generation": {"N": str(issuance.generation)},
+        "key-fingerprint": {"S": issuance.fingerprint},
+    }
+    if issuance.reference is not None:
+        item["reference"] = {"S": issuance.reference}
+    if issuance.not_after is not None:
+        item["not-after"] = date_value(issuance.not_after)
+    return item
+
+
+def readable_issuance(item: Mapping[str, Any]) -> Issuance | UnreadableRecord:
+    """The record of an item; a damaged one is named, so that it does not stop the work on the others."""
+    try:
+        return _issuance(item)
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError, SecretFreeError) as error:
+        defect = error.detail if isinstance(error, SecretFreeError) else str(error)
+        return UnreadableRecord(
+            device_id=item["device-id"]["S"],
+            issuer=item["record"]["S"].removeprefix(ISSUANCE),
+            defect=f"{type(error).__name__}: {defect}",
+        )
+
+
+def required_issuance(item: Mapping[str, Any]) -> Issuance:
+    """The record of an item; SecretFreeError (`internal`) for a damaged one."""
+    record = readable_issuance(item)
+    if isinstance(record, UnreadableRecord):
+        raise SecretFreeError(
+            ErrorCode.INTERNAL,
+            f"the ledger's record {ISSUANCE}{record.issuer} of {record.device_id} cannot be read: {record.defect}",
+            reason=Reason.LEDGER_RECORD,
+        )
+    return record
+
+
+def pending_value(issuer: str, shard: int) -> str:
+    return f"{issuer}#{shard}"
+
+
+def text_of(item: Mapping[str, Any], name: str) -> str | None:
+    return str(item[name]["S"]) if name in item else None
+
+
+def _issuance(item: Mapping[str, Any]) -> Issuance:
+    return Issuance(
+        device_id=DeviceId.parse(item["device-id"]["S"]),
+        issuer=item["record"]["S"].removeprefix(ISSUANCE),
+        fingerprint=item["key-fingerprint"]["S"],
+        state=IssuanceState(item["state"]["S"]),
+        generation=int(item["generation"]["N"]),
+        version=int(item["version"]["N"]),
+        lease_owner=text_of(item, "lease-owner"),
+        due=_moment(item, "lease-expires"),
+        begun_at=date_of(item, "begun-at"),
+        attempts=int(item["attempts"]["N"]),
+        admission=_moment(item, "admission"),
+        requested_at=_moment(item, "requested-at"),
+        reference=text_of(item, "reference"),
+        certificate_id=text_of(item, "certificate-id"),
+        certificate_arn=text_of(item, "certificate-arn"),
+        certificate_pem=text_of(item, "certificate"),
+        chain_pem=text_of(item, "certificate-chain"),
+        not_after=_moment(item, "not-after"),
+        verified_at=_moment(item, "verified-at"),
+        thing_ensured=bool(item.get("thing-ensured", {}).get("BOOL")),
+        replaces_key=bool(item.get("replaces-key", {}).get("BOOL")),
+        withdrawn=bool(item.get("withdrawn", {}).get("BOOL")),
+        last_reason=_reason(item),
+        in_use=_in_use(item["in-use"]["M"]) if "in-use" in item else None,
+        superseded=_list(item, "superseded"),
+        superseded_until=_moment(item, "superseded-until"),
+        obsolete=_list(item, "obsolete"),
+        suspects=tuple(_suspect(entry["M"]) for entry in item.get("suspects", {"L": []})["L"]),
+    )
+
+
+def _other_certificates(issuance: Issuance) -> dict[str, Any]:
+    """The attributes of the certificates that this generation has found, or left behind."""
+    attributes: dict[str, Any] = {}
+    for name, certificates in (("superseded", issuance.superseded), ("obsolete", issuance.obsolete)):
+        if certificates:
+            attributes[name] = {"L": [{"S": certificate_id} for certificate_id in certificates]}
+    if issuance.in_use is not None:
+        attributes["in-use"] = {"M": _in_use_item(issuance.in_use)}
+    if issuance.suspects:
+        attributes["suspects"] = {"L": [_suspect_item(suspect) for suspect in issuance.suspects]}
+    return attributes
+
+
+def _in_use_item(certificate: CertificateInUse) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "certificate-id": {"S": certificate.certificate_id},
+        "certificate": {"S": certificate.certificate_pem},
+        "not-after": date_value(certificate.not_after),
+    }
+    if certificate.chain_pem is not None:
+        entry["certificate-chain"] = {"S": certificate.chain_pem}
+    if certificate.verified_at is not None:
+        entry["verified-at"] = date_value(certificate.verified_at)
+    return entry
+
+
+def _in_use(entry: Mapping[str, Any]) -> CertificateInUse:
+    return CertificateInUse(
+        certificate_id=entry["certificate-id"]["S"],
+        certificate_pem=entry["certificate"]["S"],
+        chain_pem=text_of(entry, "certificate-chain"),
+        not_after=date_of(entry, "not-after"),
+        verified_at=_moment(entry, "verified-at"),
+    )
+
+
+def _suspect_item(suspect: Suspect) -> dict[str, Any]:
+    entry = {"key-fingerprint": {"S": suspect.fingerprint}, "requested-at": date_value(suspect.requested_at)}
+    return {"M": entry if suspect.reference is None else {**entry, "reference": {"S": suspect.reference}}}
+
+
+def _suspect(entry: Mapping[str, Any]) -> Suspect:
+    requested_at = date_of(entry, "requested-at")
+    return Suspect(
+        fingerprint=entry["key-fingerprint"]["S"], requested_at=requested_at, reference=text_of(entry, "reference")
+    )
+
+
+def _reason(item: Mapping[str, Any]) -> Reason | None:
+    """A code that this version does not know counts as none, so that the record stays readable."""
+    text = text_of(item, LedgerAttribute.LAST_REASON)
+    return Reason(text) if text in set(Reason) else None
+
+
+def _moment(item: Mapping[str, Any], name: str) -> datetime | None:
+    return date_of(item, name) if name in item else None
+
+
+def _list(item: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    return tuple(entry["S"] for entry in item.get(name, {"L": []})["L"])

@@ -1,0 +1,30 @@
+"""Certificates that a record keeps beside its own: the one still in use, and those that may exist unrecorded."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suspect:
+    """A certificate that may exist without a record: its request had no answer, or it was given up before it was known.
+
+    `reference`: the authority's, where there was an answer.
+    """
+
+    fingerprint: str
+    requested_at: datetime
+    reference: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateInUse:
+    """The certificate that a device with this key has while its next one is being issued.
+
+    `verified_at`: when IoT Core was last seen to have it active; None: to be looked at before it is given out.
+    """
+
+    certificate_id: str
+    certificate_pem: str
+    chain_pem: str | None
+    not_after: datetime
+    verified_at: datetime | None

@@ -1,0 +1,36 @@
+"""The states of an issuance, the order in which they follow each other, and what a request may do in them."""
+
+from enum import Enum
+from typing import Final
+
+
+class IssuanceState(Enum):
+    """How far an issuance has come. Each state is recorded before the step that it allows begins."""
+
+    REQUESTING = "requesting"  # a certificate is, or may have been, asked for
+    REQUESTED = "requested"  # the authority's reference is known
+    ISSUED = "issued"  # the certificate is known; its registration follows
+    ACTIVE = "active"  # thing, policy and certificate are in place
+    REVOKED = "revoked"  # taken out of use from outside; final for this key
+    ABANDONED = "abandoned"  # rolled back; the next request opens a new generation
+
+
+SUCCESSORS: Final = {
+    IssuanceState.REQUESTING: {IssuanceState.REQUESTED, IssuanceState.ISSUED, IssuanceState.ABANDONED},
+    IssuanceState.REQUESTED: {IssuanceState.ISSUED, IssuanceState.ABANDONED},
+    IssuanceState.ISSUED: {IssuanceState.ACTIVE, IssuanceState.REVOKED, IssuanceState.ABANDONED},
+    IssuanceState.ACTIVE: {IssuanceState.REVOKED},
+    IssuanceState.REVOKED: frozenset[IssuanceState](),
+    IssuanceState.ABANDONED: frozenset[IssuanceState](),
+}
+
+
+class Standing(Enum):
+    """What a request finds, and so what it may do."""
+
+    SERVE = "serve"  # its certificate is good: the same answer again
+    WAIT = "wait"  # another worker is at it
+    RESUME = "resume"  # take the lease and go on where it stopped
+    NEXT_GENERATION = "next-generation"  # nothing to go on with, or another key: begin anew
+    RENEW = "renew"  # the same key, its renewal window has begun
+    REFUSE = "refuse"  # the certificate of this key was revoked
