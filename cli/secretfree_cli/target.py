@@ -124,13 +124,14 @@ def resolve_target(
     if table is not None and stack is not None:
         raise click.UsageError("--table names a registry without its stack: leave out --table or --stack")
     elsewhere = region or profile or endpoint_url
-    if local and elsewhere:
-        raise click.UsageError("--local excludes --region, --profile and --endpoint-url")
+    if local and (profile or endpoint_url):
+        raise click.UsageError("--local excludes --profile and --endpoint-url")
     if endpoint_url is not None and not _is_endpoint(endpoint_url):
         raise click.UsageError(f"--endpoint-url {endpoint_url!a}; accepted: {_ENDPOINT_FORM}")
     folder = StateFolder(project or find_project())
     if local:
-        return local_target(folder.require_up(), stack=stack, table=table, product=product)
+        here = folder if region is None else folder.of_region(region)
+        return local_target(here.require_up(), stack=stack, table=table, product=product)
     record = folder.read()
     is_up = record is not None and record.is_up
     if not (stack or table or elsewhere) and (record is not None or folder.recall()):
@@ -230,7 +231,11 @@ def target_finder_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @_target_option("--stack", metavar="NAME", help=f"CloudFormation stack of the product.  [default: {DEFAULT_STACK}]")
     @_target_option("--table", metavar="NAME", help="A registry table, without its stack.")
     @_target_option("--product", metavar="NAME", help="Product line, if the stack has several.")
-    @_target_option("--region", metavar="REGION", help="AWS Region.  [default: AWS_REGION, or the profile's]")
+    @_target_option(
+        "--region",
+        metavar="REGION",
+        help="AWS Region, or with --local a Region of the local cloud.  [default: AWS_REGION, or the profile's]",
+    )
     @_target_option("--profile", metavar="NAME", help="Profile of the AWS configuration.")
     @_target_option("--endpoint-url", metavar="URL", help="Endpoint of AWS's APIs, instead of AWS's own.")
     @functools.wraps(function)

@@ -176,7 +176,6 @@ def test_local_where_nothing_is_deployed_says_so(tmp_path, server):
 @pytest.mark.parametrize(
     "options",
     [
-        {"local": True, "region": "eu-west-1"},
         {"local": True, "profile": "me"},
         {"local": True, "endpoint_url": "http://127.0.0.1:1"},
         {"table": "registry", "stack": "Widgets"},

@@ -3,130 +3,152 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import boto3
-from botocore.config import Config
-
-from secretfree_cli.local import servers
+from secretfree_cli.local import regions, servers
 from secretfree_cli.local.bootstrap import ensure_bootstrap
+from secretfree_cli.local.clients import local_client
 from secretfree_cli.local.deployment import Deployment, deploy
 from secretfree_cli.local.interruption import undisturbed
-from secretfree_cli.local.processes import ServerProcess
-from secretfree_cli.local.root_authority import ensure_root_authority
 from secretfree_cli.local.state import CloudRecord, StateFolder, write_private_file
-from secretfree_cli.output import note
+from secretfree_cli.output import CliError, note
 
 Tell = Callable[[str], None]
-_COMPLETE = ["CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"]
 
 
-def bring_up(folder: StateFolder, *, tell: Tell = note) -> tuple[CloudRecord, bool]:
-    """Start the servers and return the cloud's record, and whether it was up already.
+def bring_up(folder: StateFolder, *, wanted: Sequence[str] = (), tell: Tell = note) -> tuple[CloudRecord, bool]:
+    """Start the servers and return the first Region's record, and whether the cloud was up already.
 
-    Leftovers of a cloud that died are ended first. On any failure, Ctrl-C included, what was started is stopped.
+    `wanted`: the Regions; those of the last time when absent, else one. Leftovers of a cloud that died are ended first,
+    and a Region that was stopped is started again. On any failure, Ctrl-C included, what was started is stopped.
     """
+    names = tuple(wanted) or folder.regions() or (servers.DEFAULT_REGION,)
     record = folder.read()
-    if record is not None and record.is_up:
-        return record, True
+    if record is not None and any(one.is_up for one in records(folder)):
+        running = record.regions or (record.region,)
+        if wanted and running != tuple(wanted):
+            raise CliError(
+                f"a local cloud of {', '.join(running)} is up in {folder.project}", hint="`secretfree local down`"
+            )
+        missing = [one.region for one in records(folder) if not one.is_up]
+        for region in missing:
+            start_region(folder, region, tell=tell)
+        return folder.require_up(), not missing
     if record is not None:
         tell("ending what is left of an earlier local cloud")
-        _stop(record.processes)
-        folder.forget()
+        for one in records(folder):
+            regions.stop(one.processes)
+        _forget(folder)
     folder.create()
-    ports = servers.choose_ports(folder)
+    folder.remember(regions=list(names))
+    every = [(name, folder.of_region(name)) for name in names]
+    for _, own in every:
+        own.create()
     tell("starting the AWS emulator and the Private CA emulator")
     try:
-        record = _start_servers(folder, ports)
-        private_ca, aws = record.processes
-        servers.await_ready(private_ca, lambda: servers.private_ca_ready(ports))
-        servers.await_ready(aws, lambda: servers.aws_emulator_ready(ports))
-        record = _prepare(folder, ports, record)
+        key = servers.AccessKey.random()
+        places = regions.places(every)
+        started = [regions.start(place, key) for place in places]
+        finished = [regions.finish(place, one) for place, one in zip(places, started, strict=True)]
     except BaseException:
         bring_down(folder)
         raise
-    return record, False
+    return finished[0], False
+
+
+def records(folder: StateFolder) -> list[CloudRecord]:
+    """Return the record of each Region that the last `up` started, the first Region's first; it may be down."""
+    return [record for own in _folders(folder) if (record := own.read()) is not None]
+
+
+def stop_region(folder: StateFolder, region: str) -> bool:
+    """Stop one Region's servers, which is what losing a Region is to the others; whether it was up.
+
+    What they hold is kept. `start_region` and `bring_up` start them again.
+    """
+    record = folder.of_region(region).read()
+    if record is None or not record.regions:
+        raise CliError("the local cloud has no other Region", hint="`secretfree local down` stops it")
+    with undisturbed():
+        return regions.stop(record.processes)
+
+
+def start_region(folder: StateFolder, region: str, *, tell: Tell = note) -> CloudRecord:
+    """Start one Region's servers again, at the addresses that the other Regions know."""
+    own = folder.of_region(region)
+    record = own.read()
+    if record is None or not record.regions:
+        raise CliError("the local cloud has no other Region", hint="`secretfree local up`")
+    if record.is_up:
+        return record
+    tell(f"starting Region {region}")
+    regions.stop(record.processes)
+    place = regions.place_again(region, own, folder)
+    key = servers.AccessKey(record.access_key_id, record.secret_access_key)
+    try:
+        return regions.finish(place, regions.start(place, key))
+    except BaseException:
+        left = own.read()
+        regions.stop(left.processes if left is not None else ())
+        raise
 
 
 def deploy_into(
     folder: StateFolder, deployment: Deployment, *, verbose: bool = False, tell: Tell = note
 ) -> CloudRecord:
-    """Deploy an app into the running cloud; its stack becomes the one that commands mean, if there was none."""
+    """Deploy an app into the running cloud; its stack becomes the one that commands mean, if there was none.
+
+    In a cloud of several Regions each stack is deployed into its own, in the order of the Regions.
+    """
     record = folder.require_up()
-    ensure_bootstrap(
-        local_client(record, "cloudformation"),
-        account=record.account,
-        region=record.region,
-        qualifier=deployment.bootstrap_qualifier,
-    )
+    every = [folder.of_region(name).require_up() for name in record.regions] or [record]
+    for one in every:
+        ensure_bootstrap(
+            local_client(one, "cloudformation"),
+            account=one.account,
+            region=one.region,
+            qualifier=deployment.bootstrap_qualifier,
+        )
     tell(f"deploying {deployment.app} with the CDK CLI")
-    names = deploy(deployment, record, folder, verbose=verbose)
-    _keep_ca_certificates(record)
-    tell(f"deployed {', '.join(names) or 'stacks without outputs'}")
-    if names and record.stack_name is None:
-        return folder.set_stack_name(names[0])
-    return record
+    deployed = deploy(deployment, every, folder, verbose=verbose)
+    for one, names in zip(every, deployed, strict=True):
+        _keep_ca_certificates(one)
+        if names and one.stack_name is None:
+            folder.of_region(one.region).set_stack_name(names[0])
+    tell(f"deployed {', '.join(name for names in deployed for name in names) or 'stacks without outputs'}")
+    return folder.require_up()
 
 
 def bring_down(folder: StateFolder, *, forget_data: bool = False) -> bool:
     """Stop the servers and their children; return whether there were any. `forget_data` also removes the data."""
     with undisturbed():
-        record = folder.read()
-        stopped = _stop(record.processes) if record is not None else False
-        folder.forget()
-        shutil.rmtree(folder.scratch, ignore_errors=True)
+        stopped = [regions.stop(record.processes) for record in records(folder)]
+        _forget(folder)
     if forget_data:
-        shutil.rmtree(folder.data, ignore_errors=True)
-        shutil.rmtree(folder.root / "cdk.out", ignore_errors=True)
-    return stopped
+        for name in ("data", "cdk.out", "regions"):
+            shutil.rmtree(folder.root / name, ignore_errors=True)
+        folder.remember(regions=[])
+        folder.replication_lag.unlink(missing_ok=True)
+    return any(stopped)
 
 
-def local_client(record: CloudRecord, service: str) -> Any:
-    """Return a boto3 client of the local cloud with the operator's key."""
-    endpoint = record.private_ca_endpoint_url if service == "acm-pca" else record.endpoint_url
-    session = boto3.Session(
-        aws_access_key_id=record.access_key_id,
-        aws_secret_access_key=record.secret_access_key,
-        region_name=record.region,
-    )
-    return session.client(service, endpoint_url=endpoint, config=Config(connect_timeout=5, read_timeout=30))  # type: ignore[call-overload]
+def set_replication_lag(folder: StateFolder, seconds: float) -> None:
+    """Set how long a write of a global table takes to another Region, from now on."""
+    running = next((record for record in records(folder) if record.is_up), None) or folder.require_up()
+    if not running.regions:
+        raise CliError("the local cloud has one Region", hint="`secretfree local up --region ... --region ...`")
+    write_private_file(folder.replication_lag, f"{seconds}\n")
 
 
-def _start_servers(folder: StateFolder, ports: servers.Ports) -> CloudRecord:
-    """Start each server and record it at once, so that it is found even if this command is killed."""
-    key = servers.AccessKey.random()
-    record = CloudRecord(
-        endpoint_url=servers.endpoint_url(ports.gateway),
-        private_ca_endpoint_url=servers.endpoint_url(ports.private_ca),
-        region=servers.REGION,
-        account=servers.ACCOUNT,
-        access_key_id=key.id,
-        secret_access_key=key.secret,
-        mqtt_host=servers.LOOPBACK,
-        mqtt_port=ports.mqtt,
-        broker_ca=str(folder.certificates / "broker-ca.pem"),
-        ca_certificate=str(folder.certificates / "device-ca.pem"),
-        authority_arn="",
-        processes=(),
-    )
-    for start in (servers.start_private_ca, servers.start_aws_emulator):
-        with undisturbed():  # between start and record a server could not be found again
-            record = replace(record, processes=(*record.processes, start(folder, ports, key)))
-            folder.write(record)
-    return record
+def _forget(folder: StateFolder) -> None:
+    for own in _folders(folder):
+        own.forget()
+        shutil.rmtree(own.scratch, ignore_errors=True)
 
 
-def _prepare(folder: StateFolder, ports: servers.Ports, record: CloudRecord) -> CloudRecord:
-    """Make the root CA, keep the certificates that clients trust, and record that the cloud is up."""
-    arn, certificate = ensure_root_authority(local_client(record, "acm-pca"))
-    write_private_file(Path(record.ca_certificate), certificate.strip() + "\n")
-    write_private_file(Path(record.broker_ca), servers.fetch_broker_ca(ports))
-    record = replace(record, authority_arn=arn, stack_name=_surviving_stack(folder, record))
-    folder.write(record)
-    return record
+def _folders(folder: StateFolder) -> list[StateFolder]:
+    """The folder of each Region; the first Region's alone where no `up` remembered any."""
+    return [folder.of_region(region) for region in folder.regions()] or [folder]
 
 
 def _keep_ca_certificates(record: CloudRecord) -> None:
@@ -137,15 +159,3 @@ def _keep_ca_certificates(record: CloudRecord) -> None:
             if authority["Status"] == "ACTIVE":
                 answer = client.get_certificate_authority_certificate(CertificateAuthorityArn=authority["Arn"])
                 write_private_file(record.certificate_of(authority["Arn"]), answer["Certificate"].strip() + "\n")
-
-
-def _surviving_stack(folder: StateFolder, record: CloudRecord) -> str | None:
-    """Return the default stack of before `down`, if the emulator's data still has it."""
-    name = folder.recall().get("stackName")
-    stacks = local_client(record, "cloudformation").list_stacks(StackStatusFilter=_COMPLETE)["StackSummaries"]
-    return name if any(stack["StackName"] == name for stack in stacks) else None
-
-
-def _stop(processes: tuple[ServerProcess, ...]) -> bool:
-    stopped = [process.stop() for process in reversed(processes)]  # every one, not up to the first
-    return any(stopped)

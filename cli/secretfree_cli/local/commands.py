@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -13,7 +14,16 @@ import click
 
 from secretfree_cli.command_line import Group
 from secretfree_cli.local import lambda_logs
-from secretfree_cli.local.cloud import bring_down, bring_up, deploy_into, local_client
+from secretfree_cli.local.clients import local_client
+from secretfree_cli.local.cloud import (
+    bring_down,
+    bring_up,
+    deploy_into,
+    records,
+    set_replication_lag,
+    start_region,
+    stop_region,
+)
 from secretfree_cli.local.deployment import CDK_LOG, Deployment
 from secretfree_cli.local.interruption import ending_on_signals
 from secretfree_cli.local.servers import AWS_EMULATOR, PRIVATE_CA, log_end
@@ -64,10 +74,18 @@ def local() -> None:
 
 @local.command()
 @click.option("--deploy/--no-deploy", default=True, help="Deploy the app once the cloud is up.  [default: deploy]")
+@click.option(
+    "--region",
+    "regions",
+    multiple=True,
+    metavar="REGION",
+    help="A Region of the cloud; repeatable: each runs by itself.  [default: those of the last time, or us-east-1]",
+)
 @_deployment_options
 def up(
     *,
     deploy: bool,
+    regions: tuple[str, ...],
     app: Path | None,
     stack_name: str | None,
     context: tuple[tuple[str, str], ...],
@@ -75,12 +93,14 @@ def up(
 ) -> None:
     """Start the local cloud and deploy the app into it; what is up already stays up.
 
-    If the command is interrupted, it stops the servers that it started. If the deployment fails, they stay up.
+    With several Regions, the writes of global tables are replicated between them. If the command is interrupted, it
+    stops the servers that it started. If the deployment fails, they stay up.
     """
+    _require_regions(regions)
     began = time.monotonic()
     folder = StateFolder(find_project())
     with folder.exclusive(), ending_on_signals():
-        record, was_up = bring_up(folder)
+        record, was_up = bring_up(folder, wanted=regions)
         if was_up:
             note("the local cloud is up already")
         if deploy and not (was_up and record.stack_name and not (app or stack_name or context)):
@@ -121,22 +141,59 @@ def down(*, forget: bool) -> None:
     note("the local cloud is down" if stopped else "no local cloud was up")
 
 
+@local.command(name="stop-region")
+@click.argument("region")
+def stop_region_command(*, region: str) -> None:
+    """Stop one of several Regions: to the others, that is the loss of a Region. Its data is kept."""
+    folder = StateFolder(find_project())
+    with folder.exclusive():
+        stopped = stop_region(folder, region)
+    note(f"Region {region} is stopped" if stopped else f"Region {region} was not up")
+
+
+@local.command(name="start-region")
+@click.argument("region")
+def start_region_command(*, region: str) -> None:
+    """Start a Region that `stop-region` stopped. It gets the writes that it missed."""
+    folder = StateFolder(find_project())
+    with folder.exclusive(), ending_on_signals():
+        start_region(folder, region)
+    note(f"Region {region} is up")
+
+
+@local.command(name="replication-lag")
+@click.argument("seconds", type=click.FloatRange(min=0, max=3600))
+def replication_lag(*, seconds: float) -> None:
+    """Set how long a write of a global table takes to the other Regions. It takes effect at once."""
+    folder = StateFolder(find_project())
+    set_replication_lag(folder, seconds)
+    note(f"a write of a global table takes {seconds:g} s to another Region")
+
+
 @local.command()
 @json_option
 @click.option("--stack", metavar="NAME", help="Another stack than the first deployed.")
 def status(*, as_json: bool, stack: str | None) -> None:
     """Show what a tool needs to join in; exit code 4 when nothing is up."""
-    record = StateFolder(find_project()).require_up()
+    folder = StateFolder(find_project())
+    found = _first_that_runs(folder)
     if as_json:
-        emit_json(_fields(record, stack))
+        document = _fields(found, stack)
+        if found.regions:
+            document["regions"] = [_region_fields(one) for one in records(folder)]
+        emit_json(document)
     else:
-        _show(record, stack)
+        _show(found, stack)
+        for one in records(folder) if found.regions else ():
+            emit(f"Region {one.region}: {'up' if one.is_up else 'stopped'}")
 
 
 @local.command()
-def env() -> None:
+@click.option("--region", metavar="REGION", help="One of several Regions.  [default: the first]")
+def env(*, region: str | None) -> None:
     """Print `export` lines that point the AWS CLI or any SDK at the local cloud: eval "$(secretfree local env)"."""
-    record = StateFolder(find_project()).require_up()
+    folder = StateFolder(find_project())
+    record = (folder if region is None else folder.of_region(region)).require_up()
     for name, value in record.environment().items():
         emit(f"export {name}={shlex.quote(value)}")
 
@@ -201,6 +258,26 @@ def _fields(record: CloudRecord, stack: str | None) -> dict[str, object]:
         "authorityArn": target.authority_arn if target else record.authority_arn,
         "privateCaEndpointUrl": record.private_ca_endpoint_url,
     }
+
+
+def _region_fields(record: CloudRecord) -> dict[str, object]:
+    """Return the status document of one of several Regions; a Region that is stopped has its addresses alone."""
+    if record.is_up:
+        return {"up": True, **_fields(record, None)}
+    return {"up": False, "region": record.region, "endpointUrl": record.endpoint_url}
+
+
+def _first_that_runs(folder: StateFolder) -> CloudRecord:
+    """Return the record of the first Region, or of another where the first is stopped."""
+    return next((one for one in records(folder) if one.is_up), None) or folder.require_up()
+
+
+def _require_regions(regions: tuple[str, ...]) -> None:
+    for region in regions:
+        if re.fullmatch(r"[a-z]{2}(-[a-z]+)+-[0-9]", region) is None:
+            raise click.BadParameter(f"{region!r} is no Region; accepted: names as us-east-1", param_hint="--region")
+    if len(set(regions)) < len(regions):
+        raise click.BadParameter("each Region once", param_hint="--region")
 
 
 def _target_of(record: CloudRecord, stack: str | None) -> Target | None:

@@ -22,6 +22,9 @@ from secretfree_cli.output import CliError, ExitCode
 CDK_LOG = "cdk"
 _GRACE_SECONDS = 5.0
 _QUALIFIER_KEY = "@aws-cdk/core:bootstrapQualifier"
+UNKNOWN_REGION = "unknown-region"
+"""The Region of a stack that names none, in a cloud assembly."""
+_COMMON_OPTIONS = ("--no-notices", "--no-version-reporting", "--no-color")
 _CDK_ENVIRONMENT = {
     "CDK_DISABLE_VERSION_CHECK": "1",
     "CDK_DISABLE_CLI_TELEMETRY": "true",
@@ -73,28 +76,90 @@ class Deployment:
         return str(self.context.get(_QUALIFIER_KEY) or in_file or DEFAULT_QUALIFIER)
 
 
-def deploy(deployment: Deployment, record: CloudRecord, folder: StateFolder, *, verbose: bool = False) -> list[str]:
-    """Deploy every stack of the app and return their names, the product's own first.
+def deploy(
+    deployment: Deployment, records: Sequence[CloudRecord], folder: StateFolder, *, verbose: bool = False
+) -> list[list[str]]:
+    """Deploy every stack of the app; return the stacks' names by Region, the product's own first.
+
+    `records` are the cloud's Regions. With several, the app is synthesised once, and the stacks of each Region are
+    deployed into its emulator in turn. A stack without a Region belongs to the first.
 
     Raises: CliError if there is no CDK CLI, or with the CDK CLI's last words if it fails.
     """
+    if len(records) == 1:
+        return [_deploy(deployment, records[0], folder, ["--all"], verbose=verbose)]
+    assembly = folder.root / "cdk.out" / (deployment.stack_name or "default")
+    shutil.rmtree(assembly, ignore_errors=True)
+    run_cdk = [*_find_cdk(deployment.app), "synth", "--quiet", "--output", str(assembly)]
+    run_cdk += [*_COMMON_OPTIONS, *_context_options(deployment.context_for(records[0]))]
+    _run_in(run_cdk, deployment, records[0], folder, verbose=verbose)
+    stacks = stacks_by_region(assembly)
+    here = {record.region for record in records}
+    elsewhere = sorted(set(stacks) - here - {UNKNOWN_REGION})
+    if elsewhere:
+        raise CliError(
+            f"the app has stacks in {', '.join(elsewhere)}, and the local cloud has {', '.join(sorted(here))}",
+            hint="`secretfree local down`, then `secretfree local up` with a --region for each",
+        )
+    deployed = []
+    for number, record in enumerate(records):
+        own = [*stacks.get(record.region, []), *(stacks.get(UNKNOWN_REGION, []) if number == 0 else [])]
+        options = ["--app", str(assembly), "--exclusively", *own]
+        deployed.append(_deploy(deployment, record, folder, options, verbose=verbose) if own else [])
+    return deployed
+
+
+def stacks_by_region(assembly: Path) -> dict[str, list[str]]:
+    """Return the hierarchical ids of a cloud assembly's stacks by Region, those of its Stages included.
+
+    The CDK's cloud assembly schema: artifacts of type `aws:cloudformation:stack` have an environment of the form
+    `aws://ACCOUNT/REGION`.
+    """
+    manifest = json.loads((assembly / "manifest.json").read_text())
+    stacks: dict[str, list[str]] = {}
+    for name, artifact in manifest.get("artifacts", {}).items():
+        if artifact["type"] == "aws:cloudformation:stack":
+            region = artifact["environment"].rpartition("/")[2]
+            stacks.setdefault(region, []).append(artifact.get("displayName", name))
+        elif artifact["type"] == "cdk:cloud-assembly":
+            for region, names in stacks_by_region(assembly / artifact["properties"]["directoryName"]).items():
+                stacks.setdefault(region, []).extend(names)
+    return stacks
+
+
+def _deploy(
+    deployment: Deployment, record: CloudRecord, folder: StateFolder, stacks: Sequence[str], *, verbose: bool
+) -> list[str]:
     outputs_file = folder.scratch / "cdk-outputs.json"
     outputs_file.unlink(missing_ok=True)
-    context = deployment.context_for(record)
     command = [
         *_find_cdk(deployment.app),
         "deploy",
-        "--all",
+        *stacks,
         *("--require-approval", "never"),
         *("--method", "direct"),  # a change set is for people to look at
         *("--progress", "events"),
         *("--outputs-file", str(outputs_file)),
-        *("--output", str(folder.root / "cdk.out" / (deployment.stack_name or "default"))),
-        "--no-notices",
-        "--no-version-reporting",
-        "--no-color",
-        *(part for key, value in context.items() for part in ("--context", f"{key}={value}")),
+        *_COMMON_OPTIONS,
     ]
+    if "--app" not in stacks:
+        command += ["--output", str(folder.root / "cdk.out" / (deployment.stack_name or "default"))]
+        command += _context_options(deployment.context_for(record))
+    _run_in(command, deployment, record, folder, verbose=verbose)
+    try:
+        outputs: dict[str, dict[str, str]] = json.loads(outputs_file.read_text())
+    except FileNotFoundError:
+        outputs = {}
+    return sorted(outputs, key=lambda name: Output.PROVISIONING_URL not in outputs[name])
+
+
+def _context_options(context: Mapping[str, str]) -> list[str]:
+    return [part for key, value in context.items() for part in ("--context", f"{key}={value}")]
+
+
+def _run_in(
+    command: Sequence[str], deployment: Deployment, record: CloudRecord, folder: StateFolder, *, verbose: bool
+) -> None:
     _run(
         command,
         cwd=deployment.app,
@@ -102,11 +167,6 @@ def deploy(deployment: Deployment, record: CloudRecord, folder: StateFolder, *, 
         log=folder.logs / f"{CDK_LOG}.log",
         verbose=verbose,
     )
-    try:
-        outputs: dict[str, dict[str, str]] = json.loads(outputs_file.read_text())
-    except FileNotFoundError:
-        outputs = {}
-    return sorted(outputs, key=lambda name: Output.PROVISIONING_URL not in outputs[name])
 
 
 def _find_cdk(app: Path) -> list[str]:

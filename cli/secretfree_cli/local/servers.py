@@ -10,17 +10,18 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from secretfree_cli.local.emulators.replication_settings import LAG_VARIABLE, OUTBOX_VARIABLE, PEERS_VARIABLE
 from secretfree_cli.local.processes import ServerProcess, start_server
 from secretfree_cli.local.state import StateFolder
 from secretfree_cli.output import CliError
 
 LOOPBACK = "127.0.0.1"
-REGION = "us-east-1"
+DEFAULT_REGION = "us-east-1"
 ACCOUNT = "000000000000"
 
 AWS_EMULATOR = "aws"
@@ -51,6 +52,16 @@ class Ports:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A Region of a local cloud: its folder and ports, and the ports of the cloud's other Regions."""
+
+    region: str
+    folder: StateFolder
+    ports: Ports
+    others: Mapping[str, Ports] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class AccessKey:
     """The operator's key: the servers verify each call by it, and take it for the account's root."""
 
@@ -68,34 +79,43 @@ class AccessKey:
         return {"AWS_ACCESS_KEY_ID": self.id, "AWS_SECRET_ACCESS_KEY": self.secret}
 
 
-def choose_ports(folder: StateFolder) -> Ports:
-    """Return free ports: those of the last time where they still are, so that addresses stay the same."""
-    try:
-        wanted = Ports(**folder.recall()["ports"])
-    except (KeyError, TypeError):
-        wanted = Ports(0, 0, 0)
+def choose_ports(folders: Sequence[StateFolder]) -> list[Ports]:
+    """Return free ports for each folder: those of the last time where they still are, so that addresses stay."""
+    chosen = []
     with ExitStack() as held:  # held open together, or the system might give one port twice
-        chosen = Ports(*(_free_port(port, held) for port in asdict(wanted).values()))
-    folder.remember(ports=asdict(chosen))
+        for folder in folders:
+            try:
+                wanted = Ports(**folder.recall()["ports"])
+            except (KeyError, TypeError):
+                wanted = Ports(0, 0, 0)
+            chosen.append(Ports(*(_free_port(port, held) for port in asdict(wanted).values())))
+    for folder, ports in zip(folders, chosen, strict=True):
+        folder.remember(ports=asdict(ports))
     return chosen
 
 
-def start_private_ca(folder: StateFolder, ports: Ports, key: AccessKey) -> ServerProcess:
+def start_private_ca(place: Place, key: AccessKey) -> ServerProcess:
     """Start the Private CA emulator; it is not ready yet."""
+    folder, ports = place.folder, place.ports
     store = folder.data / "private-ca.sqlite3"
+    gateways = [ports.gateway, *(other.gateway for other in place.others.values())]
+    peers = [f"{region}={endpoint_url(other.private_ca)}" for region, other in place.others.items()]
     return start_server(
         PRIVATE_CA,
         [
             *(sys.executable, "-m", "secretfree_cli.local.emulators.private_ca.server"),
-            *("--port", str(ports.private_ca), "--store", str(store), "--aws-url", endpoint_url(ports.gateway)),
+            *("--port", str(ports.private_ca), "--store", str(store)),
+            *(part for gateway in gateways for part in ("--aws-url", endpoint_url(gateway))),
+            *(part for peer in peers for part in ("--peer", peer)),
         ],
         environment={**_base_environment(folder), **key.environment(), "MOTO_ACCOUNT_ID": ACCOUNT},
         log=folder.logs / f"{PRIVATE_CA}.log",
     )
 
 
-def start_aws_emulator(folder: StateFolder, ports: Ports, key: AccessKey) -> ServerProcess:
+def start_aws_emulator(place: Place, key: AccessKey) -> ServerProcess:
     """Start ministack with enforcement on; it is not ready yet."""
+    folder, ports = place.folder, place.ports
     environment = {
         **_base_environment(folder),
         "AUTH": "true",
@@ -103,7 +123,7 @@ def start_aws_emulator(folder: StateFolder, ports: Ports, key: AccessKey) -> Ser
         "GATEWAY_PORT": str(ports.gateway),
         "IOT_MTLS_PORT": str(ports.mqtt),
         "SFTP_ENABLED": "0",
-        "MINISTACK_REGION": REGION,
+        "MINISTACK_REGION": place.region,
         "MINISTACK_ACCOUNT_ID": ACCOUNT,
         "PERSIST_STATE": "1",
         "STATE_DIR": str(folder.data / AWS_EMULATOR),
@@ -114,6 +134,7 @@ def start_aws_emulator(folder: StateFolder, ports: Ports, key: AccessKey) -> Ser
         "AWS_ENDPOINT_URL_ACM_PCA": endpoint_url(ports.private_ca),
         # ministack removes containers that it takes for its own at start and stop: keep it off this machine's Docker.
         "DOCKER_HOST": f"unix://{folder.scratch}/no-docker.sock",
+        **_replication(place),
     }
     return start_server(
         AWS_EMULATOR,
@@ -121,6 +142,17 @@ def start_aws_emulator(folder: StateFolder, ports: Ports, key: AccessKey) -> Ser
         environment=environment,
         log=folder.logs / f"{AWS_EMULATOR}.log",
     )
+
+
+def _replication(place: Place) -> dict[str, str]:
+    if not place.others:
+        return {}
+    urls = {region: endpoint_url(ports.gateway) for region, ports in place.others.items()}
+    return {
+        PEERS_VARIABLE: json.dumps(urls),
+        OUTBOX_VARIABLE: str(place.folder.data / "outbox.sqlite3"),
+        LAG_VARIABLE: str(place.folder.replication_lag),
+    }
 
 
 def await_ready(process: ServerProcess, probe: Callable[[], bool], *, seconds: float = _READY_SECONDS) -> None:

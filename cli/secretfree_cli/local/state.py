@@ -16,12 +16,16 @@ from secretfree_cli.output import CliError, ExitCode
 
 FOLDER_NAME = ".local"
 PROJECT_VARIABLE = "SECRETFREE_PROJECT"
-_RECORD_FORMAT = 2
+REGIONS_FOLDER = "regions"
+_RECORD_FORMAT = 3
 
 
 @dataclass(frozen=True)
 class CloudRecord:
-    """What a running local cloud is: addresses, certificates, processes. Written by `up`, read by every command."""
+    """What one Region of a running local cloud is: addresses, certificates, processes.
+
+    Written by `up`, read by every command.
+    """
 
     endpoint_url: str
     private_ca_endpoint_url: str
@@ -40,6 +44,8 @@ class CloudRecord:
     processes: tuple[ServerProcess, ...]
     stack_name: str | None = None
     """The stack that commands mean when they name none: the first deployed."""
+    regions: tuple[str, ...] = ()
+    """All Regions of the cloud, the first one first; empty in a cloud of one Region."""
 
     @property
     def is_up(self) -> bool:
@@ -68,14 +74,45 @@ class CloudRecord:
 
 @dataclass(frozen=True)
 class StateFolder:
-    """The paths below one project's `.local/`, and the record in it."""
+    """The paths below one project's `.local/`, and the record in it.
+
+    A cloud's first Region has the folder itself. Each further Region has one below it.
+    """
 
     project: Path
+    further_region: str | None = None
 
     @property
     def root(self) -> Path:
         """The folder itself."""
-        return self.project / FOLDER_NAME
+        whole = self.project / FOLDER_NAME
+        return whole if self.further_region is None else whole / REGIONS_FOLDER / self.further_region
+
+    @property
+    def first(self) -> StateFolder:
+        """The folder of the cloud's first Region."""
+        return StateFolder(self.project)
+
+    def of_region(self, region: str) -> StateFolder:
+        """Return the folder of a Region of this cloud; CliError with exit code 4 if the cloud does not have it."""
+        regions = self.regions()
+        if region not in regions:
+            raise CliError(
+                f"the local cloud of {self.project} has no Region {region!r}; it has {', '.join(regions) or 'none'}",
+                hint="`secretfree local up --region ... --region ...`",
+                exit_code=ExitCode.NOT_FOUND,
+            )
+        return self.first if region == regions[0] else StateFolder(self.project, region)
+
+    def regions(self) -> tuple[str, ...]:
+        """Return the Regions of the last `up`, the first one first."""
+        remembered = self.first.recall().get("regions")
+        return tuple(remembered) if isinstance(remembered, list) else ()
+
+    @property
+    def replication_lag(self) -> Path:
+        """The file with the seconds that a write of a global table takes to another Region."""
+        return self.first.root / "replication-lag"
 
     @property
     def logs(self) -> Path:
@@ -122,7 +159,7 @@ class StateFolder:
         if document.pop("format", None) != _RECORD_FORMAT:
             raise CliError(f"{self._record} was written by another version", hint="remove the folder .local and retry")
         processes = tuple(ServerProcess(**process) for process in document.pop("processes"))
-        return CloudRecord(processes=processes, **document)
+        return CloudRecord(processes=processes, regions=tuple(document.pop("regions")), **document)
 
     def write(self, record: CloudRecord) -> None:
         """Replace the record in one step, so that a reader sees the old one or the new one."""
@@ -157,7 +194,11 @@ class StateFolder:
         record = self.read()
         if record is None or not record.is_up:
             raise CliError(
-                f"no local cloud is up in {self.project}", hint="`secretfree local up`", exit_code=ExitCode.NOT_FOUND
+                f"no local cloud is up in {self.project}"
+                if self.further_region is None
+                else f"the local cloud's Region {self.further_region} is not up",
+                hint="`secretfree local up`",
+                exit_code=ExitCode.NOT_FOUND,
             )
         return record
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import WaiterError
 from cryptography import x509
-from secretfree_cli.local.cloud import local_client
+from secretfree_cli.local.clients import local_client
 from secretfree_cli.local.emulators.cloudformation_private_ca import typed
 
 

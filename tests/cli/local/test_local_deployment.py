@@ -67,12 +67,12 @@ def context_of(arguments: list[str]) -> dict[str, str]:
 
 def test_the_products_stack_comes_first(folder):
     app = make_app(folder, {"Alarms": {"Topic": "t"}, "SecretFree": {"ProvisioningUrl": "u"}})
-    assert deploy(Deployment(app), RECORD, folder) == ["SecretFree", "Alarms"]
+    assert deploy(Deployment(app), [RECORD], folder) == [["SecretFree", "Alarms"]]
 
 
 def test_the_app_is_told_of_this_cloud_and_what_was_asked_wins(folder):
     app = make_app(folder, {})
-    deploy(Deployment(app, stack_name="Two", context={"secretfree:removal": "retain", "other": "1"}), RECORD, folder)
+    deploy(Deployment(app, stack_name="Two", context={"secretfree:removal": "retain", "other": "1"}), [RECORD], folder)
     assert context_of(told(folder)["arguments"]) == {
         "secretfree:ca-arn": "arn:ca",
         "secretfree:local": "true",
@@ -86,7 +86,7 @@ def test_the_app_is_told_of_this_cloud_and_what_was_asked_wins(folder):
 def test_the_cdk_cli_sees_the_local_cloud_and_not_the_operators_account(folder, monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "production")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "real")
-    deploy(Deployment(make_app(folder, {})), RECORD, folder)
+    deploy(Deployment(make_app(folder, {})), [RECORD], folder)
     environment = told(folder)["environment"]
     assert "AWS_PROFILE" not in environment
     assert "AWS_SESSION_TOKEN" not in environment
@@ -98,7 +98,7 @@ def test_the_cdk_cli_sees_the_local_cloud_and_not_the_operators_account(folder, 
 def test_a_failure_shows_what_the_cdk_cli_said_last(folder):
     app = make_app(folder, None)
     with pytest.raises(CliError) as failed:
-        deploy(Deployment(app), RECORD, folder)
+        deploy(Deployment(app), [RECORD], folder)
     assert "Resource X failed to create" in failed.value.message
     assert failed.value.hint
 
@@ -107,7 +107,7 @@ def test_a_missing_cdk_cli_says_how_to_get_it(folder, monkeypatch):
     (folder.project / "cdk.json").write_text("{}")
     monkeypatch.setenv("PATH", str(folder.project))
     with pytest.raises(CliError, match="CDK CLI was not found") as missing:
-        deploy(Deployment(folder.project), RECORD, folder)
+        deploy(Deployment(folder.project), [RECORD], folder)
     assert "npm" in missing.value.hint
 
 

@@ -16,7 +16,8 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
-from secretfree_cli.local.cloud import bring_down, bring_up, local_client
+from secretfree_cli.local.clients import local_client
+from secretfree_cli.local.cloud import bring_down, bring_up
 from secretfree_cli.local.state import CloudRecord, StateFolder
 
 CREATE_FUNCTION = {

@@ -20,25 +20,30 @@ def folder(tmp_path) -> StateFolder:
     return made
 
 
+def only_ports(folder: StateFolder) -> servers.Ports:
+    (ports,) = servers.choose_ports([folder])
+    return ports
+
+
 def test_ports_are_free_distinct_and_the_same_next_time(folder):
-    first = servers.choose_ports(folder)
+    first = only_ports(folder)
     assert len({first.gateway, first.mqtt, first.private_ca}) == 3
-    assert servers.choose_ports(folder) == first
+    assert only_ports(folder) == first
 
 
 def test_a_port_that_was_taken_meanwhile_is_replaced(folder):
-    first = servers.choose_ports(folder)
+    first = only_ports(folder)
     with socket.socket() as other:
         other.bind(("127.0.0.1", first.gateway))
         other.listen()
-        second = servers.choose_ports(folder)
+        second = only_ports(folder)
     assert second.gateway != first.gateway
     assert (second.mqtt, second.private_ca) == (first.mqtt, first.private_ca)
 
 
 def test_a_memory_that_makes_no_sense_is_passed_over(folder):
     folder.remember(ports={"gateway": 1})
-    assert servers.choose_ports(folder).mqtt > 0
+    assert only_ports(folder).mqtt > 0
 
 
 def test_a_server_sees_nothing_of_the_operators_aws_settings(folder, monkeypatch):
@@ -79,7 +84,7 @@ def test_a_server_that_is_never_ready_is_given_up(tmp_path):
 
 
 def test_nothing_is_ready_where_nothing_listens(folder):
-    ports = servers.choose_ports(folder)
+    ports = only_ports(folder)
     assert not servers.private_ca_ready(ports)
     assert not servers.aws_emulator_ready(ports)
 

@@ -15,6 +15,8 @@ from secretfree_cli.local.emulators.aws_device_sessions import correct_sessions
 from secretfree_cli.local.emulators.aws_gate import install
 from secretfree_cli.local.emulators.aws_limits import Limits, impose
 from secretfree_cli.local.emulators.aws_metrics import measure
+from secretfree_cli.local.emulators.aws_replicas import replicate
+from secretfree_cli.local.emulators.aws_streams import correct_streams
 from secretfree_cli.local.emulators.aws_unasked import spare_unasked_work
 from secretfree_cli.local.emulators.cloudformation_private_ca import Provider, client_of_stacks_region
 from secretfree_cli.local.emulators.operator import Operator
@@ -47,11 +49,13 @@ def main() -> None:
     confine_to_loopback()
     correct()
     correct_sessions()
+    correct_streams()
     spare_unasked_work()
     impose(limits)
     cloudformation_private_ca.install(Provider(client_of_stacks_region))
     measure(os.environ)
-    install(Operator.from_environment())
+    operator = Operator.from_environment()
+    install(operator, routes=replicate(os.environ, operator))
     from ministack.app import main as serve
 
     serve()

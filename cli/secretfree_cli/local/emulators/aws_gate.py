@@ -39,21 +39,25 @@ _UNSIGNED = "the call is not signed by a valid key: see `secretfree local env`"
 _is_signed: ContextVar[bool] = ContextVar("is_signed", default=True)
 
 
-def install(operator: Operator) -> None:
-    """Put the door before ministack's application."""
+def install(operator: Operator, *, routes: Mapping[str, Callable[[Any], None]] | None = None) -> None:
+    """Put the door before ministack's application.
+
+    `routes` are for the operator's key alone, by path. Each takes the JSON document of a POST.
+    """
     from ministack import app
 
     _confine_unsigned_requests()
     _make_function_credentials_unpredictable()
-    app.app = Gate(app.app, operator)
+    app.app = Gate(app.app, operator, routes or {})
 
 
 class Gate:
     """An ASGI application that lets requests through to another."""
 
-    def __init__(self, app: App, operator: Operator) -> None:
+    def __init__(self, app: App, operator: Operator, routes: Mapping[str, Callable[[Any], None]]) -> None:
         self._app = app
         self._operator = operator
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -69,6 +73,8 @@ class Gate:
         signer = signer_of(_call_of(scope, body), self._find)
         if scope["path"].startswith(CREDENTIALS_PATH):
             await self._tell_credential(scope, receive, send, signer)
+        elif scope["path"] in self._routes:
+            await self._serve_operator(scope, receive, send, signer, body)
         elif self._may_pass(scope, signer):
             _is_signed.set(signer is not None)
             await self._app(scope, _replaying(body, receive) if scope["type"] == "http" else receive, send)
@@ -93,6 +99,15 @@ class Gate:
         found = self._find(scope["path"].removeprefix(CREDENTIALS_PATH))
         document = {"secret": found.secret, "sessionToken": found.session_token} if found else None
         await _answer(send, 200, document)
+
+    async def _serve_operator(
+        self, scope: Scope, receive: Receive, send: Send, signer: str | None, body: bytes
+    ) -> None:
+        if signer != self._operator.access_key_id or scope["type"] != "http" or scope["method"] != "POST":
+            await _refuse(scope, receive, send, "AccessDenied", "this is for the operator's key")
+            return
+        self._routes[scope["path"]](json.loads(body))
+        await _answer(send, 200, {})
 
 
 def _find_in_account(access_key_id: str) -> Credential | None:

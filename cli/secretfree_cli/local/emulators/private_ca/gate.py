@@ -1,16 +1,18 @@
 """The Private CA emulator's door: every call needs a signature that verifies, by a key that the local cloud knows.
 
-The operator's key is this server's own. The AWS emulator knows those of IAM users and of sessions, Lambdas' included,
-and is asked for them.
+The operator's key is this server's own. The AWS emulators know those of IAM users and of sessions, Lambdas' included,
+and are asked for them. Each Region has a Private CA emulator of its own: a call for another Region is passed on to that
+Region's, which verifies it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -29,6 +31,8 @@ Wsgi = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 _KEPT_SECONDS = 30.0
 _ASK_SECONDS = 10.0
 _LONGEST_BODY = 1024 * 1024
+_STATUSES = {"AccessDeniedException": "403 Forbidden", "ServiceUnavailableException": "503 Service Unavailable"}
+_SCOPE = re.compile(r"Credential=[^/,\s]+/[0-9]{8}/(?P<region>[a-z0-9-]+)/acm-pca/aws4_request")
 
 
 @dataclass
@@ -36,8 +40,8 @@ class KnownKeys:
     """The credentials by which calls are verified; those of the AWS emulator are kept for a short time."""
 
     operator: Operator
-    aws_url: str | None
-    """Where the AWS emulator answers; None for a Private CA emulator on its own."""
+    aws_urls: Sequence[str]
+    """Where AWS emulators answer, one a Region; none for a Private CA emulator on its own."""
     monotonic: Callable[[], float] = time.monotonic
     _kept: dict[str, tuple[float, Credential]] = field(default_factory=dict)
 
@@ -56,9 +60,11 @@ class KnownKeys:
         return asked
 
     def _ask(self, access_key_id: str) -> Credential | None:
-        if self.aws_url is None:
-            return None
-        url = f"{self.aws_url}{CREDENTIALS_PATH}{access_key_id}"
+        answers = (self._ask_one(url, access_key_id) for url in self.aws_urls)
+        return next((answer for answer in answers if answer is not None), None)
+
+    def _ask_one(self, aws_url: str, access_key_id: str) -> Credential | None:
+        url = f"{aws_url}{CREDENTIALS_PATH}{access_key_id}"
         request = AWSRequest("GET", url)
         credentials = Credentials(self.operator.access_key_id, self.operator.secret_access_key)
         SigV4Auth(credentials, "sts", "us-east-1").add_auth(request)
@@ -71,8 +77,10 @@ class KnownKeys:
         return Credential(document["secret"], document["sessionToken"]) if document else None
 
 
-def guarded(application: Wsgi, find: Callable[[str], Credential | None]) -> Wsgi:
-    """Return `application` behind the door."""
+def guarded(
+    application: Wsgi, find: Callable[[str], Credential | None], *, peers: Mapping[str, str] | None = None
+) -> Wsgi:
+    """Return `application` behind the door. `peers`: the addresses of other Regions' emulators, by Region."""
 
     def serve(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         headers = _headers_of(environ)
@@ -83,6 +91,9 @@ def guarded(application: Wsgi, find: Callable[[str], Credential | None]) -> Wsgi
         if not (length.isascii() and length.isdigit() and int(length) <= _LONGEST_BODY):
             return _refuse(start_response, "AccessDeniedException", "the body is too long")
         body = environ["wsgi.input"].read(int(length))
+        peer = (peers or {}).get(_region_of(headers))
+        if peer is not None:
+            return _pass_on(peer, headers, body, start_response)
         path, _, query = str(environ["RAW_URI"]).partition("?")
         call = Call(environ["REQUEST_METHOD"], path, query, headers, body)
         if signer_of(call, find) is None:
@@ -90,6 +101,31 @@ def guarded(application: Wsgi, find: Callable[[str], Credential | None]) -> Wsgi
         return application({**environ, "wsgi.input": BytesIO(body)}, start_response)
 
     return serve
+
+
+def _region_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The Region that a call is signed for; empty for a call without such a signature."""
+    authorization = next((value.decode("latin-1") for name, value in headers if name == b"authorization"), "")
+    found = _SCOPE.search(authorization)
+    return found["region"] if found else ""
+
+
+def _pass_on(
+    url: str, headers: Iterable[tuple[bytes, bytes]], body: bytes, start_response: StartResponse
+) -> Iterable[bytes]:
+    """Pass a call on as it came: the signature covers its Host too."""
+    fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+    request = urllib.request.Request(f"{url}/", data=body, headers=fields, method="POST")  # noqa: S310 -- http to loopback
+    try:
+        with urllib.request.urlopen(request, timeout=_ASK_SECONDS) as reply:  # noqa: S310
+            status, answer, kept = reply.status, reply.read(), reply.headers
+    except urllib.error.HTTPError as error:
+        status, answer, kept = error.code, error.read(), error.headers
+    except (OSError, urllib.error.URLError):
+        return _refuse(start_response, "ServiceUnavailableException", "the Region does not answer")
+    passed = [(name, kept[name]) for name in ("Content-Type", "x-amzn-errortype") if name in kept]
+    start_response(f"{status} Passed on", [*passed, ("Content-Length", str(len(answer)))])
+    return [answer]
 
 
 def _headers_of(environ: dict[str, Any]) -> tuple[tuple[bytes, bytes], ...]:
@@ -107,5 +143,5 @@ def _headers_of(environ: dict[str, Any]) -> tuple[tuple[bytes, bytes], ...]:
 def _refuse(start_response: StartResponse, code: str, message: str) -> Iterable[bytes]:
     body = json.dumps({"__type": code, "message": message}).encode()
     headers = [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(body)))]
-    start_response("403 Forbidden" if code == "AccessDeniedException" else "400 Bad Request", headers)
+    start_response(_STATUSES.get(code, "400 Bad Request"), headers)
     return [body]

@@ -1,7 +1,7 @@
 """The emulator's process: moto's threaded server for acm-pca alone, with the strict classes, on loopback.
 
-Run as `python -m secretfree_cli.local.emulators.private_ca.server --port PORT --store FILE [--aws-url URL]`, with the
-operator's key in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+Run as `python -m secretfree_cli.local.emulators.private_ca.server --port PORT --store FILE [--aws-url URL]...`, with
+the operator's key in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 """
 
 from __future__ import annotations
@@ -45,15 +45,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--aws-url", help="base URL of the AWS emulator, which knows the keys of roles and users")
+    parser.add_argument(
+        "--aws-url",
+        action="append",
+        default=[],
+        help="base URL of an AWS emulator, which knows the keys of roles and users; repeatable",
+    )
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        type=_peer,
+        metavar="REGION=URL",
+        help="another Region's Private CA emulator, which gets the calls for that Region; repeatable",
+    )
     arguments = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
     Settings.from_environment()  # a setting that does not parse ends the server here, with its name
     keys = KnownKeys(Operator.from_environment(), arguments.aws_url)
-    application = guarded(make_application(Store(arguments.store)), keys.find)
+    application = guarded(make_application(Store(arguments.store)), keys.find, peers=dict(arguments.peer))
     server = make_server(LOOPBACK, arguments.port, application, threaded=True, request_handler=MotoRequestHandler)
     server.serve_forever()
+
+
+def _peer(text: str) -> tuple[str, str]:
+    region, separator, url = text.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected REGION=URL")
+    return region, url
 
 
 def _exit(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -1,0 +1,94 @@
+"""The Regions of one local cloud: each is an AWS emulator and a Private CA emulator of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from secretfree_cli.local import servers
+from secretfree_cli.local.clients import local_client
+from secretfree_cli.local.interruption import undisturbed
+from secretfree_cli.local.processes import ServerProcess
+from secretfree_cli.local.root_authority import ensure_root_authority
+from secretfree_cli.local.servers import AccessKey, Place
+from secretfree_cli.local.state import CloudRecord, StateFolder, write_private_file
+from secretfree_cli.output import CliError
+
+_COMPLETE = ["CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"]
+
+
+def places(folders: Sequence[tuple[str, StateFolder]]) -> list[Place]:
+    """Return each Region with its ports and those of the others."""
+    ports = servers.choose_ports([folder for _, folder in folders])
+    chosen = {region: one for (region, _), one in zip(folders, ports, strict=True)}
+    return [
+        Place(region, folder, chosen[region], {name: one for name, one in chosen.items() if name != region})
+        for region, folder in folders
+    ]
+
+
+def place_again(region: str, own: StateFolder, cloud: StateFolder) -> Place:
+    """Return the place of a Region that was stopped, with the ports that the other Regions know.
+
+    Raises: CliError if another program has taken a port meanwhile.
+    """
+    known = {name: servers.Ports(**cloud.of_region(name).recall()["ports"]) for name in cloud.regions()}
+    if servers.choose_ports([own]) != [known[region]]:
+        own.remember(ports=asdict(known[region]))
+        raise CliError(
+            f"another program has taken a port of Region {region}",
+            hint="`secretfree local down`, then `secretfree local up`",
+        )
+    return Place(region, own, known[region], {name: ports for name, ports in known.items() if name != region})
+
+
+def start(place: Place, key: AccessKey) -> CloudRecord:
+    """Start a Region's servers and record each at once, so that it is found even if this command is killed."""
+    ports, folder = place.ports, place.folder
+    record = CloudRecord(
+        endpoint_url=servers.endpoint_url(ports.gateway),
+        private_ca_endpoint_url=servers.endpoint_url(ports.private_ca),
+        region=place.region,
+        account=servers.ACCOUNT,
+        access_key_id=key.id,
+        secret_access_key=key.secret,
+        mqtt_host=servers.LOOPBACK,
+        mqtt_port=ports.mqtt,
+        broker_ca=str(folder.certificates / "broker-ca.pem"),
+        ca_certificate=str(folder.certificates / "device-ca.pem"),
+        authority_arn="",
+        processes=(),
+        regions=folder.regions() if place.others else (),
+    )
+    for start_one in (servers.start_private_ca, servers.start_aws_emulator):
+        with undisturbed():  # between start and record a server could not be found again
+            record = replace(record, processes=(*record.processes, start_one(place, key)))
+            folder.write(record)
+    return record
+
+
+def finish(place: Place, record: CloudRecord) -> CloudRecord:
+    """Await the servers, make the root CA, keep the certificates that clients trust, and record that all is up."""
+    private_ca, aws = record.processes
+    servers.await_ready(private_ca, lambda: servers.private_ca_ready(place.ports))
+    servers.await_ready(aws, lambda: servers.aws_emulator_ready(place.ports))
+    arn, certificate = ensure_root_authority(local_client(record, "acm-pca"))
+    write_private_file(Path(record.ca_certificate), certificate.strip() + "\n")
+    write_private_file(Path(record.broker_ca), servers.fetch_broker_ca(place.ports))
+    record = replace(record, authority_arn=arn, stack_name=_surviving_stack(place.folder, record))
+    place.folder.write(record)
+    return record
+
+
+def stop(processes: Sequence[ServerProcess]) -> bool:
+    """End a Region's servers; whether there were any."""
+    stopped = [process.stop() for process in reversed(processes)]  # every one, not up to the first
+    return any(stopped)
+
+
+def _surviving_stack(folder: StateFolder, record: CloudRecord) -> str | None:
+    """Return the default stack of before `down`, if the emulator's data still has it."""
+    name = folder.recall().get("stackName")
+    stacks = local_client(record, "cloudformation").list_stacks(StackStatusFilter=_COMPLETE)["StackSummaries"]
+    return name if any(stack["StackName"] == name for stack in stacks) else None
