@@ -3,6 +3,7 @@
 from secretfree.contract import AlarmName, DeviceProfile, IotRegistration, MatchPolicy, Severity
 
 from cdk_iot_secretfree.alarms import AlarmThresholds, ProvisioningAlarms
+from cdk_iot_secretfree.audit_trail import AuditTrail
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.authority.revocation import Revocation, RevocationList
 from cdk_iot_secretfree.authority.subject import AuthoritySubject
@@ -33,6 +34,7 @@ __all__ = [
     "AlarmThresholds",
     "ApiDomain",
     "ApiOptions",
+    "AuditTrail",
     "AuthoritySubject",
     "BoundDevicePolicy",
     "Bundle",

@@ -9,6 +9,7 @@ from constructs import Construct, Node
 from secretfree.contract import DeviceProfile, IssuerKind, MatchPolicy, Output
 
 from cdk_iot_secretfree.argument_types import checks_arguments
+from cdk_iot_secretfree.audit_trail import AuditTrail
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.authority.subject import AuthoritySubject
 from cdk_iot_secretfree.bundling.bundle import Bundle, BundleTarget
@@ -42,6 +43,7 @@ class SampleOptions:
         synthesizer: `default`, or `cli-credentials` to deploy with the caller's own credentials alone.
         issuance: `direct`, or `queued` at the construct's defaults.
         manifest_import: `true` adds a bucket whose manifests are enrolled in the cloud, `false` none.
+        audit: `true` adds an audit trail in a bucket with Object Lock, `false` none.
     """
 
     stack_name: str = "SecretFree"
@@ -56,6 +58,7 @@ class SampleOptions:
     synthesizer: str = "default"
     issuance: str = "direct"
     manifest_import: bool = False
+    audit: bool = False
 
     @staticmethod
     def from_context(node: Node) -> "SampleOptions":
@@ -85,6 +88,7 @@ class SampleOptions:
             synthesizer=context.choice("synthesizer", {name: name for name in _SYNTHESIZERS}, defaults.synthesizer),
             issuance=context.choice("issuance", {name: name for name in _ISSUANCE_MODES}, defaults.issuance),
             manifest_import=context.choice("manifest-import", _SWITCH, defaults.manifest_import),
+            audit=context.choice("audit", _SWITCH, defaults.audit),
         )
 
 
@@ -125,11 +129,14 @@ class SecretFreeStack(Stack):
         self.manifest_import = (
             ManifestImport(self, "ManifestImport", self.provisioning) if chosen.manifest_import else None
         )
+        self.audit_trail = AuditTrail(self, "AuditTrail", self.provisioning) if chosen.audit else None
         self.provisioning.add_dashboard()
         self.provisioning.add_alarms()
         self.provisioning.add_outputs()
         if self.manifest_import is not None:
             CfnOutput(self, Output.MANIFEST_BUCKET.value, value=self.manifest_import.bucket.bucket_name)
+        if self.audit_trail is not None:
+            CfnOutput(self, Output.AUDIT_BUCKET.value, value=self.audit_trail.bucket.bucket_name)
 
     def _issuer(self, name: str, options: SampleOptions, functions: FunctionOptions) -> Issuer:
         if name == IssuerKind.IOT_CORE:

@@ -64,6 +64,8 @@ class Target:
     """The IoT policy that each certificate gets."""
     thing_type: str | None = None
     """The type of the product line's things."""
+    audit_bucket: str | None = None
+    """The bucket of the audit trail, if the stack has one."""
     account: str | None = None
     """The AWS account, where it is known."""
     custom_endpoint: str | None = None
@@ -307,6 +309,7 @@ def _of_the_product(outputs: Mapping[str, str], stack: str) -> dict[str, Any]:
         "device_profile": outputs.get(Output.DEVICE_PROFILE),
         "policy_name": outputs.get(Output.DEVICE_POLICY_NAME),
         "thing_type": outputs.get(Output.THING_TYPE_NAME),
+        "audit_bucket": outputs.get(Output.AUDIT_BUCKET),
     }
 
 

@@ -187,6 +187,20 @@ class RevocationConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditConfig:
+    """The audit trail's transformation: what every function has, and no more."""
+
+    product: str
+    device_profile: DeviceProfile
+    log_level: LogLevel
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Raises ConfigurationError."""
+        return cls(**_function_settings(environment))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
 class QueueingConfig:
     """The front's of an issuer in queue mode; `retention`: after which the queue forgets a message."""
 

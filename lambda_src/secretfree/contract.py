@@ -65,6 +65,7 @@ class Output(StrEnum):
     AUTHORITY_ARN = "AuthorityArn"
     CERTIFICATE_VALIDITY_DAYS = "CertificateValidityDays"
     MANIFEST_BUCKET = "ManifestBucket"
+    AUDIT_BUCKET = "AuditBucket"
 
 
 class Metric(StrEnum):
@@ -269,3 +270,36 @@ class ManifestFolder(StrEnum):
 
     RESULTS = "results/"
     """Where the results of each import are written: `results/BATCH/summary.json` and `refused.jsonl`."""
+
+
+class AuditFolder(StrEnum):
+    """A key prefix of the audit trail's bucket."""
+
+    EVENTS = "events/"
+    """Events as lines of JSON: `events/SHARD/YYYY/MM/DD/...`, SHARD of two hex digits by the device id."""
+
+    UNREADABLE = "unreadable/"
+    """What could not be transformed, as it came: `unreadable/KIND/...`."""
+
+
+class AuditEventName(StrEnum):
+    """What an event of the audit trail says."""
+
+    ENROLLED = "enrolled"
+    BLOCKED = "blocked"
+    UNBLOCKED = "unblocked"
+    STATUS_CHANGED = "status-changed"
+    KEY_REPLACED = "key-replaced"
+    RECORD_CHANGED = "record-changed"
+    REMOVED = "removed"
+    KEY_BOUND = "key-bound"
+    """`MatchPolicy.UDID`: the first key that a device id presents."""
+    ISSUED = "issued"
+    SUPERSEDED = "superseded"
+    """A newer certificate replaced this one."""
+    REVOKED = "revoked"
+    REISSUE_ALLOWED = "reissue-allowed"
+    ISSUANCE_REFUSED = "issuance-refused"
+    """An allowed request did not get a certificate; `reason` says why."""
+    LEDGER_RECORD_REMOVED = "ledger-record-removed"
+    """A record of the ledger was deleted, not by its time to live."""

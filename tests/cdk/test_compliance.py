@@ -14,6 +14,7 @@ from aws_cdk import aws_kms as kms
 from cdk_iot_secretfree import (
     ApiDomain,
     ApiOptions,
+    AuditTrail,
     AuthoritySubject,
     DeviceAuthority,
     IssuanceMode,
@@ -37,7 +38,7 @@ ISSUING = (
     "/Role/DefaultPolicy/Resource"
 )
 ANY_FUNCTION = (
-    "(SecretFreeIotAccount/Function|ManifestImport/Function|Provisioning/[A-Za-z]+(Function|Issuer|/Revoker|Queue/Worker))"
+    "(SecretFreeIotAccount/Function|ManifestImport/Function|AuditTrail/Transformation|Provisioning/[A-Za-z]+(Function|Issuer|/Revoker|Queue/Worker))"
     "/Resource/Resource"
 )
 IMPORTING = "ManifestImport/(Function/Role/DefaultPolicy|Role/DefaultPolicy)/Resource"
@@ -86,9 +87,16 @@ NAG_OF_OPTIONS = {
     ("AwsSolutions-IAM5[executions]", "ManifestImport/(ChildrenPolicy|Resource/DistributedMapPolicy)/Resource"): (
         "Step Functions names an execution when it starts it; the state machine is named."
     ),
-    ("AwsSolutions-S1", "(Devices/RevocationLists|ManifestImport/Bucket)/Resource"): (
+    ("AwsSolutions-S1", "(Devices/RevocationLists|(ManifestImport|AuditTrail)/Bucket)/Resource"): (
         "Server access logs need a bucket of a team's own; CloudTrail's data events say more."
     ),
+    (r"AwsSolutions-IAM5[Resource::<Bucket.Arn>/events/*]", "AuditTrail/DeliveryRole/DefaultPolicy/Resource"): (
+        "Firehose names the objects."
+    ),
+    (r"AwsSolutions-IAM5[Resource::<Bucket.Arn>/unreadable/*]", "AuditTrail/DeliveryRole/DefaultPolicy/Resource"): (
+        "Firehose names the objects."
+    ),
+    ("AwsSolutions-KDF1", "AuditTrail/Delivery"): "The stream that Firehose reads is encrypted; AWS takes no key here.",
     ("AwsSolutions-SF1", "ManifestImport/Resource/Resource"): (
         "Logs of every event would hold the rows; errors are logged, without execution data."
     ),
@@ -158,6 +166,7 @@ def options_stack(app):
         encryption_key=kms.Key(stack, "Key", enable_key_rotation=True),
     )
     ManifestImport(stack, "ManifestImport", provisioning)
+    AuditTrail(stack, "AuditTrail", provisioning)
     return stack
 
 

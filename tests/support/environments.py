@@ -78,6 +78,11 @@ def revoker_environment(changes: Mapping[Variable, str] = _NOTHING) -> dict[str,
     return _plain(_EVERY_FUNCTION | _REGISTRY | authorities | dict(changes))
 
 
+def audit_environment() -> dict[str, str]:
+    """That of the audit trail's transformation."""
+    return _plain(_EVERY_FUNCTION)
+
+
 def every_environment() -> dict[str, str]:
     """What all functions together read: each handler can be configured from it."""
     return authorizer_environment() | import_environment() | queue_environment() | revoker_environment()

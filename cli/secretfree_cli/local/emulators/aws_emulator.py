@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 from secretfree_cli.local.emulators import cloudformation_private_ca
+from secretfree_cli.local.emulators.aws_change_streams import stream_changes
 from secretfree_cli.local.emulators.aws_corrections import correct
 from secretfree_cli.local.emulators.aws_device_sessions import correct_sessions
 from secretfree_cli.local.emulators.aws_gate import install
@@ -50,6 +51,7 @@ def main() -> None:
     correct()
     correct_sessions()
     correct_streams()
+    stream_changes()
     spare_unasked_work()
     impose(limits)
     cloudformation_private_ca.install(Provider(client_of_stacks_region))
