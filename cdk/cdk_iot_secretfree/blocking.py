@@ -133,7 +133,7 @@ def warn_without_stream(scope: Construct) -> None:
 
 def _revoking_authorities(issuers: Sequence[Issuer]) -> Sequence[str]:
     """The CAs that take revocations: a short-lived one has no use for them, and refuses."""
-    authorities = [issuer.authority for issuer in issuers if issuer.authority is not None]
+    authorities = [authority for issuer in issuers for authority in issuer.authorities]
     return list(dict.fromkeys(authority.arn for authority in authorities if not authority.is_short_lived))
 
 

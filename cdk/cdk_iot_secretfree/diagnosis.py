@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def grant_diagnose(provisioning: "SecretFreeProvisioning", grantee: iam.IGrantable) -> iam.Grant:
-    """Let a principal read one device's way through the product line. Nothing can be changed, and no table listed."""
+    """Let a principal read one device's way through the product line, and the state of its CAs and queues.
+
+    Nothing can be changed, and no table listed.
+    """
     grant = provisioning.registry.grant_lookup(grantee, by_key=False)
     # GetItem of the ledger, and the use of its key.
     grant = grant.combine(provisioning.ledger.grant_read_bindings(grantee))
@@ -53,8 +56,19 @@ def _statements(provisioning: "SecretFreeProvisioning") -> Sequence[tuple[Sequen
     ]
     if queues:
         statements.append((["sqs:GetQueueAttributes"], queues))
-    if provisioning.authority is not None:
-        statements.append((["acm-pca:DescribeCertificateAuthority"], [provisioning.authority.arn]))
+    dead_letters = [made.dead_letters.queue_arn for made in provisioning.issuance_queues.values()]
+    if dead_letters:
+        # `secretfree queue` shows them. A look hides no message, because its visibility timeout is 0.
+        statements.append((["sqs:ReceiveMessage"], dead_letters))
+    authorities = list(dict.fromkeys(one.arn for issuer in provisioning.issuers for one in issuer.authorities))
+    if authorities:
+        statements += [
+            (["acm-pca:DescribeCertificateAuthority", "acm-pca:GetCertificateAuthorityCertificate"], authorities),
+            (
+                ["iot:DescribeCACertificate"],
+                [stack.format_arn(service="iot", resource="cacert", resource_name="*")],
+            ),
+        ]
     return statements
 
 

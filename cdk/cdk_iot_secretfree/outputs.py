@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING
 
 from aws_cdk import CfnOutput, Stack
-from secretfree.contract import Output
+from secretfree.contract import AuthorityField, Output
 
 from cdk_iot_secretfree.validation import refuse
 
@@ -38,5 +38,16 @@ def add_outputs(provisioning: "SecretFreeProvisioning") -> None:
     validity = next(validities, None)
     if validity is not None:
         outputs[Output.CERTIFICATE_VALIDITY_DAYS] = str(validity)
+    authorities = {
+        issuer.name: {
+            AuthorityField.CURRENT.value: issuer.authority.arn,
+            AuthorityField.PREVIOUS.value: [one.arn for one in issuer.authorities[1:]],
+            AuthorityField.VALIDITY_DAYS.value: issuer.validity_days,
+        }
+        for issuer in provisioning.issuers
+        if issuer.authority is not None
+    }
+    if authorities:
+        outputs[Output.AUTHORITIES] = stack.to_json_string(authorities)
     for key, value in outputs.items():
         CfnOutput(stack, key.value + suffix, value=value)

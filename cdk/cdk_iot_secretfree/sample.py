@@ -35,6 +35,8 @@ class SampleOptions:
         product: the product line.
         issuers: `private-ca` and `iot-core`, one or both.
         ca_arn: an existing Private CA; a root CA is made when absent.
+        ca_generations: numbers of the root CAs that are made, the one that signs first, then those before it: `1`, then
+            `2,1` when a second follows the first, then `2`.
         ca_key_algorithm: of the CA's key, as in `EC_prime256v1`, `RSA_2048`.
         match_policy: as in `UDID_AND_PUBLIC_KEY`.
         device_profile: `STANDARD` or `TI_CC32XX`.
@@ -50,6 +52,7 @@ class SampleOptions:
     product: str = "widget"
     issuers: tuple[str, ...] = _ISSUERS
     ca_arn: str | None = None
+    ca_generations: tuple[str, ...] = ("1",)
     ca_key_algorithm: KeyAlgorithm = KeyAlgorithm.EC_P256
     match_policy: MatchPolicy = MatchPolicy.UDID_AND_PUBLIC_KEY
     device_profile: DeviceProfile = DeviceProfile.STANDARD
@@ -74,6 +77,7 @@ class SampleOptions:
             product=context.text("product", defaults.product),
             issuers=context.choices("issuers", _ISSUERS, defaults.issuers),
             ca_arn=context.text("ca-arn", "") or None,
+            ca_generations=context.choices("ca-generations", _CA_GENERATIONS, defaults.ca_generations),
             ca_key_algorithm=context.choice(
                 "ca-key-algorithm", {item.value: item for item in KeyAlgorithm}, defaults.ca_key_algorithm
             ),
@@ -147,18 +151,22 @@ class SecretFreeStack(Stack):
                     self, "Authority", options.ca_arn, key_algorithm=options.ca_key_algorithm, functions=functions
                 )
             )
-        return Issuer.private_ca(
-            DeviceAuthority.root(
-                self,
-                "Authority",
-                subject=AuthoritySubject(common_name=f"{options.product} device CA"),
-                key_algorithm=options.ca_key_algorithm,
-                # A CA costs money from its creation on: one of a failed first deployment is not kept.
-                removal_policy=options.removal
-                if options.removal is RemovalPolicy.DESTROY
-                else RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
-                functions=functions,
-            )
+        current, *previous = (self._root(number, options, functions) for number in options.ca_generations)
+        return Issuer.private_ca(current, previous=previous)
+
+    def _root(self, generation: str, options: SampleOptions, functions: FunctionOptions) -> DeviceAuthority:
+        """Each generation is a construct of its own, so that a rotation changes none that is in use."""
+        suffix = "" if generation == "1" else generation
+        return DeviceAuthority.root(
+            self,
+            f"Authority{suffix}",
+            subject=AuthoritySubject(common_name=f"{options.product} device CA {suffix}".rstrip()),
+            key_algorithm=options.ca_key_algorithm,
+            # A CA costs money from its creation on: one of a failed first deployment is not kept.
+            removal_policy=options.removal
+            if options.removal is RemovalPolicy.DESTROY
+            else RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
+            functions=functions,
         )
 
 
@@ -168,6 +176,7 @@ _PREFIX: Final = "secretfree:"
 _SYNTHESIZERS: Final = ("default", "cli-credentials")
 _ISSUANCE_MODES: Final = {"direct": IssuanceMode.direct, "queued": IssuanceMode.queued}
 _SWITCH: Final = {"true": True, "false": False}
+_CA_GENERATIONS: Final = tuple(str(number) for number in range(1, 10))
 _REMOVALS: Final = {"retain": RemovalPolicy.RETAIN, "destroy": RemovalPolicy.DESTROY}
 
 

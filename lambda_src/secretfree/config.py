@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -84,11 +84,30 @@ class IssuerSettings:
     kind: IssuerKind
     values: Mapping[str, str]
 
-    def require(self, *settings: IssuerSetting) -> None:
-        """Raise ConfigurationError unless the kind is given exactly these settings."""
+    def require(self, *settings: IssuerSetting, optional: Collection[IssuerSetting] = ()) -> None:
+        """Raise ConfigurationError unless the kind is given exactly these settings, and any of the optional ones."""
         accepted = {IssuerSetting.KIND, *settings}
-        if set(self.values) != accepted:
+        if set(self.values) - set(optional) != accepted:
             raise self._refused("settings", sorted(self.values), f"exactly {', '.join(sorted(accepted))}")
+
+    @property
+    def authorities(self) -> tuple[str, ...]:
+        """The ARNs of the CAs whose certificates are good: the one that signs, then those before it.
+
+        Empty for a kind without CAs of its own.
+        """
+        if IssuerSetting.AUTHORITY_ARN not in self.values:
+            return ()
+        return self.text(IssuerSetting.AUTHORITY_ARN), *self.texts(IssuerSetting.PREVIOUS_AUTHORITY_ARNS)
+
+    def texts(self, setting: IssuerSetting) -> tuple[str, ...]:
+        """The texts between commas, none of them empty; none where the setting is absent."""
+        if setting not in self.values:
+            return ()
+        found = tuple(self.values[setting].split(","))
+        if not all(found):
+            raise self._refused(setting, self.values[setting], "texts by commas")
+        return found
 
     def text(self, setting: IssuerSetting) -> str:
         """A text that is not empty."""
@@ -202,12 +221,16 @@ class AuditConfig:
 
 @dataclass(frozen=True, slots=True)
 class QueueingConfig:
-    """The front's of an issuer in queue mode; `retention`: after which the queue forgets a message."""
+    """The front's of an issuer in queue mode.
+
+    `authorities`: see `IssuerSettings.authorities`. `retention`: after which the queue forgets a message.
+    """
 
     product: str
     device_profile: DeviceProfile
     log_level: LogLevel
     issuer: str
+    authorities: tuple[str, ...]
     ledger_table: str
     iot_endpoint: str
     renewal_window: timedelta
@@ -220,6 +243,7 @@ class QueueingConfig:
         return cls(
             **_function_settings(environment),  # type: ignore[arg-type]
             issuer=_issuer_name(_text(environment, Variable.ISSUER), Variable.ISSUER),
+            authorities=_texts(environment, Variable.TRUSTED_AUTHORITIES, "ARNs of certificate authorities"),
             ledger_table=_text(environment, Variable.LEDGER_TABLE),
             iot_endpoint=_text(environment, Variable.IOT_ENDPOINT),
             renewal_window=_hours(environment, Variable.RENEWAL_WINDOW_HOURS),

@@ -46,6 +46,8 @@ class Variable(StrEnum):
     QUEUE_MOST_RECEIVES = "SECRETFREE_QUEUE_MOST_RECEIVES"
     ISSUANCE_INTERVAL_MILLISECONDS = "SECRETFREE_ISSUANCE_INTERVAL_MILLISECONDS"
     IMPORT_BUCKET = "SECRETFREE_IMPORT_BUCKET"
+    TRUSTED_AUTHORITIES = "SECRETFREE_TRUSTED_AUTHORITIES"
+    """The ARNs of an issuer's CAs whose certificates are good, a JSON array; empty for an issuer without CAs."""
     REVOKING_AUTHORITIES = "SECRETFREE_REVOKING_AUTHORITIES"
     """The ARNs of the CAs that take revocations, a JSON array."""
 
@@ -64,8 +66,21 @@ class Output(StrEnum):
     DEVICE_PROFILE = "DeviceProfile"
     AUTHORITY_ARN = "AuthorityArn"
     CERTIFICATE_VALIDITY_DAYS = "CertificateValidityDays"
+    AUTHORITIES = "Authorities"
+    """The CAs of each issuer, JSON: see `AuthorityField`."""
     MANIFEST_BUCKET = "ManifestBucket"
     AUDIT_BUCKET = "AuditBucket"
+
+
+class AuthorityField(StrEnum):
+    """A field of `Output.AUTHORITIES`: a JSON object for each issuer with a CA, by the issuer's name."""
+
+    CURRENT = "current"
+    """The ARN of the CA that signs."""
+    PREVIOUS = "previous"
+    """The ARNs of the CAs before it whose certificates stay good, an array."""
+    VALIDITY_DAYS = "validityDays"
+    """Of a device's certificate, a number."""
 
 
 class Metric(StrEnum):
@@ -224,6 +239,9 @@ class IssuerSetting(StrEnum):
     VALIDITY_DAYS = "validityDays"
     REGISTERED = "registered"
     """`true` where IoT Core knows the CA, else `false`."""
+
+    PREVIOUS_AUTHORITY_ARNS = "previousAuthorityArns"
+    """The ARNs of the CAs before it whose certificates stay good, by commas; absent where there are none."""
 
 
 class IotRegistration(StrEnum):

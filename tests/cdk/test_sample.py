@@ -22,6 +22,7 @@ from secretfree.contract import METRIC_NAMESPACE, IssuerSetting, Metric
 ARN = "arn:aws:acm-pca:eu-west-1:111122223333:certificate-authority/11111111-2222-3333-4444-555555555555"
 SNAPSHOT = Path(__file__).with_name("snapshots") / "sample.template.json"
 OUTPUTS = {
+    "Authorities",
     "AuthorityArn",
     "CertificateValidityDays",
     "DevicePolicyName",
@@ -52,7 +53,7 @@ def test_a_teams_own_stack_has_the_same_outputs_for_each_product_line():
     two = SecretFreeProvisioning(stack, "Two", product="two", issuers=[Issuer.iot_core()])
     one.add_outputs()
     two.add_outputs()
-    of_each = OUTPUTS - {"AuthorityArn", "CertificateValidityDays"}
+    of_each = OUTPUTS - {"Authorities", "AuthorityArn", "CertificateValidityDays"}
     outputs = Template.from_stack(stack).to_json()["Outputs"]
     assert set(outputs) == of_each | {f"{key}Two" for key in of_each}
     assert (outputs["Product"]["Value"], outputs["ProductTwo"]["Value"]) == ("one", "two")

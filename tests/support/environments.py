@@ -27,6 +27,7 @@ _ISSUER = {
     Variable.SUBJECT: '{"organization": "Example"}',
 }
 _QUEUE = {
+    Variable.TRUSTED_AUTHORITIES: json.dumps([CA_ARN]),
     Variable.QUEUE_URL: "https://sqs.example/queue",
     Variable.QUEUE_RETENTION_SECONDS: "345600",
     Variable.QUEUE_MOST_RECEIVES: "3",

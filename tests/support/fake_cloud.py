@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 CA_ARN = "arn:aws:acm-pca:eu-central-1:111122223333:certificate-authority/11111111-2222-3333-4444-555555555555"
+NEXT_CA_ARN = CA_ARN.replace("11111111-", "99999999-")
 TEMPLATE = "arn:aws:acm-pca:::template/EndEntityClientAuthCertificate_APIPassthrough/V1"
 THING_TYPE = "widget"
 POLICY = "widget-policy"
@@ -215,10 +216,13 @@ class _PrivateCa:
         cloud = self._cloud
         token = order["IdempotencyToken"]
         for arn, earlier in cloud.orders.items():
-            same = earlier["IdempotencyToken"] == token
+            same = (earlier["CertificateAuthorityArn"], earlier["IdempotencyToken"]) == (
+                order["CertificateAuthorityArn"],
+                token,
+            )
             if same and cloud.clock.now() < earlier["at"] + timedelta(minutes=5):
                 return {"CertificateArn": arn}
-        arn = f"{CA_ARN}/certificate/{len(cloud.orders):032d}"
+        arn = f"{order['CertificateAuthorityArn']}/certificate/{len(cloud.orders):032d}"
         common_name = order["ApiPassthrough"]["Subject"]["CommonName"]
         pem = cloud.sign(order["Csr"].decode(), common_name, order["Validity"]["Value"])
         cloud.orders[arn] = {**order, "pem": pem, "at": cloud.clock.now(), "looks": 0, "ready": False}
@@ -226,6 +230,7 @@ class _PrivateCa:
 
     def get_certificate(self, *, CertificateAuthorityArn: str, CertificateArn: str) -> Any:  # noqa: N803
         order = self._cloud.orders[CertificateArn]
+        assert order["CertificateAuthorityArn"] == CertificateAuthorityArn
         if CertificateArn in self._cloud.failed_orders:
             raise client_error("GetCertificate", "RequestFailedException")
         order["looks"] += 1
@@ -235,7 +240,7 @@ class _PrivateCa:
         return {"Certificate": order["pem"], "CertificateChain": order["pem"]}
 
     def revoke_certificate(self, *, CertificateAuthorityArn: str, CertificateSerial: str, RevocationReason: str) -> Any:  # noqa: N803
-        assert CertificateAuthorityArn == CA_ARN
+        assert CertificateAuthorityArn in {CA_ARN, NEXT_CA_ARN}
         assert RevocationReason == "PRIVILEGE_WITHDRAWN"
         if CertificateSerial in self._cloud.revoked_serials:
             raise client_error("RevokeCertificate", "RequestAlreadyProcessedException")

@@ -3,7 +3,7 @@
 import itertools
 import random
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -65,19 +65,10 @@ class World:
         iot = self.cloud.client("iot")
         self.things = IotCoreThings(iot, thing_type=self.thing_type, policy_name=self.policy_name, groups=self.groups)
         numbers = itertools.count()
-        private_ca = PrivateCaConfig(
-            authority_arn=self.cloud.authority_arn,
-            signing_algorithm="SHA256WITHECDSA",
-            template_arn=TEMPLATE,
-            validity=self.validity,
-            registered=self.registered,
-        )
         self.ports = IssuancePorts(
             issuer=IotCoreIssuer(iot, self.things, bounds=self.bounds)
             if self.kind is IssuerKind.IOT_CORE
-            else PrivateCaIssuer(
-                self.cloud.client("acm-pca"), iot, self.things, config=private_ca, subject=SubjectConfig()
-            ),
+            else self._private_ca(self.cloud.authority_arn),
             things=self.things,
             ledger=DynamoDbLedger(self.cloud.client("dynamodb"), table=self.ledger),
             registry=DynamoDbRegistry(self.cloud.client("dynamodb"), table="registry"),
@@ -87,7 +78,33 @@ class World:
             owner=lambda: f"worker-{next(numbers)}",
         )
         self.policy = IssuancePolicy(
-            issuer=self.kind.value, deployment=self.ledger, renewal_window=self.renewal_window, match=self.match
+            issuer=self.kind.value,
+            deployment=self.ledger,
+            renewal_window=self.renewal_window,
+            match=self.match,
+            authorities=() if self.kind is IssuerKind.IOT_CORE else (self.cloud.authority_arn,),
+        )
+
+    def rotate(self, current: str, *previous: str) -> None:
+        """Deploy with another CA, and with the CAs before it that stay trusted."""
+        self.ports = replace(self.ports, issuer=self._private_ca(current, *previous))
+        self.policy = replace(self.policy, authorities=(current, *previous))
+
+    def _private_ca(self, current: str, *previous: str) -> PrivateCaIssuer:
+        config = PrivateCaConfig(
+            authority_arn=current,
+            signing_algorithm="SHA256WITHECDSA",
+            template_arn=TEMPLATE,
+            validity=self.validity,
+            registered=self.registered,
+            previous_arns=previous,
+        )
+        return PrivateCaIssuer(
+            self.cloud.client("acm-pca"),
+            self.cloud.client("iot"),
+            self.things,
+            config=config,
+            subject=SubjectConfig(),
         )
 
     def ask(self, device: str = "widget-1", key: int = 0) -> IssuedCertificate | NotReady:

@@ -46,7 +46,7 @@ def check_subject_variables(document: object, issuers: Sequence[Issuer], match: 
 
 def check_region(stack: Stack, issuers: Sequence[Issuer]) -> None:
     """IoT Core registers a certificate of a CA that it knows in that Region, and the functions call their own."""
-    for authority in (issuer.authority for issuer in issuers if issuer.authority is not None):
+    for authority in (authority for issuer in issuers for authority in issuer.authorities):
         region = Stack.of(authority).region
         if not is_token(region) and not is_token(stack.region) and region != stack.region:
             refuse("issuers", f"an authority in {region}", f"one of a stack in the Region of this one, {stack.region}")

@@ -29,7 +29,12 @@ class Issuer(ABC):
 
     @staticmethod
     def private_ca(
-        authority: DeviceAuthority, *, validity: Duration | None = None, name: str = "private-ca", path: str = "new"
+        authority: DeviceAuthority,
+        *,
+        validity: Duration | None = None,
+        previous: Sequence[DeviceAuthority] = (),
+        name: str = "private-ca",
+        path: str = "new",
     ) -> "Issuer":
         """Certificates of your own Private CA.
 
@@ -37,15 +42,19 @@ class Issuer(ABC):
             authority: the CA that signs.
             validity: of a device's certificate, whole days: up to 7 with a short-lived authority (the default there),
                 365 by default elsewhere. It must not outlive the authority's own.
+            previous: the CAs that signed before `authority`. Their certificates stay good until the devices renew them.
+                A certificate of a CA that is neither `authority` nor one of these is not given out again: its device
+                gets a new one at its next request.
             name: as for `Issuer`; a second CA of the product line needs another name.
             path: as for `Issuer`; a second CA of the product line needs another path.
 
         Raises:
-            InvalidArgumentError: for a validity that the authority cannot give, and a name or path of another form.
+            InvalidArgumentError: for a validity that the authority cannot give, for previous authorities that are not
+                registered alike, and a name or path of another form.
         """
         from cdk_iot_secretfree.issuers.private_ca import PrivateCaIssuer
 
-        return PrivateCaIssuer(authority, validity=validity, name=name, path=path)
+        return PrivateCaIssuer(authority, validity=validity, previous=previous, name=name, path=path)
 
     @staticmethod
     def iot_core(*, name: str = "iot-core", path: str = "proto") -> "Issuer":
@@ -83,6 +92,11 @@ class Issuer(ABC):
     def authority(self) -> DeviceAuthority | None:
         """The Private CA that signs, or None."""
         return None
+
+    @property
+    def authorities(self) -> Sequence[DeviceAuthority]:
+        """The Private CAs whose certificates are good: the one that signs, then those before it."""
+        return ()
 
     @property
     def validity_days(self) -> int | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -230,6 +230,9 @@ class _Queued(IssuanceMode):
             description=f"Queues requests of devices of {line.product}, and hands out certificates: {line.issuer.name}",
             environment={
                 **{name: line.environment[name] for name in _FRONT_ENVIRONMENT},
+                Variable.TRUSTED_AUTHORITIES: Stack.of(scope).to_json_string(
+                    [authority.arn for authority in line.issuer.authorities]
+                ),
                 Variable.QUEUE_URL: queue.queue.queue_url,
                 Variable.QUEUE_RETENTION_SECONDS: str(int(self.retention.to_seconds())),
             },

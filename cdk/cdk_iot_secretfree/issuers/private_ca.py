@@ -16,9 +16,19 @@ from cdk_iot_secretfree.validation import refuse
 class PrivateCaIssuer(Issuer):
     """AWS Private CA, through the template that takes subject and extensions from the API alone."""
 
-    def __init__(self, authority: DeviceAuthority, *, validity: Duration | None, name: str, path: str) -> None:
+    def __init__(
+        self,
+        authority: DeviceAuthority,
+        *,
+        validity: Duration | None,
+        previous: Sequence[DeviceAuthority],
+        name: str,
+        path: str,
+    ) -> None:
         super().__init__(name=name, path=path)
         self._authority = authority
+        self._previous = tuple(previous)
+        _check_previous(authority, self._previous)
         default_days = _SHORT_LIVED_DAYS if authority.is_short_lived else _DEFAULT_DAYS
         chosen = Duration.days(default_days) if validity is None else validity
         self._validity_days = require_validity_days("validity", chosen, authority.usage_mode)
@@ -45,23 +55,33 @@ class PrivateCaIssuer(Issuer):
         return self._authority
 
     @property
+    def authorities(self) -> Sequence[DeviceAuthority]:
+        """The Private CA that signs, then those before it."""
+        return (self._authority, *self._previous)
+
+    @property
     def validity_days(self) -> int:
         """Validity of a certificate."""
         return self._validity_days
 
     def settings(self, stack: Stack) -> Mapping[IssuerSetting, str]:
-        """The CA, what it signs with and for how long."""
+        """The CA, what it signs with and for how long, and the CAs before it."""
+        previous = {IssuerSetting.PREVIOUS_AUTHORITY_ARNS: ",".join(one.arn for one in self._previous)}
         return {
             IssuerSetting.AUTHORITY_ARN: self._authority.arn,
             IssuerSetting.SIGNING_ALGORITHM: self._authority.signing_algorithm,
             IssuerSetting.TEMPLATE_ARN: _template_arn(stack),
             IssuerSetting.VALIDITY_DAYS: str(self._validity_days),
             IssuerSetting.REGISTERED: "true" if self._authority.is_registered else "false",
+            **(previous if self._previous else {}),
         }
 
     def grant_issue(self, function: RuntimeFunction) -> None:
         """Let the function have certificates made from the one template, and register them."""
         self._authority.grant_issue(function.role, template_arn=_template_arn(Stack.of(function)))
+        if self._previous:
+            # What was asked of a previous CA before the deployment is still collected.
+            function.allow(["acm-pca:GetCertificate"], [one.arn for one in self._previous])
         register = "RegisterCertificate" if self._authority.is_registered else "RegisterCertificateWithoutCA"
         # The IAM reference gives either no resource type.
         function.allow([f"iot:{register}"], ["*"])
@@ -77,11 +97,22 @@ class PrivateCaIssuer(Issuer):
 
         It also measures how long the CA lasts.
         """
-        function.allow(["acm-pca:DescribeCertificateAuthority", "acm-pca:GetCertificate"], [self._authority.arn])
+        function.allow(["acm-pca:DescribeCertificateAuthority"], [self._authority.arn])
+        function.allow(["acm-pca:GetCertificate"], [one.arn for one in self.authorities])
 
 
 _DEFAULT_DAYS: Final = 365
 _SHORT_LIVED_DAYS: Final = 7
+
+
+def _check_previous(authority: DeviceAuthority, previous: Sequence[DeviceAuthority]) -> None:
+    paths = [one.node.path for one in (authority, *previous)]
+    if len(set(paths)) < len(paths):
+        refuse("previous", ", ".join(paths[1:]), f"each authority once, and not the one that signs, {paths[0]}")
+    for one in previous:
+        if one.is_registered != authority.is_registered:
+            accepted = "authorities that are all registered with AWS IoT Core, or none: IotRegistration"
+            refuse("previous", f"{one.node.path}, registered: {one.is_registered}", accepted)
 
 
 def _template_arn(stack: Stack) -> str:

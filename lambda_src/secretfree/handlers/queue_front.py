@@ -23,7 +23,12 @@ from secretfree.telemetry import Telemetry
 def build(environment: Mapping[str, str]) -> LambdaHandler:
     """The handler for a configuration; raises ConfigurationError."""
     config = QueueingConfig.from_environment(environment)
-    policy = IssuancePolicy(issuer=config.issuer, deployment="", renewal_window=config.renewal_window)
+    policy = IssuancePolicy(
+        issuer=config.issuer,
+        deployment="",
+        renewal_window=config.renewal_window,
+        authorities=config.authorities,
+    )
     ports = FrontPorts(
         ledger=DynamoDbLedger(clients.dynamodb(), table=config.ledger_table),
         certificates=IotCoreCertificates(single_try_clients.iot()),

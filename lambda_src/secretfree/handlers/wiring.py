@@ -64,6 +64,7 @@ def policy(config: IssuerConfig, issuer: IssuerSettings) -> IssuancePolicy:
         deployment=config.deployment,
         renewal_window=config.renewal_window,
         match=config.match,
+        authorities=issuer.authorities,
     )
 
 

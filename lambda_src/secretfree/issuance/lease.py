@@ -1,6 +1,6 @@
 """Who may work on a device: one worker at a time, by the lease in the ledger's record."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -37,6 +37,8 @@ from secretfree.request.device_id import DeviceId
 # A token is not used near the end of the authority's idempotency window: a worker may take a while to get there.
 IDEMPOTENCY_MARGIN: Final = timedelta(seconds=60)
 _WAITING_STEP: Final = timedelta(seconds=5)
+# `secretfree ca distrust` deactivates the certificates of a CA. One that is revoked was revoked for its own device.
+_LEFT_BY_DISTRUST: Final = frozenset({CertificateStatus.ACTIVE, CertificateStatus.INACTIVE})
 
 T = TypeVar("T")
 
@@ -97,9 +99,7 @@ class Invocation:
 
     def again(self, record: Issuance) -> IssuedCertificate | None:
         """The certificate that the device has by `record` and that is good; None: it has none."""
-        return certificate_again(
-            record, self.fingerprint, now=self.clock.now(), renewal_window=self.policy.renewal_window
-        )
+        return certificate_again(record, self.fingerprint, now=self.clock.now(), policy=self.policy)
 
     def not_ready(
         self, record: Issuance, reason: Reason, *, attempts: int | None = None, detail: str | None = None
@@ -159,14 +159,26 @@ def take_lease(work: Invocation) -> Lease | IssuanceAnswer:
 def _found(work: Invocation, seen: Issuance) -> Lease | IssuanceAnswer:
     if work.as_of is not None and seen.generation > work.as_of and seen.fingerprint != work.fingerprint:
         raise not_authorized("another key has come since this one was authorized", reason=Reason.KEY_MISMATCH)
-    standing = seen.standing(work.fingerprint, now=work.clock.now(), renewal_window=work.policy.renewal_window)
+    standing = seen.standing(
+        work.fingerprint,
+        now=work.clock.now(),
+        renewal_window=work.policy.renewal_window,
+        trusts=work.policy.trusts,
+    )
     # A renewal looks the certificate up itself, whenever that was done last.
     known = seen if standing is Standing.RENEW and _may_begin(work, seen) else _verified(work, seen)
     return work.or_in_use(lambda: known, lambda: _take_over(work, known, standing))
 
 
 def _verified(work: Invocation, seen: Issuance) -> Issuance:
-    return verified(seen, work.fingerprint, now=work.clock.now(), ledger=work.ports.ledger, describe=work.describe)
+    return verified(
+        seen,
+        work.fingerprint,
+        now=work.clock.now(),
+        ledger=work.ports.ledger,
+        describe=work.describe,
+        trusts=work.policy.trusts,
+    )
 
 
 def _refuses_device(error: Exception) -> bool:
@@ -193,13 +205,16 @@ def _take_over(work: Invocation, seen: Issuance, standing: Standing) -> Lease | 
         raise revoked_certificate()
     if standing is Standing.RENEW:
         return _renew(work, seen)
+    if standing is Standing.REPLACE:
+        return _renew(work, seen, accepted=_LEFT_BY_DISTRUST)
     begins_anew = standing is not Standing.RESUME or _outlived_its_token(work, seen)
     return _continue(work, seen, begins_anew=begins_anew)
 
 
 def _continue(work: Invocation, seen: Issuance, *, begins_anew: bool) -> Lease | NotReady:
     try:
-        stored = work.write(_admitted(work, work.next_generation(seen) if begins_anew else _resumed(work, seen)))
+        record = work.next_generation(seen) if begins_anew else _resumed(work, seen)
+        stored = work.write(_admitted(work, record.without_distrusted(work.policy.trusts)))
     except StaleLedgerError:
         return work.not_ready(seen, Reason.LEASE_HELD)
     return Lease(stored, unaccounted=not begins_anew and seen.requested_at is not None)
@@ -217,8 +232,10 @@ def _may_begin(work: Invocation, seen: Issuance) -> bool:
     return work.policy.admission.charge(seen.admission, work.clock.now()) is not None
 
 
-def _renew(work: Invocation, seen: Issuance) -> Lease | IssuanceAnswer:
-    """Begin a renewal, unless the certificate to be renewed was taken out of use.
+def _renew(
+    work: Invocation, seen: Issuance, *, accepted: Collection[CertificateStatus] = (CertificateStatus.ACTIVE,)
+) -> Lease | IssuanceAnswer:
+    """Begin a renewal, unless the certificate to be renewed was taken out of use: its status is not `accepted`.
 
     One that is gone from IoT Core before its end may have been revoked: that is unknown, so an operator decides.
     """
@@ -231,7 +248,7 @@ def _renew(work: Invocation, seen: Issuance) -> Lease | IssuanceAnswer:
     is_good = seen.not_after is not None and now < seen.not_after
     if registered is None and not is_good:
         return _continue(work, seen, begins_anew=True)
-    if registered is None or registered.status is not CertificateStatus.ACTIVE:
+    if registered is None or registered.status not in accepted:
         raise out_of_use(seen, registered, now=now, ledger=work.ports.ledger)
     return _continue(work, seen.verified(now), begins_anew=True)
 

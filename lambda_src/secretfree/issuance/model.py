@@ -35,7 +35,8 @@ class IssuancePolicy:
 
     `issuer`: its name, unique in a product line. `deployment`: unique to the ledger among all of the account.
     `device_waits`: the answer is for a device. If not, the last write is awaited as well, and a renewal that does not
-    finish is not answered with the certificate that is in use.
+    finish is not answered with the certificate that is in use. `authorities`: the names of the CAs whose certificates
+    are given out; none: the issuer has no CAs that it names.
     """
 
     issuer: str
@@ -47,6 +48,13 @@ class IssuancePolicy:
     poll: PollPolicy = field(default_factory=PollPolicy)
     retry_after: RetryAfterPolicy = field(default_factory=RetryAfterPolicy)
     admission: AdmissionRate = ISSUANCE_RATE
+    authorities: tuple[str, ...] = ()
+
+    def trusts(self, reference: str | None) -> bool:
+        """Whether a certificate with this reference is of a trusted CA. The reference begins with the CA's name."""
+        if not self.authorities:
+            return True
+        return reference is not None and reference.startswith(tuple(f"{one}/" for one in self.authorities))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,16 +133,16 @@ def issued_certificate(record: Issuance, *, renewal_window: timedelta) -> Issued
 
 
 def certificate_again(
-    record: Issuance, fingerprint: str, *, now: datetime, renewal_window: timedelta
+    record: Issuance, fingerprint: str, *, now: datetime, policy: IssuancePolicy
 ) -> IssuedCertificate | None:
     """The certificate that the key `fingerprint` has by `record` and that is good at `now`; None: it has none.
 
     While another one is being issued, `renew_after` is not later than `now`: the device comes back for that one.
     """
-    certificate = record.certificate_in_use(fingerprint, now)
+    certificate = record.certificate_in_use(fingerprint, now, policy.trusts)
     if certificate is None:
         return None
-    start = renewal_start(certificate.not_after, fingerprint, renewal_window)
+    start = renewal_start(certificate.not_after, fingerprint, policy.renewal_window)
     return IssuedCertificate(
         certificate_pem=certificate.certificate_pem,
         chain_pem=certificate.chain_pem,

@@ -1,7 +1,12 @@
 """Certificates that a record keeps beside its own: the one still in use, and those that may exist unrecorded."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
+
+Trust: TypeAlias = Callable[[str | None], bool]
+"""Whether the CA is trusted that gave this reference; None: a certificate whose reference is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +26,7 @@ class CertificateInUse:
     """The certificate that a device with this key has while its next one is being issued.
 
     `verified_at`: when IoT Core was last seen to have it active; None: to be looked at before it is given out.
+    `reference`: the authority's, where it gave one.
     """
 
     certificate_id: str
@@ -28,3 +34,4 @@ class CertificateInUse:
     chain_pem: str | None
     not_after: datetime
     verified_at: datetime | None
+    reference: str | None = None

@@ -200,7 +200,7 @@ def collect_or_queue(
         seen = ports.ledger.read(authorized.device_id, policy.issuer)
         if seen is not None:
             fingerprint, describe = authorized.fingerprint, ports.certificates.describe
-            seen = verified(seen, fingerprint, now=now, ledger=ports.ledger, describe=describe)
+            seen = verified(seen, fingerprint, now=now, ledger=ports.ledger, describe=describe, trusts=policy.trusts)
     except (ThrottledError, UnreachableError) as error:
         raise ledger_unavailable(error, policy.retry_after, ports.chance) from error
     again = _again(seen, authorized, policy=policy, now=now)
@@ -267,7 +267,7 @@ def _again(
 ) -> IssuedCertificate | None:
     if seen is None:
         return None
-    return certificate_again(seen, device.fingerprint, now=now, renewal_window=policy.renewal_window)
+    return certificate_again(seen, device.fingerprint, now=now, policy=policy)
 
 
 def _standing_or_queued(
@@ -282,7 +282,9 @@ def _standing_or_queued(
 ) -> NotReady | None:
     """What the device waits for; None: nothing, since its certificate is good and outside the renewal window."""
     if seen is not None:
-        standing = seen.standing(authorized.fingerprint, now=now, renewal_window=policy.renewal_window)
+        standing = seen.standing(
+            authorized.fingerprint, now=now, renewal_window=policy.renewal_window, trusts=policy.trusts
+        )
         if standing is Standing.SERVE:
             return None
         if standing is Standing.REFUSE:

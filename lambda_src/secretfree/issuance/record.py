@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Final, Self
 
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
-from secretfree.issuance.other_certificates import CertificateInUse, Suspect
+from secretfree.issuance.other_certificates import CertificateInUse, Suspect, Trust
 from secretfree.issuance.renewal import renewal_start
 from secretfree.issuance.states import SUCCESSORS, IssuanceState, Standing
 from secretfree.request.device_id import DeviceId
@@ -97,26 +97,37 @@ class Issuance:
         """Every certificate that this record accounts for."""
         return frozenset(self.superseded + self.obsolete) | ({self.certificate_id} if self.certificate_id else set())
 
-    def standing(self, fingerprint: str, *, now: datetime, renewal_window: timedelta) -> Standing:
-        """What a request of the device with the key `fingerprint` may do at `now`."""
+    def standing(self, fingerprint: str, *, now: datetime, renewal_window: timedelta, trusts: Trust) -> Standing:
+        """What a request of the device with the key `fingerprint` may do at `now`.
+
+        A certificate that was revoked stays revoked, whatever became of its CA.
+        """
         if self.is_leased(now):
             return Standing.WAIT
         if self.fingerprint != fingerprint or self.state is IssuanceState.ABANDONED:
             return Standing.NEXT_GENERATION
         if self.state is IssuanceState.REVOKED:
             return Standing.NEXT_GENERATION if self.withdrawn else Standing.REFUSE
+        distrusted = self.is_distrusted(trusts)
         if self.state is not IssuanceState.ACTIVE:
             expired = self.not_after is not None and now >= self.not_after
-            return Standing.NEXT_GENERATION if expired else Standing.RESUME
-        if self.not_after is not None and now >= renewal_start(self.not_after, self.fingerprint, renewal_window):
-            return Standing.RENEW
-        return Standing.SERVE
+            return Standing.NEXT_GENERATION if expired or distrusted else Standing.RESUME
+        if distrusted:
+            return Standing.REPLACE
+        may_renew = self.not_after is not None and now >= renewal_start(
+            self.not_after, self.fingerprint, renewal_window
+        )
+        return Standing.RENEW if may_renew else Standing.SERVE
 
-    def certificate_in_use(self, fingerprint: str, now: datetime) -> CertificateInUse | None:
+    def is_distrusted(self, trusts: Trust) -> bool:
+        """Whether this generation's answer is of a CA that is no longer trusted."""
+        return self.state is not IssuanceState.REQUESTING and not trusts(self.reference)
+
+    def certificate_in_use(self, fingerprint: str, now: datetime, trusts: Trust) -> CertificateInUse | None:
         """The certificate that the key `fingerprint` may be answered with at `now`, whatever is being issued."""
         kept = self._own_certificate() if self.state is IssuanceState.ACTIVE else self.in_use
         good = kept is not None and self.fingerprint == fingerprint and now < kept.not_after
-        return kept if good else None
+        return kept if good and kept is not None and trusts(kept.reference) else None
 
     def _own_certificate(self) -> CertificateInUse | None:
         if self.certificate_id is None or self.certificate_pem is None or self.not_after is None:
@@ -127,6 +138,7 @@ class Issuance:
             chain_pem=self.chain_pem,
             not_after=self.not_after,
             verified_at=self.verified_at or self.begun_at,
+            reference=self.reference,
         )
 
     def is_leased(self, now: datetime) -> bool:
@@ -234,6 +246,12 @@ class Issuance:
     def without_certificate_in_use(self) -> Self:
         """The certificate that was in use is none any more: the device waits for the one being issued."""
         return replace(self, in_use=None)
+
+    def without_distrusted(self, trusts: Trust) -> Self:
+        """A certificate in use of a CA that is no longer trusted goes as soon as this generation is active."""
+        if self.in_use is None or trusts(self.in_use.reference):
+            return self
+        return replace(self, in_use=None, superseded_until=None)
 
     def unfinished(self, reason: Reason) -> Self:
         """The request that was working on it ended without a certificate, for this reason."""

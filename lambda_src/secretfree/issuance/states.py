@@ -33,4 +33,5 @@ class Standing(Enum):
     RESUME = "resume"  # take the lease and go on where it stopped
     NEXT_GENERATION = "next-generation"  # nothing to go on with, or another key: begin anew
     RENEW = "renew"  # the same key, its renewal window has begun
+    REPLACE = "replace"  # the same key, but the CA of its certificate is no longer trusted
     REFUSE = "refuse"  # the certificate of this key was revoked

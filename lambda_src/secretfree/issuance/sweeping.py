@@ -201,9 +201,10 @@ class _Sweep:
         registered = self._ports.things.describe(certificate_id)
         if registered is None:
             return self._park()
-        if registered.status is CertificateStatus.ACTIVE:
+        distrusted = self._held.is_distrusted(self._policy.trusts)
+        if registered.status is CertificateStatus.ACTIVE and not distrusted:
             return self._finish(registered.certificate_arn)
-        if registered.status is CertificateStatus.REVOKED or self._ports.issuer.installs_active:
+        if registered.status is CertificateStatus.REVOKED or (self._ports.issuer.installs_active and not distrusted):
             revoked = self._held.revoked(self._clock.now())
             return self._write(revoked, SweepOutcome.REVOKED, certificate=CertificateRecordState.REVOKED)
         self._ports.things.retire(self._held.device_id, certificate_id)

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from secretfree.errors import Reason, SecretFreeError, not_authorized
 from secretfree.issuance.model import revoked_certificate
+from secretfree.issuance.other_certificates import Trust
 from secretfree.issuance.ports import (
     CertificateRecordState,
     CertificateStatus,
@@ -39,6 +40,7 @@ def verified(
     now: datetime,
     ledger: IssuanceWriter,
     describe: Callable[[str], RegisteredCertificate | None],
+    trusts: Trust,
 ) -> Issuance:
     """`seen` as it is after its certificate in use was looked up, where a day has passed since the last time.
 
@@ -49,7 +51,7 @@ def verified(
     forgets it; else SecretFreeError (`not-authorized`), and `secretfree reissue` opens a new generation. A record that
     another worker holds is left as it is, because a write would cost that worker its lease.
     """
-    certificate = seen.certificate_in_use(fingerprint, now)
+    certificate = seen.certificate_in_use(fingerprint, now, trusts)
     if certificate is None or seen.is_leased(now):
         return seen
     if certificate.verified_at is not None and now < certificate.verified_at + _VERIFIED_FOR:

@@ -497,7 +497,7 @@ def test_a_reissue_opens_a_new_generation_and_keeps_who_and_why(state: str, stac
     assert [one["outcome"] for one in done["issuances"]] == ["reopened"]
     found = ledger.read(DeviceId.parse("dev-0"), "private-ca")
     assert found is not None
-    standing = found.standing(found.fingerprint, now=datetime.now(UTC), renewal_window=timedelta(days=30))
+    standing = found.standing(found.fingerprint, now=datetime.now(UTC), renewal_window=timedelta(days=30), trusts=bool)
     assert standing is Standing.NEXT_GENERATION
     (shown,) = stack.json("show", "dev-0")["issuances"]
     assert shown["lastReissue"]["reason"] == "revoked by mistake"

@@ -12,6 +12,11 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WINDOW = timedelta(days=30)
 
 
+def ANY(_reference: str | None) -> bool:  # noqa: N802 - a constant
+    """Every CA is trusted."""
+    return True
+
+
 def first() -> Issuance:
     return Issuance.first(DeviceId.parse("widget-1"), "private-ca", "a" * 64, owner="worker", now=NOW)
 
@@ -57,9 +62,12 @@ def test_a_step_that_is_not_next_is_refused(transition: object) -> None:
 
 def test_a_lease_holds_until_it_expires() -> None:
     record = first()
-    assert record.standing("a" * 64, now=NOW + LEASE - timedelta(seconds=1), renewal_window=WINDOW) is Standing.WAIT
-    assert record.standing("a" * 64, now=NOW + LEASE, renewal_window=WINDOW) is Standing.RESUME
-    assert record.released(NOW).standing("a" * 64, now=NOW, renewal_window=WINDOW) is Standing.RESUME
+    assert (
+        record.standing("a" * 64, now=NOW + LEASE - timedelta(seconds=1), renewal_window=WINDOW, trusts=ANY)
+        is Standing.WAIT
+    )
+    assert record.standing("a" * 64, now=NOW + LEASE, renewal_window=WINDOW, trusts=ANY) is Standing.RESUME
+    assert record.released(NOW).standing("a" * 64, now=NOW, renewal_window=WINDOW, trusts=ANY) is Standing.RESUME
 
 
 @pytest.mark.parametrize(
@@ -76,7 +84,7 @@ def test_a_lease_holds_until_it_expires() -> None:
 def test_standing_follows_from_state_key_and_time(
     record: Issuance, fingerprint: str, after: timedelta, expected: Standing
 ) -> None:
-    assert record.standing(fingerprint * 64, now=NOW + after, renewal_window=WINDOW) is expected
+    assert record.standing(fingerprint * 64, now=NOW + after, renewal_window=WINDOW, trusts=ANY) is expected
 
 
 def test_a_new_generation_accounts_for_the_old_certificate_and_for_an_unanswered_request() -> None:
@@ -130,7 +138,7 @@ def test_every_state_is_reachable() -> None:
 def test_a_reopened_issuance_keeps_its_active_certificate_until_the_next_is_active() -> None:
     later = NOW + timedelta(days=9)
     record = active().reopened(later)
-    assert record.standing("a" * 64, now=later, renewal_window=WINDOW) is Standing.NEXT_GENERATION
+    assert record.standing("a" * 64, now=later, renewal_window=WINDOW, trusts=ANY) is Standing.NEXT_GENERATION
     assert (record.superseded, record.obsolete, record.due) == (("c1",), (), None)
     following = record.next_generation("a" * 64, "w", later)
     assert (following.generation, following.superseded, following.replaces_key) == (2, ("c1",), False)
@@ -139,7 +147,7 @@ def test_a_reopened_issuance_keeps_its_active_certificate_until_the_next_is_acti
 
 def test_a_reopened_issuance_whose_certificate_was_revoked_has_it_removed() -> None:
     record = active().revoked(NOW).reopened(NOW)
-    assert record.standing("a" * 64, now=NOW, renewal_window=WINDOW) is Standing.NEXT_GENERATION
+    assert record.standing("a" * 64, now=NOW, renewal_window=WINDOW, trusts=ANY) is Standing.NEXT_GENERATION
     assert (record.superseded, record.obsolete, record.due) == ((), ("c1",), NOW)
 
 

@@ -175,6 +175,8 @@ def _in_use_item(certificate: CertificateInUse) -> dict[str, Any]:
         entry["certificate-chain"] = {"S": certificate.chain_pem}
     if certificate.verified_at is not None:
         entry["verified-at"] = date_value(certificate.verified_at)
+    if certificate.reference is not None:
+        entry["reference"] = {"S": certificate.reference}
     return entry
 
 
@@ -185,6 +187,7 @@ def _in_use(entry: Mapping[str, Any]) -> CertificateInUse:
         chain_pem=text_of(entry, "certificate-chain"),
         not_after=date_of(entry, "not-after"),
         verified_at=_moment(entry, "verified-at"),
+        reference=text_of(entry, "reference"),
     )
 
 

@@ -36,13 +36,18 @@ _IDEMPOTENCY_WINDOW: Final = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class PrivateCaConfig:
-    """The kind's settings. `registered`: IoT Core knows the CA (RegisterCertificate, or ...WithoutCA)."""
+    """The kind's settings.
+
+    `registered`: IoT Core knows the CAs (RegisterCertificate, or ...WithoutCA). `previous_arns`: the CAs before this
+    one, of which certificates that were asked for are still collected.
+    """
 
     authority_arn: str
     signing_algorithm: str
     template_arn: str
     validity: timedelta
     registered: bool
+    previous_arns: tuple[str, ...] = ()
 
     @classmethod
     def from_settings(cls, settings: IssuerSettings) -> Self:
@@ -53,6 +58,7 @@ class PrivateCaConfig:
             IssuerSetting.TEMPLATE_ARN,
             IssuerSetting.VALIDITY_DAYS,
             IssuerSetting.REGISTERED,
+            optional=[IssuerSetting.PREVIOUS_AUTHORITY_ARNS],
         )
         return cls(
             authority_arn=settings.text(IssuerSetting.AUTHORITY_ARN),
@@ -60,6 +66,7 @@ class PrivateCaConfig:
             template_arn=settings.text(IssuerSetting.TEMPLATE_ARN),
             validity=settings.days(IssuerSetting.VALIDITY_DAYS),
             registered=settings.boolean(IssuerSetting.REGISTERED),
+            previous_arns=settings.texts(IssuerSetting.PREVIOUS_AUTHORITY_ARNS),
         )
 
 
@@ -124,15 +131,16 @@ class PrivateCaIssuer:
     def collect(self, reference: str) -> DeviceCertificate | None:
         """GetCertificate; RequestInProgressException is the answer that it is not there yet.
 
-        What another CA was asked for, before the deployment was given this one, is not collected any more: no role may,
-        and the device is to have a certificate of this CA.
+        What a CA was asked for that is neither this one nor one before it is not collected: no role may, and the device
+        is to have a certificate of this CA.
         """
-        if not reference.startswith(f"{self._config.authority_arn}/certificate/"):
+        authority_arn, separator, _ = reference.partition("/certificate/")
+        if not separator or authority_arn not in (self._config.authority_arn, *self._config.previous_arns):
             raise RequestFailedError("asked of another CA")
         with aws_call():
             try:
                 answer = self._authority.get_certificate(
-                    CertificateAuthorityArn=self._config.authority_arn, CertificateArn=reference
+                    CertificateAuthorityArn=authority_arn, CertificateArn=reference
                 )
             except ClientError as error:
                 if error_code(error) == "RequestInProgressException":
