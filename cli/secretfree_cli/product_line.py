@@ -10,14 +10,17 @@ from secretfree.contract import Output
 from secretfree_cli.output import CliError, ExitCode
 
 
+def products_of(outputs: Mapping[str, str]) -> list[str]:
+    """Return the product lines of a stack's outputs. The first one added, whose keys have no suffix, comes first."""
+    return list(_suffixes(outputs))
+
+
 def outputs_of_line(outputs: Mapping[str, str], product: str | None, stack: str) -> Mapping[str, str]:
     """Return a product line's outputs by `Output`'s keys. None means the only line.
 
     Raises: CliError with exit code 4 if the stack has no such line; UsageError if it has several and none is named.
     """
-    lines = {
-        value: key.removeprefix(Output.PRODUCT) for key, value in outputs.items() if key.startswith(Output.PRODUCT)
-    }
+    lines = _suffixes(outputs)
     if product is None:
         if len(lines) > 1:
             names = ", ".join(sorted(lines))
@@ -32,3 +35,8 @@ def outputs_of_line(outputs: Mapping[str, str], product: str | None, stack: str)
             exit_code=ExitCode.NOT_FOUND,
         )
     return {key.value: outputs[key + suffix] for key in Output if key + suffix in outputs}
+
+
+def _suffixes(outputs: Mapping[str, str]) -> dict[str, str]:
+    keys = sorted(key for key in outputs if key.startswith(Output.PRODUCT))
+    return {outputs[key]: key.removeprefix(Output.PRODUCT) for key in keys}

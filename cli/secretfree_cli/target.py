@@ -76,11 +76,11 @@ class Target:
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of this target's cloud."""
-        return self.session.client(service, endpoint_url=self._endpoint(service), config=_CLIENT_CONFIG)  # type: ignore[call-overload]
+        return self.session.client(service, endpoint_url=self.endpoint_of(service), config=_CLIENT_CONFIG)  # type: ignore[call-overload]
 
     def resource(self, service: str) -> Any:
         """Return a boto3 resource of this target's cloud."""
-        return self.session.resource(service, endpoint_url=self._endpoint(service), config=_CLIENT_CONFIG)  # type: ignore[call-overload]
+        return self.session.resource(service, endpoint_url=self.endpoint_of(service), config=_CLIENT_CONFIG)  # type: ignore[call-overload]
 
     @property
     def place(self) -> str:
@@ -97,7 +97,8 @@ class Target:
             )
         return self.url
 
-    def _endpoint(self, service: str) -> str | None:
+    def endpoint_of(self, service: str) -> str | None:
+        """Return the endpoint of one service's API; None for AWS itself."""
         return self.service_endpoints.get(service, self.endpoint_url)
 
 

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from secretfree_cli.local.cloud import bring_down, bring_up, deploy_into
+from secretfree_cli.local.cloud import deploy_into
 from secretfree_cli.local.deployment import Deployment
-from secretfree_cli.local.interruption import ending_on_signals
 from secretfree_cli.local.state import StateFolder
 from secretfree_cli.target import Target, local_target
+from secretfree_cli.testing.running import start, stop
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -199,16 +199,12 @@ class Workshop:
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    folder = StateFolder(tmp_path_factory.mktemp("project"))
+    home = tmp_path_factory.mktemp("project")
     # Alarms look at periods of so many seconds, so that a test need not wait for a quarter of an hour.
     os.environ.setdefault("SECRETFREE_ALARM_PERIOD", "2")
-    with ending_on_signals():
-        try:
-            bring_up(folder)
-            record = deploy_into(folder, Deployment(REPOSITORY))
-            yield Cloud(folder, local_target(record))
-        finally:
-            bring_down(folder, forget_data=True)
+    record = start(home, Deployment(REPOSITORY), owner=os.getpid())
+    yield Cloud(StateFolder(home), local_target(record))
+    stop(home)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from secretfree_cli.local import regions, servers
 from secretfree_cli.local.bootstrap import ensure_bootstrap
 from secretfree_cli.local.clients import local_client
-from secretfree_cli.local.deployment import Deployment, deploy
+from secretfree_cli.local.deployment import Deployment, deploy, end_deployment
 from secretfree_cli.local.interruption import undisturbed
 from secretfree_cli.local.state import CloudRecord, StateFolder, write_private_file
 from secretfree_cli.output import CliError, note
@@ -36,6 +36,7 @@ def bring_up(folder: StateFolder, *, wanted: Sequence[str] = (), tell: Tell = no
         return folder.require_up(), not missing
     if record is not None:
         tell("ending what is left of an earlier local cloud")
+        end_deployment(folder)
         for one in records(folder):
             regions.stop(one.processes)
         _forget(folder)
@@ -122,6 +123,7 @@ def deploy_into(
 def bring_down(folder: StateFolder, *, forget_data: bool = False) -> bool:
     """Stop the servers and their children; return whether there were any. `forget_data` also removes the data."""
     with undisturbed():
+        end_deployment(folder)
         stopped = [regions.stop(record.processes) for record in records(folder)]
         _forget(folder)
     if forget_data:

@@ -28,8 +28,8 @@ from secretfree_cli.local.deployment import CDK_LOG, Deployment
 from secretfree_cli.local.interruption import ending_on_signals
 from secretfree_cli.local.servers import AWS_EMULATOR, PRIVATE_CA, log_end
 from secretfree_cli.local.state import CloudRecord, StateFolder, find_project
+from secretfree_cli.local.status import status_of
 from secretfree_cli.output import CliError, ExitCode, emit, emit_fields, emit_json, json_option, note
-from secretfree_cli.target import Target, local_target
 
 LOG_FILES = (AWS_EMULATOR, PRIVATE_CA, CDK_LOG)
 LAMBDA = "lambda"
@@ -172,15 +172,18 @@ def replication_lag(*, seconds: float) -> None:
 
 @local.command()
 @json_option
-@click.option("--stack", metavar="NAME", help="Another stack than the first deployed.")
+@click.option("--stack", metavar="NAME", help="The product lines of one stack.  [default: those of every stack]")
 def status(*, as_json: bool, stack: str | None) -> None:
-    """Show what a tool needs to join in; exit code 4 when nothing is up."""
+    """Show what a tool needs to join in: the addresses, and each product line. Exit code 4 when nothing is up.
+
+    The line that commands mean when they name none comes first. `--json` has its names at the top level too.
+    """
     folder = StateFolder(find_project())
     found = _first_that_runs(folder)
     if as_json:
-        document = _fields(found, stack)
+        document = status_of(found, stack=stack).document()
         if found.regions:
-            document["regions"] = [_region_fields(one) for one in records(folder)]
+            document["regions"] = [_region_document(one) for one in records(folder)]
         emit_json(document)
     else:
         _show(found, stack)
@@ -234,36 +237,19 @@ def _show_lambda_logs(record: CloudRecord, *, lines: int, follow: bool) -> None:
 
 
 def _show(record: CloudRecord, stack: str | None) -> None:
-    document = _fields(record, stack)
-    document.pop("secretAccessKey")  # `local env` and `local status --json` print it
-    emit_fields(document)
+    status = status_of(record, stack=stack)
+    shared = status.cloud_document()
+    del shared["secretAccessKey"]  # `local env` and `local status --json` print it
+    emit_fields(shared)
+    for line in status.product_lines:
+        emit("")
+        emit_fields(line.document())
 
 
-def _fields(record: CloudRecord, stack: str | None) -> dict[str, object]:
-    """Return the status document. Other tools read it by these keys: renaming one breaks them."""
-    target = _target_of(record, stack)
-    return {
-        "url": target.url if target else None,
-        "endpointUrl": record.endpoint_url,
-        "region": record.region,
-        "accessKeyId": record.access_key_id,
-        "secretAccessKey": record.secret_access_key,
-        "stackName": target.stack_name if target else None,
-        "registryTable": target.registry_table if target else None,
-        "ledgerTable": target.ledger_table if target else None,
-        "mqttHost": record.mqtt_host,
-        "mqttPort": record.mqtt_port,
-        "brokerCa": record.broker_ca,
-        "caCertificate": str(target.ca_certificate) if target else record.ca_certificate,
-        "authorityArn": target.authority_arn if target else record.authority_arn,
-        "privateCaEndpointUrl": record.private_ca_endpoint_url,
-    }
-
-
-def _region_fields(record: CloudRecord) -> dict[str, object]:
+def _region_document(record: CloudRecord) -> dict[str, object]:
     """Return the status document of one of several Regions; a Region that is stopped has its addresses alone."""
     if record.is_up:
-        return {"up": True, **_fields(record, None)}
+        return {"up": True, **status_of(record).document()}
     return {"up": False, "region": record.region, "endpointUrl": record.endpoint_url}
 
 
@@ -278,10 +264,3 @@ def _require_regions(regions: tuple[str, ...]) -> None:
             raise click.BadParameter(f"{region!r} is no Region; accepted: names as us-east-1", param_hint="--region")
     if len(set(regions)) < len(regions):
         raise click.BadParameter("each Region once", param_hint="--region")
-
-
-def _target_of(record: CloudRecord, stack: str | None) -> Target | None:
-    """Return the stack's target, or None for a cloud into which nothing was deployed."""
-    if stack is None and record.stack_name is None:
-        return None
-    return local_target(record, stack=stack)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from secretfree.contract import LOCAL_CONTEXT, Output
 from secretfree_cli.local.bootstrap import DEFAULT_QUALIFIER
 from secretfree_cli.local.processes import end_marked, new_marking
 from secretfree_cli.local.servers import log_end
-from secretfree_cli.local.state import CloudRecord, StateFolder
+from secretfree_cli.local.state import CloudRecord, StateFolder, write_private_file
 from secretfree_cli.output import CliError, ExitCode
 
 CDK_LOG = "cdk"
@@ -92,7 +93,7 @@ def deploy(
     shutil.rmtree(assembly, ignore_errors=True)
     run_cdk = [*_find_cdk(deployment.app), "synth", "--quiet", "--output", str(assembly)]
     run_cdk += [*_COMMON_OPTIONS, *_context_options(deployment.context_for(records[0]))]
-    _run_in(run_cdk, deployment, records[0], folder, verbose=verbose)
+    _run(run_cdk, deployment, records[0], folder, verbose=verbose)
     stacks = stacks_by_region(assembly)
     here = {record.region for record in records}
     elsewhere = sorted(set(stacks) - here - {UNKNOWN_REGION})
@@ -145,7 +146,7 @@ def _deploy(
     if "--app" not in stacks:
         command += ["--output", str(folder.root / "cdk.out" / (deployment.stack_name or "default"))]
         command += _context_options(deployment.context_for(record))
-    _run_in(command, deployment, record, folder, verbose=verbose)
+    _run(command, deployment, record, folder, verbose=verbose)
     try:
         outputs: dict[str, dict[str, str]] = json.loads(outputs_file.read_text())
     except FileNotFoundError:
@@ -157,16 +158,14 @@ def _context_options(context: Mapping[str, str]) -> list[str]:
     return [part for key, value in context.items() for part in ("--context", f"{key}={value}")]
 
 
-def _run_in(
-    command: Sequence[str], deployment: Deployment, record: CloudRecord, folder: StateFolder, *, verbose: bool
-) -> None:
-    _run(
-        command,
-        cwd=deployment.app,
-        environment=_environment(record),
-        log=folder.logs / f"{CDK_LOG}.log",
-        verbose=verbose,
-    )
+def end_deployment(folder: StateFolder) -> None:
+    """End what is left of a deployment whose command was killed: the CDK CLI, and the app that it runs."""
+    with suppress(FileNotFoundError):
+        end_marked(json.loads(_marking_file(folder).read_text()), grace_seconds=_GRACE_SECONDS)
+
+
+def _marking_file(folder: StateFolder) -> Path:
+    return folder.scratch / "cdk-marking.json"
 
 
 def _find_cdk(app: Path) -> list[str]:
@@ -204,25 +203,32 @@ def _environment(record: CloudRecord) -> dict[str, str]:
     }
 
 
-def _run(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], log: Path, verbose: bool) -> None:
+def _run(
+    command: Sequence[str], deployment: Deployment, record: CloudRecord, folder: StateFolder, *, verbose: bool
+) -> None:
     """Run the CDK CLI into its log, and to stderr as well when verbose.
 
-    If the caller is interrupted, the CLI and the app that it runs are ended.
+    If the caller is interrupted, the CLI and the app that it runs are ended. If the caller is killed, `end_deployment`
+    finds them by their marking.
     """
+    log = folder.logs / f"{CDK_LOG}.log"
     marking = new_marking()
+    write_private_file(_marking_file(folder), json.dumps(marking))
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        process = subprocess.Popen(  # noqa: S603 -- the command is built by this package
+    with (
+        os.fdopen(descriptor, "w") as file,
+        subprocess.Popen(  # noqa: S603 -- the command is built by this package
             list(command),
-            cwd=cwd,
-            env={**environment, **marking},
+            cwd=deployment.app,
+            env={**_environment(record), **marking},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
             start_new_session=True,
-        )
+        ) as process,
+    ):
         assert process.stdout is not None  # noqa: S101 -- it is piped
         try:
             for line in process.stdout:
@@ -233,8 +239,9 @@ def _run(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], l
             code = process.wait()
         except BaseException:
             end_marked(marking, grace_seconds=_GRACE_SECONDS)
-            process.wait()
             raise
+        finally:
+            _marking_file(folder).unlink(missing_ok=True)
     if code != 0:
         raise CliError(
             f"`cdk deploy` failed with exit code {code}. The end of {log}:\n\n{log_end(log)}\n",

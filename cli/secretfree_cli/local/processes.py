@@ -75,6 +75,7 @@ def start_server(name: str, command: Sequence[str], *, environment: Mapping[str,
     # The system shows a program's environment a moment after the program was started.
     while not server.is_running and process.poll() is None:
         time.sleep(_POLL_SECONDS)
+    process.returncode = 0  # the server outlives this object, which must not warn of that
     return server
 
 

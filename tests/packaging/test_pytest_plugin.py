@@ -1,0 +1,152 @@
+"""The guide "Test your own app", from the wheel in a fresh environment: its test file, and the steps of its CI file."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from shutil import copy
+
+import psutil
+import pytest
+import yaml
+from support.documents import ROOT
+
+PAGE = ROOT / "docs" / "guides" / "test-your-own-app.md"
+_TITLED = re.compile(r'^```\w+ title="(?P<title>[^"]+)"\n(?P<text>.*?)^```$', re.DOTALL | re.MULTILINE)
+_TIMEOUT = 900
+
+pytestmark = pytest.mark.packaging
+
+
+@pytest.fixture(scope="module")
+def own_app(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smallest example, with the files of the guide beside it."""
+    folder = tmp_path_factory.mktemp("own") / "app"
+    folder.mkdir()
+    for name in ("app.py", "cdk.json"):
+        copy(ROOT / "examples" / "minimal" / name, folder)
+    for block in _TITLED.finditer(PAGE.read_text(encoding="utf-8")):
+        (folder / block["title"]).parent.mkdir(parents=True, exist_ok=True)
+        (folder / block["title"]).write_text(block["text"], encoding="utf-8")
+    # Where a warning is an error, the fixture must not cause any.
+    (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(own_app: Path) -> Mapping[str, str]:
+    """A fresh virtual environment, active, with a folder for temporary files of its own."""
+    venv.create(own_app / ".venv", with_pip=True)
+    (own_app / "tmp").mkdir()
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "VIRTUAL_ENV", "PYTEST_"))}
+    path = os.pathsep.join([str(own_app / ".venv" / "bin"), kept["PATH"]])
+    return {**kept, "PATH": path, "VIRTUAL_ENV": str(own_app / ".venv"), "TMPDIR": str(own_app / "tmp")}
+
+
+@pytest.fixture(scope="module")
+def installed(
+    own_app: Path, environment: Mapping[str, str], wheel: Path, constraints: Path
+) -> subprocess.CompletedProcess[str]:
+    """The run of the CI file's own steps.
+
+    The wheel stands in for the package index's, uv for pip, and the locked Node.js tools for those that npm installs.
+    """
+    workflow = yaml.safe_load((own_app / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8"))
+    steps = [step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step]
+    script = "\n".join(["set -euo pipefail", *steps])
+    script = script.replace("cdk-iot-secretfree[local]", f"cdk-iot-secretfree[local] @ {wheel.as_uri()}")
+    uv = Path(sys.executable).with_name("uv")
+    script = script.replace("pip install", f"{uv} pip install --quiet --constraint {constraints}")
+    script = script.replace("npm install aws-cdk", f"ln -s {ROOT / 'node_modules'} node_modules")
+    return run(["bash", "-c", script], own_app, environment)
+
+
+def run(command: list[str], folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=_TIMEOUT, check=False
+    )
+
+
+def processes_below(folder: Path) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get("TMPDIR", "").startswith(str(folder)):
+                yield process
+
+
+def nothing_runs_below(folder: Path, seconds: float = 60.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while left := list(processes_below(folder)):
+        if time.monotonic() > deadline:
+            raise AssertionError(left)
+        time.sleep(0.2)
+    return True
+
+
+def test_the_steps_of_the_guides_ci_file_pass_with_two_workers_on_one_cloud(
+    installed: subprocess.CompletedProcess[str], own_app: Path
+) -> None:
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+    assert "3 passed" in installed.stdout
+    assert len(list((own_app / "tmp").rglob("cdk.log"))) == 1
+    assert nothing_runs_below(own_app / "tmp")
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_a_run_that_is_ended_by_sigterm_leaves_nothing_behind(
+    installed: subprocess.CompletedProcess[str], own_app: Path, environment: Mapping[str, str], options: tuple[str, ...]
+) -> None:
+    assert installed.returncode == 0
+    waits = own_app / "test_waits.py"
+    waits.write_text(
+        "from pathlib import Path\nimport time\n"
+        "def test_waits(secretfree_cloud):\n    Path('waiting').touch()\n    time.sleep(300)\n",
+        encoding="utf-8",
+    )
+    (own_app / "waiting").unlink(missing_ok=True)
+    running = subprocess.Popen(
+        [own_app / ".venv" / "bin" / "pytest", *options, "test_waits.py"],
+        cwd=own_app,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while not (own_app / "waiting").exists():
+        assert running.poll() is None
+        time.sleep(0.2)
+
+    running.send_signal(signal.SIGTERM)
+    running.wait(timeout=60)
+    waits.unlink()
+
+    assert nothing_runs_below(own_app / "tmp")
+
+
+def test_without_the_extra_the_plugin_does_no_harm_and_names_the_extra(
+    team_environment: Path, constraints: Path, tmp_path: Path
+) -> None:
+    uv = Path(sys.executable).with_name("uv")
+    subprocess.run(
+        [uv, "pip", "install", "--quiet", "--python", team_environment, "--constraint", constraints, "pytest"],
+        check=True,
+    )
+    (tmp_path / "test_own.py").write_text(
+        "import sys\n"
+        "def test_of_something_else():\n"
+        "    loaded = {name.split('.')[0] for name in sys.modules}\n"
+        "    assert not loaded & {'aws_cdk', 'boto3', 'click', 'secretfree', 'cdk_iot_secretfree'}\n"
+        "def test_with_the_cloud(secretfree_cloud):\n    pass\n",
+        encoding="utf-8",
+    )
+    shown = run([str(team_environment), "-m", "pytest"], tmp_path, dict(os.environ))
+
+    assert "1 passed, 1 error" in shown.stdout
+    assert "hint: pip install 'cdk-iot-secretfree[local]'" in shown.stdout
