@@ -9,6 +9,8 @@ BIN := .venv/bin
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export npm_config_loglevel := error
+# Bytecode is kept even where the environment forbids it: each of many processes would compile the CDK library again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo docs test lint typecheck test-fast test-slow test-nightly test-packaging test-e2e coverage metric-names lock clean
 

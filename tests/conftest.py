@@ -13,20 +13,31 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore import session
 from botocore.config import Config
+from botocore.hooks import EventAliaser
 from botocore.loaders import JSONFileLoader
+from hypothesis import settings
 from secretfree_cli.local import servers
 from secretfree_cli.local.processes import ServerProcess, start_server
 from secretfree_cli.local.servers import Ports
 
+# A busy machine is no failure: no example has a deadline.
+settings.register_profile("suite", settings(), deadline=None)
+settings.load_profile("suite")
+
 
 def pytest_configure() -> None:
-    """Parse each service model of botocore once in a process, not once for each session: half of all time went there.
+    """Let all botocore sessions of a process share what botocore only reads: each test makes sessions and clients.
 
-    botocore reads what it loaded and does not write it.
+    Otherwise each session parses the service models again and searches 400 folders for them, and each client computes
+    the aliases of its events again. That took more than half of the time of a test.
     """
-    parse = functools.lru_cache(maxsize=None)(functools.partial(JSONFileLoader.load_file, JSONFileLoader()))
+    parse = functools.cache(functools.partial(JSONFileLoader.load_file, JSONFileLoader()))
     JSONFileLoader.load_file = lambda _self, path: parse(path)
+    session.create_loader = functools.cache(session.create_loader)
+    alias = EventAliaser(None)._alias_event_name
+    EventAliaser._alias_event_name = lambda _self, event_name: alias(event_name)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

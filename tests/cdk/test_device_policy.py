@@ -5,7 +5,6 @@ import json
 import pytest
 from aws_cdk import App, Fn, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
-from aws_cdk.assertions import Annotations, Match
 from cdk_iot_secretfree import DevicePolicy, InvalidArgumentError, Issuer, SecretFreeProvisioning
 from cdk_iot_secretfree.device_policy import check_document
 
@@ -227,7 +226,7 @@ class TestNestedPrefixes:
     def lines(*prefixes, stacks=1):
         app = App(context={"aws:cdk:bundling-stacks": []})
         scopes = [Stack(app, f"Stack{number}") for number in range(stacks)]
-        for number, prefix in enumerate(prefixes):
+        lines = [
             SecretFreeProvisioning(
                 scopes[number % stacks],
                 f"Line{number}",
@@ -235,11 +234,10 @@ class TestNestedPrefixes:
                 issuers=[Issuer.iot_core()],
                 device_policy=DevicePolicy.least_privilege(prefix),
             )
-        return [
-            str(message.entry.data)
-            for scope in scopes
-            for message in Annotations.from_stack(scope).find_warning("*", Match.string_like_regexp("topic prefix"))
+            for number, prefix in enumerate(prefixes)
         ]
+        notes = [str(entry.data) for line in lines for entry in line.node.metadata]
+        return [note for note in notes if "topic prefix" in note]
 
     @pytest.mark.parametrize("stacks", [1, 2])
     @pytest.mark.parametrize("prefixes", [("widget", "widget/x"), ("widget/x/y", "widget")])

@@ -13,10 +13,10 @@ from moto import mock_aws
 
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], Any]], Any]:
-    """Call a function until it returns something true, for five seconds at most."""
+    """Call a function until it returns something true, for a minute at most: a busy machine takes its time."""
 
     def wait(probe: Callable[[], Any]) -> Any:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while True:
             found = probe()
             if found or time.monotonic() > deadline:

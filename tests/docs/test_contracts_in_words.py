@@ -58,9 +58,17 @@ def test_the_contract_names_the_longest_wait_of_the_service() -> None:
     assert f"The service's own waits end at {RetryAfterPolicy().cap:,.0f} seconds" in " ".join(_CONTRACT.split())
 
 
+@pytest.fixture(scope="module")
+def rsa_4096_key() -> rsa.RSAPrivateKey:
+    """One for every certificate, because only its size counts."""
+    return rsa.generate_private_key(65537, 4096)
+
+
 @pytest.mark.parametrize("authorities", [2, 3])
-def test_the_largest_answer_is_within_the_figures_of_the_contract(authorities: int) -> None:
-    key = rsa.generate_private_key(65537, 4096)  # one for all: its size is what counts
+def test_the_largest_answer_is_within_the_figures_of_the_contract(
+    authorities: int, rsa_4096_key: rsa.RSAPrivateKey
+) -> None:
+    key = rsa_4096_key
     leaf = _certificate("x" * 64, key, ca=False)
     chain = _certificate("x" * 64, key, ca=True) * authorities
     stated = re.search(

@@ -125,7 +125,7 @@ class IotCoreModel(RevocationModel):
 
 
 QUICK = settings(
-    max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
 LONG = settings(QUICK, max_examples=300, stateful_step_count=40)
 
