@@ -2,7 +2,9 @@
 
 from secretfree.contract import AlarmName, DeviceProfile, IotRegistration, MatchPolicy, Severity
 
+from cdk_iot_secretfree.account_resources import AccountResources
 from cdk_iot_secretfree.alarms import AlarmThresholds, ProvisioningAlarms
+from cdk_iot_secretfree.api_options import ApiDomain, ApiOptions
 from cdk_iot_secretfree.audit_trail import AuditTrail
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.authority.revocation import Revocation, RevocationList
@@ -11,18 +13,12 @@ from cdk_iot_secretfree.bundling.bundle import Bundle, BundleTarget
 from cdk_iot_secretfree.bundling.errors import BundlingError
 from cdk_iot_secretfree.dashboard import ProvisioningDashboard
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
+from cdk_iot_secretfree.function_options import FunctionKind, FunctionNetwork, FunctionOptions, FunctionOverrides
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.issuers.modes import IssuanceMode, IssuanceQueue
 from cdk_iot_secretfree.ledger import IIssuanceLedger, IssuanceLedger
 from cdk_iot_secretfree.manifest_import import ManifestImport
-from cdk_iot_secretfree.options import (
-    ApiDomain,
-    ApiOptions,
-    CertificateSubject,
-    FunctionOptions,
-    KeyAlgorithm,
-    UsageMode,
-)
+from cdk_iot_secretfree.options import CertificateSubject, KeyAlgorithm, UsageMode
 from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
 from cdk_iot_secretfree.registry import DeviceRegistry, IDeviceRegistry
 from cdk_iot_secretfree.sample import SampleOptions, SecretFreeStack
@@ -30,6 +26,7 @@ from cdk_iot_secretfree.things import ThingGroup, ThingType
 from cdk_iot_secretfree.validation import InvalidArgumentError
 
 __all__ = [
+    "AccountResources",
     "AlarmName",
     "AlarmThresholds",
     "ApiDomain",
@@ -45,7 +42,10 @@ __all__ = [
     "DevicePolicy",
     "DeviceProfile",
     "DeviceRegistry",
+    "FunctionKind",
+    "FunctionNetwork",
     "FunctionOptions",
+    "FunctionOverrides",
     "IDeviceRegistry",
     "IIssuanceLedger",
     "InvalidArgumentError",

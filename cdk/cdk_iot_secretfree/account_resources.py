@@ -1,42 +1,50 @@
 """Custom resources for what CloudFormation has no resource for in the account's IoT Core."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
-from aws_cdk import Annotations, CustomResource, Duration, RemovalPolicy, Stack
-from constructs import Construct
+import jsii
+from aws_cdk import (
+    Annotations,
+    Aspects,
+    CustomResource,
+    Duration,
+    IAspect,
+    IStableStringProducer,
+    Lazy,
+    RemovalPolicy,
+    Stack,
+)
+from aws_cdk import aws_lambda as lambda_
+from constructs import Construct, IConstruct
 from secretfree.contract import AccountResource, EndpointAttribute, RegistrationProperty, Variable
 
+from cdk_iot_secretfree.argument_types import checks_arguments
+from cdk_iot_secretfree.function_options import FunctionKind, FunctionOptions, FunctionSettings
 from cdk_iot_secretfree.functions import RuntimeFunction
-from cdk_iot_secretfree.options import FunctionOptions
+from cdk_iot_secretfree.validation import refuse
 
 
+@checks_arguments
 class AccountResources(Construct):
-    """What CloudFormation has no resource for in the account's IoT Core: one function for each stack."""
+    """What CloudFormation has no resource for in the account's IoT Core: one function for each stack.
 
-    def __init__(
-        self,
-        scope: Construct,
-        id: str,  # noqa: A002 - the name that every construct has
-        *,
-        options: FunctionOptions,
-    ) -> None:
+    The function takes the options that were given explicitly, in any order: by `configure`, or by the `functions`
+    argument of the product lines and authorities of the stack. It is made at synth, when all are known.
+    """
+
+    def __init__(self, scope: Construct, id: str) -> None:  # noqa: A002 - the name that every construct has
         super().__init__(scope, id)
         self._registered: set[str] = set()
-        self._function = RuntimeFunction(
-            self,
-            "Function",
-            handler="secretfree.handlers.account_resources.handler",
-            description="Looks up the IoT data endpoint and registers certificate authorities at deploy time",
-            environment={Variable.PRODUCT: "account"},
-            options=options,
-            timeout=_CUSTOM_RESOURCE_TIMEOUT,
-            removal_policy=RemovalPolicy.DESTROY,
-            memory_size=512,
-        )
+        self._options: FunctionOptions | None = None
+        self._given_by: str | None = None
+        self._is_configured = False
+        self._runtime: RuntimeFunction | None = None
+        self._statements: list[tuple[list[str], list[str], Mapping[str, Any] | None]] = []
+        Aspects.of(self).add(_AtSynth(self))
         # Not with the registration that needs it: a registration that leaves the stack is deleted after the
         # permissions that came with it.
-        self._function.allow(
+        self._allow(
             [
                 "iot:DeleteCACertificate",
                 "iot:DescribeCACertificate",
@@ -48,19 +56,59 @@ class AccountResources(Construct):
         )
 
     @staticmethod
-    def of(scope: Construct, options: FunctionOptions) -> "AccountResources":
+    def of(scope: Construct) -> "AccountResources":
         """The stack's one, made when first asked for."""
         stack = Stack.of(scope)
         # The id never changes: CloudFormation refuses to move a custom resource to another function.
         existing = stack.node.try_find_child(_SINGLETON)
-        return (
-            existing if isinstance(existing, AccountResources) else AccountResources(stack, _SINGLETON, options=options)
-        )
+        return existing if isinstance(existing, AccountResources) else AccountResources(stack, _SINGLETON)
+
+    def configure(self, *, functions: FunctionOptions) -> None:
+        """Say how the function runs, whatever the product lines and authorities of the stack say.
+
+        Args:
+            functions: the options. Call this before the constructs whose own options differ.
+
+        Raises:
+            InvalidArgumentError: if the function exists already with other options.
+        """
+        self._refuse_if_made(functions)
+        self._options, self._is_configured = functions, True
+
+    @property
+    def function(self) -> lambda_.Function:
+        """The function. It is made now: its options cannot change afterwards."""
+        return self.runtime.function
+
+    @property
+    def runtime(self) -> RuntimeFunction:
+        """The function with its role and its log group. It is made now: its options cannot change afterwards."""
+        if self._runtime is None:
+            self._runtime = self._make(self._options or FunctionOptions())
+        return self._runtime
+
+    def accept(self, functions: FunctionOptions | None, *, given_by: Construct) -> None:
+        """Take the options that a product line or an authority was given, if it was given any.
+
+        Raises:
+            InvalidArgumentError: if another one of the stack was given options that differ for this function.
+        """
+        if functions is None or self._is_configured:
+            return
+        self._refuse_if_made(functions)
+        if self._options is not None and _settings(self._options) != _settings(functions):
+            refuse(
+                "functions",
+                f"options that differ from those of {self._given_by} for the function that the stack has once",
+                "the same, or AccountResources.of(stack).configure(functions=...) before both",
+            )
+        if self._options is None:
+            self._options, self._given_by = functions, given_by.node.path
 
     def data_endpoint(self, scope: Construct, id: str) -> str:  # noqa: A002 - the name that every construct has
         """The account's ATS data endpoint, looked up once at deploy time (`DescribeEndpoint`, 10 a second)."""
         # The IAM reference gives DescribeEndpoint no resource type.
-        self._function.allow(["iot:DescribeEndpoint"], ["*"])
+        self._allow(["iot:DescribeEndpoint"], ["*"])
         resource = self._resource(scope, id, AccountResource.IOT_DATA_ENDPOINT, {})
         return str(resource.get_att_string(EndpointAttribute.ADDRESS.value))
 
@@ -89,12 +137,12 @@ class AccountResources(Construct):
         stack = Stack.of(scope)
         template_arn = f"arn:{stack.partition}:acm-pca:::template/EndEntityClientAuthCertificate/V1"
         # The IAM reference gives RegisterCACertificate and GetRegistrationCode no resource type.
-        self._function.allow(["iot:RegisterCACertificate"], ["*"])
-        self._function.allow(["acm-pca:GetCertificateAuthorityCertificate"], [authority_arn])
+        self._allow(["iot:RegisterCACertificate"], ["*"])
+        self._allow(["acm-pca:GetCertificateAuthorityCertificate"], [authority_arn])
         if needs_verification:
-            self._function.allow(["iot:GetRegistrationCode"], ["*"])
-            self._function.allow(["acm-pca:GetCertificate"], [authority_arn])
-            self._function.allow(
+            self._allow(["iot:GetRegistrationCode"], ["*"])
+            self._allow(["acm-pca:GetCertificate"], [authority_arn])
+            self._allow(
                 ["acm-pca:IssueCertificate"],
                 [authority_arn],
                 {"StringEquals": {"acm-pca:TemplateArn": template_arn}},
@@ -112,6 +160,32 @@ class AccountResources(Construct):
             },
         )
 
+    def _make(self, options: FunctionOptions) -> RuntimeFunction:
+        made = RuntimeFunction(
+            self,
+            "Function",
+            kind=FunctionKind.ACCOUNT,
+            handler="secretfree.handlers.account_resources.handler",
+            description="Looks up the IoT data endpoint and registers certificate authorities at deploy time",
+            environment={Variable.PRODUCT: "account"},
+            options=options,
+            timeout=_CUSTOM_RESOURCE_TIMEOUT,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        for statement in self._statements:
+            made.allow(*statement)
+        return made
+
+    def _allow(self, actions: list[str], resources: list[str], conditions: Mapping[str, Any] | None = None) -> None:
+        self._statements.append((actions, resources, conditions))
+        if self._runtime is not None:
+            self._runtime.allow(actions, resources, conditions)
+
+    def _refuse_if_made(self, functions: FunctionOptions) -> None:
+        made_with = self._options or FunctionOptions()
+        if self._runtime is not None and _settings(made_with) != _settings(functions):
+            refuse("functions", "options, after the function was made", "them before the first use of the function")
+
     def _resource(
         self,
         scope: Construct,
@@ -122,12 +196,39 @@ class AccountResources(Construct):
         return CustomResource(
             scope,
             id,
-            service_token=self._function.function.function_arn,
+            service_token=Lazy.string(_Arn(self)),
             resource_type=kind.value,
             properties={name.value: value for name, value in properties.items()},
             # A function that could not answer is not waited for as long as CloudFormation would by itself: an hour.
             service_timeout=_SERVICE_TIMEOUT,
         )
+
+
+@jsii.implements(IAspect)
+class _AtSynth:
+    """Makes the function, if nothing has asked for it before. The aspects that are above reach it too."""
+
+    def __init__(self, owner: AccountResources) -> None:
+        self._owner = owner
+
+    def visit(self, node: IConstruct) -> None:
+        if node is self._owner:
+            _ = self._owner.runtime
+
+
+@jsii.implements(IStableStringProducer)
+class _Arn:
+    """The function's ARN, for custom resources that are made before the function."""
+
+    def __init__(self, owner: AccountResources) -> None:
+        self._owner = owner
+
+    def produce(self) -> str:
+        return self._owner.function.function_arn
+
+
+def _settings(options: FunctionOptions) -> FunctionSettings:
+    return options.of(FunctionKind.ACCOUNT)
 
 
 _SINGLETON: Final = "SecretFreeIotAccount"

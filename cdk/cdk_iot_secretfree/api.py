@@ -8,10 +8,11 @@ from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from cdk_iot_secretfree.options import ApiOptions
+from cdk_iot_secretfree.api_options import ApiOptions
+from cdk_iot_secretfree.function_options import FunctionOptions
+from cdk_iot_secretfree.functions import make_log_group
 
 
 class ProvisioningApi(Construct):
@@ -29,12 +30,12 @@ class ProvisioningApi(Construct):
         name: str,
         authorizer: lambda_.IFunction,
         options: ApiOptions,
-        log_retention: logs.RetentionDays,
+        functions: FunctionOptions,
         removal_policy: RemovalPolicy,
     ) -> None:
         super().__init__(scope, id)
         self._options = options
-        self.access_log = logs.LogGroup(self, "AccessLog", retention=log_retention, removal_policy=removal_policy)
+        self.access_log = make_log_group(self, "AccessLog", functions, removal_policy)
         domain = options.domain
         self.rest_api = apigateway.RestApi(
             self,

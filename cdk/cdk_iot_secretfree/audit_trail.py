@@ -14,7 +14,8 @@ from constructs import Construct
 from secretfree.contract import AuditFolder
 
 from cdk_iot_secretfree.argument_types import checks_arguments
-from cdk_iot_secretfree.functions import RuntimeFunction
+from cdk_iot_secretfree.function_options import FunctionKind
+from cdk_iot_secretfree.functions import RuntimeFunction, make_log_group
 from cdk_iot_secretfree.key_grants import grant_key
 from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
 
@@ -66,6 +67,7 @@ class AuditTrail(Construct):
         self._transformation = RuntimeFunction(
             self,
             "Transformation",
+            kind=FunctionKind.AUDIT_TRAIL,
             handler="secretfree.handlers.audit_transformation.handler",
             description=f"Turns changes of the tables of {provisioning.product} into events of the audit trail",
             environment=provisioning.runtime_environment(),
@@ -117,12 +119,7 @@ class AuditTrail(Construct):
         )
 
     def _make_delivery(self, provisioning: SecretFreeProvisioning) -> firehose.CfnDeliveryStream:
-        log = logs.LogGroup(
-            self,
-            "DeliveryLog",
-            retention=provisioning.function_options.log_retention,
-            removal_policy=provisioning.removal_policy,
-        )
+        log = make_log_group(self, "DeliveryLog", provisioning.function_options, provisioning.removal_policy)
         log_stream = logs.LogStream(self, "DeliveryErrors", log_group=log, removal_policy=RemovalPolicy.DESTROY)
         function_arn = f"{self._transformation.function.function_arn}:$LATEST"
         role = self._make_role(function_arn)

@@ -7,9 +7,9 @@ from aws_cdk import Annotations, Duration, RemovalPolicy
 from constructs import Construct
 from secretfree.contract import MatchPolicy, RegistryIndex, Variable
 
+from cdk_iot_secretfree.function_options import FunctionKind, FunctionOptions
 from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.ledger import IIssuanceLedger
-from cdk_iot_secretfree.options import FunctionOptions
 from cdk_iot_secretfree.registry import IDeviceRegistry
 
 
@@ -29,6 +29,7 @@ def make_authorizer(
     function = RuntimeFunction(
         scope,
         "AuthorizerFunction",
+        kind=FunctionKind.AUTHORIZER,
         handler="secretfree.handlers.authorizer.handler",
         description=f"Decides which devices of {product} may have a certificate",
         environment={
@@ -40,7 +41,6 @@ def make_authorizer(
         },
         options=options,
         timeout=_TIMEOUT,
-        concurrency=options.authorizer_concurrency,
         removal_policy=removal_policy,
     )
     registry.grant_lookup(function.role, by_key=match is MatchPolicy.PUBLIC_KEY)

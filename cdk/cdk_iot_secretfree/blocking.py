@@ -10,10 +10,10 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 from secretfree.contract import MatchPolicy, Variable
 
+from cdk_iot_secretfree.function_options import FunctionKind, FunctionOptions
 from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.ledger import IIssuanceLedger
-from cdk_iot_secretfree.options import FunctionOptions
 from cdk_iot_secretfree.registry import IDeviceRegistry
 
 
@@ -53,6 +53,7 @@ class Blocking(Construct):
         self._revoker = RuntimeFunction(
             self,
             "Revoker",
+            kind=FunctionKind.REVOKER,
             handler="secretfree.handlers.revoker.handler",
             description=f"Revokes the certificates of devices of {product} that are blocked, removed or have a new key",
             environment={

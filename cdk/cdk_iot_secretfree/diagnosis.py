@@ -8,6 +8,9 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
 
+from cdk_iot_secretfree.account_resources import AccountResources
+from cdk_iot_secretfree.functions import RuntimeFunction
+
 if TYPE_CHECKING:
     from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
 
@@ -30,8 +33,15 @@ def grant_diagnose(provisioning: "SecretFreeProvisioning", grantee: iam.IGrantab
 def _statements(provisioning: "SecretFreeProvisioning") -> Sequence[tuple[Sequence[str], Sequence[str]]]:
     stack = Stack.of(provisioning)
     tables = [provisioning.registry.table.table_arn, provisioning.ledger.table.table_arn]
+    _ = AccountResources.of(provisioning).function  # or its log group would be made after this
     # The command searches every log group of the stack.
-    groups = [child.log_group_arn for child in stack.node.find_all() if isinstance(child, logs.LogGroup)]
+    made = [child.log_group_arn for child in stack.node.find_all() if isinstance(child, logs.LogGroup)]
+    existing = [
+        child.log_group.log_group_arn
+        for child in stack.node.find_all()
+        if isinstance(child, RuntimeFunction) and not isinstance(child.log_group, logs.LogGroup)
+    ]
+    groups = list(dict.fromkeys([*made, *existing]))
     queues = [child.queue_arn for child in provisioning.node.find_all() if isinstance(child, sqs.Queue)]
     statements: list[tuple[Sequence[str], Sequence[str]]] = [
         (["dynamodb:DescribeTable"], tables),

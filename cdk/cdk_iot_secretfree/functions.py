@@ -1,7 +1,7 @@
 """The Lambda functions. Each has its own role, log group and environment. All share one bundle."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
@@ -10,7 +10,8 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 from secretfree.contract import Variable
 
-from cdk_iot_secretfree.options import FunctionOptions
+from cdk_iot_secretfree.function_options import FunctionKind, FunctionOptions, FunctionSettings
+from cdk_iot_secretfree.key_grants import allow_log_encryption, grant_key
 
 
 class RuntimeFunction(Construct):
@@ -25,38 +26,101 @@ class RuntimeFunction(Construct):
         scope: Construct,
         id: str,  # noqa: A002 - the name that every construct has
         *,
+        kind: FunctionKind,
         handler: str,
         description: str,
         environment: Mapping[Variable, str],
         options: FunctionOptions,
         timeout: Duration,
         removal_policy: RemovalPolicy,
-        memory_size: int | None = None,
-        concurrency: int | None = None,
     ) -> None:
         super().__init__(scope, id)
-        self.log_group = logs.LogGroup(self, "Log", retention=options.log_retention, removal_policy=removal_policy)
+        settings = options.of(kind)
+        self.log_group = settings.log_group or make_log_group(self, "Log", options, removal_policy)
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         self.log_group.grant_write(self.role)
+        self._grant(settings)
         self.function = lambda_.Function(
             self,
             "Resource",
-            runtime=options.bundle.runtime,
-            architecture=options.bundle.architecture,
-            code=options.bundle.code(self),
+            runtime=settings.bundle.runtime,
+            architecture=settings.bundle.architecture,
+            code=settings.bundle.code(self),
             handler=handler,
             description=description,
             environment={
                 variable.value: value
-                for variable, value in {**environment, Variable.LOG_LEVEL: options.log_level}.items()
+                for variable, value in {**environment, Variable.LOG_LEVEL: settings.log_level}.items()
             },
             timeout=timeout,
-            memory_size=memory_size or options.memory_size,
-            reserved_concurrent_executions=concurrency,
+            memory_size=settings.memory_size,
+            reserved_concurrent_executions=settings.reserved_concurrency,
             log_group=self.log_group,
             role=self.role,
+            tracing=lambda_.Tracing.ACTIVE if settings.tracing else None,
+            dead_letter_queue=settings.dead_letter_queue,
+            **_in_network(settings),
         )
 
     def allow(self, actions: list[str], resources: list[str], conditions: Mapping[str, Any] | None = None) -> None:
         """Add one statement to the role."""
         self.role.add_to_policy(iam.PolicyStatement(actions=actions, resources=resources, conditions=conditions))
+
+    def _grant(self, settings: FunctionSettings) -> None:
+        if settings.network is not None:
+            # Lambda itself makes the interfaces, with this role. The function's own code may not.
+            self.allow(list(_INTERFACE_ACTIONS), ["*"])
+            self.role.add_to_policy(
+                iam.PolicyStatement(
+                    effect=iam.Effect.DENY,
+                    actions=list(_INTERFACE_ACTIONS),
+                    resources=["*"],
+                    # Only calls of a function's code carry this key (Lambda developer guide, VPC permissions).
+                    conditions={"ArnLike": {"lambda:SourceFunctionArn": "arn:*:lambda:*:*:function:*"}},
+                )
+            )
+        if settings.dead_letter_queue is not None:
+            grant_key(settings.dead_letter_queue.encryption_master_key, self.role, service="sqs", writes=True)
+
+
+def make_log_group(
+    scope: Construct,
+    id: str,  # noqa: A002 - the name that every construct has
+    options: FunctionOptions,
+    removal_policy: RemovalPolicy,
+    *,
+    name: str | None = None,
+) -> logs.LogGroup:
+    """Make a log group with the retention and the key of `options`."""
+    key = options.log_encryption_key
+    if key is not None:
+        allow_log_encryption(key, scope)
+    return logs.LogGroup(
+        scope,
+        id,
+        log_group_name=name,
+        retention=options.log_retention,
+        encryption_key=key,
+        removal_policy=removal_policy,
+    )
+
+
+def _in_network(settings: FunctionSettings) -> dict[str, Any]:
+    if (network := settings.network) is None:
+        return {}
+    return {
+        "vpc": network.vpc,
+        "vpc_subnets": network.subnets,
+        "security_groups": list(network.security_groups) or None,
+    }
+
+
+# The actions of AWSLambdaVPCAccessExecutionRole, without those on logs. CreateFunction looks for them on all resources.
+_INTERFACE_ACTIONS: Final = (
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
+)

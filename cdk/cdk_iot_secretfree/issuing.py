@@ -6,12 +6,12 @@ from aws_cdk import RemovalPolicy, Stack
 from constructs import Construct
 from secretfree.contract import Variable
 
+from cdk_iot_secretfree.function_options import FunctionOptions
 from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.issuers.modes import IssuanceMode, IssuingFunctions, IssuingLine
 from cdk_iot_secretfree.issuers.settings import runtime_settings
 from cdk_iot_secretfree.ledger import IIssuanceLedger
-from cdk_iot_secretfree.options import FunctionOptions
 from cdk_iot_secretfree.registry import IDeviceRegistry
 from cdk_iot_secretfree.things import grant_things
 

@@ -2,9 +2,10 @@
 
 from typing import Final
 
-from aws_cdk import Stack
+from aws_cdk import Annotations, ArnFormat, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
+from constructs import Construct
 
 
 def grant_key(key: kms.IKey | None, grantee: iam.IGrantable, *, service: str, writes: bool) -> None:
@@ -22,6 +23,39 @@ def grant_key(key: kms.IKey | None, grantee: iam.IGrantable, *, service: str, wr
         resource_arns=[key.key_arn],
         conditions={"StringEquals": {"kms:ViaService": f"{service}.{stack.region}.amazonaws.com"}},
     )
+
+
+def allow_log_encryption(key: kms.IKey, scope: Construct) -> None:
+    """Let CloudWatch Logs use the key for the log groups of the account and Region of `scope`.
+
+    The name of a log group is known only after it was made, and it cannot be made before the key's policy: so the
+    policy names all log groups of the account (CloudWatch Logs user guide, encrypt log data).
+    """
+    stack = Stack.of(scope)
+    added = key.add_to_resource_policy(
+        iam.PolicyStatement(
+            principals=[iam.ServicePrincipal(f"logs.{stack.region}.amazonaws.com")],
+            actions=["kms:Decrypt*", "kms:Describe*", "kms:Encrypt*", "kms:GenerateDataKey*", "kms:ReEncrypt*"],
+            resources=["*"],
+            conditions={
+                "ArnLike": {
+                    "kms:EncryptionContext:aws:logs:arn": stack.format_arn(
+                        service="logs",
+                        resource="log-group",
+                        resource_name="*",
+                        arn_format=ArnFormat.COLON_RESOURCE_NAME,
+                    )
+                }
+            },
+        )
+    )
+    if not added.statement_added:
+        Annotations.of(scope).add_warning_v2(
+            "cdk-iot-secretfree:logKeyPolicy",
+            "log_encryption_key is imported, so its policy is not changed here. Let the principal "
+            "logs.REGION.amazonaws.com use it (kms:Encrypt*, kms:Decrypt*, kms:ReEncrypt*, kms:GenerateDataKey*, "
+            "kms:Describe*), or no log group can be made.",
+        )
 
 
 _READ_ACTIONS: Final = ("kms:Decrypt",)

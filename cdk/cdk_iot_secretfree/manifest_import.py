@@ -15,10 +15,10 @@ from constructs import Construct
 from secretfree.contract import DeviceProfile, ManifestFolder, MatchPolicy, Variable
 
 from cdk_iot_secretfree.argument_types import checks_arguments
+from cdk_iot_secretfree.function_options import FunctionKind, FunctionOptions
 from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.manifest_rights import grant_drop, grant_function
 from cdk_iot_secretfree.manifest_workflow import RowsAtOnce, make_import_workflow
-from cdk_iot_secretfree.options import FunctionOptions
 from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
 from cdk_iot_secretfree.registry import IDeviceRegistry
 from cdk_iot_secretfree.validation import (
@@ -96,6 +96,7 @@ class ManifestImport(Construct):
         runtime = RuntimeFunction(
             self,
             "Function",
+            kind=FunctionKind.MANIFEST_IMPORT,
             handler="secretfree.handlers.manifest_import.handler",
             description="Opens manifests, enrols their rows and closes the account of each import",
             environment={
@@ -118,6 +119,7 @@ class ManifestImport(Construct):
             bucket=self.bucket,
             rows=rows,
             timeout=_timeout(timeout),
+            functions=target.functions,
             encryption_key=target.encryption_key,
             removal_policy=target.removal_policy,
         )

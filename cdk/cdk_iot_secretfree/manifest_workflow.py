@@ -8,13 +8,14 @@ from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 from secretfree.contract import ManifestFolder
 
+from cdk_iot_secretfree.function_options import FunctionOptions
+from cdk_iot_secretfree.functions import make_log_group
 from cdk_iot_secretfree.manifest_rights import grant_children, grant_state_machine
 
 
@@ -33,13 +34,12 @@ def make_import_workflow(
     bucket: s3.Bucket,
     rows: RowsAtOnce,
     timeout: Duration,
+    functions: FunctionOptions,
     encryption_key: kms.IKey | None,
     removal_policy: RemovalPolicy,
 ) -> sfn.StateMachine:
     """Make the state machine and its role, which may call `function` and read and write `bucket`."""
-    log_group = logs.LogGroup(
-        scope, "ExecutionLog", retention=logs.RetentionDays.ONE_YEAR, removal_policy=removal_policy
-    )
+    log_group = make_log_group(scope, "ExecutionLog", functions, removal_policy)
     role = iam.Role(scope, "Role", assumed_by=iam.ServicePrincipal("states.amazonaws.com"))
     grant_state_machine(role, function.function_arn, bucket, encryption_key)
     machine = sfn.StateMachine(

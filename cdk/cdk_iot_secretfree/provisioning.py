@@ -14,6 +14,7 @@ from secretfree.contract import AlarmName, DeviceProfile, MatchPolicy, Variable
 from cdk_iot_secretfree.account_resources import AccountResources
 from cdk_iot_secretfree.alarms import RUNBOOKS, AlarmThresholds, ProvisioningAlarms
 from cdk_iot_secretfree.api import ProvisioningApi
+from cdk_iot_secretfree.api_options import ApiOptions
 from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.authorizer import make_authorizer
@@ -21,6 +22,7 @@ from cdk_iot_secretfree.blocking import Blocking, warn_without_stream
 from cdk_iot_secretfree.dashboard import ProvisioningDashboard
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy, warn_of_nested_prefixes
 from cdk_iot_secretfree.diagnosis import grant_diagnose
+from cdk_iot_secretfree.function_options import FunctionOptions
 from cdk_iot_secretfree.issuers.checks import (
     check_issuers,
     check_region,
@@ -33,7 +35,7 @@ from cdk_iot_secretfree.issuers.settings import runtime_settings
 from cdk_iot_secretfree.issuing import make_issuing_functions
 from cdk_iot_secretfree.ledger import IIssuanceLedger, IssuanceLedger
 from cdk_iot_secretfree.metrics import ProductLineMetrics
-from cdk_iot_secretfree.options import ApiOptions, CertificateSubject, FunctionOptions
+from cdk_iot_secretfree.options import CertificateSubject
 from cdk_iot_secretfree.outputs import add_outputs
 from cdk_iot_secretfree.registry import DeviceRegistry, IDeviceRegistry
 from cdk_iot_secretfree.sweeper import make_sweeper
@@ -124,7 +126,9 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         self._ledger: IIssuanceLedger = ledger or IssuanceLedger(
             self, "Ledger", encryption_key=encryption_key, removal_policy=removal_policy
         )
-        self._iot_endpoint = AccountResources.of(self, self._functions).data_endpoint(self, "IotDataEndpoint")
+        account = AccountResources.of(self)
+        account.accept(functions, given_by=self)
+        self._iot_endpoint = account.data_endpoint(self, "IotDataEndpoint")
         self._device_policy = (device_policy or DevicePolicy.least_privilege(product)).bind(
             self, "DevicePolicy", removal_policy=removal_policy
         )
@@ -195,7 +199,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
             name=f"{product}-provisioning",
             authorizer=self._authorizer.function,
             options=options,
-            log_retention=self._functions.log_retention,
+            functions=self._functions,
             removal_policy=removal_policy,
         )
         for issuer in issuers:
@@ -275,6 +279,11 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
     def issuance_queues(self) -> Mapping[str, IssuanceQueue]:
         """The queues of `IssuanceMode.queued()`, with their workers, by the issuer's name; else empty."""
         return {name: made.queue for name, made in self._issuing.items() if made.queue is not None}
+
+    @property
+    def account_function(self) -> lambda_.Function:
+        """The function that the stack has once, for deploy time: `AccountResources.of(stack).function`."""
+        return AccountResources.of(self).function
 
     @property
     def sweeper_function(self) -> lambda_.Function:

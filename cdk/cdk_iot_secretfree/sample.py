@@ -14,10 +14,11 @@ from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.authority.subject import AuthoritySubject
 from cdk_iot_secretfree.bundling.bundle import Bundle, BundleTarget
 from cdk_iot_secretfree.device_policy import DevicePolicy
+from cdk_iot_secretfree.function_options import FunctionOptions
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.issuers.modes import IssuanceMode
 from cdk_iot_secretfree.manifest_import import ManifestImport
-from cdk_iot_secretfree.options import FunctionOptions, KeyAlgorithm
+from cdk_iot_secretfree.options import KeyAlgorithm
 from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
 from cdk_iot_secretfree.validation import refuse
 

@@ -9,10 +9,10 @@ from aws_cdk import aws_events_targets as targets
 from constructs import Construct
 from secretfree.contract import Variable
 
+from cdk_iot_secretfree.function_options import FunctionKind, FunctionOptions
 from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.ledger import IIssuanceLedger
-from cdk_iot_secretfree.options import FunctionOptions
 from cdk_iot_secretfree.things import grant_retirement, grant_things
 
 
@@ -31,6 +31,7 @@ def make_sweeper(
     function = RuntimeFunction(
         scope,
         "SweeperFunction",
+        kind=FunctionKind.SWEEPER,
         handler="secretfree.handlers.sweeper.handler",
         description=f"Finishes or rolls back issuances of {product} that no device came back for",
         environment=environment,

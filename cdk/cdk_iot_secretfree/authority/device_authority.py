@@ -14,7 +14,8 @@ from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.authority.options import AuthorityKind, OwnedAuthorityOptions, pem_certificates
 from cdk_iot_secretfree.authority.revocation import Revocation
 from cdk_iot_secretfree.authority.subject import AuthoritySubject
-from cdk_iot_secretfree.options import FunctionOptions, KeyAlgorithm, UsageMode
+from cdk_iot_secretfree.function_options import FunctionOptions
+from cdk_iot_secretfree.options import KeyAlgorithm, UsageMode
 from cdk_iot_secretfree.validation import (
     is_token,
     refuse,
@@ -116,7 +117,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
             registration: how AWS IoT Core knows it.
             removal_policy: what happens to the CA when it leaves the stack; it is kept by default, except where the
                 deployment that makes it fails.
-            functions: how the custom resource's function runs.
+            functions: how the function of the stack's custom resources runs (`AccountResources`).
 
         Raises:
             InvalidArgumentError: naming the argument, what was given and what is accepted.
@@ -130,7 +131,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
             revocation=revocation or Revocation(),
             registration=registration,
             removal_policy=removal_policy,
-            functions=functions or FunctionOptions(),
+            functions=functions,
         )
         authority = OwnedAuthority(scope, id, options, kind="ROOT", validity_days=_own_validity(validity, _TEN_YEARS))
         authority.sign_itself()
@@ -167,7 +168,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
             registration: how AWS IoT Core knows it.
             removal_policy: what happens to the CA when it leaves the stack; it is kept by default, except where the
                 deployment that makes it fails.
-            functions: how the custom resource's function runs.
+            functions: how the function of the stack's custom resources runs (`AccountResources`).
 
         Raises:
             InvalidArgumentError: naming the argument, what was given and what is accepted.
@@ -191,7 +192,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
             revocation=revocation or Revocation(),
             registration=registration,
             removal_policy=removal_policy,
-            functions=functions or FunctionOptions(),
+            functions=functions,
         )
         authority = OwnedAuthority(scope, id, options, kind="SUBORDINATE", validity_days=days)
         authority.be_signed_by(parent, require_range("path_length", path_length, 0, 3))
@@ -230,7 +231,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
             registration: how AWS IoT Core knows it.
             removal_policy: what happens to the CA when it leaves the stack; it is kept by default, except where the
                 deployment that makes it fails.
-            functions: how the custom resource's function runs.
+            functions: how the function of the stack's custom resources runs (`AccountResources`).
 
         Raises:
             InvalidArgumentError: naming the argument, what was given and what is accepted.
@@ -247,7 +248,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
             revocation=revocation or Revocation(),
             registration=registration,
             removal_policy=removal_policy,
-            functions=functions or FunctionOptions(),
+            functions=functions,
         )
         authority = OwnedAuthority(scope, id, options, kind="SUBORDINATE")
         if signed_certificate is None or chain is None:
@@ -283,7 +284,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
             registration: how AWS IoT Core is to know it; NONE where another stack registers it: the stack that did
                 takes it back when it is deleted.
             revision: any text; change it when the CA got a new certificate, which is then registered.
-            functions: how the custom resource's function runs.
+            functions: how the function of the stack's custom resources runs (`AccountResources`).
 
         Raises:
             InvalidArgumentError: for what is no Private CA's ARN, or an ARN of another Region.
@@ -301,7 +302,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
                 key_algorithm=key_algorithm,
                 usage_mode=usage_mode,
                 registration=registration,
-                functions=functions or FunctionOptions(),
+                functions=functions,
             ),
             authority_arn=authority_arn,
             certificate_chain=None
@@ -318,7 +319,9 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
     def _register(self, *after: Construct) -> None:
         if self.registration is IotRegistration.NONE:
             return
-        registered = AccountResources.of(self, self._functions).register_authority(
+        account = AccountResources.of(self)
+        account.accept(self._functions, given_by=self)
+        registered = account.register_authority(
             self,
             "Registration",
             authority_arn=self.arn,

@@ -7,7 +7,8 @@ from secretfree.contract import IotRegistration
 
 from cdk_iot_secretfree.authority.revocation import Revocation
 from cdk_iot_secretfree.authority.subject import AuthoritySubject
-from cdk_iot_secretfree.options import FunctionOptions, KeyAlgorithm, UsageMode
+from cdk_iot_secretfree.function_options import FunctionOptions
+from cdk_iot_secretfree.options import KeyAlgorithm, UsageMode
 from cdk_iot_secretfree.validation import is_token, refuse, require_removal_policy
 
 
@@ -18,7 +19,7 @@ class AuthorityKind:
     key_algorithm: KeyAlgorithm
     usage_mode: UsageMode
     registration: IotRegistration
-    functions: FunctionOptions
+    functions: FunctionOptions | None
 
 
 @dataclass(frozen=True, kw_only=True)

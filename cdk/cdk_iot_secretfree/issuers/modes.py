@@ -15,10 +15,10 @@ from constructs import Construct
 from secretfree.contract import Variable
 
 from cdk_iot_secretfree.argument_types import checks_arguments
+from cdk_iot_secretfree.function_options import FunctionKind, FunctionOptions
 from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.ledger import IIssuanceLedger
-from cdk_iot_secretfree.options import FunctionOptions
 from cdk_iot_secretfree.things import grant_certificate_look_up
 from cdk_iot_secretfree.validation import require_range, require_seconds
 
@@ -121,6 +121,7 @@ class IssuanceQueue(Construct):
         self._worker = RuntimeFunction(
             self,
             "Worker",
+            kind=FunctionKind.QUEUE_WORKER,
             handler="secretfree.handlers.queue_worker.handler",
             description=f"Issues queued certificates to devices of {line.product}: {line.issuer.name}",
             environment={
@@ -196,12 +197,12 @@ class _Direct(IssuanceMode):
         function = RuntimeFunction(
             scope,
             line.issuer.construct_id,
+            kind=FunctionKind.ISSUER,
             handler="secretfree.handlers.issuer.handler",
             description=f"Issues certificates to devices of {line.product}: {line.issuer.name}",
             environment=line.environment,
             options=line.functions,
             timeout=_API_TIMEOUT,
-            concurrency=line.functions.issuer_concurrency,
             removal_policy=line.removal_policy,
         )
         line.grant(function)
@@ -226,6 +227,7 @@ class _Queued(IssuanceMode):
         front = RuntimeFunction(
             scope,
             line.issuer.construct_id,
+            kind=FunctionKind.ISSUER,
             handler="secretfree.handlers.queue_front.handler",
             description=f"Queues requests of devices of {line.product}, and hands out certificates: {line.issuer.name}",
             environment={
@@ -238,7 +240,6 @@ class _Queued(IssuanceMode):
             },
             options=line.functions,
             timeout=_API_TIMEOUT,
-            concurrency=line.functions.issuer_concurrency,
             removal_policy=line.removal_policy,
         )
         line.ledger.grant_queue(front.role)

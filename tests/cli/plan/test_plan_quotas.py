@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cdk_iot_secretfree.options import ApiOptions, FunctionOptions
+from cdk_iot_secretfree import ApiOptions, FunctionOptions
 from secretfree.adapters.dynamodb.ledger_items import SHARDS
 from secretfree.contract import IssuerKind
 from secretfree_cli.output import CliError
