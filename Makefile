@@ -1,4 +1,4 @@
-# Everything from a fresh clone: Python 3.11+ (with venv), Node 20+ and make are all that is needed beforehand.
+# Everything from a fresh clone: Python 3.11+ (with venv), Node 22+ and make are all that is needed beforehand.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
@@ -94,7 +94,7 @@ clean: ## Stop the local cloud and remove what was installed and built here
 	@touch $@
 
 node_modules/.ready: package.json package-lock.json
-	@command -v npm >/dev/null || { echo "Node.js 20 or newer with npm is needed" >&2; exit 1; }
+	@command -v npm >/dev/null || { echo "Node.js 22 or newer with npm is needed" >&2; exit 1; }
 	@echo "Installing the CDK CLI into node_modules ..."
 	@npm ci --no-audit --no-fund >/dev/null
 	@touch $@

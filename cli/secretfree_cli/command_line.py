@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Any, Final, Protocol, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from secretfree_cli.aws_failures import explain_aws_error
 from secretfree_cli.extras import advice_for
@@ -138,11 +139,25 @@ class LazyGroup(Group):
         return [*present, *super().list_commands(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return the subcommand, or None if there is none of that name."""
+        """Import and return the subcommand, or None if there is none of that name.
+
+        Shell completion gets None too if a package is missing: it has no place for an error.
+        """
         subcommand = self._subcommands.get(cmd_name)
         if subcommand is None or not _is_installed(subcommand):
             return super().get_command(ctx, cmd_name)
-        return load(cmd_name, subcommand)
+        try:
+            return load(cmd_name, subcommand)
+        except CliError:
+            if ctx.resilient_parsing:
+                return None
+            raise
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the names from the table, so that a key press costs no import, and the options."""
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        commands = [CompletionItem(name, help=self._summary(ctx, name)) for name in names]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand; raise what AWS, the network or a missing package says as a CliError."""
@@ -156,10 +171,16 @@ class LazyGroup(Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the overview from the table, so that it costs no import."""
-        rows = [(name, self._subcommands[name].summary) for name in self.list_commands(ctx)]
+        rows = [(name, self._summary(ctx, name)) for name in self.list_commands(ctx)]
         if rows:
             with formatter.section("Commands"):
                 formatter.write_dl(rows)
+
+    def _summary(self, ctx: click.Context, name: str) -> str:
+        if name in self._subcommands:
+            return self._subcommands[name].summary
+        command = super().get_command(ctx, name)
+        return command.get_short_help_str() if command else ""
 
 
 def load(name: str, subcommand: Subcommand) -> click.Command:

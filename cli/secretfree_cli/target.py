@@ -364,7 +364,7 @@ def _stack(session: boto3.Session, name: str, endpoint_url: str | None) -> _Stac
     if not stacks:
         raise CliError(
             f"there is no stack {name!r} in {_place(endpoint_url, None, session.region_name)}",
-            hint="deploy it (`cdk deploy`), name another with --stack, or use the local cloud (`secretfree local up`)",
+            hint="check --stack, --region and --profile; `cdk deploy` or `secretfree local up` deploys it",
             exit_code=ExitCode.NOT_FOUND,
         )
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}

@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 from secretfree_cli.command_line import Command, LazyGroup, Subcommand, load
 from secretfree_cli.extras import advice_for
@@ -101,6 +102,39 @@ def test_any_other_error_is_not_hidden():
     made = group()
     made.add_command(fail, "fail")
     assert isinstance(CliRunner().invoke(made, ["fail"]).exception, RuntimeError)
+
+
+def completed(command, *words):
+    """What the shell offers after these words; the last one is begun."""
+    complete = ShellComplete(command, {}, "secretfree", "_SECRETFREE_COMPLETE")
+    return [item.value for item in complete.get_completions(list(words[1:-1]), words[-1])]
+
+
+def test_the_shell_completes_commands_and_options():
+    assert completed(main, "secretfree", "lo") == ["local", "logs"]
+    assert completed(main, "secretfree", "local", "st") == ["start-region", "status", "stop-region"]
+    assert completed(main, "secretfree", "device", "provision", "--is") == ["--issuer"]
+    assert completed(main, "secretfree", "--ver") == ["--version"]
+
+
+def test_completing_a_command_imports_no_command():
+    code = (
+        "import sys, secretfree_cli.main\n"
+        "from click.shell_completion import ShellComplete\n"
+        "found = ShellComplete(secretfree_cli.main.main, {}, 'secretfree', '_X').get_completions([], 'lo')\n"
+        "print(*[item.value for item in found], *[item.help for item in found if not item.help])\n"
+        "print(*sorted({'boto3', 'cryptography', 'paho'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), done.stderr.strip()) == ("local logs", "")
+
+
+def test_completion_offers_nothing_inside_a_command_whose_extra_is_missing(tmp_path, monkeypatch):
+    (tmp_path / "needy_room.py").write_text("import a_package_that_nobody_has\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    made = group(needy=Subcommand("needy_room:command", "Needs something.", "local"))
+    assert completed(made, "secretfree", "ne") == ["needy"]
+    assert completed(made, "secretfree", "needy", "--x") == []
 
 
 def test_the_version_is_the_distributions():
@@ -194,6 +228,7 @@ def test_enroll_without_a_sources_name_means_files_or_the_source_whose_option_is
 def imported_packages(folder):
     """Top-level packages of third parties that any module below the folder imports, at its top or later."""
     own = {"secretfree", "secretfree_cli"} | set(sys.stdlib_module_names)
+    own.add("pytest")  # which loads the plugin
     found = set()
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -17,10 +16,9 @@ from shutil import copy
 import psutil
 import pytest
 import yaml
-from support.documents import ROOT
+from support.documents import ROOT, code_blocks
 
 PAGE = ROOT / "docs" / "guides" / "test-your-own-app.md"
-_TITLED = re.compile(r'^```\w+ title="(?P<title>[^"]+)"\n(?P<text>.*?)^```$', re.DOTALL | re.MULTILINE)
 _TIMEOUT = 900
 
 pytestmark = pytest.mark.packaging
@@ -33,9 +31,10 @@ def own_app(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     for name in ("app.py", "cdk.json"):
         copy(ROOT / "examples" / "minimal" / name, folder)
-    for block in _TITLED.finditer(PAGE.read_text(encoding="utf-8")):
-        (folder / block["title"]).parent.mkdir(parents=True, exist_ok=True)
-        (folder / block["title"]).write_text(block["text"], encoding="utf-8")
+    for block in code_blocks(PAGE.read_text(encoding="utf-8")):
+        if block.title:
+            (folder / block.title).parent.mkdir(parents=True, exist_ok=True)
+            (folder / block.title).write_text(block.text, encoding="utf-8")
     # Where a warning is an error, the fixture must not cause any.
     (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n", encoding="utf-8")
     return folder

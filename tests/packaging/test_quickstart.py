@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support.documents import ROOT
+from support.documents import ROOT, code_blocks
 
 PAGE = ROOT / "docs" / "tutorials" / "quickstart.md"
-_BLOCK = re.compile(
-    r'^```(?P<language>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^```$', re.DOTALL | re.MULTILINE
-)
 _CLONE_REFUSED = "refused"
 
 pytestmark = pytest.mark.packaging
@@ -24,11 +20,11 @@ pytestmark = pytest.mark.packaging
 def script_of(page: Path) -> str:
     """Return the page's commands in their order; a block with a title becomes that file."""
     parts = ["set -euo pipefail"]
-    for block in _BLOCK.finditer(page.read_text(encoding="utf-8")):
-        if block["title"]:
-            parts.append(f"cat > {block['title']} <<'END-OF-FILE'\n{block['text']}END-OF-FILE")
-        elif block["language"] == "sh":
-            parts.append(block["text"])
+    for block in code_blocks(page.read_text(encoding="utf-8")):
+        if block.title:
+            parts.append(f"cat > {block.title} <<'END-OF-FILE'\n{block.text}END-OF-FILE")
+        elif block.language == "sh":
+            parts.append(block.text)
     return "\n".join(parts)
 
 

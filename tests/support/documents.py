@@ -9,6 +9,9 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
 
 _FENCE = re.compile(r"^\s*(`{3,})(\w*)\s*$")
+_BLOCK = re.compile(
+    r'^```(?P<language>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^```$', re.DOTALL | re.MULTILINE
+)
 _HEADING = re.compile(r"^#{1,6} (.+)$")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -31,6 +34,20 @@ class Line:
         if self.language is not None:
             return ""
         return re.sub(r"`[^`]*`|\]\([^)]*\)", "", self.text)
+
+
+@dataclass(frozen=True)
+class CodeBlock:
+    """A fenced block of code. A block with a title is the file of that name."""
+
+    language: str
+    title: str | None
+    text: str
+
+
+def code_blocks(text: str) -> list[CodeBlock]:
+    """The fenced blocks of a document's text, in their order."""
+    return [CodeBlock(block["language"], block["title"], block["text"]) for block in _BLOCK.finditer(text)]
 
 
 def lines(document: Path) -> Iterator[Line]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,8 +24,10 @@ from secretfree_cli.importing.options import gate_of
 from secretfree_cli.importing.progress import Silent
 from secretfree_cli.importing.run import ImportRequest, registry_of, run_import
 from secretfree_cli.local import lambda_logs
+from secretfree_cli.local.cloud import deploy_into
+from secretfree_cli.local.deployment import Deployment
 from secretfree_cli.local.emulators.private_ca.settings import TAG_PREFIX
-from secretfree_cli.local.state import CloudRecord
+from secretfree_cli.local.state import CloudRecord, StateFolder
 from secretfree_cli.local.status import Status, status_of
 from secretfree_cli.manifests.single import SingleDevice
 from secretfree_cli.output import CliError, ExitCode
@@ -61,13 +63,14 @@ class LocalSession(boto3.Session):
 class LocalCloud:
     """One product line of the deployed app, in the local cloud of this test run."""
 
+    folder: StateFolder
     record: CloudRecord
     target: Target
     devices: Path
     """Folder of the simulated devices."""
 
     @classmethod
-    def of(cls, record: CloudRecord, *, devices: Path) -> LocalCloud:
+    def of(cls, folder: StateFolder, record: CloudRecord, *, devices: Path) -> LocalCloud:
         """Return the first product line of the stack that was deployed first.
 
         Raises: CliError if the app has no product line with outputs.
@@ -77,12 +80,19 @@ class LocalCloud:
             raise CliError(
                 "the app has no product line with outputs", hint="call SecretFreeProvisioning.add_outputs() in the app"
             )
-        return cls(record, local_target(record, stack=line.stack_name, product=line.product), devices)
+        return cls(folder, record, local_target(record, stack=line.stack_name, product=line.product), devices)
 
     def line(self, product: str | None = None, *, stack: str | None = None) -> LocalCloud:
         """Return another product line of this stack, or a line of another stack."""
         target = local_target(self.record, stack=stack or self.target.stack_name, product=product)
         return replace(self, target=target)
+
+    def deploy(self, app: Path, *, stack: str, context: Mapping[str, str] | None = None) -> LocalCloud:
+        """Deploy another app, or one again, and return the first product line of its stack named `stack`."""
+        with self.folder.exclusive():
+            record = deploy_into(self.folder, Deployment(app, context=context or {}))
+        line = next(iter(status_of(record, stack=stack).product_lines), None)
+        return self.line(line.product if line else None, stack=stack)
 
     @property
     def status(self) -> Status:

@@ -55,6 +55,7 @@ def secretfree_cloud(
     worker: Any = pytestconfig if hasattr(pytestconfig, "workerinput") else None
     with _failures_named():
         from secretfree_cli.local.deployment import Deployment
+        from secretfree_cli.local.state import StateFolder
         from secretfree_cli.testing.cloud import LocalCloud
         from secretfree_cli.testing.running import start, stop
 
@@ -67,7 +68,7 @@ def secretfree_cloud(
             owner = worker.workerinput[_OWNER]
             worker.workeroutput[_HOME] = str(home)
         record = start(home, deployment, owner=owner)
-        cloud = LocalCloud.of(record, devices=tmp_path_factory.mktemp("secretfree-devices"))
+        cloud = LocalCloud.of(StateFolder(home), record, devices=tmp_path_factory.mktemp("secretfree-devices"))
     yield cloud
     if worker is None:
         stop(home)
