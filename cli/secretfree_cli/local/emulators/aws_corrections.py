@@ -29,6 +29,7 @@ def correct() -> None:
     keep_to_the_expected_version_of_a_thing()
     name_the_broker_as_endpoint()
     take_loopback_for_tls()
+    name_the_role_as_principal()
 
 
 def require_client_certificates() -> None:
@@ -217,6 +218,27 @@ def take_loopback_for_tls() -> None:
 
     pin = iam_evaluator.pin_request_origin
     app.pin_request_origin = lambda source_ip, _secure_transport: pin(source_ip, True)  # noqa: FBT003 -- ministack's own
+
+
+def name_the_role_as_principal() -> None:
+    """Make `aws:PrincipalArn` of a role's session the role's ARN, as in AWS's list of global condition keys.
+
+    ministack has the session's ARN there. A policy that names the one role which may call then refuses that role.
+    """
+    from ministack.core import iam_evaluator
+    from ministack.services import iam
+
+    resolve = iam_evaluator._resolve_condition_key  # noqa: SLF001
+
+    def resolve_condition_key(key: str, context: Any) -> Any:
+        if key.lower() == "aws:principalarn" and ":assumed-role/" in context.principal_arn:
+            name = context.principal_arn.split("/")[1]
+            role = iam._roles.get_scoped(context.principal_account, None, name)  # noqa: SLF001
+            if role is not None:
+                return role["Arn"]
+        return resolve(key, context)
+
+    iam_evaluator._resolve_condition_key = resolve_condition_key  # noqa: SLF001
 
 
 def authorizer_context(answer: Any) -> dict[str, str]:

@@ -9,7 +9,7 @@ import asyncio
 import os
 from typing import Any
 
-from secretfree_cli.local.emulators import cloudformation_private_ca
+from secretfree_cli.local.emulators import aws_function_starts, cloudformation_private_ca
 from secretfree_cli.local.emulators.aws_change_streams import stream_changes
 from secretfree_cli.local.emulators.aws_corrections import correct
 from secretfree_cli.local.emulators.aws_device_sessions import correct_sessions
@@ -50,6 +50,7 @@ def main() -> None:
     confine_to_loopback()
     correct()
     correct_sessions()
+    aws_function_starts.install()
     correct_streams()
     stream_changes()
     spare_unasked_work()
