@@ -60,6 +60,9 @@ SUBCOMMANDS: Mapping[str, Subcommand] = MappingProxyType(
             "secretfree_cli.queues.commands:queue", "Show what waits in queue mode, and the dead letters with reasons."
         ),
         "expiring": Subcommand("secretfree_cli.expiry.commands:expiring", "List certificates and CAs that end soon."),
+        "ca": Subcommand(
+            "secretfree_cli.authorities.commands:ca", "Show the CAs that sign devices, or take one out of use."
+        ),
         "audit": Subcommand("secretfree_cli.audit.commands:audit", "Show a device's history from the audit trail."),
         "report": Subcommand(
             "secretfree_cli.report.commands:report", "Write the state of the product line as one HTML page."

@@ -54,6 +54,8 @@ class Target:
     ca_certificate: Path | None = None
     """PEM of the Private CA that signs devices, if it is on this machine."""
     authority_arn: str | None = None
+    authorities: str | None = None
+    """The stack's output `Authorities`: the CAs of each issuer."""
     product: str | None = None
     """The product line's name: thing type, and the topics' first level in the least-privilege policy."""
     match_policy: str | None = None
@@ -310,6 +312,7 @@ def _of_the_product(outputs: Mapping[str, str], stack: str) -> dict[str, Any]:
         "device_profile": outputs.get(Output.DEVICE_PROFILE),
         "policy_name": outputs.get(Output.DEVICE_POLICY_NAME),
         "thing_type": outputs.get(Output.THING_TYPE_NAME),
+        "authorities": outputs.get(Output.AUTHORITIES),
         "audit_bucket": outputs.get(Output.AUDIT_BUCKET),
     }
 

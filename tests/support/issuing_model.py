@@ -8,17 +8,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from secretfree.contract import IssuerKind
 from secretfree.errors import ErrorCode, SecretFreeError
 from secretfree.issuance.model import IssuedCertificate, NotReady
-from support.fake_cloud import Fault, Killed
+from support.fake_cloud import CA_ARN, NEXT_CA_ARN, Fault, Killed
 from support.world import World, verified_csr
 
 DEVICES = st.sampled_from(["widget-1", "widget-2"])
 KEYS = st.sampled_from([0, 0, 0, 1])
 TABLE_CALLS = ("GetItem:", "PutItem:", "TransactWriteItems:")
 """How the errors of a table begin, a missing right's among them."""
+ROTATIONS = st.sampled_from([(NEXT_CA_ARN, CA_ARN), (CA_ARN, NEXT_CA_ARN), (NEXT_CA_ARN,), (CA_ARN,)])
+"""The CAs that a deployment may name: the one that signs, then those before it."""
 
 
 class IssuingModel(RuleBasedStateMachine):
-    """`answered`: the last certificate that each device was given for its present key."""
+    """Two devices. `dropped`: CAs that a deployment named no more, if only for a while."""
 
     kind = IssuerKind.PRIVATE_CA
 
@@ -28,6 +30,7 @@ class IssuingModel(RuleBasedStateMachine):
         self.blocked: set[str] = set()
         self.revoked: set[str] = set()
         self.keys = {"widget-1": 0, "widget-2": 0}
+        self.dropped: set[str] = set()
 
     def make_world(self) -> World:
         """The account that the model runs on."""
@@ -55,6 +58,7 @@ class IssuingModel(RuleBasedStateMachine):
             certificate = self.world.cloud.certificates.get(outcome.certificate_id)
             assert certificate is None or certificate.things == {device: "EXCLUSIVE_THING"}
             assert outcome.thing_name == device
+            assert self.world.policy.trusts(self.reference_of(outcome.certificate_pem))
 
     def require_cause(self, error: SecretFreeError, *, has_a_good_one: bool) -> None:
         """A device with a good certificate is refused for itself alone, or because a table does not answer."""
@@ -68,11 +72,23 @@ class IssuingModel(RuleBasedStateMachine):
         key = verified_csr(device, self.keys[device]).public_key.fingerprint
         if not kept or item["key-fingerprint"] != {"S": key}:
             return False
+        if not self.world.policy.trusts(kept.get("reference", {}).get("S")):
+            return False
         known = self.world.cloud.certificates.get(kept["certificate-id"]["S"])
         tomorrow = self.world.clock.now() + timedelta(days=1)
         return (
             known is not None and known.status == "ACTIVE" and int(kept["not-after"]["N"]) > tomorrow.timestamp() * 1000
         )
+
+    def reference_of(self, pem: str) -> str | None:
+        """The reference that the CA gave; None for a certificate of IoT Core's CA."""
+        return next((arn for arn, order in self.world.cloud.orders.items() if order["pem"] == pem), None)
+
+    @precondition(lambda self: self.kind is IssuerKind.PRIVATE_CA)
+    @rule(authorities=ROTATIONS)
+    def the_operator_deploys_with_other_authorities(self, authorities: tuple[str, ...]) -> None:
+        self.world.rotate(*authorities)
+        self.dropped |= {CA_ARN, NEXT_CA_ARN} - set(authorities)
 
     def ask(self, device: str) -> IssuedCertificate | NotReady:
         """Past the authorizer, with the registry as the operator left it."""
@@ -146,26 +162,37 @@ class IssuingModel(RuleBasedStateMachine):
     @invariant()
     def one_certificate_per_generation(self) -> None:
         orders = self.world.cloud.orders.values()
-        tokens = [order["IdempotencyToken"] for order in orders]
+        tokens = [(order["CertificateAuthorityArn"], order["IdempotencyToken"]) for order in orders]
         assert len(tokens) == len(set(tokens))
         generations = sum(
             int(item["generation"]["N"])
             for (_, record), item in self.world.cloud.items.items()
             if record.startswith("issuance#")
         )
-        assert len(self.world.cloud.issued) <= generations
+        # A generation that was begun before a rotation may have been asked of each CA.
+        assert len({token for _, token in tokens} or self.world.cloud.issued) <= generations
 
     def teardown(self) -> None:
         self.world.cloud.before_call.clear()
-        self.world.quiesce()
-        for certificate_id in self.revoked:
-            self.world.cloud.remove(certificate_id)
+        self.quiesce()
         self.world.require_invariants_at_quiescence()
         self.world.cloud.looks_until_ready = 0
         for device, key in self.keys.items():
             if device not in self.blocked and not self.revoked:
                 assert self.world.ask_until_issued(device, key)
+        self.quiesce()
+        self.world.require_invariants_at_quiescence()
+
+    def quiesce(self) -> None:
+        """Leave nothing to do, and take away what the sweeper may not or cannot.
+
+        That is what an operator revoked, and what a CA signed that is named no more, was registered, and never got a
+        policy: the sweeper may not read it at that CA.
+        """
         self.world.quiesce()
         for certificate_id in self.revoked:
             self.world.cloud.remove(certificate_id)
-        self.world.require_invariants_at_quiescence()
+        for certificate in list(self.world.cloud.certificates.values()):
+            signer = str(self.reference_of(certificate.pem)).partition("/certificate/")[0]
+            if signer in self.dropped and not certificate.policies:
+                self.world.cloud.remove(certificate.certificate_id)

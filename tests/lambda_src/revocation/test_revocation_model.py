@@ -1,4 +1,4 @@
-"""Any mixture of requests, blocks, other keys, faults, duplicates and sweeps ends as the registry stands."""
+"""Any mixture of requests, blocks, other keys, rotations, faults, duplicates and sweeps ends as the registry stands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from secretfree.contract import IssuerKind
 from secretfree.errors import SecretFreeError
 from secretfree.issuance.ports import ThrottledError, UnreachableError
-from support.fake_cloud import Fault, Killed
+from support.fake_cloud import CA_ARN, NEXT_CA_ARN, Fault, Killed
 from support.revoking import Revoker
 from support.world import World
 
@@ -33,7 +33,7 @@ class RevocationModel(RuleBasedStateMachine):
         super().__init__()
         self.world = World(self.kind)
         self.cloud = self.world.cloud
-        self.revoker = Revoker(self.world)
+        self.revoker = Revoker(self.world, authorities=(CA_ARN, NEXT_CA_ARN))
         self.delivered: list[dict[str, Any]] = []
         self.key = 0
         self.blocked = False
@@ -53,6 +53,11 @@ class RevocationModel(RuleBasedStateMachine):
     def the_operator_enrols_a_key(self, key: int) -> None:
         self.key = key
         self.write_registry()
+
+    @precondition(lambda self: self.kind is IssuerKind.PRIVATE_CA)
+    @rule(authorities=st.sampled_from([(NEXT_CA_ARN, CA_ARN), (CA_ARN, NEXT_CA_ARN)]))
+    def the_operator_lets_a_ca_follow_another(self, authorities: tuple[str, ...]) -> None:
+        self.world.rotate(*authorities)
 
     @rule(call=st.integers(1, 12), fault=FAULTS)
     def a_call_will_fail(self, call: int, fault: Fault) -> None:
