@@ -12,7 +12,7 @@ export npm_config_loglevel := error
 # Bytecode is kept even where the environment forbids it: each of many processes would compile the CDK library again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo docs test lint typecheck test-fast test-slow test-nightly test-packaging test-e2e coverage metric-names lock clean
+.PHONY: help setup demo docs test release audit lint typecheck test-fast test-slow test-nightly test-packaging test-e2e coverage metric-names lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -32,9 +32,23 @@ test: setup ## Everything that CI runs
 docs: .venv/.ready ## The documentation site, into build/site; a dead link ends it
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-lint: .venv/.ready ## Style and format
+release: setup ## Wheel, sdist, SBOMs and provenance of this commit, into dist
+	@rm -rf dist
+	@$(BIN)/python release/build.py
+
+audit: .venv/.ready ## Not in CI: the known vulnerabilities of the locked dependencies, which a service knows
+	@for lock in requirements/wheel.txt cdk/cdk_iot_secretfree/bundling/requirements/runtime.txt requirements/dev.txt; do \
+	  $(BIN)/pip-audit --disable-pip --require-hashes -r $$lock || exit; done
+
+# Files with no text of ours would slow down the search for secrets.
+NO_TEXT := ^requirements/.*txt$$|^package-lock|[.](der|png)$$|^tests/fuzz/corpus/
+lint: .venv/.ready ## Style, format, spelling, secrets, repeated code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@git ls-files -z | xargs -0 $(BIN)/codespell
+	@git ls-files -z | grep -zvE '$(NO_TEXT)' | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
+	@$(BIN)/symilar -d 10 -i --ignore-comments --ignore-docstrings --ignore-signatures $$(git ls-files 'cdk/*.py' 'lambda_src/*.py' 'cli/*.py') \
+	  | grep -q 'duplicates=0 ' || { echo "Code of ten lines and more is repeated; $(BIN)/symilar -d 10 -i FILES shows it" >&2; exit 1; }
 
 typecheck: .venv/.ready ## mypy --strict
 	$(BIN)/mypy
@@ -69,6 +83,7 @@ metric-names: .venv/.ready ## Write the names of the metrics into Operations
 lock: .venv/.ready ## Renew the hash-locked requirement files
 	@set -- $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate; \
 	  "$$@" --all-extras pyproject.toml -o requirements/dev.txt; \
+	  "$$@" --extra cli --extra factory --extra plan --extra local -c requirements/dev.txt pyproject.toml -o requirements/wheel.txt; \
 	  "$$@" requirements/bootstrap.in -o requirements/bootstrap.txt; \
 	  "$$@" requirements/checkov.in -o requirements/checkov.txt; \
 	  "$$@" cdk/cdk_iot_secretfree/bundling/requirements/runtime.in -o cdk/cdk_iot_secretfree/bundling/requirements/runtime.txt

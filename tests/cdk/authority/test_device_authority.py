@@ -228,7 +228,7 @@ class TestOfflineParent:
         assert activation["Certificate"] == {"Ref": "Signed"}
 
     def test_a_private_key_never_enters_a_template_nor_a_message(self, stack):
-        key = "-----BEGIN EC PRIVATE KEY-----\nMHcSECRET\n-----END EC PRIVATE KEY-----\n"
+        key = "-----BEGIN EC PRIVATE KEY-----\nMHcSECRET\n-----END EC PRIVATE KEY-----\n"  # pragma: allowlist secret
         with pytest.raises(InvalidArgumentError, match=r"chain: 'a private key \(not shown\)'") as refused:
             DeviceAuthority.pending_offline_parent(
                 stack, "Devices", subject=SUBJECT, signed_certificate=PEM, chain=PEM + key

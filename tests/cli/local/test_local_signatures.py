@@ -11,7 +11,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from secretfree_cli.local.emulators.signatures import Call, Credential, signer_of
 
-KEY, SECRET, TOKEN = "AKIAOPERATOROPERATOR", "a secret", "a token"
+KEY, SECRET, TOKEN = "AKIAOPERATOROPERATOR", "a secret", "a token"  # pragma: allowlist secret
 HOST = "127.0.0.1:4566"
 KNOWN = {KEY: Credential(SECRET), "ASIASESSION": Credential("session secret", TOKEN)}
 

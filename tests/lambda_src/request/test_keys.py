@@ -82,7 +82,7 @@ def test_bytes_after_a_key_are_refused(public_key: DevicePublicKey) -> None:
 
 
 def test_a_private_key_is_no_public_key_and_is_not_repeated() -> None:
-    pem = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n"
+    pem = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n"  # pragma: allowlist secret
     with pytest.raises(KeyRejected) as caught:
         DevicePublicKey.from_registry(pem)
     assert "c2VjcmV0" not in str(caught.value)
