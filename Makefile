@@ -12,7 +12,7 @@ export npm_config_loglevel := error
 # Bytecode is kept even where the environment forbids it: each of many processes would compile the CDK library again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo docs test release audit lint typecheck test-fast test-slow test-nightly test-packaging test-e2e coverage metric-names lock clean
+.PHONY: help setup demo docs test release audit lint typecheck test-fast test-slow test-nightly test-packaging test-e2e coverage metric-names pictures lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -76,6 +76,9 @@ test-packaging: setup ## The built wheel in fresh virtual environments
 
 test-e2e: setup ## The local cloud end to end
 	$(BIN)/python -m pytest -m e2e tests/e2e
+
+pictures: .venv/.ready ## Draw the dashboard's picture from its definition
+	PYTHONPATH=tests $(BIN)/python -m support.dashboard_picture
 
 metric-names: .venv/.ready ## Write the names of the metrics into Operations
 	PYTHONPATH=tests $(BIN)/python -m support.metric_names

@@ -136,7 +136,7 @@ def test_a_key_without_its_secret_opens_nothing(cloud, service, key):
         ("POST", "/_ministack/config"),
         ("GET", "/_ministack/sqs/messages"),
         ("GET", "/_ministack/lambda-code/x"),
-        ("GET", "/_secretfree/credentials/AKIAUNKNOWNUNKNOWN00"),
+        ("GET", f"/_secretfree/credentials/{UNKNOWN_KEY}"),
         ("POST", "/"),
         ("GET", "/bucket/key"),
         ("GET", "/v2/_catalog"),
