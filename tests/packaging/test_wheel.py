@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import runpy
 import zipfile
+from email import message_from_bytes
+from email.message import Message
+from email.policy import compat32
 from pathlib import Path
 
 import pytest
+from support.documents import ROOT
 from support.own_app import synthesise
 
 pytestmark = pytest.mark.packaging
@@ -29,11 +35,8 @@ def test_wheel_carries_the_three_packages_and_what_bundling_needs(wheel: Path) -
 
 
 def test_wheel_declares_no_emulator_and_no_aws_sdk_as_a_requirement_of_the_construct(wheel: Path) -> None:
-    archive = zipfile.ZipFile(wheel)
-    (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-    lines = archive.read(metadata).decode().splitlines()
-    required = [line for line in lines if line.startswith("Requires-Dist:") and "extra ==" not in line]
-    assert sorted(line.split()[1].split("<")[0].split(">")[0] for line in required) == ["aws-cdk-lib", "constructs"]
+    required = [line for line in metadata_of(wheel).get_all("Requires-Dist", []) if "extra ==" not in line]
+    assert sorted(line.split("<")[0].split(">")[0] for line in required) == ["aws-cdk-lib", "constructs"]
 
 
 def test_app_in_another_folder_synthesises_the_construct_with_its_bundle(
@@ -47,3 +50,30 @@ def test_app_in_another_folder_synthesises_the_construct_with_its_bundle(
     assert "AWS::ACMPCA::CertificateAuthority" in types
     assert list(out.glob("asset.*/secretfree/handlers/issuer.py")), "the Lambda bundle carries the runtime"
     assert list(out.glob("asset.*/cryptography/__init__.py")), "the Lambda bundle carries its locked wheels"
+
+
+def test_the_readme_of_the_index_has_no_relative_links(wheel: Path) -> None:
+    metadata = metadata_of(wheel)
+
+    assert metadata["Author"] or metadata["Author-Email"]
+    readme = metadata.get_payload()
+    assert isinstance(readme, str)
+    assert "## Embed it" in readme
+    assert re.findall(r"\]\((?!https?:|#)[^)]*\)", readme) == []
+
+
+def test_the_readmes_links_lead_to_the_versions_tag_of_the_source() -> None:
+    hook = runpy.run_path(str(ROOT / "hatch_build.py"))
+    readme = "![A\npicture](docs/a.svg) [Costs](docs/b.md#costs), [here](#x), [there](https://host.example/)"
+
+    assert hook["with_links"](readme, source="https://host.example/us", version="1.2.3") == (
+        "![A\npicture](https://host.example/us/raw/v1.2.3/docs/a.svg) "
+        "[Costs](https://host.example/us/blob/v1.2.3/docs/b.md#costs), [here](#x), [there](https://host.example/)"
+    )
+    assert hook["with_links"](readme, source=None, version="1") == " Costs, [here](#x), [there](https://host.example/)"
+
+
+def metadata_of(wheel: Path) -> Message:
+    archive = zipfile.ZipFile(wheel)
+    (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    return message_from_bytes(archive.read(name), policy=compat32)
