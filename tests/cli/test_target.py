@@ -121,6 +121,13 @@ class TestSeveralProductLines:
             resolve_target(table="registry", product="widget")
 
 
+def test_a_stack_that_is_not_in_this_region_names_the_options_that_choose_the_place():
+    make_stack("Widgets")
+    with pytest.raises(CliError, match="no stack 'Widgets' in AWS, Region ap-south-1") as raised:
+        resolve_target(stack="Widgets", region="ap-south-1")
+    assert "--region" in raised.value.hint
+
+
 def test_without_any_option_it_is_the_stack_secretfree():
     make_stack("SecretFree")
     assert resolve_target().stack_name == "SecretFree"

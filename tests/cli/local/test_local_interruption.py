@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -62,6 +63,36 @@ def test_local_up_that_is_ended_leaves_nothing_behind(tmp_path, eventually, numb
     assert up.returncode != 0, shown
     assert folder.read() is None
     assert list(working_in(folder)) == []
+
+
+def test_local_up_that_is_ended_while_it_deploys_ends_the_cdk_cli_too(tmp_path, eventually):
+    cdk = tmp_path / "node_modules" / ".bin" / "cdk"
+    cdk.parent.mkdir(parents=True)
+    cdk.write_text(f"#!{sys.executable}\nimport time\nopen('deploying', 'w').close()\ntime.sleep(60)\n")
+    cdk.chmod(0o755)
+    (tmp_path / "cdk.json").write_text("{}")
+    up = subprocess.Popen(
+        [sys.executable, "-m", "secretfree_cli.main", "local", "up"],
+        env={**os.environ, "SECRETFREE_PROJECT": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not eventually((tmp_path / "deploying").exists):
+        assert up.poll() is None
+    up.send_signal(signal.SIGTERM)
+    _, shown = up.communicate(timeout=60)
+
+    assert up.returncode != 0, shown
+    assert StateFolder(tmp_path).read() is None
+    assert list(working_in(StateFolder(tmp_path))) == []
+    assert [process for process in psutil.process_iter() if in_folder(process, tmp_path)] == []
+
+
+def in_folder(process: psutil.Process, folder: Path) -> bool:
+    with suppress(psutil.Error):
+        return process.cwd() == str(folder)
+    return False
 
 
 def started(folder: StateFolder) -> tuple[ServerProcess, ...]:
