@@ -54,7 +54,7 @@ def install(wheel: Path, constraints: Path, tmp_path: Path) -> Install:
 
     def make(interpreter: Path, *requirements: str) -> Path:
         folder = tmp_path / "venv"
-        subprocess.run([UV, "venv", "--quiet", "--offline", "--python", interpreter, folder], check=True)
+        subprocess.run([interpreter, "-m", "venv", folder], check=True)  # with pip, which bundling needs
         python = folder / "bin" / "python"
         locked = [] if requirements else ["--constraint", constraints]
         subprocess.run([UV, "pip", "install", "--quiet", "--python", python, *locked, *requirements, wheel], check=True)
