@@ -18,7 +18,7 @@ from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.issuers.modes import IssuanceMode, IssuanceQueue
 from cdk_iot_secretfree.ledger import IIssuanceLedger, IssuanceLedger
 from cdk_iot_secretfree.manifest_import import ManifestImport
-from cdk_iot_secretfree.options import CertificateSubject, KeyAlgorithm, UsageMode
+from cdk_iot_secretfree.options import CertificateSubject, KeyAlgorithm, Retirement, UsageMode
 from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
 from cdk_iot_secretfree.registry import DeviceRegistry, IDeviceRegistry
 from cdk_iot_secretfree.sample import SampleOptions, SecretFreeStack
@@ -59,6 +59,7 @@ __all__ = [
     "MatchPolicy",
     "ProvisioningAlarms",
     "ProvisioningDashboard",
+    "Retirement",
     "Revocation",
     "RevocationList",
     "SampleOptions",

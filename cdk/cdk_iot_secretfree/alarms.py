@@ -227,6 +227,17 @@ def _blocking(provisioning: "SecretFreeProvisioning", _thresholds: AlarmThreshol
         )
 
 
+def _retirement(provisioning: "SecretFreeProvisioning", _thresholds: AlarmThresholds) -> Iterable[_Spec]:
+    if provisioning.retirement is not None:
+        yield _Spec(
+            name=AlarmName.RETIREMENT,
+            severity=Severity.TICKET,
+            meaning="an old certificate could not be retired, after ten tries.",
+            metric=provisioning.retirement.metric_dead_letters(period=_FIVE_MINUTES),
+            threshold=1,
+        )
+
+
 def _resources(provisioning: "SecretFreeProvisioning", thresholds: AlarmThresholds) -> Iterable[_Spec]:
     for subject, metric in (
         ("Registry", measures.table_throttles(provisioning.registry.table_name, "Read")),
@@ -273,6 +284,6 @@ def _resources(provisioning: "SecretFreeProvisioning", thresholds: AlarmThreshol
 _FIVE_MINUTES: Final = Duration.minutes(5)
 _LATE_MILLISECONDS: Final = 120_000
 _Family = Callable[["SecretFreeProvisioning", AlarmThresholds], Iterable[_Spec]]
-_FAMILIES: Final[Sequence[_Family]] = (_requests, _issuance, _blocking, _resources)
+_FAMILIES: Final[Sequence[_Family]] = (_requests, _issuance, _blocking, _retirement, _resources)
 RUNBOOKS: Final = "docs/runbooks/"
 """Where runbooks are, relative to the project; a URL of yours may stand in its place."""

@@ -35,6 +35,9 @@ class FunctionKind(StrEnum):
     REVOKER = "revoker"
     """Revokes the certificates of blocked devices."""
 
+    RETIRER = "retirer"
+    """Retires the old certificates of devices that connect with a new one."""
+
     MANIFEST_IMPORT = "manifest-import"
     """Enrols the rows of manifests."""
 

@@ -55,6 +55,9 @@ class IIssuanceLedger(Protocol):
     def grant_revoke(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the revoker read what one device was issued, and record that it is revoked."""
 
+    def grant_retire(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let the retirer read what one device was issued, and record which certificates it has no more."""
+
 
 @checks_arguments
 class _GrantingLedger(Construct):
@@ -104,6 +107,10 @@ class _GrantingLedger(Construct):
     def grant_revoke(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the revoker read what one device was issued, and record that it is revoked."""
         return self._grants.write(grantee, ["dynamodb:PutItem", "dynamodb:Query"])
+
+    def grant_retire(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let the retirer read what one device was issued, and record which certificates it has no more."""
+        return self._grants.write(grantee, ["dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"])
 
 
 @checks_arguments

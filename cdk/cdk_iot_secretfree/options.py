@@ -35,6 +35,16 @@ class UsageMode(StrEnum):
     """Certificates of at most seven days, at a lower monthly price, without CRL or OCSP."""
 
 
+class Retirement(StrEnum):
+    """When the certificate that a renewal replaces is retired. One of another key is retired at once in any case."""
+
+    ON_CONNECT = "on-connect"
+    """Once the device connects with the new one. AWS IoT Core's events of connects drive it; each connect costs."""
+
+    AT_END = "at-end"
+    """At the old certificate's own end. It costs nothing, and leaves a device with two good certificates until then."""
+
+
 @checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class CertificateSubject:

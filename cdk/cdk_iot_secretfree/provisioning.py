@@ -35,9 +35,10 @@ from cdk_iot_secretfree.issuers.settings import runtime_settings
 from cdk_iot_secretfree.issuing import make_issuing_functions
 from cdk_iot_secretfree.ledger import IIssuanceLedger, IssuanceLedger
 from cdk_iot_secretfree.metrics import ProductLineMetrics
-from cdk_iot_secretfree.options import CertificateSubject
+from cdk_iot_secretfree.options import CertificateSubject, Retirement
 from cdk_iot_secretfree.outputs import add_outputs
 from cdk_iot_secretfree.registry import DeviceRegistry, IDeviceRegistry
+from cdk_iot_secretfree.retirement import ConnectRetirement
 from cdk_iot_secretfree.sweeper import make_sweeper
 from cdk_iot_secretfree.things import ThingGroup, ThingType, check_things
 from cdk_iot_secretfree.validation import (
@@ -71,6 +72,8 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         renewal_window: how long before its end a certificate is issued anew rather than given again, whole hours,
             at most half of the validity; a third of it, and at most 30 days, when absent. Each device's own window
             begins in the first half of this one.
+        retirement: when the certificate that a renewal replaces is retired; once the device connects with the new one
+            when absent.
         api: the API's settings.
         functions: how the Lambdas run.
         encryption_key: of the tables that are made here, in a stack whose env names account and Region; by default the
@@ -99,6 +102,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         thing_groups: Sequence[ThingGroup] = (),
         thing_attributes: Mapping[str, str] | None = None,
         renewal_window: Duration | None = None,
+        retirement: Retirement = Retirement.ON_CONNECT,
         api: ApiOptions | None = None,
         functions: FunctionOptions | None = None,
         encryption_key: kms.IKey | None = None,
@@ -191,6 +195,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         )
 
         self._blocking = self._make_blocking()
+        self._retirement = self._make_retirement() if retirement is Retirement.ON_CONNECT else None
 
         options = api or ApiOptions()
         self._api = ProvisioningApi(
@@ -296,6 +301,11 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         return self._blocking
 
     @property
+    def retirement(self) -> ConnectRetirement | None:
+        """What retires old certificates when devices connect; None with `Retirement.AT_END`."""
+        return self._retirement
+
+    @property
     def device_policy(self) -> BoundDevicePolicy:
         """The IoT policy that every certificate gets."""
         return self._device_policy
@@ -389,6 +399,21 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
             stream_arn=stream_arn,
             ledger=self._ledger,
             environment=self.runtime_environment(),
+            options=self._functions,
+            removal_policy=self._removal_policy,
+        )
+
+    def _make_retirement(self) -> ConnectRetirement:
+        return ConnectRetirement(
+            self,
+            "Retirement",
+            product=self._product,
+            ledger=self._ledger,
+            environment={
+                **self.runtime_environment(),
+                Variable.POLICY_NAME: self._device_policy.policy_name,
+                Variable.THING_TYPE: self._thing_type_name,
+            },
             options=self._functions,
             removal_policy=self._removal_policy,
         )

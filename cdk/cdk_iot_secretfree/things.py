@@ -84,8 +84,15 @@ def grant_certificate_look_up(function: RuntimeFunction) -> None:
     function.allow(["iot:DescribeCertificate"], [certificates])
 
 
+def grant_closing(function: RuntimeFunction) -> None:
+    """Deactivate, detach and delete certificates, beside looking them up."""
+    certificates = Stack.of(function).format_arn(service="iot", resource="cert", resource_name="*")
+    function.allow(["iot:UpdateCertificate"], [certificates])
+    grant_retirement(function)
+
+
 def grant_retirement(function: RuntimeFunction) -> None:
-    """Detach and delete certificates, beside what `grant_things` allows: the sweeper's work alone."""
+    """Detach and delete certificates, beside what `grant_things` allows."""
     certificates = Stack.of(function).format_arn(service="iot", resource="cert", resource_name="*")
     function.allow(["iot:DeleteCertificate", "iot:DetachPolicy", "iot:ListAttachedPolicies"], [certificates])
     # The IAM reference gives this no resource type.

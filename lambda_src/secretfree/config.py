@@ -220,6 +220,28 @@ class AuditConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RetirementConfig:
+    """The retirer's."""
+
+    product: str
+    device_profile: DeviceProfile
+    log_level: LogLevel
+    ledger_table: str
+    policy_name: str
+    thing_type: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Raises ConfigurationError."""
+        return cls(
+            **_function_settings(environment),  # type: ignore[arg-type]
+            ledger_table=_text(environment, Variable.LEDGER_TABLE),
+            policy_name=_text(environment, Variable.POLICY_NAME),
+            thing_type=_text(environment, Variable.THING_TYPE),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class QueueingConfig:
     """The front's of an issuer in queue mode.
 

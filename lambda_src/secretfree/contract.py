@@ -102,6 +102,10 @@ class Metric(StrEnum):
     """Certificates revoked because the registry withdrew the device or its key."""
     REVOCATION_FAILED = "RevocationFailed"
     """Changes of the registry that were not dealt with; each is delivered again."""
+    RETIRED = "Retired"
+    """Certificates retired because the device connected with a later one."""
+    RETIREMENT_FAILED = "RetirementFailed"
+    """Connects whose older certificates were not retired; each is delivered again."""
     AUTHORITY_DAYS_LEFT = "AuthorityDaysLeft"
     """Days until the Private CA can no longer sign certificates of the configured validity."""
 
@@ -133,6 +137,7 @@ class AlarmName(StrEnum):
     QUEUE_AGE = "queue-age"
     DEAD_LETTERS = "dead-letters"
     BLOCKING = "blocking"
+    RETIREMENT = "retirement"
 
 
 class Severity(StrEnum):

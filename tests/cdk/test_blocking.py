@@ -9,6 +9,7 @@ from cdk_iot_secretfree import (
     DeviceRegistry,
     InvalidArgumentError,
     Issuer,
+    Retirement,
     SecretFreeProvisioning,
     UsageMode,
 )
@@ -22,7 +23,12 @@ STREAM_ARN = "arn:aws:dynamodb:eu-west-1:111122223333:table/devices/stream/2026-
 def product_line(scope, *, registry=None, usage_mode=UsageMode.GENERAL_PURPOSE):
     authority = DeviceAuthority.from_arn(scope, "Authority", ARN, usage_mode=usage_mode)
     return SecretFreeProvisioning(
-        scope, "Provisioning", product="widget", issuers=[Issuer.private_ca(authority)], registry=registry
+        scope,
+        "Provisioning",
+        product="widget",
+        issuers=[Issuer.private_ca(authority)],
+        registry=registry,
+        retirement=Retirement.AT_END,
     )
 
 

@@ -34,11 +34,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("linters")]  # one proce
 REPOSITORY = Path(__file__).parents[2]
 IOT = "arn:<AWS::Partition>:iot:<AWS::Region>:<AWS::AccountId>"
 ISSUING = (
-    "Provisioning/(PrivateCaIssuer|IotCoreIssuer|SweeperFunction|Blocking/Revoker|[A-Za-z]+Queue/Worker)"
+    "Provisioning/(PrivateCaIssuer|IotCoreIssuer|SweeperFunction|Blocking/Revoker|Retirement/Retirer|[A-Za-z]+Queue/Worker)"
     "/Role/DefaultPolicy/Resource"
 )
 ANY_FUNCTION = (
-    "(SecretFreeIotAccount/Function|ManifestImport/Function|AuditTrail/Transformation|Provisioning/[A-Za-z]+(Function|Issuer|/Revoker|Queue/Worker))"
+    "(SecretFreeIotAccount/Function|ManifestImport/Function|AuditTrail/Transformation|Provisioning/[A-Za-z]+(Function|Issuer|/Revoker|/Retirer|Queue/Worker))"
     "/Resource/Resource"
 )
 IMPORTING = "ManifestImport/(Function/Role/DefaultPolicy|Role/DefaultPolicy)/Resource"

@@ -34,6 +34,7 @@ HANDLERS = {
     FunctionKind.QUEUE_WORKER: "queue_worker",
     FunctionKind.SWEEPER: "sweeper",
     FunctionKind.REVOKER: "revoker",
+    FunctionKind.RETIRER: "retirer",
     FunctionKind.MANIFEST_IMPORT: "manifest_import",
     FunctionKind.AUDIT_TRAIL: "audit_transformation",
     FunctionKind.ACCOUNT: "account_resources",

@@ -291,7 +291,7 @@ class TestRenewalWindow:
 class TestFunctions:
     def test_all_run_one_bundle_on_arm_with_python_3_13(self, sample):
         functions = [resource["Properties"] for resource in sample.of_type("AWS::Lambda::Function").values()]
-        assert len(functions) == 6
+        assert len(functions) == 7
         assert {function["Runtime"] for function in functions} == {"python3.13"}
         assert {tuple(function["Architectures"]) for function in functions} == {("arm64",)}
         assert len({json.dumps(function["Code"], sort_keys=True) for function in functions}) == 1
@@ -492,7 +492,7 @@ def test_a_key_of_your_own_encrypts_both_tables_and_their_functions_may_use_it(s
     users = [
         name for name, policy in template.find_resources("AWS::IAM::Policy").items() if "kms:" in json.dumps(policy)
     ]
-    assert len(users) == 4  # the authorizer's, the issuer's, the sweeper's, the revoker's
+    assert len(users) == 5  # the authorizer's, the issuer's, the sweeper's, the revoker's, the retirer's
 
 
 @pytest.fixture(scope="module")

@@ -84,9 +84,21 @@ def audit_environment() -> dict[str, str]:
     return _plain(_EVERY_FUNCTION)
 
 
+def retirer_environment(changes: Mapping[Variable, str] = _NOTHING) -> dict[str, str]:
+    """That of the retirer."""
+    things = {Variable.POLICY_NAME: POLICY, Variable.THING_TYPE: THING_TYPE}
+    return _plain(_EVERY_FUNCTION | things | {Variable.LEDGER_TABLE: "ledger"} | dict(changes))
+
+
 def every_environment() -> dict[str, str]:
     """What all functions together read: each handler can be configured from it."""
-    return authorizer_environment() | import_environment() | queue_environment() | revoker_environment()
+    return (
+        authorizer_environment()
+        | import_environment()
+        | queue_environment()
+        | revoker_environment()
+        | retirer_environment()
+    )
 
 
 def _plain(environment: Mapping[Variable, str]) -> dict[str, str]:

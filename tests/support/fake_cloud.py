@@ -411,7 +411,9 @@ class _DynamoDb:
     def query(self, *, TableName: str, ExpressionAttributeValues: Any, Limit: int = 0, **_: Any) -> Any:  # noqa: N803
         if ":device" in ExpressionAttributeValues:
             device = ExpressionAttributeValues[":device"]["S"]
-            return {"Items": [item for (owner, _), item in sorted(self._table(TableName).items()) if owner == device]}
+            prefix = ExpressionAttributeValues.get(":issuance", {"S": ""})["S"]
+            items = sorted(self._table(TableName).items())
+            return {"Items": [item for (owner, name), item in items if owner == device and name.startswith(prefix)]}
         pending = ExpressionAttributeValues[":pending"]
         due = int(ExpressionAttributeValues[":due"]["N"])
         found = [

@@ -8,7 +8,6 @@ from typing import Final
 
 from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
@@ -19,6 +18,7 @@ from cdk_iot_secretfree.function_options import FunctionKind, FunctionOptions
 from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.ledger import IIssuanceLedger
+from cdk_iot_secretfree.queues import deny_other_senders, make_queue
 from cdk_iot_secretfree.things import grant_certificate_look_up
 from cdk_iot_secretfree.validation import require_range, require_seconds
 
@@ -108,8 +108,10 @@ class IssuanceQueue(Construct):
         retention: Duration,
     ) -> None:
         super().__init__(scope, id)
-        self._dead_letters = _queue(self, "DeadLetters", line.removal_policy, retention_period=_DEAD_LETTERS_KEPT_FOR)
-        self._queue = _queue(
+        self._dead_letters = make_queue(
+            self, "DeadLetters", line.removal_policy, retention_period=_DEAD_LETTERS_KEPT_FOR
+        )
+        self._queue = make_queue(
             self,
             "Resource",
             line.removal_policy,
@@ -168,15 +170,7 @@ class IssuanceQueue(Construct):
     def accept_only_from(self, front: RuntimeFunction) -> None:
         """Let the front function send, and no other principal of the account."""
         front.allow(["sqs:SendMessage"], [self._queue.queue_arn])
-        self._queue.add_to_resource_policy(
-            iam.PolicyStatement(
-                effect=iam.Effect.DENY,
-                principals=[iam.AnyPrincipal()],
-                actions=["sqs:SendMessage"],
-                resources=[self._queue.queue_arn],
-                conditions={"ArnNotEquals": {"aws:PrincipalArn": front.role.role_arn}},
-            )
-        )
+        deny_other_senders(self._queue, front.role)
 
     def metric_waiting(self, *, period: Duration | None = None) -> cloudwatch.Metric:
         """Requests that wait."""
@@ -271,24 +265,3 @@ _MOST_RETENTION: Final = 14 * 86_400
 _SECONDS_AN_ISSUANCE: Final = 1.5
 # Seconds between two issuances of one worker, for one issuer; twice that for two. It is slept in the function.
 _LONGEST_PAUSE: Final = 3
-
-
-def _queue(
-    scope: Construct,
-    id: str,  # noqa: A002 - the name that every construct has
-    removal_policy: RemovalPolicy,
-    *,
-    retention_period: Duration,
-    visibility_timeout: Duration | None = None,
-    dead_letter_queue: sqs.DeadLetterQueue | None = None,
-) -> sqs.Queue:
-    return sqs.Queue(
-        scope,
-        id,
-        encryption=sqs.QueueEncryption.SQS_MANAGED,
-        enforce_ssl=True,
-        retention_period=retention_period,
-        visibility_timeout=visibility_timeout,
-        dead_letter_queue=dead_letter_queue,
-        removal_policy=removal_policy,
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -9,13 +10,21 @@ from rich.table import Table
 from rich.text import Text
 
 from secretfree_cli.plan.capacity import Raise
+from secretfree_cli.plan.connects import CONNECTS, connects_bill
 from secretfree_cli.plan.plan import NaiveFleet, Plan, duration
-from secretfree_cli.plan.prices import price_list
+from secretfree_cli.plan.prices import CostLine, price_list
 
 
 def write_report(console: Console, plan: Plan, naive: NaiveFleet | None) -> None:
     """Write the whole plan for a person to read."""
-    sections: list[RenderableType] = [_headline(plan), _quotas(plan), _advice(plan), _bill(plan), _method(plan)]
+    sections: list[RenderableType] = [
+        _headline(plan),
+        _quotas(plan),
+        _advice(plan),
+        _bill(plan),
+        _connects(),
+        _method(plan),
+    ]
     if naive is not None:
         sections.insert(1, _comparison(plan, naive))
     for number, section in enumerate(sections):
@@ -68,15 +77,12 @@ def as_document(plan: Plan, naive: NaiveFleet | None) -> dict[str, Any]:
             "dollars": round(plan.dollars, 2),
             "pricesOf": prices.date.isoformat(),
             "region": prices.region,
-            "lines": [
-                {
-                    "service": line.service,
-                    "what": line.what,
-                    "quantity": round(line.quantity, 3),
-                    "dollars": round(line.dollars, 4),
-                }
-                for line in plan.bill
-            ],
+            "lines": _lines(plan.bill),
+        },
+        "connects": {
+            "connects": CONNECTS,
+            "dollars": round(sum(line.dollars for line in connects_bill(prices)), 2),
+            "lines": _lines(connects_bill(prices)),
         },
         "cohortsASecond": plan.resolution,
     }
@@ -169,6 +175,27 @@ def _bill(plan: Plan) -> RenderableType:
         table.add_row(line.service, line.what, f"{line.quantity:,.0f}", f"{line.dollars:,.2f}")
     table.add_row("Total", "", "", f"{plan.dollars:,.2f}", style="bold")
     return table
+
+
+def _connects() -> RenderableType:
+    table = _table("Later: a million connects, each looked at to retire old certificates", "", "quantity", "US dollars")
+    bill = connects_bill(price_list())
+    for line in bill:
+        table.add_row(line.service, line.what, f"{line.quantity:,.0f}", f"{line.dollars:,.2f}")
+    table.add_row("Total", "", "", f"{sum(line.dollars for line in bill):,.2f}", style="bold")
+    return table
+
+
+def _lines(bill: Sequence[CostLine]) -> list[dict[str, Any]]:
+    return [
+        {
+            "service": line.service,
+            "what": line.what,
+            "quantity": round(line.quantity, 3),
+            "dollars": round(line.dollars, 4),
+        }
+        for line in bill
+    ]
 
 
 def _method(plan: Plan) -> RenderableType:

@@ -1,5 +1,6 @@
 """The ledger's record: one issuance per device and issuer, as a state machine whose every step is a new version."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -26,8 +27,9 @@ class Issuance:
     after another has taken over. `lease_owner` is None when no worker has it. `due` is when a held lease expires,
     or when the sweeper should look; None when nothing is left to do. `verified_at`: when
     IoT Core was last seen to have the certificate active. `certificate_arn` is known once
-    IoT Core has the certificate. `superseded` certificates are of use until `superseded_until`, or until this
-    generation's is active where `replaces_key` (they are of another key). `obsolete` ones go at any time. `in_use`: one
+    IoT Core has the certificate. `superseded` certificates, the oldest first,
+    are of use until the device connects with a later one, until `superseded_until`, or, where `replaces_key` (they are
+    of another key), until this generation's is active. `obsolete` ones go at any time. `in_use`: one
     of the superseded, with which the device is answered until this generation is active. `last_reason`: why the last
     request did not finish; None once one did. `withdrawn`: the registry withdrew
     the device or its key, so the certificate was revoked with it; the registry alone decides whether another follows.
@@ -177,7 +179,7 @@ class Issuance:
         superseded, obsolete = self.superseded, certificate
         superseded_until, in_use = self.superseded_until, self.in_use
         if self.state is IssuanceState.ACTIVE:
-            superseded, obsolete = certificate, self.superseded
+            superseded, obsolete = self._outlived()
             superseded_until, in_use = self.not_after, self._own_certificate()
         elif self.state is IssuanceState.REVOKED:
             superseded, obsolete = (), self.superseded + certificate
@@ -322,7 +324,7 @@ class Issuance:
         certificate: tuple[str, ...] = () if self.certificate_id is None else (self.certificate_id,)
         in_use: CertificateInUse | None = None
         if self.state is IssuanceState.ACTIVE:
-            superseded, obsolete = certificate, self.superseded
+            superseded, obsolete = self._outlived()
             own = self._own_certificate()
             in_use = None if own is None else replace(own, verified_at=None)
         elif self.state is IssuanceState.REVOKED:
@@ -351,6 +353,47 @@ class Issuance:
             in_use=in_use,
             obsolete=obsolete,
         )
+
+    def _outlived(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What is superseded once this active certificate is too, and what becomes obsolete.
+
+        The oldest of the same key stays: it may be the one that the device connects with, if the device has lost what
+        it was given since. Two are enough, so the record does not grow.
+        """
+        certificate: tuple[str, ...] = () if self.certificate_id is None else (self.certificate_id,)
+        kept = 0 if self.replaces_key else 1
+        return self.superseded[:kept] + certificate, self.superseded[kept:]
+
+    def connected_with(self, certificate_id: str, now: datetime) -> Self:
+        """The device was seen connecting with a certificate of this record: the older ones become obsolete.
+
+        The same record where that changes nothing: another certificate, an event that comes again or too late, an
+        issuance under way, whose lease no one else may break, or a revoked record, which the sweeper clears anyway.
+        """
+        if self.state not in {IssuanceState.ACTIVE, IssuanceState.ABANDONED}:
+            return self
+        current = (self.certificate_id,) if self.state is IssuanceState.ACTIVE else ()
+        line = (*self.superseded, *current)
+        older = self.superseded[: line.index(certificate_id)] if certificate_id in line else ()
+        if not older:
+            return self
+        superseded = self.superseded[len(older) :]
+        at = now + PATIENCE
+        return replace(
+            self,
+            superseded=superseded,
+            superseded_until=self.superseded_until if superseded else None,
+            obsolete=self.obsolete + older,
+            due=at if self.due is None else min(self.due, at),
+        )
+
+    def without_obsolete(self, certificates: Collection[str], now: datetime) -> Self:
+        """These certificates are gone. For a record that is active or abandoned."""
+        left = replace(self, obsolete=tuple(one for one in self.obsolete if one not in certificates))
+        waits = left.state is IssuanceState.ACTIVE and bool(left.superseded)
+        if left.has_leftovers or (waits and left.replaces_key):
+            return left.postponed(now + PATIENCE)
+        return replace(left, lease_owner=None, due=left.superseded_until if waits else None)
 
     def released(self, now: datetime) -> Self:
         """Given up for now: the device comes back, or after PATIENCE the sweeper."""

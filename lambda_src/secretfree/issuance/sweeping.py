@@ -33,7 +33,7 @@ from secretfree.issuance.record import LEASE, Issuance
 from secretfree.issuance.states import IssuanceState
 
 # A certificate's record outlives the certificate, for questions about what a device once had.
-_HISTORY_KEPT_FOR: Final = timedelta(days=90)
+HISTORY_KEPT_FOR: Final = timedelta(days=90)
 # What fails for a reason that waiting may not mend is looked at again after this time, so that it does not stand
 # before all others at each run.
 _STUCK_FOR: Final = timedelta(hours=1)
@@ -284,7 +284,7 @@ class _Sweep:
 
     def _retire(self, certificates: Iterable[str]) -> None:
         """Retire all of them; then raise for one that is still being detached."""
-        forget_after = self._clock.now() + _HISTORY_KEPT_FOR
+        forget_after = self._clock.now() + HISTORY_KEPT_FOR
         attached: StillAttachedError | None = None
         for certificate_id in certificates:
             try:

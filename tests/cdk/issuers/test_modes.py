@@ -5,7 +5,14 @@ import json
 import pytest
 from aws_cdk import App, Duration, Stack
 from aws_cdk.assertions import Template
-from cdk_iot_secretfree import InvalidArgumentError, IssuanceMode, IssuanceQueue, Issuer, SecretFreeProvisioning
+from cdk_iot_secretfree import (
+    InvalidArgumentError,
+    IssuanceMode,
+    IssuanceQueue,
+    Issuer,
+    Retirement,
+    SecretFreeProvisioning,
+)
 from secretfree.config import QueuedIssuerConfig, QueueingConfig
 
 ISSUERS = ("private-ca", "iot-core")
@@ -21,29 +28,43 @@ def queued(sample_with):
 def line():
     stack = Stack(App(context={"aws:cdk:bundling-stacks": []}), "Stack")
     return SecretFreeProvisioning(
-        stack, "Provisioning", product="widget", issuers=[Issuer.iot_core()], issuance=IssuanceMode.queued()
+        stack,
+        "Provisioning",
+        product="widget",
+        issuers=[Issuer.iot_core()],
+        issuance=IssuanceMode.queued(),
+        retirement=Retirement.AT_END,
     )
 
 
 def one_issuer(**options):
     return lambda stack: SecretFreeProvisioning(
-        stack, "P", product="widget", issuers=[Issuer.iot_core()], issuance=IssuanceMode.queued(**options)
+        stack,
+        "P",
+        product="widget",
+        issuers=[Issuer.iot_core()],
+        issuance=IssuanceMode.queued(**options),
+        retirement=Retirement.AT_END,
     )
 
 
 def issuing_queues(made):
-    """Logical id and properties of the queues that have dead letters."""
+    """Logical id and properties of the issuers' queues that have dead letters."""
     return {
         name: resource["Properties"]
         for name, resource in made.of_type("AWS::SQS::Queue").items()
-        if "RedrivePolicy" in resource["Properties"]
+        if "RedrivePolicy" in resource["Properties"] and "Retirement" not in name
     }
 
 
 def mappings_of_queues(made):
-    """The mappings of the workers; the revoker's is of a stream."""
-    mappings = made.of_type("AWS::Lambda::EventSourceMapping").values()
-    return [mapping["Properties"] for mapping in mappings if "StartingPosition" not in mapping["Properties"]]
+    """The mappings of the workers; the revoker's is of a stream, the retirer's of the connects."""
+    mappings = made.of_type("AWS::Lambda::EventSourceMapping").items()
+    return [
+        mapping["Properties"]
+        for name, mapping in mappings
+        if "StartingPosition" not in mapping["Properties"] and "Retirement" not in name
+    ]
 
 
 class TestRoles:
@@ -77,9 +98,9 @@ class TestRoles:
     def test_each_issuer_has_a_queue_that_its_own_front_alone_may_send_to(self, queued):
         roles = {issuer: queued.function("queue_front", issuer)["Role"]["Fn::GetAtt"][0] for issuer in ISSUERS}
         admitted = set()
-        for policy in queued.of_type("AWS::SQS::QueuePolicy").values():
+        for name, policy in queued.of_type("AWS::SQS::QueuePolicy").items():
             for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
-                if statement["Action"] == "sqs:SendMessage":
+                if statement["Action"] == "sqs:SendMessage" and "Retirement" not in name:
                     assert (statement["Effect"], statement["Principal"]) == ("Deny", {"AWS": "*"})
                     admitted.add(statement["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]["Fn::GetAtt"][0])
         assert admitted == set(roles.values())
@@ -88,7 +109,7 @@ class TestRoles:
 class TestQueues:
     def test_every_queue_is_encrypted_and_takes_tls_alone(self, queued):
         queues = queued.of_type("AWS::SQS::Queue")
-        assert len(queues) == 4 + 1  # the revoker's dead letters
+        assert len(queues) == 4 + 1 + 2  # the revoker's dead letters, the connects and theirs
         assert all(queue["Properties"]["SqsManagedSseEnabled"] is True for queue in queues.values())
         over_tls = {
             ref["Ref"]
@@ -106,7 +127,7 @@ class TestQueues:
         kept = {
             resource["Properties"]["MessageRetentionPeriod"]
             for name, resource in queued.of_type("AWS::SQS::Queue").items()
-            if name not in issuing_queues(queued)
+            if "RedrivePolicy" not in resource["Properties"]
         }
         assert kept == {14 * 86_400}
 
@@ -209,7 +230,12 @@ class TestFace:
         template = synthesise(
             lambda stack: made.append(
                 SecretFreeProvisioning(
-                    stack, "P", product="widget", issuers=[Issuer.iot_core()], issuance=IssuanceMode.direct()
+                    stack,
+                    "P",
+                    product="widget",
+                    issuers=[Issuer.iot_core()],
+                    issuance=IssuanceMode.direct(),
+                    retirement=Retirement.AT_END,
                 )
             )
         )
@@ -220,7 +246,12 @@ class TestFace:
         stack = Stack(App(context={"aws:cdk:bundling-stacks": []}), "Stack")
         for name in ("one", "two"):
             SecretFreeProvisioning(
-                stack, name, product=name, issuers=[Issuer.iot_core()], issuance=IssuanceMode.queued()
+                stack,
+                name,
+                product=name,
+                issuers=[Issuer.iot_core()],
+                issuance=IssuanceMode.queued(),
+                retirement=Retirement.AT_END,
             )
         Template.from_stack(stack).resource_count_is("AWS::SQS::Queue", 2 * (2 + 1))
 

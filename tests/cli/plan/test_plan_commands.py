@@ -52,6 +52,17 @@ def test_json_holds_the_plan_for_machines() -> None:
     assert document["advice"][0]["to"] > 12
 
 
+def test_a_million_connects_have_a_price_that_is_the_sum_of_its_lines() -> None:
+    _, text, _ = invoke("--devices", "50", "--over", "0.1")
+    assert "a million connects" in text
+    _, out, _ = invoke("--devices", "50", "--over", "0.1", "--json")
+    connects = json.loads(out)["connects"]
+    assert connects["connects"] == 1_000_000
+    assert connects["dollars"] == pytest.approx(sum(line["dollars"] for line in connects["lines"]), abs=0.01)
+    assert {line["service"] for line in connects["lines"]} == {"IoT Core", "SQS", "Lambda", "DynamoDB"}
+    assert 0.5 < connects["dollars"] < 2
+
+
 def test_iot_core_needs_no_private_ca_on_the_bill() -> None:
     _, out, _ = invoke("--devices", "50", "--over", "0.1", "--issuer", "iot-core", "--json")
     document = json.loads(out)

@@ -96,12 +96,51 @@ def test_a_new_generation_accounts_for_the_old_certificate_and_for_an_unanswered
     assert rekeyed.next_generation("b" * 64, "w", NOW).replaces_key
 
 
-def test_what_an_active_certificate_had_superseded_is_obsolete_when_it_is_itself_renewed() -> None:
-    second = active().next_generation("a" * 64, "w", NOW).requested("arn")
-    done = second.issued(certificate_id="c2", certificate_pem="pem", chain_pem=None, not_after=NOW)
-    third = done.active(clear_at=NOW).next_generation("a" * 64, "w", NOW)
+def renewed(record: Issuance, number: int) -> Issuance:
+    """The record after one more renewal, with the certificate `c<number>`."""
+    begun = record.next_generation("a" * 64, "w", NOW).requested("arn")
+    ready = begun.issued(certificate_id=f"c{number}", certificate_pem="pem", chain_pem=None, not_after=NOW)
+    return ready.active(clear_at=NOW)
+
+
+def test_the_oldest_and_the_latest_stay_superseded_and_what_is_between_is_obsolete() -> None:
+    third = renewed(active(), 2).next_generation("a" * 64, "w", NOW)
+    assert (third.superseded, third.obsolete) == (("c1", "c2"), ())
+    fourth = renewed(renewed(active(), 2), 3).next_generation("a" * 64, "w", NOW)
+    assert (fourth.superseded, fourth.obsolete) == (("c1", "c3"), ("c2",))
+    assert fourth.abandoned(NOW).due == NOW
+
+
+def test_what_another_key_had_is_obsolete_when_the_certificate_that_replaced_it_is_renewed() -> None:
+    begun = active().next_generation("b" * 64, "w", NOW).requested("arn")
+    done = begun.issued(certificate_id="c2", certificate_pem="pem", chain_pem=None, not_after=NOW).active(clear_at=NOW)
+    third = done.next_generation("b" * 64, "w", NOW)
     assert (third.superseded, third.obsolete) == (("c2",), ("c1",))
-    assert third.abandoned(NOW).due == NOW
+
+
+def test_a_connect_makes_obsolete_what_is_older_and_nothing_else() -> None:
+    record = renewed(renewed(active(), 2), 3)
+    assert record.superseded == ("c1", "c2")
+    assert record.connected_with("c1", NOW) == record
+    assert record.connected_with("elsewhere", NOW) == record
+    middle = record.connected_with("c2", NOW)
+    assert (middle.superseded, middle.obsolete) == (("c2",), ("c1",))
+    latest = middle.connected_with("c3", NOW)
+    assert (latest.superseded, latest.obsolete, latest.superseded_until) == ((), ("c1", "c2"), None)
+    assert latest.without_obsolete(["c1"], NOW).obsolete == ("c2",)
+    assert latest.without_obsolete(["c1"], NOW).due is not None
+    assert latest.without_obsolete(["c1", "c2"], NOW).due is None
+
+
+def test_a_connect_during_an_issuance_leaves_its_lease_alone() -> None:
+    record = renewed(renewed(active(), 2), 3).next_generation("a" * 64, "w", NOW)
+    assert record.connected_with("c3", NOW) == record
+
+
+def test_a_connect_with_a_certificate_that_waits_for_its_end_keeps_that_date() -> None:
+    record = renewed(renewed(active(), 2), 3)
+    left = record.connected_with("c2", NOW).without_obsolete(["c1"], NOW)
+    assert left.due == left.superseded_until == NOW
 
 
 def test_only_a_certificate_recorded_as_active_stays_good_while_another_key_takes_its_place() -> None:

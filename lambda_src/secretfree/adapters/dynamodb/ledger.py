@@ -1,6 +1,6 @@
 """The ledger on DynamoDB: one conditional write for each step, the record's version as its condition."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -81,25 +81,36 @@ class DynamoDbLedger:
         """Query, consistent, of all that the device has at all issuers, those that were removed since included."""
         issuances: list[Issuance | UnreadableRecord] = []
         references: dict[str, str] = {}
+        for item in self._records("#device = :device", {":device": {"S": device_id}}):
+            record = item["record"]["S"]
+            if record.startswith(ISSUANCE):
+                issuances.append(readable_issuance(item))
+            elif record.startswith(CERTIFICATE) and (reference := text_of(item, "reference")) is not None:
+                references[record.removeprefix(CERTIFICATE)] = reference
+        return DeviceRecords(issuances=tuple(issuances), references=references)
+
+    def issuances(self, device_id: DeviceId) -> Sequence[Issuance | UnreadableRecord]:
+        """Query, consistent, of the device's records at all issuers, without its certificates' own."""
+        condition = "#device = :device AND begins_with(#record, :issuance)"
+        values: dict[str, dict[str, str]] = {":device": {"S": device_id}, ":issuance": {"S": ISSUANCE}}
+        return [readable_issuance(item) for item in self._records(condition, values)]
+
+    def _records(self, condition: str, values: Mapping[str, Mapping[str, str]]) -> Iterator[Mapping[str, Any]]:
+        names = {"#device": "device-id"} | ({"#record": "record"} if "#record" in condition else {})
         start: Any = {}
         while True:
             with aws_call():
                 page = self._client.query(
                     TableName=self._table,
-                    KeyConditionExpression="#device = :device",
-                    ExpressionAttributeNames={"#device": "device-id"},
-                    ExpressionAttributeValues={":device": {"S": device_id}},
+                    KeyConditionExpression=condition,
+                    ExpressionAttributeNames=names,
+                    ExpressionAttributeValues=values,
                     ConsistentRead=True,
                     **start,
                 )
-            for item in page["Items"]:
-                record = item["record"]["S"]
-                if record.startswith(ISSUANCE):
-                    issuances.append(readable_issuance(item))
-                elif record.startswith(CERTIFICATE) and (reference := text_of(item, "reference")) is not None:
-                    references[record.removeprefix(CERTIFICATE)] = reference
+            yield from page["Items"]
             if "LastEvaluatedKey" not in page:
-                return DeviceRecords(issuances=tuple(issuances), references=references)
+                return
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
     def bind(self, device_id: DeviceId, fingerprint: str) -> bool:
