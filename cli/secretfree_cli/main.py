@@ -35,6 +35,7 @@ SUBCOMMANDS: Mapping[str, Subcommand] = MappingProxyType(
         "reissue": Subcommand(
             "secretfree_cli.devices.reissue:reissue", "Let a device get a new certificate at its next request."
         ),
+        "renew": Subcommand("secretfree_cli.renewal.commands:renew", "Ask devices to renew their certificates now."),
         "adopt": Subcommand("secretfree_cli.devices.adopt:adopt", "Take over the things of an earlier deployment."),
         "export": Subcommand("secretfree_cli.devices.commands:export", "Write the registry to a file."),
         "index-keys": Subcommand(

@@ -194,12 +194,21 @@ class LedgerRecord(StrEnum):
     CERTIFICATE = "certificate#"
     REISSUE = "reissue#"
     """Who let a device have a new certificate at an issuer, when and why."""
+    RENEWAL = "renewal#"
+    """Who asked a device to renew at an issuer, when, why and by which job; the last time alone."""
 
 
 class LedgerIndex(StrEnum):
     """An index of the ledger."""
 
     PENDING = "pending-index"
+
+
+RENEWAL_OPERATION: Final = "secretfree-renew"
+"""The `operation` of an AWS IoT Job's document that asks a device to renew its certificate."""
+
+RENEWAL_VERSION: Final = 1
+"""The `version` beside it."""
 
 
 class MatchPolicy(StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import click
 from secretfree.errors import SecretFreeError
 
 from secretfree_cli.command_line import Group
+from secretfree_cli.device.jobs import work_off_next
 from secretfree_cli.device.keys import KeyType
 from secretfree_cli.device.mqtt import MQTT_TLS_PORT, Broker, DeviceConnection, MqttError, MqttRefusedError
 from secretfree_cli.device.provisioning import (
@@ -210,13 +212,7 @@ def connect(
     Exit code 5 if the broker or the policy refuses.
     """
     simulated = _existing(directory, device_id)
-    identity = simulated.identity
-    if identity is None:
-        raise CliError(
-            f"device {simulated.device_id} has no certificate yet",
-            hint=f"secretfree device provision {simulated.device_id} --dir {directory}",
-            exit_code=ExitCode.NOT_FOUND,
-        )
+    identity = _provisioned(simulated, directory)
     if broker is not None:
         if topic is None:
             raise click.UsageError("with --broker, --topic is required")
@@ -237,6 +233,54 @@ def connect(
         ) from error
     except MqttError as error:
         raise CliError(str(error)) from error
+
+
+@device.command()
+@click.argument("device_id")
+@_directory_option
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0, max=86_400),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for a job.",
+)
+@json_option
+@target_finder_options
+def jobs(*, device_id: str, directory: Path, wait: float, find_target: Callable[[], Target], as_json: bool) -> None:
+    """Obey the next AWS IoT Job, as `secretfree renew` makes them: renew, connect with the new certificate, report.
+
+    Exit code 4 if no job came, 5 if the broker or the API refuses.
+    """
+    simulated = _existing(directory, device_id)
+    identity = _provisioned(simulated, directory)
+    target = find_target()
+    client = ProvisioningClient(target.require_url())
+    issuer = IssuerPath.PRIVATE_CA if identity.chain_pem is not None else IssuerPath.IOT_CORE
+
+    def session() -> DeviceConnection:
+        return simulated.connection(broker_of(target, simulated.identity or identity))
+
+    def renew() -> str:
+        return simulated.provision(client, issuer).certificate_id
+
+    try:
+        done = work_off_next(session, identity.thing_name, renew, timeout=wait)
+    except MqttRefusedError as error:
+        raise CliError(str(error), exit_code=ExitCode.REFUSED) from error
+    except MqttError as error:
+        raise CliError(str(error)) from error
+    if done is None:
+        raise CliError(f"no job came within {wait:g} s", exit_code=ExitCode.NOT_FOUND)
+    job, status = done
+    now = simulated.identity or identity
+    if as_json:
+        emit_json({"jobId": job.job_id, "status": status, "certificateId": now.certificate_id})
+    else:
+        emit_fields({"job": job.job_id, "status": status, "certificate": now.certificate_id})
+    if status == "FAILED":
+        sys.exit(ExitCode.REFUSED)
 
 
 def broker_of(target: Target, identity: Identity) -> Broker:
@@ -263,6 +307,17 @@ def _existing(directory: Path, device_id: str) -> SimulatedDevice:
             hint=f"secretfree device new {device_id} --dir {directory}",
             exit_code=ExitCode.NOT_FOUND,
         ) from error
+
+
+def _provisioned(simulated: SimulatedDevice, directory: Path) -> Identity:
+    identity = simulated.identity
+    if identity is None:
+        raise CliError(
+            f"device {simulated.device_id} has no certificate yet",
+            hint=f"secretfree device provision {simulated.device_id} --dir {directory}",
+            exit_code=ExitCode.NOT_FOUND,
+        )
+    return identity
 
 
 def _dialled(broker: str, broker_ca: Path | None, identity: Identity) -> Broker:

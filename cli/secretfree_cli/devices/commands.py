@@ -57,7 +57,7 @@ _contains_option = click.option("--contains", metavar="TEXT", help="Only devices
 _key_option = click.option(
     "--key", metavar="FINGERPRINT|FILE", help="Only the device with this key: hex SHA-256 of the SPKI, or a file."
 )
-_ids_option = click.option(
+ids_option = click.option(
     "--from",
     "ids_file",
     type=click.File("r", encoding="utf-8-sig"),
@@ -164,7 +164,7 @@ def show(
 
 @command("block")
 @click.argument("device_ids", nargs=-1, metavar="DEVICE_ID...")
-@_ids_option
+@ids_option
 @click.option("--reason", required=True, metavar="TEXT", help="The reason, which is kept with the device.")
 @json_option
 @target_options
@@ -175,28 +175,28 @@ def block(*, target: Target, device_ids: tuple[str, ...], ids_file: TextIO | Non
     """
     if not reason.strip():
         raise click.UsageError("--reason is empty; the reason is kept with the device")
-    _set_status(target, _all_ids(device_ids, ids_file), DeviceStatus.BLOCKED, reason=reason, as_json=as_json)
+    _set_status(target, all_ids(device_ids, ids_file), DeviceStatus.BLOCKED, reason=reason, as_json=as_json)
 
 
 @command("unblock")
 @click.argument("device_ids", nargs=-1, metavar="DEVICE_ID...")
-@_ids_option
+@ids_option
 @json_option
 @target_options
 def unblock(*, target: Target, device_ids: tuple[str, ...], ids_file: TextIO | None, as_json: bool) -> None:
     """Let blocked devices enrol anew: the next request of each brings a new certificate."""
-    _set_status(target, _all_ids(device_ids, ids_file), DeviceStatus.ALLOWED, reason=None, as_json=as_json)
+    _set_status(target, all_ids(device_ids, ids_file), DeviceStatus.ALLOWED, reason=None, as_json=as_json)
 
 
 @command("remove")
 @click.argument("device_ids", nargs=-1, metavar="DEVICE_ID...")
-@_ids_option
+@ids_option
 @click.option("--force", is_flag=True, help="Also remove devices with an active certificate, or of an unknown ledger.")
 @json_option
 @target_options
 def remove(*, target: Target, device_ids: tuple[str, ...], ids_file: TextIO | None, force: bool, as_json: bool) -> None:
     """Remove devices from the registry. Refused while a device has an active certificate, by ledger or IoT Core."""
-    accepted, table = _accepted(target, _all_ids(device_ids, ids_file)), registry_of(target)
+    accepted, table = _accepted(target, all_ids(device_ids, ids_file)), registry_of(target)
     ledger = LedgerView(target)
     iot = None if force else IotView(target)
     with _outcomes_shown(as_json=as_json) as outcomes:
@@ -332,7 +332,7 @@ def _the_one(target: Target, criteria: Criteria) -> str:
     return found[0]
 
 
-def _all_ids(given: Sequence[str], file: TextIO | None) -> Sequence[str]:
+def all_ids(given: Sequence[str], file: TextIO | None) -> Sequence[str]:
     """Return the ids of the command line and of `--from`; empty lines and lines that begin with # are skipped."""
     try:
         lines = [line.strip() for line in file or ()]

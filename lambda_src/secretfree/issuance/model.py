@@ -137,19 +137,20 @@ def certificate_again(
 ) -> IssuedCertificate | None:
     """The certificate that the key `fingerprint` has by `record` and that is good at `now`; None: it has none.
 
-    While another one is being issued, `renew_after` is not later than `now`: the device comes back for that one.
+    While the next one is due or being issued, `renew_after` is not later than `now`, so that the device comes back.
     """
     certificate = record.certificate_in_use(fingerprint, now, policy.trusts)
     if certificate is None:
         return None
     start = renewal_start(certificate.not_after, fingerprint, policy.renewal_window)
+    waits = record.state is not IssuanceState.ACTIVE or record.renewal_requested_at is not None
     return IssuedCertificate(
         certificate_pem=certificate.certificate_pem,
         chain_pem=certificate.chain_pem,
         certificate_id=certificate.certificate_id,
         thing_name=record.device_id,
         not_after=certificate.not_after,
-        renew_after=start if record.state is IssuanceState.ACTIVE else min(start, now.replace(microsecond=0)),
+        renew_after=min(start, now.replace(microsecond=0)) if waits else start,
         reused=True,
     )
 

@@ -33,6 +33,8 @@ class Issuance:
     of the superseded, with which the device is answered until this generation is active. `last_reason`: why the last
     request did not finish; None once one did. `withdrawn`: the registry withdrew
     the device or its key, so the certificate was revoked with it; the registry alone decides whether another follows.
+    `renewal_requested_at`: since when an operator wants the active certificate renewed; the next issuance consumes it.
+    `renewal_job`: the job by which the last such renewal was requested.
     """
 
     device_id: DeviceId
@@ -63,6 +65,8 @@ class Issuance:
     superseded_until: datetime | None = None
     obsolete: tuple[str, ...] = ()
     suspects: tuple[Suspect, ...] = ()
+    renewal_requested_at: datetime | None = None
+    renewal_job: str | None = None
 
     @classmethod
     def first(cls, device_id: DeviceId, issuer: str, fingerprint: str, *, owner: str, now: datetime) -> Self:
@@ -116,10 +120,12 @@ class Issuance:
             return Standing.NEXT_GENERATION if expired or distrusted else Standing.RESUME
         if distrusted:
             return Standing.REPLACE
-        may_renew = self.not_after is not None and now >= renewal_start(
-            self.not_after, self.fingerprint, renewal_window
-        )
-        return Standing.RENEW if may_renew else Standing.SERVE
+        return Standing.RENEW if self._is_to_be_renewed(now, renewal_window) else Standing.SERVE
+
+    def _is_to_be_renewed(self, now: datetime, renewal_window: timedelta) -> bool:
+        if self.renewal_requested_at is not None or self.not_after is None:
+            return self.renewal_requested_at is not None
+        return now >= renewal_start(self.not_after, self.fingerprint, renewal_window)
 
     def is_distrusted(self, trusts: Trust) -> bool:
         """Whether this generation's answer is of a CA that is no longer trusted."""
@@ -205,6 +211,7 @@ class Issuance:
             thing_ensured=False,
             replaces_key=not same_key or (self.replaces_key and not self.is_settled),
             withdrawn=False,
+            renewal_requested_at=None,
             superseded=superseded,
             superseded_until=superseded_until,
             in_use=in_use if same_key else None,
@@ -315,6 +322,18 @@ class Issuance:
             not_after=None,
         )
 
+    def renewal_requested(self, job: str, now: datetime) -> Self:
+        """An operator wants the active certificate renewed: the device's next request begins a new generation.
+
+        The same record where this very job has asked before, so that a repeated command renews nothing twice. Asking
+        allows nothing that the registry does not: the next request passes every check as a renewal does.
+        """
+        if self.state is not IssuanceState.ACTIVE:
+            raise SecretFreeError(
+                ErrorCode.INTERNAL, f"an issuance that is {self.state.value} is not renewed", reason=Reason.UNEXPECTED
+            )
+        return self if self.renewal_job == job else replace(self, renewal_requested_at=now, renewal_job=job)
+
     def reopened(self, now: datetime) -> Self:
         """An operator wants a new certificate: the next request of the device opens a new generation.
 
@@ -352,6 +371,7 @@ class Issuance:
             superseded_until=self.not_after,
             in_use=in_use,
             obsolete=obsolete,
+            renewal_requested_at=None,
         )
 
     def _outlived(self) -> tuple[tuple[str, ...], tuple[str, ...]]:

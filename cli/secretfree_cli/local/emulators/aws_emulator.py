@@ -18,6 +18,7 @@ from secretfree_cli.local.emulators.aws_limits import Limits, impose
 from secretfree_cli.local.emulators.aws_metrics import measure
 from secretfree_cli.local.emulators.aws_replicas import replicate
 from secretfree_cli.local.emulators.aws_streams import correct_streams
+from secretfree_cli.local.emulators.aws_rule_roles import correct_rules
 from secretfree_cli.local.emulators.aws_unasked import spare_unasked_work
 from secretfree_cli.local.emulators.cloudformation_private_ca import Provider, client_of_stacks_region
 from secretfree_cli.local.emulators.operator import Operator
@@ -53,6 +54,7 @@ def main() -> None:
     aws_function_starts.install()
     correct_streams()
     stream_changes()
+    correct_rules()
     spare_unasked_work()
     impose(limits)
     cloudformation_private_ca.install(Provider(client_of_stacks_region))

@@ -49,6 +49,7 @@ def issuance_item(issuance: Issuance) -> dict[str, Any]:
         ("not-after", issuance.not_after),
         ("verified-at", issuance.verified_at),
         ("superseded-until", issuance.superseded_until),
+        ("renewal-requested-at", issuance.renewal_requested_at),
     ):
         if moment is not None:
             item[name] = date_value(moment)
@@ -60,6 +61,7 @@ def issuance_item(issuance: Issuance) -> dict[str, Any]:
         ("certificate", issuance.certificate_pem),
         ("certificate-chain", issuance.chain_pem),
         (LedgerAttribute.LAST_REASON.value, issuance.last_reason),
+        ("renewal-job", issuance.renewal_job),
     ):
         if text is not None:
             item[name] = {"S": str(text)}
@@ -149,6 +151,8 @@ def _issuance(item: Mapping[str, Any]) -> Issuance:
         superseded_until=_moment(item, "superseded-until"),
         obsolete=_list(item, "obsolete"),
         suspects=tuple(_suspect(entry["M"]) for entry in item.get("suspects", {"L": []})["L"]),
+        renewal_requested_at=_moment(item, "renewal-requested-at"),
+        renewal_job=text_of(item, "renewal-job"),
     )
 
 

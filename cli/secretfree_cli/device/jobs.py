@@ -1,0 +1,106 @@
+"""AWS IoT Jobs on the device: it takes the next job, does it and reports. It knows one: renew the certificate.
+
+A job's document is data from outside. It can make the device ask for a renewal, which it may do at any time, and
+nothing else: it names no address, no file and no command.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from secretfree.contract import RENEWAL_OPERATION, RENEWAL_VERSION
+
+from secretfree_cli.device.mqtt import DeviceConnection, Message
+from secretfree_cli.device.provisioning import ProvisioningError
+
+_LONGEST_REASON: Final = 1024
+"""Characters of a value of `statusDetails` (AWS IoT Jobs)."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The next job of the device."""
+
+    job_id: str
+    version: int
+    document: object
+
+    @classmethod
+    def from_message(cls, payload: bytes) -> Job | None:
+        """Return the job of a `notify-next`, or of the answer to `$next/get`; None: there is none, or no such thing."""
+        try:
+            match json.loads(payload):
+                case {"execution": {"jobId": str(job_id), "versionNumber": int(version), "jobDocument": document}}:
+                    return cls(job_id, version, document)
+        except ValueError:
+            return None
+        return None
+
+    @property
+    def is_renewal(self) -> bool:
+        """Whether the job asks for a renewal in the form that this device knows."""
+        return self.document == {"operation": RENEWAL_OPERATION, "version": RENEWAL_VERSION}
+
+
+class JobQueue:
+    """The device's jobs over its MQTT session."""
+
+    def __init__(self, session: DeviceConnection, thing_name: str) -> None:
+        self._session = session
+        self._topics = f"$aws/things/{thing_name}/jobs"
+
+    def next(self, *, timeout: float) -> Job | None:
+        """Return the next job; waits up to `timeout` seconds for one. Raises MqttError, MqttRefusedError."""
+        until = time.monotonic() + timeout
+        self._session.subscribe(f"{self._topics}/notify-next")
+        self._session.subscribe(f"{self._topics}/$next/get/accepted")
+        self._session.publish(f"{self._topics}/$next/get", "{}")
+        while (left := until - time.monotonic()) > 0:
+            message = self._session.receive(timeout=left)
+            job = None if message is None else self._job(message)
+            if job is not None:
+                return job
+        return None
+
+    def report(self, job: Job, status: str, **details: str) -> None:
+        """Report `IN_PROGRESS`, `SUCCEEDED`, `FAILED` or `REJECTED`. Raises MqttError, MqttRefusedError."""
+        body: dict[str, Any] = {"status": status}
+        if details:
+            body["statusDetails"] = {name: text[:_LONGEST_REASON] for name, text in details.items()}
+        self._session.publish(f"{self._topics}/{job.job_id}/update", json.dumps(body))
+
+    def _job(self, message: Message) -> Job | None:
+        own = {f"{self._topics}/notify-next", f"{self._topics}/$next/get/accepted"}
+        return Job.from_message(message.payload) if message.topic in own else None
+
+
+def work_off_next(
+    open_session: Callable[[], DeviceConnection], thing_name: str, renew: Callable[[], str], *, timeout: float
+) -> tuple[Job, str] | None:
+    """Connect, wait for the next job, do it and report; the job and its last status, or None: there was none.
+
+    `open_session` connects with the certificate that the device has then. `renew` asks for a certificate, keeps it and
+    returns its id. The device reports success with the new certificate, so a certificate that cannot connect is no
+    success: the job then times out. Ended early, the device finds the job again and repeats it, which is safe.
+    """
+    with open_session() as session:
+        queue = JobQueue(session, thing_name)
+        job = queue.next(timeout=timeout)
+        if job is None:
+            return None
+        if not job.is_renewal:
+            queue.report(job, "REJECTED", reason="this device knows no such job")
+            return job, "REJECTED"
+        queue.report(job, "IN_PROGRESS")
+        try:
+            certificate_id = renew()
+        except ProvisioningError as error:
+            queue.report(job, "FAILED", reason=str(error))
+            return job, "FAILED"
+    with open_session() as session:
+        JobQueue(session, thing_name).report(job, "SUCCEEDED", certificateId=certificate_id)
+    return job, "SUCCEEDED"

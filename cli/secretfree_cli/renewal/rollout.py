@@ -1,0 +1,164 @@
+"""The rollout: devices are marked in the ledger, then asked by AWS IoT Jobs of up to a hundred devices each.
+
+The mark lets the device's next request begin a renewal outside its window. It allows nothing else: that request passes
+every check. The job only says that the device should ask now. A device that misses it renews at its next request.
+
+For each group of devices, in this order, each step safe to repeat:
+
+    1  DescribeJob             a job of this name for these devices exists: they were marked and asked before
+    2  ledger: who, when, why  for each device
+    3  ledger: mark            by version; a device that is being served is not marked, because it gets one anyway
+    4  CreateJob               of the devices that are marked
+
+A command that ends early is repeated under the same name: it goes through the same groups, and marks none twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from hashlib import sha256
+from typing import Final, Protocol
+
+from secretfree.clock import Clock
+from secretfree.contract import RENEWAL_OPERATION, RENEWAL_VERSION
+from secretfree.issuance.ports import StaleLedgerError, UnreadableRecord
+from secretfree.issuance.record import Issuance, IssuanceState
+
+MOST_TARGETS: Final = 100
+"""Things of one job."""
+MOST_PER_MINUTE: Final = 1000
+"""`maximumPerMinute` of a job's rollout (AWS IoT Device Management quota)."""
+JOB_NAME_FORM: Final = r"[a-zA-Z0-9_-]{1,40}"
+DOCUMENT: Final = json.dumps({"operation": RENEWAL_OPERATION, "version": RENEWAL_VERSION})
+IN_PROGRESS_TIMEOUT: Final = timedelta(hours=1)
+"""A device that took the job and reports nothing for so long has failed it."""
+ABORT_PERCENT: Final = 20
+ABORT_LEAST: Final = 5
+"""A job is cancelled when so many percent of its devices failed, once so many have ended it."""
+_JOBS_WATCHED: Final = 20
+_DIGEST: Final = 16
+
+
+class Outcome(StrEnum):
+    """What became of a device."""
+
+    ASKED = "asked"
+    ALREADY_ASKED = "already-asked"
+    BEING_ISSUED = "being-issued"
+    """A certificate of it is being issued at this moment."""
+    NO_CERTIFICATE = "no-active-certificate"
+    UNREADABLE = "unreadable-record"
+
+
+class Ledger(Protocol):
+    """What the rollout does with the ledger."""
+
+    def write(self, issuance: Issuance) -> Issuance:
+        """As `secretfree.issuance.ports.Ledger.write`."""
+
+
+class Jobs(Protocol):
+    """AWS IoT Jobs."""
+
+    def status(self, job_id: str) -> str | None:
+        """Return the job's status; None where there is none of this id."""
+
+    def create(self, job_id: str, device_ids: Sequence[str], *, per_minute: int) -> None:
+        """Ask these devices; one that exists already is success."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What became of one group. `job_id`: None where no device of it was to be asked."""
+
+    job_id: str | None
+    outcomes: Mapping[str, Outcome]
+
+
+class RolloutAbortedError(Exception):
+    """A job was cancelled, because too many devices failed it. `job_id`: which."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id)
+        self.job_id = job_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """How devices are asked. `name`: of the rollout, `JOB_NAME_FORM`; `rate`: devices a minute.
+
+    `records` gives a device's records that are to be renewed. `account` writes down who asked for a renewal, and why.
+    """
+
+    name: str
+    rate: int
+    records: Callable[[str], Sequence[Issuance | UnreadableRecord]]
+    ledger: Ledger
+    jobs: Jobs
+    account: Callable[[Issuance, str], None]
+    clock: Clock
+
+    def ask(self, device_ids: Sequence[str]) -> Iterator[Asked]:
+        """Ask all of them, `device_ids` being sorted; yield each group when it was asked.
+
+        Raises RolloutAbortedError before the next group; botocore's errors.
+        """
+        made: list[str] = []
+        pause = 0.0
+        size = min(MOST_TARGETS, self.rate)
+        for first in range(0, len(device_ids), size):
+            group = device_ids[first : first + size]
+            if pause:
+                self.clock.sleep(pause)
+            self._require_not_aborted(made[-_JOBS_WATCHED:])
+            asked = self._ask(group)
+            made += [] if asked.job_id is None else [asked.job_id]
+            newly = sum(outcome is Outcome.ASKED for outcome in asked.outcomes.values())
+            pause = 60.0 * newly / self.rate
+            yield asked
+
+    def _require_not_aborted(self, job_ids: Sequence[str]) -> None:
+        for job_id in job_ids:
+            if self.jobs.status(job_id) == "CANCELED":
+                raise RolloutAbortedError(job_id)
+
+    def _ask(self, group: Sequence[str]) -> Asked:
+        digest = sha256("\n".join(group).encode()).hexdigest()
+        job_id = f"{self.name}-{digest[:_DIGEST]}"
+        if self.jobs.status(job_id) is not None:
+            return Asked(job_id=job_id, outcomes=dict.fromkeys(group, Outcome.ALREADY_ASKED))
+        outcomes = {device_id: self._mark(device_id, job_id) for device_id in group}
+        targets = [device_id for device_id, outcome in outcomes.items() if outcome is Outcome.ASKED]
+        if not targets:
+            return Asked(job_id=None, outcomes=outcomes)
+        self.jobs.create(job_id, targets, per_minute=min(self.rate, MOST_PER_MINUTE))
+        return Asked(job_id=job_id, outcomes=outcomes)
+
+    def _mark(self, device_id: str, job_id: str) -> Outcome:
+        found = self.records(device_id)
+        marked = [self._mark_record(record, job_id) for record in found if isinstance(record, Issuance)]
+        for outcome in (Outcome.ASKED, Outcome.BEING_ISSUED):
+            if outcome in marked:
+                return outcome
+        unreadable = any(isinstance(record, UnreadableRecord) for record in found)
+        return Outcome.UNREADABLE if unreadable else Outcome.NO_CERTIFICATE
+
+    def _mark_record(self, record: Issuance, job_id: str) -> Outcome:
+        now: datetime = self.clock.now()
+        if not record.is_settled or record.is_leased(now):
+            return Outcome.BEING_ISSUED
+        if record.state is not IssuanceState.ACTIVE:
+            return Outcome.NO_CERTIFICATE
+        marked = record.renewal_requested(job_id, now)
+        if marked == record:  # by this command, before it was interrupted
+            return Outcome.ASKED
+        self.account(record, job_id)
+        try:
+            self.ledger.write(marked)
+        except StaleLedgerError:
+            return Outcome.BEING_ISSUED
+        return Outcome.ASKED
