@@ -23,6 +23,7 @@ RUNTIME_ROOMS = (
     "config",
     "issuance",
     "revocation",
+    "retirement",
     "audit",
     "adapters",
     "handlers",

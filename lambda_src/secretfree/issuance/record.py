@@ -411,7 +411,7 @@ class Issuance:
         """These certificates are gone. For a record that is active or abandoned."""
         left = replace(self, obsolete=tuple(one for one in self.obsolete if one not in certificates))
         waits = left.state is IssuanceState.ACTIVE and bool(left.superseded)
-        if left.has_leftovers or (waits and left.replaces_key):
+        if left.has_leftovers or (waits and (left.replaces_key or left.superseded_until is None)):
             return left.postponed(now + PATIENCE)
         return replace(left, lease_owner=None, due=left.superseded_until if waits else None)
 
