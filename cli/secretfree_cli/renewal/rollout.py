@@ -26,7 +26,8 @@ from typing import Final, Protocol
 from secretfree.clock import Clock
 from secretfree.contract import RENEWAL_OPERATION, RENEWAL_VERSION
 from secretfree.issuance.ports import StaleLedgerError, UnreadableRecord
-from secretfree.issuance.record import Issuance, IssuanceState
+from secretfree.issuance.record import Issuance
+from secretfree.issuance.states import IssuanceState
 
 MOST_TARGETS: Final = 100
 """Things of one job."""

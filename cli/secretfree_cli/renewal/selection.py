@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.issuance.ports import UnreadableRecord
-from secretfree.issuance.record import Issuance, IssuanceState
+from secretfree.issuance.record import Issuance
+from secretfree.issuance.states import IssuanceState
 from secretfree.request.device_id import DeviceId
 
 from secretfree_cli.devices.listing import Criteria, Listing

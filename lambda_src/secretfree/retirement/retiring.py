@@ -23,7 +23,8 @@ from typing import Final, Protocol
 from secretfree.clock import Clock
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance.ports import StaleLedgerError, StillAttachedError, UnreadableRecord
-from secretfree.issuance.record import Issuance, IssuanceState
+from secretfree.issuance.record import Issuance
+from secretfree.issuance.states import IssuanceState
 from secretfree.issuance.sweeping import HISTORY_KEPT_FOR
 from secretfree.request.device_id import DeviceId
 from secretfree.retirement.connected import Connected

@@ -17,8 +17,8 @@ from secretfree_cli.local.emulators.aws_gate import install
 from secretfree_cli.local.emulators.aws_limits import Limits, impose
 from secretfree_cli.local.emulators.aws_metrics import measure
 from secretfree_cli.local.emulators.aws_replicas import replicate
-from secretfree_cli.local.emulators.aws_streams import correct_streams
 from secretfree_cli.local.emulators.aws_rule_roles import correct_rules
+from secretfree_cli.local.emulators.aws_streams import correct_streams
 from secretfree_cli.local.emulators.aws_unasked import spare_unasked_work
 from secretfree_cli.local.emulators.cloudformation_private_ca import Provider, client_of_stacks_region
 from secretfree_cli.local.emulators.operator import Operator
