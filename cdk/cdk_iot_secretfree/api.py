@@ -9,6 +9,7 @@ from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
+from secretfree.contract import CSR_BODY_SEGMENT
 
 from cdk_iot_secretfree.api_options import ApiOptions
 from cdk_iot_secretfree.function_options import FunctionOptions
@@ -35,6 +36,7 @@ class ProvisioningApi(Construct):
     ) -> None:
         super().__init__(scope, id)
         self._options = options
+        self._issuers: dict[str, apigateway.Resource] = {}
         self.access_log = make_log_group(self, "AccessLog", functions, removal_policy)
         domain = options.domain
         self.rest_api = apigateway.RestApi(
@@ -95,17 +97,18 @@ class ProvisioningApi(Construct):
 
     def add_post(self, path: str, function: lambda_.IFunction) -> apigateway.Method:
         """`POST /{path}`, answered by the function once the authorizer allowed it."""
-        return self.rest_api.root.add_resource(path).add_method(
+        resource = self._issuers[path] = self.rest_api.root.add_resource(path)
+        return resource.add_method(
             "POST",
-            apigateway.LambdaIntegration(
-                function,
-                timeout=_INTEGRATION_TIMEOUT,
-                # The console's test button would be one more principal that may invoke.
-                allow_test_invoke=False,
-            ),
+            _integration(function),
             authorization_type=apigateway.AuthorizationType.CUSTOM,
             authorizer=self._authorizer,
         )
+
+    def add_csr_post(self, path: str, front: lambda_.IFunction) -> apigateway.Method:
+        """`POST /{path}/csr`, where the CSR is the body. An authorizer sees no body, so the function decides itself."""
+        resource = self._issuers[path].add_resource(CSR_BODY_SEGMENT)
+        return resource.add_method("POST", _integration(front), authorization_type=apigateway.AuthorizationType.NONE)
 
     def _require_tls_1_2(self) -> None:
         # As an override it does not ask for the newest aws-cdk-lib.
@@ -125,6 +128,11 @@ class ProvisioningApi(Construct):
                 response_headers=headers,
                 templates={"application/json": _problem(status, code)},
             )
+
+
+def _integration(function: lambda_.IFunction) -> apigateway.LambdaIntegration:
+    # The console's test button would be one more principal that may invoke.
+    return apigateway.LambdaIntegration(function, timeout=_INTEGRATION_TIMEOUT, allow_test_invoke=False)
 
 
 _INTEGRATION_TIMEOUT: Final = Duration.seconds(29)

@@ -44,6 +44,8 @@ class ApiOptions:
         burst_limit: requests at once above that rate.
         stage_name: the first segment of the default URL's path.
         retry_after: what the API's own 429 and 503 tell the device to wait, whole seconds.
+        csr_in_body: also take the CSR as the body of `POST {base}/new/csr`, for clients whose headers are short. A
+            function of its own decides there by the authorizer's rules and has the issuer answer.
         domain: a name of your own.
         set_account_logging_role: API Gateway writes access logs through one role for each account and Region.
             True makes one (kept when the stack goes); False where your account has it.
@@ -53,6 +55,7 @@ class ApiOptions:
     burst_limit: int = 1_000
     stage_name: str = "v1"
     retry_after: Duration = field(default_factory=lambda: Duration.seconds(5))
+    csr_in_body: bool = False
     domain: ApiDomain | None = None
     set_account_logging_role: bool = True
 

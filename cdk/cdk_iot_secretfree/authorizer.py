@@ -25,33 +25,46 @@ def make_authorizer(
     removal_policy: RemovalPolicy,
 ) -> RuntimeFunction:
     """Make the function, with the right to read what `match` needs: the registry, and the ledger for `UDID` only."""
-    binds_keys = match is MatchPolicy.UDID
     function = RuntimeFunction(
         scope,
         "AuthorizerFunction",
         kind=FunctionKind.AUTHORIZER,
         handler="secretfree.handlers.authorizer.handler",
         description=f"Decides which devices of {product} may have a certificate",
-        environment={
-            **environment,
-            Variable.REGISTRY_TABLE: registry.table_name,
-            Variable.REGISTRY_KEY_INDEX: registry.key_index or RegistryIndex.KEY.value,
-            Variable.MATCH_POLICY: match.value,
-            **({Variable.LEDGER_TABLE: ledger.table_name} if binds_keys else {}),
-        },
+        environment={**environment, **decision_environment(match, registry, ledger)},
         options=options,
         timeout=_TIMEOUT,
         removal_policy=removal_policy,
     )
-    registry.grant_lookup(function.role, by_key=match is MatchPolicy.PUBLIC_KEY)
-    if binds_keys:
-        ledger.grant_read_bindings(function.role)
+    grant_decision(function, match, registry, ledger)
+    if match is MatchPolicy.UDID:
         Annotations.of(scope).add_warning_v2(
             "cdk-iot-secretfree:matchByUdidAlone",
             "MatchPolicy.UDID gives the certificate of an enrolled device id to the first key that presents it. "
             "Enrol the devices' public keys, where they are known, and use UDID_AND_PUBLIC_KEY or PUBLIC_KEY.",
         )
     return function
+
+
+def decision_environment(
+    match: MatchPolicy, registry: IDeviceRegistry, ledger: IIssuanceLedger
+) -> Mapping[Variable, str]:
+    """What a function needs to know to decide about a request."""
+    environment = {
+        Variable.REGISTRY_TABLE: registry.table_name,
+        Variable.REGISTRY_KEY_INDEX: registry.key_index or RegistryIndex.KEY.value,
+        Variable.MATCH_POLICY: match.value,
+    }
+    return environment | ({Variable.LEDGER_TABLE: ledger.table_name} if match is MatchPolicy.UDID else {})
+
+
+def grant_decision(
+    function: RuntimeFunction, match: MatchPolicy, registry: IDeviceRegistry, ledger: IIssuanceLedger
+) -> None:
+    """Let a function read what a decision needs: the registry, and the ledger for `UDID` only."""
+    registry.grant_lookup(function.role, by_key=match is MatchPolicy.PUBLIC_KEY)
+    if match is MatchPolicy.UDID:
+        ledger.grant_read_bindings(function.role)
 
 
 # API Gateway waits 30 s for an authorizer at most; a device has given up on one that takes half of that.

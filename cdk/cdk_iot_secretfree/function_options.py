@@ -23,6 +23,9 @@ class FunctionKind(StrEnum):
     AUTHORIZER = "authorizer"
     """Decides which devices may have a certificate."""
 
+    CSR_FRONT = "csr-front"
+    """Takes requests that carry the CSR in the body (`ApiOptions.csr_in_body`)."""
+
     ISSUER = "issuer"
     """Answers the devices: issues, or queues in `IssuanceMode.queued()`."""
 

@@ -19,6 +19,7 @@ from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.authorizer import make_authorizer
 from cdk_iot_secretfree.blocking import Blocking, warn_without_stream
+from cdk_iot_secretfree.csr_front import make_csr_front
 from cdk_iot_secretfree.dashboard import ProvisioningDashboard
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy, warn_of_nested_prefixes
 from cdk_iot_secretfree.diagnosis import grant_diagnose
@@ -207,8 +208,24 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
             functions=self._functions,
             removal_policy=removal_policy,
         )
-        for issuer in issuers:
-            self._api.add_post(issuer.path, self._issuing[issuer.name].answering.function)
+        answering = {issuer.path: self._issuing[issuer.name].answering.function for issuer in issuers}
+        for path, function in answering.items():
+            self._api.add_post(path, function)
+        if options.csr_in_body:
+            front = make_csr_front(
+                self,
+                product=product,
+                match=match,
+                registry=self._registry,
+                ledger=self._ledger,
+                issuers=answering,
+                retry_after=options.retry_after,
+                environment=self.runtime_environment(),
+                options=self._functions,
+                removal_policy=removal_policy,
+            )
+            for path in answering:
+                self._api.add_csr_post(path, front.function)
 
     @property
     def product(self) -> str:

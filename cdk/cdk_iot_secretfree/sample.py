@@ -8,6 +8,7 @@ from aws_cdk import CfnOutput, CliCredentialsStackSynthesizer, Environment, Remo
 from constructs import Construct, Node
 from secretfree.contract import DeviceProfile, IssuerKind, MatchPolicy, Output
 
+from cdk_iot_secretfree.api_options import ApiOptions
 from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.audit_trail import AuditTrail
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
@@ -45,6 +46,7 @@ class SampleOptions:
         removal: `retain` or `destroy` for tables, logs, policy and CA.
         synthesizer: `default`, or `cli-credentials` to deploy with the caller's own credentials alone.
         issuance: `direct`, or `queued` at the construct's defaults.
+        csr_in_body: `true` also takes a CSR as the body of a request.
         manifest_import: `true` adds a bucket whose manifests are enrolled in the cloud, `false` none.
         audit: `true` adds an audit trail in a bucket with Object Lock, `false` none.
     """
@@ -61,6 +63,7 @@ class SampleOptions:
     removal: RemovalPolicy = RemovalPolicy.RETAIN
     synthesizer: str = "default"
     issuance: str = "direct"
+    csr_in_body: bool = False
     manifest_import: bool = False
     audit: bool = False
 
@@ -92,6 +95,7 @@ class SampleOptions:
             removal=context.choice("removal", _REMOVALS, defaults.removal),
             synthesizer=context.choice("synthesizer", {name: name for name in _SYNTHESIZERS}, defaults.synthesizer),
             issuance=context.choice("issuance", {name: name for name in _ISSUANCE_MODES}, defaults.issuance),
+            csr_in_body=context.choice("csr-in-body", _SWITCH, defaults.csr_in_body),
             manifest_import=context.choice("manifest-import", _SWITCH, defaults.manifest_import),
             audit=context.choice("audit", _SWITCH, defaults.audit),
         )
@@ -128,6 +132,7 @@ class SecretFreeStack(Stack):
             device_policy=DevicePolicy.least_privilege(chosen.product),
             match=chosen.match_policy,
             device_profile=chosen.device_profile,
+            api=ApiOptions(csr_in_body=chosen.csr_in_body),
             functions=functions,
             removal_policy=chosen.removal,
         )

@@ -44,6 +44,28 @@ class AuthorizerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class CsrFrontConfig:
+    """That of the way in for a CSR in the body.
+
+    `issuer_functions`: the function that answers for each issuer, by the issuer's path. `retry_after`: whole seconds,
+    what the API tells a device to wait where it answers 5xx itself.
+    """
+
+    authorizer: AuthorizerConfig
+    issuer_functions: Mapping[str, str]
+    retry_after: int
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Raises ConfigurationError."""
+        return cls(
+            AuthorizerConfig.from_environment(environment),
+            _string_map(environment, Variable.ISSUER_FUNCTIONS),
+            _number(environment, Variable.RETRY_AFTER_SECONDS, least=1),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ImportConfig:
     """The manifest import's: the bucket that it reads manifests from and the registry that it writes."""
 

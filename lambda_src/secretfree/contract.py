@@ -14,6 +14,9 @@ METRIC_NAMESPACE: Final = "SecretFree"
 ISSUER_NAME_FORM: Final = r"[a-z][a-z0-9-]{0,31}"
 """The form of an issuer's name, a regular expression. The name is a part of ledger records, metrics and tokens."""
 
+CSR_BODY_SEGMENT: Final = "csr"
+"""Below an issuer's path: the resource that takes the CSR as the body, `POST {base}/new/csr`."""
+
 LOCAL_CONTEXT: Final = "secretfree:local"
 """The context key, `true`, by which `secretfree local deploy` names an emulator on this machine as the target."""
 
@@ -48,6 +51,9 @@ class Variable(StrEnum):
     IMPORT_BUCKET = "SECRETFREE_IMPORT_BUCKET"
     TRUSTED_AUTHORITIES = "SECRETFREE_TRUSTED_AUTHORITIES"
     """The ARNs of an issuer's CAs whose certificates are good, a JSON array; empty for an issuer without CAs."""
+    ISSUER_FUNCTIONS = "SECRETFREE_ISSUER_FUNCTIONS"
+    """The function that answers for each issuer, by the issuer's path, a JSON object."""
+    RETRY_AFTER_SECONDS = "SECRETFREE_RETRY_AFTER_SECONDS"
     REVOKING_AUTHORITIES = "SECRETFREE_REVOKING_AUTHORITIES"
     """The ARNs of the CAs that take revocations, a JSON array."""
 

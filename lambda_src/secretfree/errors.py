@@ -29,6 +29,9 @@ class Reason(StrEnum):
     # The request's form.
     MISSING_HEADER = "missing-header"
     MULTIPLE_HEADERS = "multiple-headers"
+    MISSING_BODY = "missing-body"
+    CONTENT_TYPE = "content-type"
+    HEADER_AND_BODY = "header-and-body"
     OVERSIZED = "oversized"
     NOT_BASE64 = "not-base64"
     NOT_A_CSR = "not-a-csr"

@@ -226,12 +226,14 @@ def openssl(*arguments: str | Path, stdin: bytes | None = None) -> bytes:
     return done.stdout
 
 
-def curl(url: str, *headers: str) -> Reply:
+def curl(url: str, *headers: str, body: bytes | None = None) -> Reply:
     """POST with curl, as the wire contract shows it."""
     done = subprocess.run(
         ["curl", "--silent", "--show-error", "--include", "--max-time", "60", "-X", "POST"]
         + [part for header in headers for part in ("-H", header)]
+        + ([] if body is None else ["--data-binary", "@-"])
         + [url],
+        input=body,
         capture_output=True,
         check=True,
     )

@@ -56,6 +56,13 @@ def authorizer_environment(changes: Mapping[Variable, str] = _NOTHING) -> dict[s
     return _plain(_EVERY_FUNCTION | _REGISTRY | {Variable.LEDGER_TABLE: "ledger"} | dict(changes))
 
 
+def csr_front_environment(changes: Mapping[Variable, str] = _NOTHING) -> dict[str, str]:
+    """That of the function that takes a CSR as the body."""
+    functions = {"new": "issuer-new", "proto": "issuer-proto"}
+    own = {Variable.ISSUER_FUNCTIONS: json.dumps(functions), Variable.RETRY_AFTER_SECONDS: "5"}
+    return authorizer_environment(own | dict(changes))
+
+
 def import_environment(changes: Mapping[Variable, str] = _NOTHING) -> dict[str, str]:
     """That of the manifest import."""
     return _plain(_EVERY_FUNCTION | _REGISTRY | {Variable.IMPORT_BUCKET: "manifests"} | dict(changes))
@@ -93,7 +100,7 @@ def retirer_environment(changes: Mapping[Variable, str] = _NOTHING) -> dict[str,
 def every_environment() -> dict[str, str]:
     """What all functions together read: each handler can be configured from it."""
     return (
-        authorizer_environment()
+        csr_front_environment()
         | import_environment()
         | queue_environment()
         | revoker_environment()

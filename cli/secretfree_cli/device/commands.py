@@ -114,6 +114,7 @@ def new(*, device_id: str, key_type: str, firmware: str, directory: Path, as_jso
     show_default=True,
     help="private-ca posts to /new, iot-core to /proto.",
 )
+@click.option("--csr-in-body", is_flag=True, help="Send the CSR as the body (`ApiOptions(csr_in_body=True)`).")
 @click.option("--url", metavar="URL", help="Base URL of the provisioning API, instead of the stack's.")
 @click.option(
     "--ca-file",
@@ -135,6 +136,7 @@ def provision(
     device_id: str,
     directory: Path,
     issuer: str,
+    csr_in_body: bool,
     url: str | None,
     ca_file: Path | None,
     wait: float,
@@ -144,7 +146,12 @@ def provision(
     """Post a CSR as the device does, and keep the certificate."""
     simulated = _existing(directory, device_id)
     try:
-        client = ProvisioningClient(url or find_target().require_url(), ca_file=ca_file, patience=Patience(total=wait))
+        client = ProvisioningClient(
+            url or find_target().require_url(),
+            ca_file=ca_file,
+            patience=Patience(total=wait),
+            csr_in_body=csr_in_body,
+        )
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--url") from error
     started = time.monotonic()

@@ -16,6 +16,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
+from secretfree.contract import CSR_BODY_SEGMENT
+
 HTTP_OK = 200
 _RETRYABLE = frozenset({202, 429, *range(500, 600)})
 """A device posts again after every answer that is not about its request (the wire contract, "Retrying")."""
@@ -143,6 +145,8 @@ class ProvisioningClient:
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
     uniform: Callable[[float, float], float] = random.SystemRandom().uniform
+    csr_in_body: bool = False
+    """Whether the CSR is sent as the body, where the deployment takes it so."""
 
     def __post_init__(self) -> None:
         _checked_url(self.base_url)
@@ -183,22 +187,22 @@ class ProvisioningClient:
             self.sleep(pause)
 
     def post(self, issuer: IssuerPath, signing_request: bytes, *, accept: str = "application/json") -> Answer:
-        """Send one request with one `device-csr` header and return the answer of any status.
+        """Send one CSR, in the header `device-csr` or as the body, and return the answer of any status.
 
         Raises: OSError (ssl.SSLError is one) and http.client.HTTPException if there is no answer.
         """
-        headers = {
-            "device-csr": base64.b64encode(signing_request).decode("ascii"),
-            "accept": accept,
-            "content-length": "0",
-        }
-        return self._exchange(issuer, headers)
+        encoded = base64.b64encode(signing_request).decode("ascii")
+        if self.csr_in_body:
+            headers = {"content-type": "application/pkcs10", "accept": accept}
+            return self._exchange(f"{issuer.value}/{CSR_BODY_SEGMENT}", headers, encoded)
+        headers = {"device-csr": encoded, "accept": accept, "content-length": "0"}
+        return self._exchange(issuer.value, headers)
 
-    def _exchange(self, issuer: IssuerPath, headers: Mapping[str, str]) -> Answer:
+    def _exchange(self, path: str, headers: Mapping[str, str], body: str | None = None) -> Answer:
         url = _checked_url(self.base_url)
         connection = self._connection(url)
         try:
-            connection.request("POST", f"{url.path.rstrip('/')}/{issuer.value}", headers=dict(headers))
+            connection.request("POST", f"{url.path.rstrip('/')}/{path}", body, dict(headers))
             response = connection.getresponse()
             body = response.read(_MAXIMUM_ANSWER_BYTES + 1)
             if len(body) > _MAXIMUM_ANSWER_BYTES:

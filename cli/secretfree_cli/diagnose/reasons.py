@@ -35,8 +35,19 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             "has no header `device-csr`", "Send the CSR in base64 in the header `device-csr`."
         ),
         Reason.MULTIPLE_HEADERS: _form("has several headers `device-csr`", "Send the header `device-csr` once."),
+        Reason.MISSING_BODY: _form(
+            "has no body, at the path that takes the CSR as the body", "Send the CSR as the body."
+        ),
+        Reason.CONTENT_TYPE: _form(
+            "has a body of another type than a CSR's",
+            "Send `Content-Type: application/pkcs10` or `application/x-pem-file`.",
+        ),
+        Reason.HEADER_AND_BODY: _form(
+            "has a header `device-csr` at the path that takes the CSR as the body",
+            "Send the body alone, or send the header to the path without `/csr`.",
+        ),
         Reason.OVERSIZED: _form("is too large"),
-        Reason.NOT_BASE64: _form("has a header `device-csr` that is not canonical base64"),
+        Reason.NOT_BASE64: _form("has a CSR that is not in canonical base64"),
         Reason.NOT_A_CSR: _form("holds no readable PKCS #10 request"),
         Reason.NOT_DER: _form("holds bytes that are not DER"),
         Reason.CSR_STRUCTURE: _form("has a CSR whose structure is not that of PKCS #10"),

@@ -1,4 +1,4 @@
-"""The issuers' AWS clients: IoT Core and Private CA are tried once a call.
+"""AWS clients that try a call once: IoT Core and Private CA for the issuers, Lambda for what calls issuers.
 
 The pipeline retries: it knows which call may be repeated (CreateCertificateFromCsr makes another certificate each
 time), how much time is left, and how much the services are throttling. DynamoDB keeps the SDK's own retries.
@@ -14,10 +14,13 @@ from secretfree.adapters import clients
 if TYPE_CHECKING:
     from mypy_boto3_acm_pca import ACMPCAClient
     from mypy_boto3_iot import IoTClient
+    from mypy_boto3_lambda import LambdaClient
 
 # Seconds. Short against the 29 s of API Gateway: an unanswered call is worth a second try within the invocation.
 _CONNECT_TIMEOUT: Final = 1.0
 _READ_TIMEOUT: Final = 5.0
+# API Gateway waits 29 s. What calls an issuer waits a little less, so that it can still answer.
+_INVOCATION_READ_TIMEOUT: Final = 27.0
 
 
 def iot() -> "IoTClient":
@@ -30,11 +33,16 @@ def acm_pca() -> "ACMPCAClient":
     return _client("acm-pca")  # type: ignore[no-any-return]
 
 
+def functions() -> "LambdaClient":
+    """The client of Lambda, which waits as long as an issuer may take."""
+    return _client("lambda", _INVOCATION_READ_TIMEOUT)  # type: ignore[no-any-return]
+
+
 @cache
-def _client(service: str) -> Any:
+def _client(service: str, read_timeout: float = _READ_TIMEOUT) -> Any:
     settings = Config(
         connect_timeout=_CONNECT_TIMEOUT,
-        read_timeout=_READ_TIMEOUT,
+        read_timeout=read_timeout,
         retries={"mode": "standard", "total_max_attempts": 1},
         tcp_keepalive=True,
     )

@@ -36,6 +36,18 @@ def parse_header_value(value: str) -> bytes:
     return request_der(_strict_base64(text, CsrElement.HEADER))
 
 
+def parse_body(data: bytes) -> bytes:
+    """The DER inside a request's body: base64 (RFC 4648, white space anywhere, as RFC 8951 asks of EST), PEM or DER.
+
+    What is decoded is not yet known to be a CSR. Raises SecretFreeError (`malformed-request`).
+    """
+    if len(data) > MAX_HEADER_CHARACTERS:
+        raise CsrRefused(CsrElement.BODY, f"more than {MAX_HEADER_CHARACTERS} bytes", reason=Reason.OVERSIZED)
+    if not data.isascii() or data.lstrip(_PEM_WHITE_SPACE).startswith(b"-----"):
+        return request_der(data)
+    return request_der(_strict_base64(data.translate(None, delete=_PEM_WHITE_SPACE), CsrElement.BODY))
+
+
 def request_der(data: bytes) -> bytes:
     """The DER in `data`, which is DER already or one PEM block with white space alone around it.
 
@@ -74,6 +86,11 @@ class UnverifiedCsr:
     def from_header_value(cls, value: str) -> Self:
         """From the text of the `device-csr` header."""
         return cls(parse_header_value(value))
+
+    @classmethod
+    def from_body(cls, data: bytes) -> Self:
+        """From the body of a request of the type `application/pkcs10` or `application/x-pem-file`."""
+        return cls(parse_body(data))
 
     @classmethod
     def from_der(cls, data: bytes) -> Self:

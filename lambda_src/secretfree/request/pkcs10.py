@@ -19,6 +19,7 @@ class CsrElement(StrEnum):
     """A part of a request that a refusal can name. Inside the request, the names are those of RFC 2986."""
 
     HEADER = "header"
+    BODY = "body"
     PEM = "PEM"
     REQUEST = "request"
     VERSION = "version"

@@ -89,6 +89,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 class Request:
     path: str
     headers: list[tuple[str, str]]
+    body: bytes = b""
 
     def values(self, name: str) -> list[str]:
         return [value for header, value in self.headers if header.lower() == name]
@@ -117,7 +118,8 @@ def service(authority: Authority) -> Iterator[ScriptedService]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            status, headers, body = scripted.answer(Request(self.path, list(self.headers.items())))
+            sent = self.rfile.read(int(self.headers.get("content-length", "0")))
+            status, headers, body = scripted.answer(Request(self.path, list(self.headers.items()), sent))
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,20 @@ def test_the_csr_goes_out_as_base64_in_one_header(
     (value,) = request.values("device-csr")
     assert x509.load_pem_x509_csr(base64.b64decode(value, validate=True)).is_signature_valid
     assert request.values("content-length") == ["0"]
+
+
+def test_the_csr_goes_out_as_the_body_where_that_is_asked_for(
+    service: Any, client: ProvisioningClient, device: SimulatedDevice, accepted: Any
+) -> None:
+    service.script = [accepted]
+
+    device.provision(replace(client, csr_in_body=True))
+
+    (request,) = service.requests
+    assert request.path == "/stage/new/csr"
+    assert request.values("device-csr") == []
+    assert request.values("content-type") == ["application/pkcs10"]
+    assert x509.load_pem_x509_csr(base64.b64decode(request.body, validate=True)).is_signature_valid
 
 
 @pytest.mark.parametrize(

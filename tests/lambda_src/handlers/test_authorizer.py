@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from secretfree.adapters import clients
 from secretfree.contract import Dimension, Metric, Variable
-from secretfree.handlers import authorizer
+from secretfree.handlers import authorizer, decision
 from secretfree.handlers.entry import LambdaHandler
 from secretfree.request.device_profile import DeviceProfile
 from secretfree.request.keys import DevicePublicKey
@@ -279,7 +279,7 @@ def test_a_defect_of_ours_closes_the_door_with_a_500(
     def defective(_value: object, _profile: object) -> None:
         raise ZeroDivisionError("device-csr: secret")
 
-    monkeypatch.setattr(authorizer, "verify", defective)
+    monkeypatch.setattr(decision, "verify", defective)
     with pytest.raises(authorizer.AuthorizerError):
         handler(_event(csr()), None)
     out = capsys.readouterr().out

@@ -1,11 +1,14 @@
 """What the authorizer and the issuers both read from API Gateway's event (REST, REQUEST authorizer and proxy)."""
 
+import base64
 from collections.abc import Mapping
 from typing import Any, Final, NotRequired, TypedDict
 
 from secretfree.errors import ErrorCode, Reason, SecretFreeError, malformed
 
 CSR_HEADER: Final = "device-csr"
+CSR_TYPES: Final = ("application/pkcs10", "application/x-pem-file")
+"""Media types of a body that is a CSR: RFC 5967, and what the header `Accept` calls PEM."""
 
 
 def header_values(event: Mapping[str, Any], name: str) -> list[str]:
@@ -25,6 +28,33 @@ def device_csr(event: Mapping[str, Any]) -> str:
     if len(values) > 1:
         raise malformed(f"{len(values)} headers {CSR_HEADER}: accepted is one", reason=Reason.MULTIPLE_HEADERS)
     return values[0]
+
+
+def body_csr(event: Mapping[str, Any]) -> bytes:
+    """The request's body, of one of `CSR_TYPES`, where no header `device-csr` is beside it.
+
+    API Gateway hands a body on as text, or in base64 where the API names its type as binary. Raises SecretFreeError:
+    `missing-csr` for an empty body, `malformed-request` for another type and for both forms at once.
+    """
+    if header_values(event, CSR_HEADER):
+        raise malformed(f"a header {CSR_HEADER} beside the body: accepted is one", reason=Reason.HEADER_AND_BODY)
+    body = _body(event)
+    if not body:
+        raise SecretFreeError(ErrorCode.MISSING_CSR, "no body", reason=Reason.MISSING_BODY)
+    types = [value.partition(";")[0].strip().lower() for value in header_values(event, "content-type")]
+    if len(types) != 1 or types[0] not in CSR_TYPES:
+        raise malformed(f"not one Content-Type of {', '.join(CSR_TYPES)}", reason=Reason.CONTENT_TYPE)
+    return body
+
+
+def _body(event: Mapping[str, Any]) -> bytes:
+    body = str(event.get("body") or "")
+    if not event.get("isBase64Encoded"):
+        return body.encode("utf-8", "surrogatepass")
+    try:
+        return base64.b64decode(body, validate=True)
+    except ValueError:
+        raise malformed("a body that is not in base64, as its event says", reason=Reason.NOT_BASE64) from None
 
 
 def request_id(event: Mapping[str, Any]) -> str:
