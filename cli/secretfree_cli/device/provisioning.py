@@ -204,10 +204,10 @@ class ProvisioningClient:
         try:
             connection.request("POST", f"{url.path.rstrip('/')}/{path}", body, dict(headers))
             response = connection.getresponse()
-            body = response.read(_MAXIMUM_ANSWER_BYTES + 1)
-            if len(body) > _MAXIMUM_ANSWER_BYTES:
+            answered = response.read(_MAXIMUM_ANSWER_BYTES + 1)
+            if len(answered) > _MAXIMUM_ANSWER_BYTES:
                 raise http.client.HTTPException(f"the answer is longer than {_MAXIMUM_ANSWER_BYTES} bytes")
-            return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
+            return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, answered)
         finally:
             connection.close()
 
