@@ -99,7 +99,7 @@ def start_private_ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start
                 log=folder / "log",
             )
             stopped.callback(process.stop)
-            ports = Ports(gateway=0, mqtt=0, private_ca=port)
+            ports = Ports(gateway=0, mqtt=0, private_ca=port, tls=0)
             servers.await_ready(process, lambda: servers.private_ca_ready(ports))
             return RunningPrivateCa(process, servers.endpoint_url(port), path)
 

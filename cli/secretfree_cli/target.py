@@ -45,6 +45,10 @@ class Target:
     ledger_table: str | None = None
     url: str | None = None
     """Base of the provisioning API; `/new` and `/proto` are below it."""
+    tls_url: str | None = None
+    """In the local cloud: the same base over TLS, as a device reaches it."""
+    tls_ca: Path | None = None
+    """PEM of the CA that the certificate at `tls_url` chains to."""
     iot_endpoint: str | None = None
     """IoT Core's data endpoint, as devices get it."""
     mqtt_host: str | None = None
@@ -98,6 +102,13 @@ class Target:
                 "this target has no provisioning API", hint="name a stack with --stack", exit_code=ExitCode.NOT_FOUND
             )
         return self.url
+
+    def device_url(self) -> tuple[str, Path | None]:
+        """Return the API's base as a device reaches it, and the CA to trust for it (None: the system's roots).
+
+        Raises: CliError with exit code 4 for a target without an API.
+        """
+        return (self.require_url(), None) if self.tls_url is None else (self.tls_url, self.tls_ca)
 
     def endpoint_of(self, service: str) -> str | None:
         """Return the endpoint of one service's API; None for AWS itself."""
@@ -196,6 +207,8 @@ def local_target(
         **_of_the_product(outputs, name),
         stack_name=name,
         url=local_api_url(_required(outputs, Output.PROVISIONING_URL, name), record.endpoint_url),
+        tls_url=local_api_url(_required(outputs, Output.PROVISIONING_URL, name), record.tls_url),
+        tls_ca=Path(record.tls_ca),
         iot_endpoint=outputs.get(Output.IOT_ENDPOINT),
     )
 

@@ -78,6 +78,8 @@ def running_cloud(folder: StateFolder, server: ServerProcess, **changes: object)
         mqtt_host="127.0.0.1",
         mqtt_port=8884,
         broker_ca="/broker.pem",
+        tls_url="https://localhost:5",
+        tls_ca="/tls.pem",
         ca_certificate="/ca.pem",
         authority_arn="arn:local",
         processes=(server,),

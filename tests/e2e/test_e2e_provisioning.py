@@ -22,6 +22,17 @@ from secretfree.contract import IssuerSetting, Variable
 EVERY_KEY = ["rsa-2048", "rsa-3072", "ec-p256", "ec-p384", "ec-p521"]
 
 
+def test_curl_reaches_the_api_over_tls_if_it_trusts_the_local_ca(cloud: Any, workshop: Any) -> None:
+    device = workshop.enrolled(cloud)
+    command = ["curl", "--silent", "--show-error", "--fail", "-X", "POST", f"{cloud.target.tls_url}/new"]
+    command += ["-H", f"device-csr: {base64.b64encode(device.csr()).decode()}"]
+    untrusting = subprocess.run(command, capture_output=True, check=False)
+    assert untrusting.returncode == 60  # curl's manual: the peer's certificate cannot be authenticated
+    trusting = subprocess.run([*command, "--cacert", str(cloud.target.tls_ca)], capture_output=True, check=False)
+    assert trusting.returncode == 0, trusting.stderr
+    assert json.loads(trusting.stdout)["thingName"] == device.device_id
+
+
 @pytest.mark.parametrize("key_type", EVERY_KEY)
 def test_private_ca_signs_each_kind_of_key(
     cloud: Any, workshop: Any, post: Callable[..., Any], openssl: Callable[..., bytes], key_type: str

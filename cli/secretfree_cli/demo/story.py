@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -73,7 +74,8 @@ class Story:
         self._narrator = narrator
         self._target = target
         self._directory = directory
-        self._client = ProvisioningClient(target.require_url())
+        self._url, self._roots = target.device_url()
+        self._client = ProvisioningClient(self._url, ca_file=self._roots)
 
     def tell(self) -> None:
         """Run every chapter. Raises StepFailedError, and the errors of a device."""
@@ -225,7 +227,7 @@ class Story:
             len(bodies) == 1 and all(json.loads(body)["code"] == ErrorCode.NOT_AUTHORIZED for body in bodies),
             f"the same body each time, apart from the request id: {' | '.join(sorted(bodies))}",
         )
-        status = _post_without_a_csr(f"{self._target.require_url()}/{IssuerPath.PRIVATE_CA.value}")
+        status = _post_without_a_csr(f"{self._url}/{IssuerPath.PRIVATE_CA.value}", self._roots)
         self._narrator.check(status == 401, f"a request without the device-csr header: {status}")
         self._narrator.check(
             self._certificate_count() == certificates,
@@ -258,9 +260,11 @@ def _without_request_id(answer: Answer) -> str:
     return json.dumps(document)
 
 
-def _post_without_a_csr(url: str) -> int:
+def _post_without_a_csr(url: str, roots: Path | None) -> int:
+    context = ssl.create_default_context(cafile=None if roots is None else str(roots))
+    request = urllib.request.Request(url, method="POST")  # noqa: S310 - the target's own address
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=35) as response:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=35, context=context) as response:  # noqa: S310
             return int(response.status)
     except urllib.error.HTTPError as error:
         with error:

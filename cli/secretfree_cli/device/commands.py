@@ -146,9 +146,10 @@ def provision(
     """Post a CSR as the device does, and keep the certificate."""
     simulated = _existing(directory, device_id)
     try:
+        base_url, roots = (url, None) if url is not None else find_target().device_url()
         client = ProvisioningClient(
-            url or find_target().require_url(),
-            ca_file=ca_file,
+            base_url,
+            ca_file=ca_file or roots,
             patience=Patience(total=wait),
             csr_in_body=csr_in_body,
         )

@@ -13,6 +13,7 @@ from secretfree_cli.local.processes import ServerProcess
 from secretfree_cli.local.root_authority import ensure_root_authority
 from secretfree_cli.local.servers import AccessKey, Place
 from secretfree_cli.local.state import CloudRecord, StateFolder, write_private_file
+from secretfree_cli.local.tls_certificate import ensure_tls_certificate
 from secretfree_cli.output import CliError
 
 _COMPLETE = ["CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"]
@@ -56,11 +57,14 @@ def start(place: Place, key: AccessKey) -> CloudRecord:
         mqtt_host=servers.LOOPBACK,
         mqtt_port=ports.mqtt,
         broker_ca=str(folder.certificates / "broker-ca.pem"),
+        tls_url=f"https://localhost:{ports.tls}",
+        tls_ca=str(folder.certificates / "tls-ca.pem"),
         ca_certificate=str(folder.certificates / "device-ca.pem"),
         authority_arn="",
         processes=(),
         regions=folder.regions() if place.others else (),
     )
+    ensure_tls_certificate(Path(record.tls_ca), folder.tls_server)
     for start_one in (servers.start_private_ca, servers.start_aws_emulator):
         with undisturbed():  # between start and record a server could not be found again
             record = replace(record, processes=(*record.processes, start_one(place, key)))

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from secretfree_cli.local.emulators.replication_settings import LAG_VARIABLE, OUTBOX_VARIABLE, PEERS_VARIABLE
+from secretfree_cli.local.emulators.tls_front import CERTIFICATE_VARIABLE as TLS_CERTIFICATE_VARIABLE
+from secretfree_cli.local.emulators.tls_front import PORT_VARIABLE as TLS_PORT_VARIABLE
 from secretfree_cli.local.processes import ServerProcess, start_server
 from secretfree_cli.local.state import StateFolder
 from secretfree_cli.output import CliError
@@ -44,11 +46,12 @@ _LOG_LINES_SHOWN = 25
 
 @dataclass(frozen=True)
 class Ports:
-    """The three listeners of a local cloud."""
+    """The listeners of one Region of a local cloud."""
 
     gateway: int
     mqtt: int
     private_ca: int
+    tls: int
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def choose_ports(folders: Sequence[StateFolder]) -> list[Ports]:
             try:
                 wanted = Ports(**folder.recall()["ports"])
             except (KeyError, TypeError):
-                wanted = Ports(0, 0, 0)
+                wanted = Ports(0, 0, 0, 0)
             chosen.append(Ports(*(_free_port(port, held) for port in asdict(wanted).values())))
     for folder, ports in zip(folders, chosen, strict=True):
         folder.remember(ports=asdict(ports))
@@ -122,6 +125,8 @@ def start_aws_emulator(place: Place, key: AccessKey) -> ServerProcess:
         "BIND_HOST": LOOPBACK,
         "GATEWAY_PORT": str(ports.gateway),
         "IOT_MTLS_PORT": str(ports.mqtt),
+        TLS_PORT_VARIABLE: str(ports.tls),
+        TLS_CERTIFICATE_VARIABLE: str(folder.tls_server),
         "SFTP_ENABLED": "0",
         "MINISTACK_REGION": place.region,
         "MINISTACK_ACCOUNT_ID": ACCOUNT,

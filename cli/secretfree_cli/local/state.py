@@ -17,7 +17,7 @@ from secretfree_cli.output import CliError, ExitCode
 FOLDER_NAME = ".local"
 PROJECT_VARIABLE = "SECRETFREE_PROJECT"
 REGIONS_FOLDER = "regions"
-_RECORD_FORMAT = 3
+_RECORD_FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,10 @@ class CloudRecord:
     mqtt_port: int
     broker_ca: str
     """Path of the PEM that the MQTT broker's certificate chains to."""
+    tls_url: str
+    """The deployed APIs over TLS: `endpoint_url` as devices reach it."""
+    tls_ca: str
+    """Path of the PEM that the certificate at `tls_url` chains to."""
     ca_certificate: str
     """Path of the PEM of the Private CA that signs devices."""
     authority_arn: str
@@ -128,6 +132,11 @@ class StateFolder:
     def certificates(self) -> Path:
         """The PEM files that clients need to trust the local cloud."""
         return self.root / "certificates"
+
+    @property
+    def tls_server(self) -> Path:
+        """The key and certificate of the deployed APIs over TLS, in one PEM file."""
+        return self.certificates / "tls-server.pem"
 
     @property
     def scratch(self) -> Path:

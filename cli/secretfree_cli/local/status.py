@@ -23,6 +23,8 @@ class ProductLine:
     stack_name: str
     url: str
     """Base of the provisioning API, resolvable from this host."""
+    tls_url: str
+    """The same base over TLS; its certificate chains to the cloud's `tls_ca`."""
     registry_table: str
     ledger_table: str | None
     authority_arn: str | None
@@ -36,6 +38,7 @@ class ProductLine:
             product=target.product,
             stack_name=target.stack_name or "",
             url=target.require_url(),
+            tls_url=target.device_url()[0],
             registry_table=target.registry_table,
             ledger_table=target.ledger_table,
             authority_arn=target.authority_arn,
@@ -48,6 +51,7 @@ class ProductLine:
             "product": self.product,
             "stackName": self.stack_name,
             "url": self.url,
+            "tlsUrl": self.tls_url,
             "registryTable": self.registry_table,
             "ledgerTable": self.ledger_table,
             "authorityArn": self.authority_arn,
@@ -70,6 +74,7 @@ class Status:
     def cloud_document(self) -> dict[str, object]:
         """Return what all lines share, under the names of `local status --json`."""
         return {
+            "tlsCa": self.record.tls_ca,
             "endpointUrl": self.record.endpoint_url,
             "region": self.record.region,
             "accessKeyId": self.record.access_key_id,
@@ -85,6 +90,7 @@ class Status:
         first = self.first_line
         own: dict[str, object] = {
             "url": None,
+            "tlsUrl": None,
             "stackName": None,
             "registryTable": None,
             "ledgerTable": None,

@@ -155,7 +155,9 @@ class LocalCloud:
 
         Raises: ProvisioningRefusedError, with the service's answer; ProvisioningUnavailableError.
         """
-        return device.provision(ProvisioningClient(self.url, patience=Patience(total=seconds)), issuer)
+        url, roots = self.target.device_url()
+        client = ProvisioningClient(url, ca_file=roots, patience=Patience(total=seconds))
+        return device.provision(client, issuer)
 
     def connect(self, device: SimulatedDevice) -> DeviceConnection:
         """Return the MQTT session of a provisioned device: `with cloud.connect(device) as session`."""

@@ -23,6 +23,8 @@ def record(**changes: object) -> CloudRecord:
         "mqtt_host": "127.0.0.1",
         "mqtt_port": 3,
         "broker_ca": "broker.pem",
+        "tls_url": "https://localhost:5",
+        "tls_ca": "tls.pem",
         "ca_certificate": "ca.pem",
         "authority_arn": "arn:aws:acm-pca:us-east-1:000000000000:certificate-authority/x",
         "processes": (ENDED,),

@@ -22,6 +22,7 @@ from secretfree_cli.local.emulators.aws_streams import correct_streams
 from secretfree_cli.local.emulators.aws_unasked import spare_unasked_work
 from secretfree_cli.local.emulators.cloudformation_private_ca import Provider, client_of_stacks_region
 from secretfree_cli.local.emulators.operator import Operator
+from secretfree_cli.local.emulators.tls_front import TlsSettings, listen
 
 LOOPBACK = "127.0.0.1"
 _EVERY_INTERFACE = frozenset({None, "", "0.0.0.0", "::"})  # noqa: S104 -- named here to be refused
@@ -61,6 +62,9 @@ def main() -> None:
     measure(os.environ)
     operator = Operator.from_environment()
     install(operator, routes=replicate(os.environ, operator))
+    tls = TlsSettings.from_environment(os.environ)
+    if tls is not None:
+        listen(tls)
     from ministack.app import main as serve
 
     serve()
