@@ -2,10 +2,10 @@
 
 python benchmarks/enrollment/run.py [--devices 100000] [--format csv] [--parallelism 8] [--rounds 1] [--json]
 
-A local cloud of its own is brought up for it and stopped afterwards. Each run writes the same devices into a new table
+The benchmark starts a local cloud of its own and stops it afterwards. Each run writes the same devices into a new table
 with the registry's indexes, in a process of its own, whose peak memory is the operating system's figure. The bare loop
-has its items ready in memory and does nothing but put them; the command reads the file, checks every key, looks for
-conflicts, writes, and accounts for each row.
+only puts items that are ready in memory. The command reads the file, checks every key, looks for conflicts, writes, and
+accounts for each row.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Run:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; returns 1 if the command was slower than `--least` allows, or took more than 200 MB."""
+    """Measure and print. Return 1 if the command was slower than `--least` allows, or took more than 200 MB."""
     options = parse(arguments)
     if options.bare is not None:
         print(bare_loop(options.bare, options.table, options.parallelism))
@@ -121,7 +121,7 @@ def measure_bare(record: CloudRecord, items: Path, table: str, options: argparse
 def measure_enroll(
     record: CloudRecord, manifest: Path, extra: Sequence[str], table: str, options: argparse.Namespace
 ) -> Run:
-    """Run the command as an operator would, the table being named; seconds are those of the whole process."""
+    """Run the command as an operator would, with a named table. The seconds are those of the whole process."""
     make_table(record, table)
     command = [sys.executable, "-m", "secretfree_cli.main", "enroll", str(manifest), *extra, "--json"]
     where = ["--table", table, "--endpoint-url", record.endpoint_url, "--parallelism", str(options.parallelism)]

@@ -1,4 +1,4 @@
-"""AWS on loopback for the benchmark: moto's services, each answer held back for a settable time, each call recorded.
+"""AWS on loopback for the benchmark: moto's services, with a settable latency and a record of each call.
 
 Run as `python aws_endpoint.py PORT`. GET /_bench/calls returns and forgets the calls; POST /_bench/latency sets it.
 """
@@ -35,7 +35,7 @@ _REST = tuple(
 
 
 class Emulator:
-    """Moto behind a stopwatch. An answer leaves no sooner than `latency` seconds after its request came."""
+    """Moto behind a stopwatch. It answers a request after `latency` seconds at the earliest."""
 
     def __init__(self) -> None:
         self.latency = 0.0

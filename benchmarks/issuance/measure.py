@@ -1,6 +1,6 @@
-"""One measurement in an interpreter of its own: reads what to do as JSON on stdin, writes figures as JSON on stdout.
+"""One measurement in an interpreter of its own: reads a job as JSON on stdin, writes figures as JSON on stdout.
 
-Nothing is imported before the clock runs that the thing measured would not have imported itself.
+Before the clock starts, this module imports only what the measured code would import itself.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import time
 
 
 class Context:
-    """What Lambda hands over, as far as the handlers ask."""
+    """The part of Lambda's context object that the handlers use."""
 
     @staticmethod
     def get_remaining_time_in_millis() -> int:
@@ -82,7 +82,7 @@ def _timed(serve, job: dict) -> dict:
             answer = serve(event)
         spans.append((began, time.monotonic()))
         walls.append((time.perf_counter() - wall) * 1e3)
-        # What was begun and not awaited belongs to the request too: let it end before its CPU time is read.
+        # Work that the answer did not wait for belongs to the request too: let it end before its CPU time is read.
         time.sleep(job["pause"])
         cpus.append((time.process_time() - cpu) * 1e3)
         status = _outcome(answer)

@@ -12,7 +12,7 @@ MOST_CALLS_NEW, MOST_CALLS_AGAIN = 6, 3
 
 @dataclass(frozen=True)
 class Warm:
-    """One handler's figures. Milliseconds of a median request."""
+    """One handler's figures. Times are milliseconds of the median request."""
 
     name: str
     cpu: float
@@ -29,7 +29,7 @@ class Warm:
 
 @dataclass(frozen=True)
 class Cold:
-    """A fresh interpreter's figures: medians, milliseconds. CPU time is what ratios are made of: it is work alone."""
+    """A fresh interpreter's figures: medians in milliseconds. The ratios are of CPU time, which no waiting distorts."""
 
     name: str
     import_cpu: float
@@ -40,7 +40,7 @@ class Cold:
 
 
 def critical_path(calls: Sequence[Mapping[str, Any]], span: Sequence[float]) -> int:
-    """Return how many calls the answer waited for one after another: the longest chain of end before beginning."""
+    """Return the length of the longest chain of calls in which each began after the one before it had ended."""
     inside = [call for call in calls if call["began"] >= span[0] and call["ended"] <= span[1]]
     depth: list[int] = []
     for call in inside:  # in the order of their beginnings
@@ -50,7 +50,7 @@ def critical_path(calls: Sequence[Mapping[str, Any]], span: Sequence[float]) -> 
 
 
 def draw(calls: Sequence[Mapping[str, Any]], span: Sequence[float], width: int = 64) -> str:
-    """Draw one request's calls as bars over time; what ends after the answer is drawn lighter."""
+    """Draw one request's calls as bars over time. Calls that end after the answer are drawn with `-`."""
     end = max([span[1], *(call["ended"] for call in calls)])
     scale = width / (end - span[0])
     lines = []
@@ -63,7 +63,7 @@ def draw(calls: Sequence[Mapping[str, Any]], span: Sequence[float], width: int =
 
 
 def print_report(warm: Sequence[Warm], cold: Sequence[Cold], latency: float) -> None:
-    """Print the tables, the critical paths, and what the issue demands beside what was found."""
+    """Print the tables, the critical paths, and each limit beside the figure found."""
     floor = warm[0]
     print(f"Warm, median of each request (ms; ratio to the floor); latency {latency:g} ms in the third column\n")
     print(f"{'':26}{'CPU':>15}{'wall':>15}{'wall, latency':>17}{'calls':>7}{'in a row':>10}{'connections':>13}")

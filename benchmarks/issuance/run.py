@@ -3,7 +3,8 @@
 python benchmarks/issuance/run.py [--devices 40] [--latency-ms 20] [--cold-runs 7] [--code FOLDER] [--json]
 
 Warm floor: one signature check and one bare SDK call. Cold floor: importing this environment's boto3 alone, with
-bytecode. With --code, no bytecode is written there, as in Lambda's read-only folder. Connections are plain HTTP on
+bytecode. With --code, no bytecode is written to that folder, as in Lambda's read-only one. Connections are plain HTTP
+on
 loopback: TLS handshakes, which a cold start on AWS pays once for each service, are not in the figures.
 """
 
@@ -80,7 +81,7 @@ class Benchmark:
     def __init__(self, endpoint: str, *, devices: int, latency: float, code: Path | None) -> None:
         self.endpoint = endpoint
         self.latency = latency
-        # Lambda's code folder is read-only: what has no bytecode there is compiled in each interpreter.
+        # Lambda's code folder is read-only: each interpreter compiles the modules that have no bytecode there.
         self._code = {"PYTHONPATH": str(code.resolve()), "PYTHONDONTWRITEBYTECODE": "1"} if code else {}
         self._environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
@@ -113,7 +114,7 @@ class Benchmark:
         return rows
 
     def cold(self, runs: int) -> list[Cold]:
-        """Measure fresh interpreters; floors first. The runs are interleaved, so that a busy moment hits all alike."""
+        """Measure fresh interpreters, floors first. The runs are interleaved: a busy moment affects all of them."""
         event = self._line.enrol("cold")
         jobs = {
             "floor: import boto3": ({"module": "boto3", "events": []}, {}),

@@ -1,4 +1,4 @@
-"""The local cloud of one storm: its quotas, its devices' registry entries, and what it holds when all is over."""
+"""The local cloud of one storm: its quotas, its registry entries, and its content after the storm."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Stock:
-    """All that the local cloud holds: how often each certificate and thing is there, and each issuance's state."""
+    """The content of the local cloud: the number of each certificate and thing, and each issuance's state."""
 
     active_certificates: frozenset[str]
     other_certificates: int
@@ -46,7 +46,7 @@ class Stock:
     ledger: Mapping[str, Mapping[str, Any]]
     """The `issuance#` records by device."""
     signed: int
-    """Certificates that the Private CA has made, its own aside."""
+    """Certificates that the Private CA issued, without its own."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class StormCloud:
                 )
 
     def function_environment(self) -> dict[str, str]:
-        """The environment of the authorizer and of the Private CA's issuer, and the way to the emulators."""
+        """The environment of the authorizer and of the Private CA's issuer, with the emulators' addresses."""
         functions = [
             function["Environment"]["Variables"]
             for function in self._functions()
@@ -96,7 +96,7 @@ class StormCloud:
         return float(settings["*/*"]["throttlingRateLimit"]), float(settings["*/*"]["throttlingBurstLimit"])
 
     def stock(self) -> Stock:
-        """Take stock."""
+        """Count what the cloud holds."""
         iot = self.target.client("iot")
         certificates = [
             certificate
@@ -139,7 +139,7 @@ class StormCloud:
 def storm_cloud(*, quota_factor: float | None) -> Iterator[StormCloud]:
     """A local cloud of its own, with AWS's default quotas times `quota_factor`, or with none."""
     os.environ.update(_throttling(quota_factor) if quota_factor else {})
-    # Sockets and keys lie below it, and nothing of it is worth keeping.
+    # It holds sockets and keys. None of it is kept.
     with tempfile.TemporaryDirectory(prefix="storm-") as project:
         folder = StateFolder(Path(project))
         try:
@@ -151,7 +151,7 @@ def storm_cloud(*, quota_factor: float | None) -> Iterator[StormCloud]:
 
 
 def make_devices(prefix: str, count: int) -> list[Device]:
-    """Devices with keys of their own, their CSRs signed beforehand, so that the storm measures the cloud."""
+    """Devices with a key each. Their CSRs are signed beforehand, so that the storm measures the cloud alone."""
     return [_device(f"{prefix}-{number:05}") for number in range(count)]
 
 

@@ -1,8 +1,7 @@
-"""A fleet that is switched on at once, and asks until each device has its certificate.
+"""A fleet that is switched on at once, and posts until each device has its certificate.
 
-What stands between a device and the functions on AWS stands here too, for the devices that do not go through the API:
-its throttle as deployed, and a bounded number of invocations at once. A device obeys Retry-After as the simulated
-device does, and backs off by itself where none is given.
+Devices that do not use the API meet the same limits as on AWS: the throttle as deployed, and a bounded number of
+invocations at once. A device obeys Retry-After, and backs off by itself if an answer has none.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Way:
 
 @dataclass
 class Result:
-    """What the storm was like."""
+    """The figures of a storm."""
 
     seconds: float = 0.0
     certificates: dict[str, str] = field(default_factory=dict)
@@ -53,7 +52,7 @@ class Result:
     waited: dict[str, float] = field(default_factory=dict)
     """Seconds from a device's first request to its certificate."""
     answers: dict[str, Counter[str]] = field(default_factory=dict)
-    """What was answered, by way."""
+    """Answers, by way."""
     requests: Counter[str] = field(default_factory=Counter)
     """Requests that reached the functions, by device."""
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -62,7 +61,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Storm:
-    """`devices`, each bound to its way, arriving evenly over `arrival` seconds; it ends after `limit` at the latest."""
+    """A storm of `devices`, each bound to its way. They arrive evenly over `arrival` seconds. It ends after `limit`."""
 
     devices: Sequence[tuple[Device, Way]]
     arrival: float
@@ -118,7 +117,7 @@ class _Run:
             future.add_done_callback(partial(self._report, number))
 
     def _report(self, number: int, done: Future[Outcome]) -> None:
-        """Runs in whichever thread ended the request."""
+        """Runs in the thread that ended the request."""
         self._ended.put((number, done))
 
     def _answered(self, number: int, done: Future[Outcome]) -> None:
@@ -145,7 +144,7 @@ class _Run:
 
 
 def over_http(url: str, path: str) -> Callable[[str], Outcome]:
-    """One request to the API itself, on a connection of its own; its calls are not seen from here."""
+    """One request to the API itself, on a connection of its own. Its AWS calls are not counted."""
     address = urlsplit(url)
 
     def send(device_csr: str) -> Outcome:

@@ -1,11 +1,11 @@
-"""Takes the local cloud by storm, and counts what came of it.
+"""Sends a storm of requests to the local cloud, and counts the outcome.
 
 python benchmarks/storm/run.py fleet [--devices 10000] [--quota-factor 2] [--through-api 0.1] [--processes 32]
 python benchmarks/storm/run.py flood [--devices 100] [--forgers 4]
 
 fleet: devices arriving within a minute (divided by the quota factor, as is all of the time that the quotas fill), AWS
-throttling at its default quotas times that factor. Most requests take the functions' own code in processes of this
-benchmark to the local cloud's services; a share goes through the local cloud's API and Lambdas.
+throttling at its default quotas times that factor. Most requests run the functions' own code in processes of this
+benchmark. A share of them uses the local cloud's API and Lambdas.
 
 flood: requests with a good id and key but a forged signature, as fast as the API answers, beside good devices.
 
@@ -117,7 +117,7 @@ def _flood(given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
 
 
 def _differences(cloud: StormCloud, devices: Sequence[Device], given: dict[str, str]) -> list[str]:
-    """What is lost, doubled or too many: the devices' answers against the CA, IoT Core and the ledger."""
+    """Count what is lost, doubled or superfluous: compare the devices' answers with the CA, IoT Core and the ledger."""
     names = {device.device_id for device in devices}
     deadline = time.monotonic() + 30  # the last confirmations are written after their answers
     while True:
@@ -168,7 +168,7 @@ def _figures(ways: Sequence[tuple[Device, Way]], result: Result) -> dict[str, An
 
 
 def _calls_a_device(result: Result, devices: int) -> dict[str, dict[str, float]]:
-    """By operation, throttled attempts apart; of the devices that did not go through the API."""
+    """Calls by operation, with throttled attempts apart. Devices that used the API are not counted."""
     operations = sorted({operation for operation, _ in result.calls})
     if not devices:
         return {}

@@ -1,4 +1,4 @@
-"""The deployed functions' own code in processes of this benchmark: what Lambda's execution environments are on AWS.
+"""The deployed functions' own code in processes of this benchmark, in place of Lambda's execution environments.
 
 Each process runs one invocation at a time, as one of Lambda's does, with the environment of the deployed functions and
 the clients that the runtime makes itself. Every attempt of a call to AWS is counted, and whether it was throttled.
@@ -21,7 +21,7 @@ from typing import Any
 
 METHOD_ARN = "arn:aws:execute-api:us-east-1:000000000000:storm/v1/POST/new"
 _THROTTLES = frozenset({"ThrottlingException", "ProvisionedThroughputExceededException"})
-# API Gateway's patience; the functions' own time-out is a little longer.
+# API Gateway waits this long. The functions' own time-out is a little longer.
 _SECONDS = 30.0
 
 _authorizer: ModuleType
@@ -32,7 +32,7 @@ _calls_lock = Lock()
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the device gets, and what it cost: attempts of AWS calls, by operation and `done` or `throttled`."""
+    """The device's answer, and its cost: attempts of AWS calls, by operation and by `done` or `throttled`."""
 
     status: int
     retry_after: float | None
@@ -42,10 +42,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Context:
-    """Lambda's context object, as far as the handlers ask it."""
+    """The part of Lambda's context object that the handlers use."""
 
     def get_remaining_time_in_millis(self) -> int:
-        """All of it: each invocation begins here."""
+        """The whole time limit, because each invocation begins here."""
         return int(_SECONDS * 1000)
 
 
@@ -60,7 +60,7 @@ def start(environment: Mapping[str, str], processes: int) -> ProcessPoolExecutor
 
 
 def serve(device_csr: str) -> Outcome:
-    """One request, as API Gateway takes it to both functions."""
+    """One request, as API Gateway passes it to both functions."""
     event: dict[str, Any] = {
         "methodArn": METHOD_ARN,
         "multiValueHeaders": {"device-csr": [device_csr]},
@@ -77,7 +77,7 @@ def serve(device_csr: str) -> Outcome:
 
 
 def _be_silent() -> None:
-    # The log lines of 32 functions at once say nothing here; the answers and the ledger are what is judged.
+    # The answers and the ledger are judged. The log lines of 32 functions at once are not needed.
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for as long as the process lives
 
 
@@ -96,7 +96,7 @@ def _note(event_name: str, response: tuple[Any, Mapping[str, Any]] | None = None
 
 
 def _taken_calls() -> dict[tuple[str, str], int]:
-    """The calls since the last answer: the confirmation that an answer does not wait for counts to the next one."""
+    """The calls since the last answer. A confirmation that an answer does not wait for counts for the next one."""
     with _calls_lock:
         taken = dict(_calls)
         _calls.clear()

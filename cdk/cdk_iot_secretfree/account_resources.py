@@ -1,4 +1,4 @@
-"""Custom resources for what CloudFormation has no resource for in the account's IoT Core."""
+"""Custom resources for settings of AWS IoT Core that CloudFormation has no resource for."""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""The alarms of a product line: each with a severity, a runbook and a default that a quiet fleet does not set off."""
+"""The alarms of a product line. Each has a severity, a runbook and a default threshold above a quiet fleet's values."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class AlarmThresholds:
-    """From which value on an alarm fires. The defaults suit a fleet of up to some 100,000 devices.
+    """The values at which the alarms fire. The defaults suit a fleet of up to some 100,000 devices.
 
     Args:
         failures: failed issuances in five minutes.
@@ -48,7 +48,7 @@ class AlarmThresholds:
     queue_age: Duration = field(default_factory=lambda: Duration.hours(12))
 
     def __post_init__(self) -> None:
-        """Refuse thresholds that fire always."""
+        """Refuse thresholds at which an alarm would always fire."""
         for argument in (
             "failures",
             "clones",
@@ -286,4 +286,4 @@ _LATE_MILLISECONDS: Final = 120_000
 _Family = Callable[["SecretFreeProvisioning", AlarmThresholds], Iterable[_Spec]]
 _FAMILIES: Final[Sequence[_Family]] = (_requests, _issuance, _blocking, _retirement, _resources)
 RUNBOOKS: Final = "docs/runbooks/"
-"""Where runbooks are, relative to the project; a URL of yours may stand in its place."""
+"""Folder of the runbooks in this project. Give your own URL if you keep them elsewhere."""

@@ -1,4 +1,4 @@
-"""The REST API in front of the Lambdas: what devices see of it, in success, refusal and failure."""
+"""The REST API in front of the Lambdas, with the answers that it gives itself."""
 
 import json
 from http import HTTPStatus
@@ -67,7 +67,7 @@ class ProvisioningApi(Construct):
                 access_log_format=apigateway.AccessLogFormat.custom(json.dumps(_ACCESS_LOG_FIELDS)),
             ),
         )
-        # One output for each API is the stack's to name.
+        # The stack names its outputs: `add_outputs`.
         self.rest_api.node.try_remove_child("Endpoint")
         self._require_tls_1_2()
         if options.set_account_logging_role:
@@ -111,7 +111,7 @@ class ProvisioningApi(Construct):
         return resource.add_method("POST", _integration(front), authorization_type=apigateway.AuthorizationType.NONE)
 
     def _require_tls_1_2(self) -> None:
-        # As an override it does not ask for the newest aws-cdk-lib.
+        # An override works with older versions of aws-cdk-lib too.
         resource = cast("apigateway.CfnRestApi", self.rest_api.node.default_child)
         resource.add_property_override("SecurityPolicy", "TLS_1_2")
 
@@ -165,7 +165,8 @@ _GATEWAY_RESPONSES: Final = {
     "INVALID_API_KEY": (HTTPStatus.FORBIDDEN, "not-authorized"),
     "INVALID_SIGNATURE": (HTTPStatus.FORBIDDEN, "not-authorized"),
     "EXPIRED_TOKEN": (HTTPStatus.FORBIDDEN, "not-authorized"),
-    # A web ACL sheds load by address. It knows no devices, so a device behind such an address posts again soon.
+    # A web ACL blocks by address and cannot recognise devices, so a real device behind a blocked address posts again
+    # soon.
     "WAF_FILTERED": (HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests"),
     "MISSING_AUTHENTICATION_TOKEN": (HTTPStatus.NOT_FOUND, "not-found"),
     "RESOURCE_NOT_FOUND": (HTTPStatus.NOT_FOUND, "not-found"),
@@ -197,12 +198,12 @@ def _problem(status: HTTPStatus, code: str) -> str:
     return json.dumps(document, separators=(",", ":"))
 
 
-# RFC 9110 renamed it; Python's own phrase depends on its version.
+# RFC 9110 renamed it, and Python's phrase depends on the Python version.
 _TITLES: Final = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large"}
 
 
 def _account_logging_role(scope: Construct) -> Construct:
-    """The role through which API Gateway writes logs: one for the account and Region, so one for a stack, and kept."""
+    """The role through which API Gateway writes logs. An account has one in each Region, so it is retained."""
     stack = Stack.of(scope)
     if (existing := stack.node.try_find_child(_SINGLETON)) is not None:
         return cast("Construct", existing)
@@ -215,7 +216,7 @@ def _account_logging_role(scope: Construct) -> Construct:
             iam.ManagedPolicy.from_aws_managed_policy_name("service-role/AmazonAPIGatewayPushToCloudWatchLogs")
         ],
     )
-    # Other APIs of the account may have come to rely on it.
+    # Other APIs of the account may use it by then.
     role.apply_removal_policy(RemovalPolicy.RETAIN)
     account = apigateway.CfnAccount(singleton, "Resource", cloud_watch_role_arn=role.role_arn)
     account.apply_removal_policy(RemovalPolicy.RETAIN)

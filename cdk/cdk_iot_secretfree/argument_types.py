@@ -36,7 +36,7 @@ def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.cache
     def hints() -> Mapping[str, Any]:
-        # At the first call, since some annotations name classes that import this one's module.
+        # Resolved at the first call, because some annotations name classes that import this class's module.
         package = vars(sys.modules[__package__])
         return {
             name: hint
@@ -87,10 +87,10 @@ def _fits_container(value: object, kind: type, items: tuple[Any, ...]) -> bool:
 
 
 def _has_members(value: object, protocol: type) -> bool:
-    """Whether the value's class has what the interface asks for. Looking at the class runs no property."""
+    """Whether the value's class has the members of the interface. Reading the class runs no property."""
     if isinstance(value, type):
         return False
-    # What the CDK's `from_...` functions return stands for several interfaces at once.
+    # The CDK's `from_...` functions return a proxy that implements several interfaces.
     parts = value._delegates if isinstance(value, InterfaceDynamicProxy) else [value]  # noqa: SLF001
     classes = [type(part) for part in parts]
     members = (
@@ -114,7 +114,7 @@ def _form(hint: Any) -> str:
 
 
 def _form_of_class(kind: type) -> str:
-    # A class that users do not make themselves says what makes one.
+    # Names the factory of a class that users do not construct themselves.
     if (made_by := getattr(kind, "made_by", None)) is not None:
         return str(made_by)
     if issubclass(kind, Enum) and len(kind) <= _MOST_SHOWN:

@@ -1,4 +1,4 @@
-"""Blocking cuts off: the registry's stream drives a function that revokes, and ends the connection."""
+"""Blocking: a function on the registry's stream revokes a device's certificates and ends its connection."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -18,10 +18,10 @@ from cdk_iot_secretfree.registry import IDeviceRegistry
 
 
 class Blocking(Construct):
-    """The function on the registry's stream, and the queue of the changes that it could not deal with.
+    """The function on the registry's stream, and the queue of the changes that it failed to process.
 
-    Whatever writes the registry drives it: a status that is not `allowed`, a removed item and a replaced key have the
-    device's certificates revoked. New items are filtered out before the function, so that an import costs nothing.
+    Every writer of the registry triggers it. A status other than `allowed`, a removed item and a replaced key revoke
+    the device's certificates. New items are filtered out before the function, so that an import costs nothing.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Blocking(Construct):
             retry_attempts=_RETRIES,
             max_record_age=_MOST_AGE,
         )
-        # The library's own switch for this grants more on the queue than sending to it.
+        # The CDK's own option for this grants more rights on the queue than sending.
         resource = feed.node.default_child
         assert isinstance(resource, lambda_.CfnEventSourceMapping)  # noqa: S101 - so it is made, for the type checker
         resource.destination_config = lambda_.CfnEventSourceMapping.DestinationConfigProperty(
@@ -114,16 +114,16 @@ class Blocking(Construct):
         return self._dead_letters
 
     def metric_dead_letters(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
-        """Changes that were given up: their devices may still be connected."""
+        """Changes that failed for good. Their devices may still be connected."""
         return self._dead_letters.metric_approximate_number_of_messages_visible(period=period, statistic="Maximum")
 
     def metric_lag(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
-        """Age, in milliseconds, of the last change that the function was given: how late a block takes effect."""
+        """Age, in milliseconds, of the last change that the function received: how late a block takes effect."""
         return self.function.metric("IteratorAge", period=period, statistic="Maximum")
 
 
 def warn_without_stream(scope: Construct) -> None:
-    """A table of elsewhere has a stream only if its owner says so."""
+    """Warn that an imported table has no known stream."""
     Annotations.of(scope).add_warning_v2(
         "cdk-iot-secretfree:registryWithoutStream",
         "The registry is a table without a known stream: a blocked or removed device gets no new certificate, but the "
@@ -133,7 +133,7 @@ def warn_without_stream(scope: Construct) -> None:
 
 
 def _revoking_authorities(issuers: Sequence[Issuer]) -> Sequence[str]:
-    """The CAs that take revocations: a short-lived one has no use for them, and refuses."""
+    """The CAs that accept revocations. A short-lived CA refuses them."""
     authorities = [authority for issuer in issuers for authority in issuer.authorities]
     return list(dict.fromkeys(authority.arn for authority in authorities if not authority.is_short_lived))
 
@@ -141,8 +141,8 @@ def _revoking_authorities(issuers: Sequence[Issuer]) -> Sequence[str]:
 _STREAM_ACTIONS: Final = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator")
 _BATCH_SIZE: Final = 10
 _TIMEOUT: Final = Duration.minutes(2)
-# A change that keeps failing holds up those behind it in its shard, so it is given up in the end. An outage of AWS IoT
-# Core of some hours is outlasted.
+# A change that keeps failing holds up those behind it in its shard, so it is given up in the end. The
+# limit outlasts an outage of AWS IoT Core of some hours.
 _RETRIES: Final = 50
 _MOST_AGE: Final = Duration.hours(12)
 _DEAD_LETTERS_KEPT_FOR: Final = Duration.days(14)

@@ -27,7 +27,7 @@ class DevicePolicy(ABC):
 
     @staticmethod
     def least_privilege(topic_prefix: str) -> "DevicePolicy":
-        """Connect as itself only; its own topics, its own shadows, its own jobs; nothing of another device.
+        """Access to the device's own topics, shadows and jobs, connected as itself. Nothing of another device.
 
         A device reaches `<topic_prefix>/<thing name>/...`, and `$aws/things/<thing name>/shadow/...` and `/jobs/...`.
         Its client id is the thing name, and the certificate has to be attached to that thing. No product line's prefix
@@ -155,7 +155,7 @@ class _Imported(DevicePolicy):
 
 
 def warn_of_nested_prefixes(scope: Construct, policy: BoundDevicePolicy, others: Iterable[BoundDevicePolicy]) -> None:
-    """Warn if the prefix of one product line lies below another's: a device of the upper has topics of the lower."""
+    """Warn if the topic prefix of one product line lies below that of another: one line's devices could use both."""
     for other in others:
         if policy.topic_prefix is None or other.topic_prefix is None:
             continue
@@ -172,7 +172,7 @@ def warn_of_nested_prefixes(scope: Construct, policy: BoundDevicePolicy, others:
 def check_document(document: Mapping[str, Any], stack: Stack) -> None:
     """Refuse a document that IoT Core would refuse, or whose variables never resolve.
 
-    What is known at deploy time only counts with its longest form, so that a document that passes here fits in every
+    A value that is known only at deploy time counts with its longest form. So a document that passes here fits in every
     Region and partition.
 
     Raises:
@@ -211,7 +211,7 @@ _VARIABLE_FORM: Final = (
     "a policy variable of AWS IoT Core: ${iot:ClientId}, ${iot:Connection.Thing.ThingName}, "
     "${iot:Connection.Thing.Attributes[name]}, ${iot:Certificate.Subject.CommonName}, ..."
 )
-# What a condition says of the device. Other keys, as iot:ConnectAttributes, belong to actions and are not all listed.
+# Condition keys about the device. Keys that belong to actions, such as iot:ConnectAttributes, are not all listed.
 _DEVICE_KEYS: Final = ("iot:Connection.", "iot:Certificate.")
 _CONDITION_KEY_FORM: Final = (
     "a condition key of AWS IoT Core: iot:Connection.Thing.IsAttached, iot:Connection.Thing.ThingTypeName, "
@@ -221,7 +221,7 @@ _LONGEST: Final = {"AWS::Partition": "aws-us-gov", "AWS::Region": "ap-northeast-
 
 
 def _with_longest_forms(value: Any) -> Any:
-    """The resolved document with CloudFormation's intrinsics replaced by text as long as they can become."""
+    """The resolved document, with each CloudFormation intrinsic replaced by text of its greatest length."""
     if isinstance(value, list):
         return [_with_longest_forms(item) for item in value]
     if not isinstance(value, dict):
@@ -237,7 +237,7 @@ def _with_longest_forms(value: Any) -> Any:
 
 
 def _substituted(arguments: Any) -> str:
-    """What `Fn::Sub` makes of its text, or of its text and values; `${!Name}` is a literal `${Name}` to it."""
+    """The text that `Fn::Sub` makes, with or without values. It turns `${!Name}` into a literal `${Name}`."""
     text, values = arguments if isinstance(arguments, list) else (arguments, {})
     known = {**_LONGEST, **{name: str(_with_longest_forms(value)) for name, value in values.items()}}
 
@@ -245,7 +245,7 @@ def _substituted(arguments: Any) -> str:
         name = found[1]
         if name.startswith("!"):
             return f"${{{name[1:]}}}"
-        # As for Ref: a resource of the template counts with its name. CloudFormation refuses all others itself.
+        # As for `Ref`: a resource of the template counts with its name. CloudFormation refuses all other names.
         return known.get(name, name if re.fullmatch(r"(AWS::)?[A-Za-z0-9.]+", name) else found[0])
 
     return re.sub(r"\$\{([^}]*)\}", replaced, text)

@@ -11,8 +11,8 @@ from constructs import Construct
 def grant_key(key: kms.IKey | None, grantee: iam.IGrantable, *, service: str, writes: bool) -> None:
     """Let a principal use the key through a service of the key's Region, as in `dynamodb`.
 
-    With `kms:ViaService` the principal cannot decrypt what it obtained elsewhere. A key whose own policy does not
-    trust the account's IAM policies needs a statement of yours.
+    Because of `kms:ViaService` the principal cannot decrypt data that it obtained elsewhere. A key whose own policy
+    does not trust the account's IAM policies needs a statement of yours.
     """
     if key is None:
         return

@@ -2,8 +2,7 @@
 
 from typing import Final, Protocol
 
-from aws_cdk import Duration, RemovalPolicy
-from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import RemovalPolicy
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -11,15 +10,8 @@ from constructs import Construct
 from secretfree.contract import LedgerAttribute, LedgerIndex
 
 from cdk_iot_secretfree.argument_types import checks_arguments
-from cdk_iot_secretfree.table_grants import (
-    TABLE_NAME,
-    TABLE_NAME_FORM,
-    TableGrants,
-    string_attribute,
-    table_encryption,
-    throttled_requests,
-)
-from cdk_iot_secretfree.validation import require_match, require_removal_policy
+from cdk_iot_secretfree.tables import TABLE_NAME, GrantedTable, require_table_name, string_attribute
+from cdk_iot_secretfree.validation import require_match
 
 
 class IIssuanceLedger(Protocol):
@@ -35,7 +27,7 @@ class IIssuanceLedger(Protocol):
 
     @property
     def deployment_id(self) -> str:
-        """What tells this ledger's requests to a CA from those of every other: the ARN of the table it began in."""
+        """Distinguishes this ledger's requests to a CA from all others: the ARN of the table that it began in."""
 
     def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal read and list what was issued."""
@@ -60,28 +52,21 @@ class IIssuanceLedger(Protocol):
 
 
 @checks_arguments
-class _GrantingLedger(Construct):
-    """The name and the grants of an owned ledger and of an imported one."""
+class _GrantingLedger(GrantedTable):
+    """The grants of an owned ledger and of an imported one."""
 
-    def __init__(self, scope: Construct, id: str) -> None:  # noqa: A002 - the name that every construct has
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002 - the name that every construct has
+        deployment_id: str | None = None,
+    ) -> None:
         super().__init__(scope, id)
-        self._table: dynamodb.ITable
-        self._grants: TableGrants
-        self._deployment_id: str | None = None
-
-    @property
-    def table(self) -> dynamodb.ITable:
-        """The table itself."""
-        return self._table
-
-    @property
-    def table_name(self) -> str:
-        """Name of the table."""
-        return self._table.table_name
+        self._deployment_id = deployment_id
 
     @property
     def deployment_id(self) -> str:
-        """What tells this ledger's requests to a CA from those of every other: the ARN of the table it began in."""
+        """Distinguishes this ledger's requests to a CA from all others: the ARN of the table that it began in."""
         return self._deployment_id or self._table.table_arn
 
     def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
@@ -136,14 +121,11 @@ class IssuanceLedger(_GrantingLedger):
         removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
     ) -> None:
         super().__init__(scope, id)
-        require_removal_policy(removal_policy)
-        self._table = dynamodb.TableV2(
-            self,
-            "Resource",
-            partition_key=string_attribute(LedgerAttribute.DEVICE_ID),
-            sort_key=string_attribute(LedgerAttribute.RECORD),
+        self._create(
+            partition_key=LedgerAttribute.DEVICE_ID,
+            sort_key=LedgerAttribute.RECORD,
             time_to_live_attribute=LedgerAttribute.EXPIRES_AT.value,
-            global_secondary_indexes=[
+            indexes=[
                 dynamodb.GlobalSecondaryIndexPropsV2(
                     index_name=LedgerIndex.PENDING.value,
                     partition_key=string_attribute(LedgerAttribute.PENDING),
@@ -153,20 +135,9 @@ class IssuanceLedger(_GrantingLedger):
                     projection_type=dynamodb.ProjectionType.KEYS_ONLY,
                 ),
             ],
-            billing=dynamodb.Billing.on_demand(),
-            encryption=table_encryption(self, encryption_key),
-            point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
-                point_in_time_recovery_enabled=True
-            ),
-            # CloudFormation could not delete a protected table again if the deployment that creates it fails.
-            deletion_protection=removal_policy is RemovalPolicy.RETAIN,
+            encryption_key=encryption_key,
             removal_policy=removal_policy,
         )
-        self._grants = TableGrants(self._table, encryption_key)
-
-    def metric_throttled_requests(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
-        """Reads and writes that DynamoDB throttled."""
-        return throttled_requests(self._table, period)
 
     @staticmethod
     def from_table_name(
@@ -187,14 +158,14 @@ class IssuanceLedger(_GrantingLedger):
             id: the construct's id.
             table_name: the table's name.
             deployment_id: for a table restored from a ledger, the ARN of the table that the ledger began in. Requests
-                to the CA then carry the same idempotency tokens as before, so that one which was under way is
-                completed rather than made a second time. By default this table's own ARN.
+                to the CA then carry the same idempotency tokens as before. So a request that was under way is
+                completed, and not made a second time. By default this table's own ARN.
             encryption_key: the table's customer-managed key, where it has one.
 
         Raises:
-            InvalidArgumentError: for what is no table's name, or no table's ARN.
+            InvalidArgumentError: for what is not a table's name or not a table's ARN.
         """
-        require_match("table_name", table_name, TABLE_NAME, TABLE_NAME_FORM)
+        require_table_name("table_name", table_name)
         if deployment_id is not None:
             require_match("deployment_id", deployment_id, _TABLE_ARN, _TABLE_ARN_FORM)
         return _ImportedLedger(
@@ -203,7 +174,7 @@ class IssuanceLedger(_GrantingLedger):
 
 
 class _ImportedLedger(_GrantingLedger):
-    """A ledger that another stack or a restore made."""
+    """A ledger from another stack or from a restore."""
 
     def __init__(
         self,
@@ -214,10 +185,8 @@ class _ImportedLedger(_GrantingLedger):
         deployment_id: str | None,
         encryption_key: kms.IKey | None,
     ) -> None:
-        super().__init__(scope, id)
-        self._deployment_id = deployment_id
-        self._table = dynamodb.TableV2.from_table_name(self, "Resource", table_name)
-        self._grants = TableGrants(self._table, encryption_key)
+        super().__init__(scope, id, deployment_id)
+        self._import(table_name, encryption_key=encryption_key)
 
 
 _TABLE_ARN: Final = rf"arn:[a-z-]+:dynamodb:[a-z0-9-]+:[0-9]{{12}}:table/{TABLE_NAME}"

@@ -155,7 +155,7 @@ class _Definition:
             output_path=output_path,
             retry_on_service_exceptions=False,
         )
-        # The table may be busy and the Lambda throttled. Every step may be repeated.
+        # The table may be busy, or the Lambda throttled. Every step is safe to repeat.
         task.add_retry(
             errors=["States.ALL"],
             interval=Duration.seconds(2),

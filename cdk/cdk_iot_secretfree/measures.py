@@ -27,7 +27,7 @@ _BY_ALL: Final = ("AttachPolicy", "AttachThingPrincipal", "CreateThing")
 
 
 def quota_calls(issuers: Sequence["Issuer"]) -> Sequence[str]:
-    """The operations that an issuance of a product line draws on, each once."""
+    """The AWS operations that an issuance of the product line uses, each once."""
     return list(dict.fromkeys([*(call for issuer in issuers for call in issuer.quota_calls), *_BY_ALL]))
 
 

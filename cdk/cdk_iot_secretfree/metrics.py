@@ -45,7 +45,7 @@ class ProductLineMetrics:
     def metric_reused(
         self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
     ) -> cloudwatch.Metric:
-        """Answers with a certificate that the device had already."""
+        """Answers with a certificate that the device already had."""
         return self._metric(Metric.REUSED, self._issuer_dimension(issuer), statistic, period)
 
     def metric_pending(

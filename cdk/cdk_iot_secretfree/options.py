@@ -1,4 +1,4 @@
-"""Choices of the construct that are plain data: enumerations and frozen options, checked when they are made."""
+"""Options of the construct: enumerations and frozen records, checked when they are made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ class KeyAlgorithm(StrEnum):
 
     @property
     def signing_algorithm(self) -> str:
-        """The algorithm that fits the key, whatever the devices' keys are."""
+        """The signing algorithm that fits the CA's key. The devices' keys do not matter."""
         return _SIGNING_ALGORITHMS[self]
 
 
 class UsageMode(StrEnum):
-    """What a Private CA may issue, which is also what it costs."""
+    """What a Private CA may issue. It decides the CA's price."""
 
     GENERAL_PURPOSE = "GENERAL_PURPOSE"
     SHORT_LIVED_CERTIFICATE = "SHORT_LIVED_CERTIFICATE"
@@ -48,7 +48,7 @@ class Retirement(StrEnum):
 @checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class CertificateSubject:
-    """What every device certificate's subject carries beside its CN, the device id. The requester never chooses it.
+    """Further parts of every device certificate's subject; the CN is the device id. The requester chooses none.
 
     Args:
         organization: up to 64 characters (RFC 5280, ub-organization-name).

@@ -1,4 +1,4 @@
-"""`SecretFreeProvisioning`: everything that one product line needs to hand out certificates without a secret."""
+"""`SecretFreeProvisioning`: everything that one product line needs to provision devices that carry no secret."""
 
 from collections.abc import Mapping, Sequence
 
@@ -51,22 +51,22 @@ from cdk_iot_secretfree.validation import (
 
 @checks_arguments
 class SecretFreeProvisioning(ProductLineMetrics, Construct):
-    """Hands out certificates to the devices of one product line, which hold a key pair and nothing else.
+    """Issues certificates to the devices of one product line. A device holds a key pair and nothing else.
 
     Args:
         scope: the parent.
         id: the construct's id.
         product: the product line, a metric dimension: 1 to 64 of `A-Z a-z 0-9 _ -`.
-        issuers: who signs: `Issuer.private_ca(...)` (`POST /new`), `Issuer.iot_core()` (`POST /proto`), or several,
+        issuers: what signs: `Issuer.private_ca(...)` (`POST /new`), `Issuer.iot_core()` (`POST /proto`), or several,
             each with a name and path of its own.
         issuance: `IssuanceMode.direct()`, or `IssuanceMode.queued(...)` for launches; direct when absent.
         device_policy: what a provisioned device may do; `DevicePolicy.least_privilege(product)` when absent.
         match: how a device is found in the registry.
-        device_profile: what the devices' family may do that others may not.
+        device_profile: the device family, which decides what a CSR may look like.
         registry: the table of devices; created here when absent.
-        ledger: the table of what was issued, where a restored one takes over; created here when absent.
-        subject: of every device certificate, beside its CN, the device id.
-        thing_type: of every thing; made here when absent.
+        ledger: the table of what was issued, for example a restored one; created here when absent.
+        subject: further parts of every device certificate's subject; the CN is the device id.
+        thing_type: of every thing; created here when absent.
         thing_groups: that every thing joins, at most ten.
         thing_attributes: that every thing gets, at most three with a named or created type (AWS IoT Core's quota
             of attributes for things with a type is 50, of which a type makes three searchable).
@@ -77,8 +77,8 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
             when absent.
         api: the API's settings.
         functions: how the Lambdas run.
-        encryption_key: of the tables that are made here, in a stack whose env names account and Region; by default the
-            account's key for DynamoDB, managed by AWS.
+        encryption_key: of the tables that are created here. The stack's env must then name account and Region. By
+            default the account's key for DynamoDB, managed by AWS.
         removal_policy: what happens to tables, logs, policy, thing type and groups when they leave the stack.
 
     Raises:
@@ -239,22 +239,22 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
 
     @property
     def device_profile(self) -> DeviceProfile:
-        """What the devices' family may do that others may not."""
+        """The device family, which decides what a CSR may look like."""
         return self._device_profile
 
     @property
     def function_options(self) -> FunctionOptions:
-        """How the Lambdas run, for functions that join them."""
+        """How the Lambdas run, for further functions of the product line."""
         return self._functions
 
     @property
     def encryption_key(self) -> kms.IKey | None:
-        """Your key for the tables, where one was given."""
+        """Your key for the tables, or None."""
         return self._encryption_key
 
     @property
     def removal_policy(self) -> RemovalPolicy:
-        """What happens to what holds data when it leaves the stack."""
+        """What happens to tables, logs and other data when they leave the stack."""
         return self._removal_policy
 
     @property
@@ -294,7 +294,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
 
     @property
     def issuers(self) -> Sequence[Issuer]:
-        """Who signs."""
+        """The issuers."""
         return self._issuers
 
     @property
@@ -309,12 +309,12 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
 
     @property
     def sweeper_function(self) -> lambda_.Function:
-        """The function that finishes, or rolls back, what no device came back for."""
+        """The function that finishes or rolls back the issuances that devices abandoned."""
         return self._sweeper.function
 
     @property
     def blocking(self) -> Blocking | None:
-        """What revokes the certificates of blocked devices; None for a registry without a known stream."""
+        """The revocation of blocked devices' certificates. None for a registry without a known stream."""
         return self._blocking
 
     @property
@@ -334,7 +334,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
 
     @property
     def authority(self) -> DeviceAuthority | None:
-        """The Private CA, where one signs."""
+        """The Private CA that signs first, or None."""
         return next((issuer.authority for issuer in self._issuers if issuer.authority is not None), None)
 
     def runtime_environment(self) -> Mapping[Variable, str]:
@@ -397,7 +397,8 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         and digits of its product, as `ProvisioningUrlGadget`; `secretfree --stack NAME --product gadget` finds them.
 
         Raises:
-            InvalidArgumentError: where the line has them already, or one whose product has the same letters and digits.
+            InvalidArgumentError: if the line, or one whose product has the same letters and digits, already has
+                outputs.
         """
         add_outputs(self)
 
@@ -437,7 +438,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
 
 
 def _policies_of_others(line: SecretFreeProvisioning) -> Sequence[BoundDevicePolicy]:
-    """The policies of the app's earlier product lines in the same account and Region, as far as synth knows these."""
+    """The policies of the app's earlier product lines in the same account and Region, if synth knows these."""
     place = Stack.of(line).environment
     return [
         other.device_policy

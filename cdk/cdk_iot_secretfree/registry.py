@@ -2,8 +2,7 @@
 
 from typing import Final, Protocol
 
-from aws_cdk import Duration, RemovalPolicy
-from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import RemovalPolicy
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -11,16 +10,8 @@ from constructs import Construct
 from secretfree.contract import RegistryAttribute, RegistryIndex
 
 from cdk_iot_secretfree.argument_types import checks_arguments
-from cdk_iot_secretfree.table_grants import (
-    READ_ACTIONS,
-    TABLE_NAME,
-    TABLE_NAME_FORM,
-    TableGrants,
-    string_attribute,
-    table_encryption,
-    throttled_requests,
-)
-from cdk_iot_secretfree.validation import require_match, require_removal_policy
+from cdk_iot_secretfree.tables import READ_ACTIONS, TABLE_NAME, GrantedTable, require_table_name, string_attribute
+from cdk_iot_secretfree.validation import require_match
 
 
 class IDeviceRegistry(Protocol):
@@ -52,24 +43,17 @@ class IDeviceRegistry(Protocol):
 
 
 @checks_arguments
-class _GrantingRegistry(Construct):
-    """The name, the index and the grants of an owned registry and of an imported one."""
+class _GrantingRegistry(GrantedTable):
+    """The index and the grants of an owned registry and of an imported one."""
 
-    def __init__(self, scope: Construct, id: str) -> None:  # noqa: A002 - the name that every construct has
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002 - the name that every construct has
+        key_index: str | None,
+    ) -> None:
         super().__init__(scope, id)
-        self._table: dynamodb.ITable
-        self._key_index: str | None
-        self._grants: TableGrants
-
-    @property
-    def table(self) -> dynamodb.ITable:
-        """The table itself."""
-        return self._table
-
-    @property
-    def table_name(self) -> str:
-        """Name of the table."""
-        return self._table.table_name
+        self._key_index = key_index
 
     @property
     def key_index(self) -> str | None:
@@ -117,14 +101,10 @@ class DeviceRegistry(_GrantingRegistry):
         encryption_key: kms.IKey | None = None,
         removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
     ) -> None:
-        super().__init__(scope, id)
-        require_removal_policy(removal_policy)
-        self._key_index = RegistryIndex.KEY.value
-        self._table = dynamodb.TableV2(
-            self,
-            "Resource",
-            partition_key=string_attribute(RegistryAttribute.DEVICE_ID),
-            global_secondary_indexes=[
+        super().__init__(scope, id, RegistryIndex.KEY.value)
+        self._create(
+            partition_key=RegistryAttribute.DEVICE_ID,
+            indexes=[
                 dynamodb.GlobalSecondaryIndexPropsV2(
                     index_name=RegistryIndex.KEY.value,
                     partition_key=string_attribute(RegistryAttribute.KEY_FINGERPRINT),
@@ -137,21 +117,10 @@ class DeviceRegistry(_GrantingRegistry):
                     projection_type=dynamodb.ProjectionType.KEYS_ONLY,
                 ),
             ],
-            billing=dynamodb.Billing.on_demand(),
-            dynamo_stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES,
-            encryption=table_encryption(self, encryption_key),
-            point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
-                point_in_time_recovery_enabled=True
-            ),
-            # CloudFormation could not delete a protected table again if the deployment that creates it fails.
-            deletion_protection=removal_policy is RemovalPolicy.RETAIN,
+            stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES,
+            encryption_key=encryption_key,
             removal_policy=removal_policy,
         )
-        self._grants = TableGrants(self._table, encryption_key)
-
-    def metric_throttled_requests(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
-        """Reads and writes that DynamoDB throttled."""
-        return throttled_requests(self._table, period)
 
     @staticmethod
     def from_table_name(
@@ -170,16 +139,16 @@ class DeviceRegistry(_GrantingRegistry):
             id: the construct's id.
             table_name: the table's name.
             key_index: the name of its index on `key-fingerprint`, which `MatchPolicy.PUBLIC_KEY` needs.
-            stream_arn: the ARN of its stream, with new and old images. Without it a block refuses new certificates and
-                leaves those that the device has.
+            stream_arn: the ARN of its stream, with new and old images. Without it, a block refuses new certificates,
+                but those that the device has stay active.
             encryption_key: the table's customer-managed key, where it has one.
 
         Raises:
             InvalidArgumentError: for anything but a table's name.
         """
-        require_match("table_name", table_name, TABLE_NAME, TABLE_NAME_FORM)
+        require_table_name("table_name", table_name)
         if key_index is not None:
-            require_match("key_index", key_index, TABLE_NAME, "an index's name: 3 to 255 of A-Z a-z 0-9 _ . -")
+            require_table_name("key_index", key_index, what="an index's name")
         if stream_arn is not None:
             require_match("stream_arn", stream_arn, _STREAM_ARN, "a stream's ARN: arn:...:table/NAME/stream/LABEL")
         return _ImportedRegistry(
@@ -193,7 +162,7 @@ class DeviceRegistry(_GrantingRegistry):
 
 
 class _ImportedRegistry(_GrantingRegistry):
-    """A registry that another stack or tool made."""
+    """A registry from another stack or tool."""
 
     def __init__(
         self,
@@ -205,15 +174,11 @@ class _ImportedRegistry(_GrantingRegistry):
         stream_arn: str | None,
         encryption_key: kms.IKey | None,
     ) -> None:
-        super().__init__(scope, id)
-        self._key_index = key_index
-        self._table = dynamodb.TableV2.from_table_attributes(
-            self, "Resource", table_name=table_name, table_stream_arn=stream_arn
-        )
-        self._grants = TableGrants(self._table, encryption_key)
+        super().__init__(scope, id, key_index)
+        self._import(table_name, stream_arn=stream_arn, encryption_key=encryption_key)
 
 
-_STREAM_ARN: Final = r"arn:[a-z-]+:dynamodb:[a-z0-9-]+:[0-9]{12}:table/[a-zA-Z0-9_.-]{3,255}/stream/[0-9T:.-]+"
+_STREAM_ARN: Final = r"arn:[a-z-]+:dynamodb:[a-z0-9-]+:[0-9]{12}:table/" + TABLE_NAME + r"/stream/[0-9T:.-]+"
 _ENROLL_ACTIONS: Final = (
     *READ_ACTIONS,
     "dynamodb:BatchWriteItem",

@@ -24,13 +24,13 @@ from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
 from cdk_iot_secretfree.validation import refuse
 
 _ISSUERS: Final = (IssuerKind.PRIVATE_CA.value, IssuerKind.IOT_CORE.value)
-"""The kinds that the sample makes; it refuses others."""
+"""The issuer kinds that the sample supports. It refuses others."""
 
 
 @checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:
-    """What the sample stack leaves open. Each field is a context key, `secretfree:` and its name with hyphens.
+    """The options of the sample stack. Each field is a context key: `secretfree:` and its name with hyphens.
 
     Args:
         stack_name: of the stack.
@@ -187,7 +187,7 @@ _REMOVALS: Final = {"retain": RemovalPolicy.RETAIN, "destroy": RemovalPolicy.DES
 
 
 class _Context:
-    """Context values under their keys' names, refused by those names."""
+    """Reads context values. A refusal names the context key."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -202,7 +202,7 @@ class _Context:
         value: Any = self._node.try_get_context(_PREFIX + name)
         if value in (None, ""):
             return default
-        if isinstance(value, bool):  # of cdk.json; the command line has text alone
+        if isinstance(value, bool):  # From `cdk.json`. The command line gives only text.
             value = str(value).lower()
         if not isinstance(value, str) or value not in accepted:
             refuse(f"context {_PREFIX}{name}", value, ", ".join(accepted))

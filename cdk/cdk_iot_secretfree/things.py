@@ -1,4 +1,4 @@
-"""The things of a product line: their type, their groups, and what issuing may do with them."""
+"""The things of a product line: their type, their groups, and the rights on them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,11 @@ from cdk_iot_secretfree.validation import refuse, require_match
 
 @checks_arguments
 class ThingType(ABC):
-    """The IoT thing type that a product line's things get."""
+    """The AWS IoT thing type of a product line's things."""
 
     @staticmethod
     def created(*, searchable_attributes: Sequence[str] = ()) -> "ThingType":
-        """One made here, with a name of CloudFormation's and up to three searchable attributes."""
+        """A new type, named by CloudFormation, with up to three searchable attributes."""
         if len(searchable_attributes) > 3:
             refuse("searchable_attributes", searchable_attributes, "at most three names")
         return _OwnedThingType(tuple(searchable_attributes))
@@ -35,7 +35,7 @@ class ThingType(ABC):
 
     @abstractmethod
     def bind(self, scope: Construct, id: str, *, product: str, removal_policy: RemovalPolicy) -> str:  # noqa: A002
-        """Make it in a stack, and give its name."""
+        """Create it in a stack and return its name."""
 
 
 @checks_arguments
@@ -44,7 +44,7 @@ class ThingGroup(ABC):
 
     @staticmethod
     def created(*, description: str | None = None) -> "ThingGroup":
-        """One made here, with a name of CloudFormation's."""
+        """A new group, named by CloudFormation."""
         return _OwnedThingGroup(description)
 
     @staticmethod
@@ -54,11 +54,11 @@ class ThingGroup(ABC):
 
     @abstractmethod
     def bind(self, scope: Construct, id: str, *, removal_policy: RemovalPolicy) -> str:  # noqa: A002
-        """Make it in a stack, and give its name."""
+        """Create it in a stack and return its name."""
 
 
 def grant_things(function: RuntimeFunction, groups: Sequence[str]) -> None:
-    """What issuing, and closing a late worker's certificate, does in IoT Core. The names are the devices'."""
+    """Let a function issue in AWS IoT Core, and revoke a late worker's certificate. Resource names are device ids."""
     stack = Stack.of(function)
     things = stack.format_arn(service="iot", resource="thing", resource_name="*")
     certificates = stack.format_arn(service="iot", resource="cert", resource_name="*")
@@ -79,7 +79,7 @@ def grant_things(function: RuntimeFunction, groups: Sequence[str]) -> None:
 
 
 def grant_certificate_look_up(function: RuntimeFunction) -> None:
-    """See whether IoT Core has a certificate active. Its id is known at run time alone."""
+    """Let a function read whether a certificate is active. Its id is known only at run time."""
     certificates = Stack.of(function).format_arn(service="iot", resource="cert", resource_name="*")
     function.allow(["iot:DescribeCertificate"], [certificates])
 
@@ -163,5 +163,5 @@ _ATTRIBUTE_VALUE: Final = r"[a-zA-Z0-9_.,@/:#=\[\]-]{1,800}"
 
 
 def _name_in_arn(arn: str) -> str:
-    """The name at an IoT ARN's end: what `Ref` gives for these types differs between the documents."""
+    """The name at the end of an IoT ARN, because the documents disagree on what `Ref` returns for these types."""
     return Fn.select(1, Fn.split("/", arn))

@@ -13,7 +13,7 @@ _REMOVAL_POLICIES: Final = ("RETAIN", "RETAIN_ON_UPDATE_OR_DELETE", "DESTROY")
 
 
 class InvalidArgumentError(ValueError):
-    """An argument of the construct that cannot work; the message names it, what was given and what is accepted."""
+    """An argument that cannot work. The message names it, what was given and what is accepted."""
 
     def __init__(self, argument: str, given: object, accepted: str) -> None:
         shown = _shown(given)
@@ -24,12 +24,12 @@ class InvalidArgumentError(ValueError):
 
 
 def _shown(given: object) -> str:
-    # A token's own form is a marker of the CDK, as `-1.8e+289` or `${Token[TOKEN.7]}`: it says nothing.
+    # A token prints as a marker of the CDK, such as `-1.8e+289` or `${Token[TOKEN.7]}`, which helps no reader.
     if is_token(given):
         return "a token"
     if isinstance(given, str):
         return given
-    # An address in memory says nothing either, and a list may hold tokens.
+    # An address in memory helps no reader either, and a list may hold tokens.
     without_addresses = re.sub(r"<(?:[\w<>]+\.)*(\w+) object at 0x[0-9a-f]+>", r"an object of \1", repr(given))
     return re.sub(r"-1\.8\d*e\+289|[$#]\{Token\[[^]]*\]\}", "a token", without_addresses)
 
@@ -40,8 +40,8 @@ def refuse(argument: str, given: object, accepted: str) -> NoReturn:
 
 
 def is_token(value: object) -> bool:
-    """Whether the value is known at deploy time only, so that nothing can be said about it at synth."""
-    # What else a program may hold, the CDK cannot look at.
+    """Whether the value is known at deploy time only, so that synth cannot check it."""
+    # The CDK fails on any other kind of value.
     is_text_or_number = isinstance(value, (str, int, float)) and not isinstance(value, bool)
     is_list = isinstance(value, list) and len(value) == 1 and isinstance(value[0], str)
     is_resolvable = not isinstance(value, type) and hasattr(type(value), "creation_stack")
@@ -59,7 +59,7 @@ def require_match(argument: str, value: str, pattern: str, accepted: str, *, kno
 
 
 def require_range(argument: str, value: int, low: int, high: int, unit: str = "") -> int:
-    """The value, if it lies between the two, both included. A token is refused: nothing compares with it."""
+    """The value, if it lies between the two, both included. A token is refused, because it cannot be compared."""
     accepted = f"a whole number from {low} to {high}{f' {unit}' if unit else ''}"
     if is_token(value):
         refuse(argument, value, f"{accepted}; {KNOWN_AT_SYNTH}")
@@ -96,16 +96,16 @@ def require_whole_hours(argument: str, value: Duration, low: int, high: int) -> 
 
 
 def is_retained(removal_policy: RemovalPolicy) -> bool:
-    """Whether what leaves the stack is kept."""
+    """Whether a resource is kept when it leaves the stack."""
     return removal_policy in {RemovalPolicy.RETAIN, RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE}
 
 
 def require_removal_policy(value: RemovalPolicy) -> None:
-    """Refuse SNAPSHOT: CloudFormation takes it for a few types only, none of which is here."""
+    """Refuse SNAPSHOT, which CloudFormation accepts for other resource types only."""
     if value is not RemovalPolicy.DESTROY and not is_retained(value):
         refuse("removal_policy", getattr(value, "name", value), ", ".join(_REMOVAL_POLICIES))
 
 
 def require_product(product: str) -> None:
-    """Refuse what cannot be a metric dimension and part of names."""
+    """Refuse a product that cannot be a metric dimension and part of names."""
     require_match("product", product, r"[A-Za-z0-9_-]{1,64}", "1 to 64 of A-Z a-z 0-9 _ -", known=True)

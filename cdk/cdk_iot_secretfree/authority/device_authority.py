@@ -1,4 +1,4 @@
-"""The certificate authority that signs devices: an AWS Private CA, made here or brought along."""
+"""The certificate authority that signs devices: an AWS Private CA, created here or imported."""
 
 from abc import abstractmethod
 from typing import Final
@@ -46,36 +46,36 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
 
     @property
     def signing_algorithm(self) -> str:
-        """The algorithm that it signs with: it fits its own key."""
+        """The signing algorithm. It fits the CA's own key."""
         return self.key_algorithm.signing_algorithm
 
     @property
     def validity_days(self) -> int | None:
-        """How long its own certificate holds, where that is known at synth; what it issues must not outlive it."""
+        """Validity of the CA's own certificate in days, if synth knows it. No issued certificate may outlive it."""
         return None
 
     @property
     def certificate_chain(self) -> str | None:
-        """PEM of its certificate and those above it, as a subordinate needs them; None where not known."""
+        """PEM of the CA's certificate and those above it, for a subordinate CA. None if unknown."""
         return None
 
     @property
     def is_short_lived(self) -> bool:
-        """Whether its certificates hold seven days at most."""
+        """Whether its certificates are valid for seven days at most."""
         return self.usage_mode is UsageMode.SHORT_LIVED_CERTIFICATE
 
     @property
     def is_active(self) -> bool:
-        """Whether it has its certificate in this deployment: all but one that waits for an offline parent."""
+        """Whether the CA has its certificate in this deployment. False while it waits for an offline parent."""
         return True
 
     @property
     def is_registered(self) -> bool:
-        """Whether AWS IoT Core knows it once this deployment is done."""
+        """Whether the CA is registered with AWS IoT Core after this deployment."""
         return self.is_active and self.registration is not IotRegistration.NONE
 
     def grant_issue(self, grantee: iam.IGrantable, *, template_arn: str) -> iam.Grant:
-        """Let a principal have certificates made from this one template, and read them."""
+        """Let a principal issue certificates from this one template, and read them."""
         iam.Grant.add_to_principal(grantee=grantee, actions=["acm-pca:GetCertificate"], resource_arns=[self.arn])
         return iam.Grant.add_to_principal(
             grantee=grantee,
@@ -104,7 +104,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
         removal_policy: RemovalPolicy = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         functions: FunctionOptions | None = None,
     ) -> "DeviceAuthority":
-        """A root of its own, self-signed, which signs devices directly.
+        """A self-signed root CA that signs devices directly.
 
         Args:
             scope: the parent.
@@ -158,11 +158,11 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
         Args:
             scope: the parent.
             id: the construct's id.
-            parent: who signs it: general purpose, active, and, if brought by ARN, with its `certificate_chain`.
+            parent: the CA that signs it: general purpose and active. One from `from_arn` needs its `certificate_chain`.
             subject: its distinguished name.
             key_algorithm: of its key; the signing algorithm follows.
             usage_mode: general purpose, or short-lived (certificates of at most seven days, cheaper).
-            path_length: how many CAs may stand below it, 0 to 3.
+            path_length: the number of CA levels allowed below it, 0 to 3.
             validity: of its own certificate, whole days; five years when absent.
             revocation: CRL and OCSP; neither by default, and neither is possible in short-lived mode.
             registration: how AWS IoT Core knows it.
@@ -213,7 +213,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
         removal_policy: RemovalPolicy = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         functions: FunctionOptions | None = None,
     ) -> "DeviceAuthority":
-        """A CA whose certificate is signed outside AWS, by a root in a safe.
+        """A CA whose certificate an offline root signs, outside AWS.
 
         The first deployment makes the key and outputs the certificate signing request; sign it as a CA with path
         length 0. The second deployment, with `signed_certificate` and `chain`, activates the CA and registers it.
@@ -272,15 +272,15 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
         revision: str | None = None,
         functions: FunctionOptions | None = None,
     ) -> "DeviceAuthority":
-        """An active Private CA that exists already, in the stack's Region (of this account, or shared with it).
+        """An existing, active Private CA in the stack's Region: of this account, or shared with it.
 
         Args:
             scope: the parent.
             id: the construct's id.
             authority_arn: its ARN.
             key_algorithm: of its key: the signing algorithm must fit it.
-            usage_mode: as it was made.
-            certificate_chain: PEM of its certificate and those above, where it is to sign a subordinate.
+            usage_mode: the usage mode that it was created with.
+            certificate_chain: PEM of its certificate and those above it. Needed if it signs a subordinate CA.
             registration: how AWS IoT Core is to know it; NONE where another stack registers it: the stack that did
                 takes it back when it is deleted.
             revision: any text; change it when the CA got a new certificate, which is then registered.
@@ -313,7 +313,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
 
     @property
     def _revision(self) -> str | None:
-        """What changes with the CA's certificate; None where nothing here does."""
+        """A value that changes with the CA's certificate, or None if no such value is known."""
         return self.certificate_chain
 
     def _register(self, *after: Construct) -> None:

@@ -1,4 +1,4 @@
-"""A Private CA of elsewhere."""
+"""A Private CA that this stack does not create."""
 
 from constructs import Construct
 
@@ -7,7 +7,7 @@ from cdk_iot_secretfree.authority.options import AuthorityKind
 
 
 class ImportedAuthority(DeviceAuthority):
-    """A Private CA of elsewhere."""
+    """A Private CA that this stack does not create."""
 
     def __init__(
         self,

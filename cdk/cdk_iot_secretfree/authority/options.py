@@ -1,4 +1,4 @@
-"""What an owned certificate authority is made of: one frozen record, checked when it is made."""
+"""Options of a certificate authority: frozen records, checked when they are made."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from cdk_iot_secretfree.validation import is_token, refuse, require_removal_poli
 
 @dataclass(frozen=True, kw_only=True)
 class AuthorityKind:
-    """What an owned and an imported authority have alike."""
+    """Options that an owned and an imported authority share."""
 
     key_algorithm: KeyAlgorithm
     usage_mode: UsageMode
@@ -24,7 +24,7 @@ class AuthorityKind:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnedAuthorityOptions(AuthorityKind):
-    """An authority of this stack."""
+    """Options of an authority that the stack creates."""
 
     subject: AuthoritySubject
     revocation: Revocation
@@ -33,13 +33,13 @@ class OwnedAuthorityOptions(AuthorityKind):
     def __post_init__(self) -> None:
         """Refuse what Private CA would refuse at deploy time."""
         if self.usage_mode is UsageMode.SHORT_LIVED_CERTIFICATE and self.revocation != Revocation():
-            accepted = "none in UsageMode.SHORT_LIVED_CERTIFICATE: its certificates just end"
+            accepted = "none in UsageMode.SHORT_LIVED_CERTIFICATE, whose certificates are not revoked"
             refuse("revocation", "CRL or OCSP", accepted)
         require_removal_policy(self.removal_policy)
 
 
 def pem_certificates(argument: str, pem: str, *, exactly: int | None = None) -> str:
-    """The PEM, if it is certificates and nothing else. Above all, no private key enters a template."""
+    """The PEM, if it holds certificates and nothing else. A private key must never enter a template."""
     if is_token(pem):
         return pem
     accepted = "one PEM certificate" if exactly == 1 else "PEM certificates"

@@ -1,4 +1,4 @@
-"""A Private CA of this stack."""
+"""A Private CA that the stack creates."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ FIVE_YEARS: Final = 1_825
 
 
 class OwnedAuthority(DeviceAuthority):
-    """A Private CA of this stack."""
+    """A Private CA that the stack creates."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class OwnedAuthority(DeviceAuthority):
     def be_signed_by(self, parent: DeviceAuthority, path_length: int) -> None:
         template = f"SubordinateCACertificate_PathLen{path_length}/V1"
         certificate = self._certificate(parent.arn, parent.signing_algorithm, template)
-        # A CA signs once it is active, and CloudFormation sees a dependency on its ARN alone.
+        # The parent must be active first. CloudFormation sees only the dependency on its ARN.
         certificate.node.add_dependency(parent)
         self.activate(certificate.attr_certificate, parent.certificate_chain)
 
@@ -113,6 +113,6 @@ class OwnedAuthority(DeviceAuthority):
             template_arn=f"arn:{Stack.of(self).partition}:acm-pca:::template/{template}",
             validity=acmpca.CfnCertificate.ValidityProperty(type="DAYS", value=self._validity_days or FIVE_YEARS),
         )
-        # CloudFormation revokes a certificate that it deletes, which a retained CA's own must not be.
+        # CloudFormation revokes a certificate that it deletes. The certificate of a retained CA must stay valid.
         certificate.apply_removal_policy(self._removal_policy)
         return certificate

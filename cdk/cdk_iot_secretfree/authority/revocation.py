@@ -1,4 +1,4 @@
-"""How others learn that a certificate of a Private CA was revoked."""
+"""How relying parties learn that a certificate of a Private CA was revoked."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,9 +22,9 @@ class RevocationList:
     unless you publish the bucket, as through CloudFront, and name the publisher by `custom_cname`.
 
     Args:
-        bucket: yours; made (private, encrypted) when absent. One that is imported needs a policy of your own by which
-            Private CA may write it.
-        expiration: how long each list holds, 1 to 5,000 days.
+        bucket: yours; made (private, encrypted) when absent. An imported bucket needs a policy of yours that lets
+            Private CA write it.
+        expiration: validity of each list, 1 to 5,000 days.
         custom_cname: host name that certificates give as the list's address, instead of the bucket's own.
     """
 
@@ -33,7 +33,7 @@ class RevocationList:
     custom_cname: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no host name: Private CA wants it without `https://`."""
+        """Refuse what is no host name. Private CA takes the name without `https://`."""
         if self.custom_cname is not None:
             require_match("custom_cname", self.custom_cname, _HOST_NAME, "a host name, as in 'crl.example.com'")
 
@@ -41,7 +41,7 @@ class RevocationList:
 @checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class Revocation:
-    """How others learn that a certificate was revoked. AWS IoT Core itself checks the certificate's own state.
+    """How relying parties learn that a certificate was revoked. AWS IoT Core checks the certificate's state.
 
     Args:
         crl: keep a revocation list.
@@ -61,11 +61,11 @@ def crl_bucket(authority: Construct, crl: RevocationList, removal_policy: Remova
         enforce_ssl=True,
         minimum_tls_version=1.2,
         versioned=True,
-        # Private CA tries the bucket by writing to it, so that it could not be deleted.
+        # Private CA tests the bucket by writing an object, and CloudFormation cannot delete a bucket with objects.
         removal_policy=RemovalPolicy.RETAIN if is_retained(removal_policy) else removal_policy,
     )
     service = iam.ServicePrincipal("acm-pca.amazonaws.com")
-    # The statement that Private CA asks for; the account pins it against other accounts' CAs.
+    # The statement that Private CA requires. The account id excludes the CAs of other accounts.
     added = [
         bucket.add_to_resource_policy(
             iam.PolicyStatement(

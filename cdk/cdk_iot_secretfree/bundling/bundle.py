@@ -35,7 +35,7 @@ RUNTIME_LOCK: Final = Path(__file__).with_name("requirements") / "runtime.txt"
 
 RUNTIME_PACKAGE: Final = "secretfree"
 
-# Part of every hash, so that a change in how a bundle is laid out is a change of the asset.
+# Part of every hash: a change of the bundle's layout changes the asset.
 _LAYOUT: Final = "6"
 _SUPPORTED_RUNTIMES: Final = ("python3.12", "python3.13", "python3.14")
 _DOCKER_IS_NOT_USED: Final = "cdk-iot-secretfree-bundles-without-docker"
@@ -48,7 +48,7 @@ _INSTALLER_TRACES: Final = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json
 
 
 class BundleTarget(Enum):
-    """Where the bundle is to run."""
+    """Where the bundle runs."""
 
     LAMBDA = "lambda"
     """AWS Lambda: wheels of the function's architecture and Python."""
@@ -60,7 +60,7 @@ class BundleTarget(Enum):
 @checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """What the functions' code is made for.
+    """The platform of the functions' code.
 
     Args:
         runtime: Python 3.12, 3.13 or 3.14.
@@ -85,7 +85,7 @@ class Bundle:
     def code(self, scope: Construct) -> lambda_.Code:
         """The asset. Bundling happens at synth, once for each content, and never with Docker.
 
-        The bundle is for this host where `scope` is deployed into the local cloud.
+        If `scope` is deployed into the local cloud, the bundle is for this host.
         """
         is_local = str(scope.node.try_get_context(contract.LOCAL_CONTEXT)).lower() == "true"
         bundle = replace(self, target=BundleTarget.HOST) if is_local else self
@@ -116,7 +116,7 @@ class Bundle:
         )
 
     def digest(self) -> str:
-        """Hex SHA-256 over the runtime's source and what the wheels are chosen by.
+        """Hex SHA-256 over the runtime's source and everything that decides which wheels are installed.
 
         Sorted relative paths and bytes, so that a checkout and an installed wheel of the same version agree. The hash
         of an asset also covers the installed wheels and the bytecode, byte by byte.
@@ -159,11 +159,11 @@ class Bundle:
         return (self.target.value, self.architecture.name, self.runtime.name)
 
     def _wheels_parts(self) -> tuple[str, ...]:
-        """What the installed wheels depend on, the models that are left in them included."""
+        """Everything that decides the content of the installed wheels, including the models that stay in them."""
         return (_LAYOUT, ",".join(sorted(AWS_SERVICES)), *self._platform(), _digest_of(RUNTIME_LOCK))
 
     def _wheels(self) -> CachedTree:
-        """The installed wheels, from the cache where they are as they were installed."""
+        """The installed wheels: from the cache if their files are unchanged, else installed anew."""
 
         def make(directory: Path) -> None:
             self._install(directory)
@@ -187,13 +187,13 @@ class Bundle:
             )
 
 
-# One asset for all functions of a stack: to make one is to hash the wheels, and CDK stages it.
+# One asset for all functions of a stack, because each asset hashes and stages the wheels again.
 _codes: Final[WeakKeyDictionary[Stack, dict[Bundle, lambda_.Code]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """What a bundle is put together from: the runtime's files by their path, and folders of the cache."""
+    """The parts of a bundle: the runtime's files by their path, and folders of the cache."""
 
     sources: Mapping[str, bytes]
     trees: tuple[CachedTree, ...]
@@ -208,7 +208,7 @@ def _bytecode_of_wheels(compiler: Compiler, wheels: CachedTree) -> CachedTree:
 
 
 def _bytecode_of_sources(compiler: Compiler, sources: Mapping[str, bytes]) -> CachedTree:
-    """From a copy: the package's own files may change meanwhile."""
+    """Compile from a copy, because the package's own files may change meanwhile."""
     with tempfile.TemporaryDirectory() as scratch:
 
         def copied() -> Path:
@@ -219,7 +219,7 @@ def _bytecode_of_sources(compiler: Compiler, sources: Mapping[str, bytes]) -> Ca
 
 
 def _bytecode(compiler: Compiler, digest: str, source: Callable[[], Path]) -> CachedTree:
-    """The bytecode of what has `digest`, from the cache, else of the folder that `source` returns."""
+    """The bytecode for `digest`: from the cache, else compiled from the folder that `source` returns."""
 
     def make(target: Path) -> None:
         folder = source()
@@ -231,7 +231,7 @@ def _bytecode(compiler: Compiler, digest: str, source: Callable[[], Path]) -> Ca
 
 
 def runtime_source() -> Path:
-    """The folder of the `secretfree` package that this library shares its contract with: checkout or site-packages."""
+    """The folder of the `secretfree` package whose contract this library uses: in a checkout or in site-packages."""
     return Path(contract.__file__).parent
 
 
@@ -252,7 +252,7 @@ _MACHINES: Final = {"arm64": "aarch64", "x86_64": "x86_64"}
 
 
 def _installer(bundle: Bundle) -> Sequence[str]:
-    """The command up to its target: pip of this interpreter, else uv (environments made by uv have no pip)."""
+    """The command without its target: pip of this interpreter, else uv (environments made by uv have no pip)."""
     python = bundle._python()  # noqa: SLF001 - its own module
     machine = _MACHINES[bundle.architecture.name]
     checks = ("--quiet", "--require-hashes", "--no-deps", "--only-binary=:all:")
@@ -293,7 +293,7 @@ def _sources() -> Mapping[str, bytes]:
 
 
 def _remove_traces_of_the_installer(directory: Path) -> None:
-    """Leave what is imported: scripts and records hold paths of this machine and the installer's name."""
+    """Keep only what is imported. Scripts and records hold paths of this machine and the installer's name."""
     shutil.rmtree(directory / "bin", ignore_errors=True)
     for cache in list(directory.rglob("__pycache__")):
         shutil.rmtree(cache)
@@ -304,6 +304,6 @@ def _remove_traces_of_the_installer(directory: Path) -> None:
 
 
 def _normalise_modes(directory: Path) -> None:
-    """The zip of the asset carries modes, and the umask of this machine is not part of its content."""
+    """Set the modes, because the asset's zip carries them and they would depend on this machine's umask."""
     for path in directory.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)

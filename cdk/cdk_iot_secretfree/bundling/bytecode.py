@@ -25,7 +25,7 @@ import sys
 print(sys.executable, sys.implementation.name, sys.version_info.releaselevel, sep="\\n")
 print(*sys.version_info[:3], sep=".")
 """
-# Prints a file that it cannot compile: some wheels carry templates that are no Python 3.
+# Prints the files that do not compile: some wheels carry templates that are not Python 3.
 _COMPILE: Final = """
 import importlib.util, os.path, py_compile, sys
 target, prefix = sys.argv[1:]
@@ -82,7 +82,7 @@ def running_compiler() -> Compiler:
 
 @functools.cache
 def find_compiler(version: str) -> Compiler | None:
-    """Return a released CPython of `version`, such as 3.13: this one, uv's, or one on the PATH. None: there is none."""
+    """Return a released CPython of `version`, such as 3.13: this one, uv's or one on the PATH. Else None."""
     if sys.version_info[:2] == tuple(map(int, version.split("."))) and _is_released():
         return running_compiler()
     return next(filter(None, (_probed(candidate, version) for candidate in _candidates(version))), None)
@@ -108,7 +108,7 @@ def _candidates(version: str) -> Iterator[str]:
 
 
 def _probed(executable: str, version: str) -> Compiler | None:
-    """The interpreter behind `executable`, which may be a shim that starts none."""
+    """The interpreter behind `executable`. None for a shim that starts no interpreter."""
     lines = _output([executable, "-I", "-S", "-B", "-c", _PROBE])
     if len(lines) != 4:
         return None
@@ -120,7 +120,7 @@ def _probed(executable: str, version: str) -> Compiler | None:
 def _output(command: Sequence[str]) -> list[str]:
     """The lines that a command prints; none if it fails."""
     try:
-        # A project in the current folder may pin another version: the question is for the machine.
+        # Run outside the project, because a project in the current folder may pin another version.
         finished = subprocess.run(  # noqa: S603
             command,
             cwd=tempfile.gettempdir(),

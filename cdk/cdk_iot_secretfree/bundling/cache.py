@@ -1,4 +1,4 @@
-"""The cache of what synths install and compile: folders that are used again as long as their files are unchanged."""
+"""The cache of installed and compiled folders. A folder is reused while its files are unchanged."""
 
 import contextlib
 import hashlib
@@ -31,7 +31,7 @@ class CachedTree:
 
 
 def cached_tree(kind: str, parts: Sequence[str], make: Callable[[Path], None]) -> CachedTree:
-    """The folder that `make` writes, from the cache where its files are as they were written.
+    """The folder that `make` writes: from the cache if its files are unchanged, else made anew.
 
     The digest beside them finds what was changed by accident. What was changed together with the digest changes the
     asset's hash, since that covers the digest of what is deployed.
@@ -56,7 +56,7 @@ def cached_tree(kind: str, parts: Sequence[str], make: Callable[[Path], None]) -
 def cache_directory() -> Path:
     """Return the folder of this library in the user's cache."""
     configured = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG base directory specification has relative paths ignored.
+    # The XDG base directory specification says to ignore relative paths.
     root = Path(configured) if Path(configured).is_absolute() else Path.home() / ".cache"
     return root / "cdk-iot-secretfree"
 

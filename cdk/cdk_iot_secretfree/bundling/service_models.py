@@ -1,6 +1,6 @@
-"""What stays of botocore's data in a Lambda's bundle: the models of the services that the runtime calls, and no prose.
+"""Trims botocore's data in the bundle to the models of the services that the runtime calls, without documentation.
 
-botocore reads it at each cold start: the list of endpoints alone, of all services, takes longer to parse than all else.
+botocore reads its data at each cold start. The full list of endpoints alone takes longer to parse than all the rest.
 """
 
 import gzip
@@ -17,9 +17,9 @@ _ENDPOINTS: Final = (AWS_SERVICES - {"iot-data"}) | {"data-ats.iot"}
 
 
 def reduce_to_called_services(directory: Path) -> None:
-    """Leave in the `botocore` package below `directory` what its clients for `AWS_SERVICES` read.
+    """Keep of the `botocore` package below `directory` only what its clients for `AWS_SERVICES` read.
 
-    Removed are the other services' models and endpoints, and the documentation in the models. Nothing is removed that
+    This removes the other services' models and endpoints, and the documentation in the models. Nothing is removed that
     changes a request or an answer.
     """
     data = directory / "botocore" / "data"
@@ -38,7 +38,7 @@ def _rewrite(file: Path, change: Callable[[Any], Any]) -> None:
     compressed = file.suffix == ".gz"
     content = gzip.decompress(file.read_bytes()) if compressed else file.read_bytes()
     changed = json.dumps(change(json.loads(content)), separators=(",", ":")).encode()
-    # The time of compression is no part of the content: equal bundles have equal bytes.
+    # Without a time of compression, equal bundles have equal bytes.
     file.write_bytes(gzip.compress(changed, mtime=0) if compressed else changed)
 
 

@@ -1,1 +1,1 @@
-"""Who signs a device's certificate, and when."""
+"""The issuers that sign device certificates, and the modes in which they run."""

@@ -1,4 +1,4 @@
-"""What the issuers of a product line must be together, and what follows from all of them."""
+"""Checks of a product line's issuers together, and values that follow from all of them."""
 
 import json
 import re
@@ -26,7 +26,7 @@ def check_issuers(issuers: Sequence[Issuer]) -> None:
 
 
 def check_subject_variables(document: object, issuers: Sequence[Issuer], match: MatchPolicy) -> None:
-    """Refuse a device policy that relies on the subject of a certificate whose requester may choose it.
+    """Refuse a device policy that relies on a certificate subject which the requester may choose.
 
     Such an issuer, as IoT Core's own CA, may copy the subject of the request. The runtime checks the common name alone,
     and only where the common name must be the device id.
@@ -45,7 +45,7 @@ def check_subject_variables(document: object, issuers: Sequence[Issuer], match: 
 
 
 def check_region(stack: Stack, issuers: Sequence[Issuer]) -> None:
-    """IoT Core registers a certificate of a CA that it knows in that Region, and the functions call their own."""
+    """Refuse a CA of another Region: the functions register certificates with AWS IoT Core in their own Region."""
     for authority in (authority for issuer in issuers for authority in issuer.authorities):
         region = Stack.of(authority).region
         if not is_token(region) and not is_token(stack.region) and region != stack.region:
@@ -53,10 +53,9 @@ def check_region(stack: Stack, issuers: Sequence[Issuer]) -> None:
 
 
 def renewal_window_hours(window: Duration | None, issuers: Sequence[Issuer]) -> int:
-    """How long before their end certificates are renewed at the earliest.
+    """The renewal window in hours: how long before its end a certificate may be renewed.
 
-    At most half of the validity: so a certificate has ended before the one after its successor can be issued, and a
-    device has two good ones at most.
+    It is at most half of the validity, so a device has at most two good certificates at a time.
     """
     validities = [issuer.validity_days for issuer in issuers if issuer.validity_days is not None]
     shortest = min(validities, default=None)

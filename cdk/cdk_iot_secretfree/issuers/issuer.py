@@ -1,4 +1,4 @@
-"""The issuers: what signs a device's certificate, and the API's path. Each kind of issuer has its own module."""
+"""The issuers: each signs certificates at a path of the API. Each kind of issuer has its own module."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -115,7 +115,7 @@ class Issuer(ABC):
 
     def settings(self, stack: Stack) -> Mapping[IssuerSetting, str]:
         """The settings that the runtime reads for this kind, without the kind itself."""
-        del stack  # a kind whose settings depend on the stack says so
+        del stack  # Only kinds whose settings depend on the stack use it.
         return {}
 
     @abstractmethod

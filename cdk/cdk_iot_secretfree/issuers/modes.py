@@ -1,4 +1,4 @@
-"""When a certificate is issued: in the request itself, or from a queue whose pace keeps to the quotas."""
+"""When a certificate is issued: in the request itself, or from a queue at a pace within the quotas."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -25,9 +25,10 @@ from cdk_iot_secretfree.validation import require_range, require_seconds
 
 @dataclass(frozen=True, kw_only=True)
 class IssuingLine:
-    """What a product line gives to the functions of one of its issuers.
+    """What the functions of one issuer need from their product line.
 
-    `environment` is that of a function that issues, `grant` lets one do so; `issuers` is how many share the quotas.
+    `environment` is the environment of an issuing function, and `grant` gives a function the rights to issue.
+    `issuers` is the number of issuers that share the quotas.
     """
 
     product: str
@@ -42,7 +43,7 @@ class IssuingLine:
 
 @dataclass(frozen=True, kw_only=True)
 class IssuingFunctions:
-    """What was made for one issuer: the function behind the API, and the queue behind that, where there is one."""
+    """The functions of one issuer: the one behind the API and, in queue mode, the queue behind it."""
 
     answering: RuntimeFunction
     queue: "IssuanceQueue | None" = None
@@ -54,22 +55,22 @@ class IssuanceMode(ABC):
 
     @staticmethod
     def direct() -> "IssuanceMode":
-        """In the request itself: most devices have their certificate with the first answer. The default."""
+        """Issue in the request itself. Most devices get their certificate with the first answer. The default."""
         return _Direct()
 
     @staticmethod
     def queued(
         *, rate: int = 10, max_concurrency: int | None = None, retention: Duration | None = None
     ) -> "IssuanceMode":
-        """From a queue, at a fixed pace. The device gets 202 with Retry-After and collects later. For launches.
+        """Issue from a queue, at a fixed pace, for launches. The device gets 202 with Retry-After and collects later.
 
         Args:
             rate: new certificates a second of the whole product line, 1 to 1,000, in equal shares of its issuers. Keep
                 it at or below the account's quotas for `RegisterCertificate` and `UpdateCertificate` (10 by default).
             max_concurrency: workers of each issuer, 2 (the least that SQS takes) to 1,000, and at most three times
                 `rate`; by default enough for issuances of a second and a half. Together they keep to `rate`.
-            retention: how long a request may wait, 1 hour to 14 days; 4 days by default. The device that is still
-                there after that queues anew.
+            retention: how long a request may wait, 1 hour to 14 days; 4 days by default. A device that posts
+                after that queues anew.
 
         Raises:
             InvalidArgumentError: naming the argument, what was given and what is accepted.
@@ -92,9 +93,9 @@ class IssuanceMode(ABC):
 class IssuanceQueue(Construct):
     """The queue of one issuer, its dead letters and its worker.
 
-    The worker's role may what a direct issuer's may, and take messages; the front's role alone may send them. A message
-    that failed again and again is kept with the dead letters for fourteen days, for people to look at: it need not be
-    sent again, since the device that it was about queues anew.
+    The worker's role has the rights of a direct issuer, and takes messages. Only the front's role may send them. A
+    message that failed again and again stays in the dead letters for fourteen days, for inspection. Do not send it
+    again: the device queues anew at its next request.
     """
 
     def __init__(
@@ -146,7 +147,7 @@ class IssuanceQueue(Construct):
             "Feed",
             target=self._worker.function,
             event_source_arn=self._queue.queue_arn,
-            # A worker that is killed takes one device's try with it, and the pace is kept between any two.
+            # With one message at a time, a killed worker costs one device one try, and the pace holds between any two.
             batch_size=1,
             max_concurrency=max_concurrency,
             report_batch_item_failures=True,
@@ -159,7 +160,7 @@ class IssuanceQueue(Construct):
 
     @property
     def dead_letters(self) -> sqs.Queue:
-        """What failed again and again."""
+        """The queue of requests that failed again and again."""
         return self._dead_letters
 
     @property
@@ -173,7 +174,7 @@ class IssuanceQueue(Construct):
         deny_other_senders(self._queue, front.role)
 
     def metric_waiting(self, *, period: Duration | None = None) -> cloudwatch.Metric:
-        """Requests that wait."""
+        """Number of waiting requests."""
         return self._queue.metric_approximate_number_of_messages_visible(period=period, statistic="Maximum")
 
     def metric_oldest_age(self, *, period: Duration | None = None) -> cloudwatch.Metric:
@@ -181,7 +182,7 @@ class IssuanceQueue(Construct):
         return self._queue.metric_approximate_age_of_oldest_message(period=period, statistic="Maximum")
 
     def metric_dead_letters(self, *, period: Duration | None = None) -> cloudwatch.Metric:
-        """Requests that failed again and again; alarm on any."""
+        """Number of requests that failed again and again. Alarm on any."""
         return self._dead_letters.metric_approximate_number_of_messages_visible(period=period, statistic="Maximum")
 
 
@@ -250,9 +251,9 @@ _FRONT_ENVIRONMENT: Final = (
     Variable.IOT_ENDPOINT,
     Variable.RENEWAL_WINDOW_HOURS,
 )
-# API Gateway waits as long for the integration; the function must not go on behind its back.
+# API Gateway waits as long for the integration. A longer run could not answer.
 _API_TIMEOUT: Final = Duration.seconds(29)
-# A pause of the pace, then an issuance with its budget; less than a lease of the ledger lasts (45 s).
+# One pause and one issuance. Less than the ledger's lease (45 s).
 _WORKER_TIMEOUT: Final = Duration.seconds(40)
 # Lambda's documentation asks for six times the function's timeout.
 _VISIBILITY: Final = Duration.seconds(240)
@@ -263,5 +264,5 @@ _MOST_CONCURRENCY: Final = 1_000
 _LEAST_RETENTION: Final = 3_600
 _MOST_RETENTION: Final = 14 * 86_400
 _SECONDS_AN_ISSUANCE: Final = 1.5
-# Seconds between two issuances of one worker, for one issuer; twice that for two. It is slept in the function.
+# Most seconds that a worker sleeps between two issuances, with one issuer. With two issuers it is twice that.
 _LONGEST_PAUSE: Final = 3

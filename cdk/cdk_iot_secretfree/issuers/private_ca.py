@@ -33,7 +33,7 @@ class PrivateCaIssuer(Issuer):
         chosen = Duration.days(default_days) if validity is None else validity
         self._validity_days = require_validity_days("validity", chosen, authority.usage_mode)
         longest = authority.validity_days
-        # Private CA refuses a certificate that would outlive its CA, and the CA's own has begun before.
+        # Private CA refuses a certificate that would outlive its CA, whose own certificate began earlier.
         if longest is not None and self._validity_days >= longest:
             refuse("validity", f"{self._validity_days} days", f"less than the authority's own {longest} days")
         if longest is not None and self._validity_days * 2 > longest:
@@ -46,7 +46,7 @@ class PrivateCaIssuer(Issuer):
 
     @property
     def kind(self) -> IssuerKind:
-        """By which the runtime chooses what issues."""
+        """The kind, by which the runtime chooses the issuing code."""
         return IssuerKind.PRIVATE_CA
 
     @property
@@ -65,7 +65,7 @@ class PrivateCaIssuer(Issuer):
         return self._validity_days
 
     def settings(self, stack: Stack) -> Mapping[IssuerSetting, str]:
-        """The CA, what it signs with and for how long, and the CAs before it."""
+        """The CA, its signing algorithm, the validity of what it issues, and the CAs before it."""
         previous = {IssuerSetting.PREVIOUS_AUTHORITY_ARNS: ",".join(one.arn for one in self._previous)}
         return {
             IssuerSetting.AUTHORITY_ARN: self._authority.arn,
@@ -77,7 +77,7 @@ class PrivateCaIssuer(Issuer):
         }
 
     def grant_issue(self, function: RuntimeFunction) -> None:
-        """Let the function have certificates made from the one template, and register them."""
+        """Let the function issue certificates from the one template, and register them."""
         self._authority.grant_issue(function.role, template_arn=_template_arn(Stack.of(function)))
         if self._previous:
             # What was asked of a previous CA before the deployment is still collected.
@@ -88,12 +88,12 @@ class PrivateCaIssuer(Issuer):
 
     @property
     def quota_calls(self) -> Sequence[str]:
-        """Signing, and registering what was signed."""
+        """Signing a certificate, and registering it."""
         register = "RegisterCertificate" if self._authority.is_registered else "RegisterCertificateWithoutCA"
         return ("IssueCertificate", "GetCertificate", register)
 
     def grant_sweep(self, function: RuntimeFunction) -> None:
-        """Let the sweeper read what was signed: it may have been registered with IoT Core though its record failed.
+        """Let the sweeper read issued certificates. One may be registered with IoT Core although its record failed.
 
         It also measures how long the CA lasts.
         """

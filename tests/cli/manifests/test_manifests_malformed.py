@@ -19,7 +19,6 @@ from secretfree.errors import Reason
 from secretfree.registry.admission import Refusal, RowRefused
 from secretfree.registry.gate import Gate
 from secretfree.registry.key_material.json_values import parse_object
-from secretfree.registry.key_material.keys import read_key_material
 from secretfree.request.device_profile import DeviceProfile
 from secretfree.request.keys import DevicePublicKey
 from secretfree_cli.manifests.csv_rows import CsvManifest, csv_records
@@ -586,17 +585,6 @@ def test_a_manifest_whose_name_is_no_utf_8_has_a_name_that_can_be_shown(tmp_path
     folder.mkdir()
     path = written(folder / os.fsdecode(b"m\xfcnchen.pem"), KEY.pem())
     assert (PemFolder(folder).name, PemBundle(path).name) == ("\\xe4", "m\\xfcnchen.pem")
-
-
-def test_key_material_is_read_in_der_as_well() -> None:
-    authority = SampleAuthority.create()
-    csr = x509.load_pem_x509_csr(request("dev-2")).public_bytes(Encoding.DER)
-    certificate = authority.issue("dev-3", PRIVATE.public_key()).public_bytes(Encoding.DER)
-    assert [read_key_material(data).common_name for data in (KEY.spki, csr, certificate)] == [None, "dev-2", "dev-3"]
-    assert {read_key_material(data).public_key for data in (KEY.spki, csr, certificate)} == {KEY}
-    for rubbish in (b"", b"0\x03\x02\x01\x01", b"\xff\xfe", b"A" * 100_000):
-        with pytest.raises(RowRefused):
-            read_key_material(rubbish)
 
 
 def test_espressif_rows_are_refused_one_by_one(tmp_path: Path) -> None:

@@ -1,77 +1,41 @@
 """Manifests as factories' tools spell them: encodings, line ends, armour, columns, kinds of key material."""
 
-import base64
 import gzip
-import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from cryptography.x509.oid import NameOID
-from hypothesis import given
-from hypothesis import strategies as st
+from cryptography.hazmat.primitives.serialization import Encoding
 from secretfree.errors import Reason
 from secretfree.registry.admission import Refusal, RowRefused
 from secretfree.registry.gate import Gate
-from secretfree.registry.key_material.jwk import base64url
-from secretfree.registry.key_material.keys import read_certificates, read_key_material, read_key_text
-from secretfree.registry.key_material.text import normalised, text_stream
-from secretfree.request import der
-from secretfree.request.keys import DevicePublicKey
 from secretfree_cli.manifests.detect import FormatOptions, detect_format, open_manifest
 from secretfree_cli.manifests.generate import jwk
 from secretfree_cli.manifests.infineon import InfineonManifest
 from secretfree_cli.manifests.manifest import Manifest, ManifestError
-
-KEY = ec.derive_private_key(0xA11CE, ec.SECP256R1())
-OTHER = ec.derive_private_key(0xB0B, ec.SECP384R1())
-RSA = rsa.generate_private_key(65537, 2048)
-PUBLIC = DevicePublicKey.from_key(KEY.public_key())
-TEXT = PUBLIC.registry_text()
-
-Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-
-
-def name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def certificate(
-    subject: str, key: Key = KEY, issuer: str = "Widget CA", by: Key = KEY, *, ca: bool | None = False
-) -> bytes:
-    """A certificate in PEM; with `ca=None` it has no basicConstraints."""
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name(subject))
-        .issuer_name(name(issuer))
-        .public_key(key.public_key())
-        .serial_number(int.from_bytes(subject.encode()[:18]) + 1)
-        .not_valid_before(datetime(2025, 1, 1))  # noqa: DTZ001 - the library's
-        .not_valid_after(datetime(2035, 1, 1))  # noqa: DTZ001
-    )
-    if ca is not None:
-        builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
-    return builder.sign(by, hashes.SHA256()).public_bytes(Encoding.PEM)
-
-
-def request(common_name: str, key: Key = KEY) -> bytes:
-    builder = x509.CertificateSigningRequestBuilder().subject_name(name(common_name))
-    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
-
-
-def der_of(pem: bytes) -> bytes:
-    return base64.b64decode(b"".join(pem.splitlines()[1:-1]))
-
-
-def b64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
+from support.key_samples import (
+    ENCODED,
+    KEY,
+    MATERIAL,
+    OTHER,
+    PUBLIC,
+    REFUSED_MATERIAL,
+    TEXT,
+    TEXT_AROUND,
+    b64,
+    certificate,
+    der_of,
+    fingerprint,
+    forged,
+    hostile_certificates,
+    name,
+    request,
+)
 
 
 def outcomes(manifest: Manifest) -> Iterator[tuple[int, str, str | None]]:
@@ -92,21 +56,6 @@ def read(path: Path, content: bytes | str, **options: object) -> list[str]:
 
 # --- one text decoder ---
 
-ENCODED: dict[str, Callable[[str], bytes]] = {
-    "UTF-8": lambda text: text.encode(),
-    "byte order mark": lambda text: text.encode("utf-8-sig"),
-    "UTF-16 with its mark": lambda text: text.encode("utf-16"),
-    "UTF-16 LE without a mark": lambda text: text.encode("utf-16-le"),
-    "UTF-16 BE without a mark": lambda text: text.encode("utf-16-be"),
-    "CRLF": lambda text: text.replace("\n", "\r\n").encode(),
-    "bare CR": lambda text: text.replace("\n", "\r").encode(),
-    "UTF-16 and CRLF": lambda text: text.replace("\n", "\r\n").encode("utf-16"),
-    "NUL at the end": lambda text: text.encode() + b"\0",
-    "Ctrl-Z at the end": lambda text: text.encode() + b"\x1a",
-    "Ctrl-Z and NULs at the end": lambda text: text.encode() + b"\x1a" + b"\0" * 100,
-    "no last line end": lambda text: text.rstrip("\n").encode(),
-    "blank lines before": lambda text: b"\n\n" + text.encode(),
-}
 TEXTS = {
     "csv": f"device-id,public-key\nd-1,{TEXT}\nd-2,{TEXT}\n",
     "jsonl": "".join(json.dumps({"device-id": f"d-{n}", "public-key": TEXT}) + "\n" for n in (1, 2)),
@@ -132,36 +81,15 @@ def test_every_text_format_is_read_in_every_encoding_and_with_every_line_end(
     assert detect_format(path) == form
 
 
-@pytest.mark.parametrize("encoding", list(ENCODED))
-@pytest.mark.parametrize("material", [PUBLIC.pem().encode(), request("d-1"), certificate("d-1")])
-def test_a_key_file_is_read_in_every_encoding_and_with_every_line_end(encoding: str, material: bytes) -> None:
-    assert read_key_material(ENCODED[encoding](material.decode())).public_key == PUBLIC
-
-
-@pytest.mark.parametrize(
-    "around",
-    [
-        "Certificate Request:\n    Data:\n        Subject: CN = d-1\n{}",
-        "{}\nmade by a tool\n",
-        "subject=CN = d-1\nissuer=CN = Widget CA\n\n{}\nanother line",
-        "  {}",
-    ],
-)
-@pytest.mark.parametrize("material", [PUBLIC.pem().encode(), request("d-1"), certificate("d-1")])
+@pytest.mark.parametrize("around", TEXT_AROUND)
+@pytest.mark.parametrize("material", [request("d-1"), certificate("d-1")])
 def test_text_around_a_block_is_passed_over(around: str, material: bytes, tmp_path: Path) -> None:
-    text = around.format(material.decode())
-    assert read_key_material(text.encode()).public_key == PUBLIC
-    if b"PUBLIC KEY" not in material:
-        assert read(tmp_path / "m.pem", text) == ["d-1"]
+    assert read(tmp_path / "m.pem", around.format(material.decode())) == ["d-1"]
 
 
 def test_blocks_that_were_joined_without_a_line_end_are_cut_apart(tmp_path: Path) -> None:
     text = request("d-1").rstrip(b"\n") + request("d-2").replace(b"\n", b"") + request("d-3")
     assert read(tmp_path / "m.pem", text) == ["d-1", "d-2", "d-3"]
-
-
-def test_line_ends_that_a_program_wrote_out_are_line_ends() -> None:
-    assert read_key_text(PUBLIC.pem().replace("\n", "\\n")).public_key == PUBLIC
 
 
 # --- CSV as spreadsheets write it ---
@@ -205,34 +133,6 @@ def test_columns_that_differ_in_case_alone_are_not_chosen_by_chance(tmp_path: Pa
 
 # --- key material in columns ---
 
-PKCS1 = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.PKCS1)
-RSA_JWK = {
-    "kty": "RSA",
-    "n": base64url(RSA.public_key().public_numbers().n.to_bytes(256)),
-    "e": "AQAB",
-}
-MATERIAL: dict[str, tuple[str, Key]] = {
-    "key in PEM": (PUBLIC.pem(), KEY),
-    "key in base64 of PEM": (TEXT, KEY),
-    "key in base64 of DER": (b64(PUBLIC.spki), KEY),
-    "key in hex": (PUBLIC.spki.hex(), KEY),
-    "certificate in PEM": (certificate("d-1").decode(), KEY),
-    "certificate in base64 of DER": (b64(der_of(certificate("d-1"))), KEY),
-    "certificate in base64 of PEM": (b64(certificate("d-1")), KEY),
-    "certificate with its chain": ((certificate("d-1") + certificate("Widget CA", OTHER, ca=True)).decode(), KEY),
-    "request in PEM": (request("d-1").decode(), KEY),
-    "request in base64 of DER": (b64(der_of(request("d-1"))), KEY),
-    "request in base64 of PEM": (b64(request("d-1")), KEY),
-    "PKCS #1 in PEM": (PKCS1.decode(), RSA),
-    "PKCS #1 in base64 of DER": (b64(der_of(PKCS1)), RSA),
-    "JWK": (json.dumps(jwk(KEY.public_key(), "0")), KEY),
-    "JWK of RSA": (json.dumps(RSA_JWK), RSA),
-}
-
-
-def fingerprint(key: Key) -> str:
-    return DevicePublicKey.from_key(key.public_key()).fingerprint
-
 
 @pytest.mark.parametrize("kind", list(MATERIAL))
 def test_a_column_holds_any_kind_of_key_material(kind: str, tmp_path: Path) -> None:
@@ -250,32 +150,6 @@ def test_a_jwk_may_stand_in_json_as_the_object_that_it_is(tmp_path: Path) -> Non
     assert read(tmp_path / "m.jsonl", line) == ["d-1"]
 
 
-def forged(pem: bytes) -> str:
-    data = der_of(pem)
-    return b64(data[:-1] + bytes([data[-1] ^ 1]))
-
-
-PRIVATE = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-OLD_PRIVATE = RSA.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
-ENCRYPTED = OLD_PRIVATE.replace("KEY-----\n", "KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n", 1)
-REFUSED_MATERIAL: dict[str, tuple[str, str]] = {
-    "request that is forged": (forged(request("d-1")), Reason.BAD_SIGNATURE),
-    "request of another device": (request("d-2").decode(), Refusal.IDENTITY_MISMATCH),
-    "certificate of another device": (certificate("d-2").decode(), Refusal.IDENTITY_MISMATCH),
-    "certificate of a CA": (certificate("d-1", ca=True).decode(), Refusal.CA_CERTIFICATE),
-    "private key": (PRIVATE, Refusal.MALFORMED_ROW),
-    "private key of old": (OLD_PRIVATE, Refusal.MALFORMED_ROW),
-    "private key, encrypted": (ENCRYPTED, Refusal.MALFORMED_ROW),
-    "private JWK": (json.dumps({**jwk(KEY.public_key(), "0"), "d": "AAAA"}), Refusal.MALFORMED_ROW),
-    "JWK of another kind": (json.dumps({"kty": "OKP", "crv": "Ed25519", "x": "AA"}), Reason.KEY_KIND),
-    "JWK off its curve": (json.dumps({**jwk(KEY.public_key(), "0"), "x": base64url(bytes(32))}), Reason.KEY_KIND),
-    "JWK of a negative kind": (json.dumps({**RSA_JWK, "e": "Aw"}), Reason.KEY_KIND),
-    "two keys": (PUBLIC.pem() * 2, Refusal.MALFORMED_ROW),
-    "block without its end": (PUBLIC.pem()[:-20], Refusal.MALFORMED_ROW),
-    "CRL": ("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n", Refusal.MALFORMED_ROW),
-}
-
-
 @pytest.mark.parametrize("kind", list(REFUSED_MATERIAL))
 def test_other_key_material_is_refused_and_its_neighbours_are_taken(kind: str, tmp_path: Path) -> None:
     text, reason = REFUSED_MATERIAL[kind]
@@ -285,27 +159,6 @@ def test_other_key_material_is_refused_and_its_neighbours_are_taken(kind: str, t
 
 
 # --- foreign parsers ---
-
-
-def changed(pem: bytes, old: bytes, new: bytes) -> bytes:
-    data = der_of(pem)
-    assert old in data
-    return f"-----BEGIN CERTIFICATE-----\n{b64(data.replace(old, new, 1))}\n-----END CERTIFICATE-----\n".encode()
-
-
-def hostile_certificates() -> dict[str, bytes]:
-    good = certificate("d-9")
-    constraints = bytes.fromhex("0603551d13") + b"\x01\x01\xff" + b"\x04\x02\x30\x00"
-    return {
-        "version 8": changed(good, b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07"),
-        "version 200": changed(good, b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x7f"),
-        "extension that is no DER": changed(good, constraints, constraints[:-1] + b"\x05"),
-        "name that is no text": changed(good, b"\x0c\x03d-9", b"\x0c\x03\xff\xfe\xfd"),
-        "date that is none": changed(good, b"250101000000Z", b"259901000000Z"),
-        "curve that is none": changed(good, bytes.fromhex("2a8648ce3d030107"), bytes.fromhex("2a8648ce3d030109")),
-        "nothing": b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n",
-        "deep": f"-----BEGIN CERTIFICATE-----\n{b64(b'0' * 1200)}\n-----END CERTIFICATE-----\n".encode(),
-    }
 
 
 @pytest.mark.parametrize("kind", list(hostile_certificates()))
@@ -321,18 +174,6 @@ def test_a_certificate_that_the_library_cannot_read_costs_its_own_row_alone(kind
     rows = (certificate("d-1").decode(), bad.decode(), certificate("d-2").decode())
     first, second, third = read(tmp_path / "m.csv", csv.format(*rows))
     assert (first, second.startswith("d-"), third) == ("d-1", False, "d-2")
-
-
-@pytest.mark.parametrize("kind", list(hostile_certificates()))
-def test_a_signers_certificate_that_cannot_be_read_is_an_answer_and_no_crash(kind: str) -> None:
-    data = hostile_certificates()[kind]
-    for form in (data, der_of(data)):
-        try:
-            read = read_certificates(form)
-        except RowRefused as refused:
-            assert refused.reason == Refusal.MALFORMED_ROW  # noqa: PT017
-        else:
-            assert all(list(one.extensions) is not None for one in read)
 
 
 def test_a_7z_reader_that_raises_anything_is_an_error_of_the_manifest(
@@ -487,19 +328,3 @@ def test_a_binary_file_is_refused_with_what_to_do(kind: str, forced: str | None,
 def test_control_characters_in_one_row_cost_that_row_alone(tmp_path: Path) -> None:
     content = f"device-id,public-key\nd-1,{TEXT}\nd\0\1\2\3\4\5\6,{TEXT}\nd-2,{TEXT}\n"
     assert read(tmp_path / "m.csv", content) == ["d-1", Refusal.DEVICE_ID, "d-2"]
-
-
-def test_der_is_told_by_what_it_holds(tmp_path: Path) -> None:
-    pkcs1 = der_of(PKCS1)
-    assert der.first_element(pkcs1).tag == der.SEQUENCE
-    found: Sequence[DevicePublicKey] = [
-        read_key_material(data).public_key for data in (pkcs1, der_of(request("d-1")), PUBLIC.spki)
-    ]
-    assert [one.fingerprint for one in found] == [fingerprint(RSA), fingerprint(KEY), fingerprint(KEY)]
-
-
-@given(st.binary(max_size=300), st.sampled_from(["utf-8", "utf-16", "utf-16-le"]))
-def test_a_text_is_the_same_read_whole_or_as_a_stream(data: bytes, encoding: str) -> None:
-    text = data.decode("latin-1").encode(encoding) if encoding != "utf-8" else data
-    assert text_stream(io.BytesIO(text)).read() == normalised(text)
-    assert b"\r" not in normalised(text)

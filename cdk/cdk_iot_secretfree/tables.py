@@ -1,0 +1,147 @@
+"""What the registry and the ledger have in common: how their tables are made, and how rights on them are given."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from constructs import Construct
+
+from cdk_iot_secretfree.argument_types import checks_arguments
+from cdk_iot_secretfree.key_grants import grant_key
+from cdk_iot_secretfree.validation import is_token, refuse, require_match, require_removal_policy
+
+READ_ACTIONS: Final = (
+    "dynamodb:BatchGetItem",
+    "dynamodb:DescribeTable",
+    "dynamodb:GetItem",
+    "dynamodb:Query",
+    "dynamodb:Scan",
+)
+TABLE_NAME: Final = r"[a-zA-Z0-9_.-]{3,255}"
+
+
+class TableGrants:
+    """Rights on one table, its indexes and its key, where it has one of its own."""
+
+    def __init__(self, table: dynamodb.ITable, encryption_key: kms.IKey | None) -> None:
+        self._table = table
+        self._encryption_key = encryption_key
+
+    def read(self, grantee: iam.IGrantable, actions: Sequence[str] = READ_ACTIONS) -> iam.Grant:
+        """Read the table and its indexes."""
+        return self._grant(grantee, actions, f"{self._table.table_arn}/index/*")
+
+    def read_items(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Read single items by their key."""
+        return self._grant(grantee, ["dynamodb:GetItem"])
+
+    def write(self, grantee: iam.IGrantable, actions: Sequence[str]) -> iam.Grant:
+        """Use `actions`, which write, on the table."""
+        return self._grant(grantee, actions, writes=True)
+
+    def write_all(self, grantee: iam.IGrantable, actions: Sequence[str]) -> iam.Grant:
+        """Use `actions`, which write, on the table, and read its indexes."""
+        return self._grant(grantee, actions, f"{self._table.table_arn}/index/*", writes=True)
+
+    def query(self, grantee: iam.IGrantable, index: str) -> iam.Grant:
+        """Query one index."""
+        return iam.Grant.add_to_principal(
+            grantee=grantee, actions=["dynamodb:Query"], resource_arns=[f"{self._table.table_arn}/index/{index}"]
+        )
+
+    def _grant(self, grantee: iam.IGrantable, actions: Sequence[str], *indexes: str, writes: bool = False) -> iam.Grant:
+        grant_key(self._encryption_key, grantee, service="dynamodb", writes=writes)
+        return iam.Grant.add_to_principal(
+            grantee=grantee, actions=list(actions), resource_arns=[self._table.table_arn, *indexes]
+        )
+
+
+@checks_arguments
+class GrantedTable(Construct):
+    """A table of this stack or of another one, under the id `Resource`, and the rights on it."""
+
+    def __init__(self, scope: Construct, id: str) -> None:  # noqa: A002 - the name that every construct has
+        super().__init__(scope, id)
+        self._table: dynamodb.ITable
+        self._grants: TableGrants
+
+    @property
+    def table(self) -> dynamodb.ITable:
+        """The table itself."""
+        return self._table
+
+    @property
+    def table_name(self) -> str:
+        """Name of the table."""
+        return self._table.table_name
+
+    def metric_throttled_requests(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
+        """Reads and writes that DynamoDB throttled."""
+        return cloudwatch.Metric(
+            namespace="AWS/DynamoDB",
+            metric_name="ThrottledRequests",
+            dimensions_map={"TableName": self.table_name},
+            statistic="Sum",
+            period=period or Duration.minutes(5),
+        )
+
+    def _create(
+        self,
+        *,
+        partition_key: str,
+        sort_key: str | None = None,
+        indexes: Sequence[dynamodb.GlobalSecondaryIndexPropsV2],
+        time_to_live_attribute: str | None = None,
+        stream: dynamodb.StreamViewType | None = None,
+        encryption_key: kms.IKey | None,
+        removal_policy: RemovalPolicy,
+    ) -> None:
+        require_removal_policy(removal_policy)
+        self._table = dynamodb.TableV2(
+            self,
+            "Resource",
+            partition_key=string_attribute(partition_key),
+            sort_key=None if sort_key is None else string_attribute(sort_key),
+            global_secondary_indexes=list(indexes),
+            time_to_live_attribute=time_to_live_attribute,
+            dynamo_stream=stream,
+            billing=dynamodb.Billing.on_demand(),
+            encryption=_encryption(self, encryption_key),
+            point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
+                point_in_time_recovery_enabled=True
+            ),
+            # CloudFormation could not delete a protected table again if the deployment that creates it fails.
+            deletion_protection=removal_policy is RemovalPolicy.RETAIN,
+            removal_policy=removal_policy,
+        )
+        self._grants = TableGrants(self._table, encryption_key)
+
+    def _import(self, table_name: str, *, stream_arn: str | None = None, encryption_key: kms.IKey | None) -> None:
+        self._table = dynamodb.TableV2.from_table_attributes(
+            self, "Resource", table_name=table_name, table_stream_arn=stream_arn
+        )
+        self._grants = TableGrants(self._table, encryption_key)
+
+
+def require_table_name(argument: str, value: str, *, what: str = "a DynamoDB table's name") -> str:
+    """The name, if DynamoDB could give it to a table or an index."""
+    return require_match(argument, value, TABLE_NAME, f"{what}: 3 to 255 of A-Z a-z 0-9 _ . -")
+
+
+def string_attribute(name: str) -> dynamodb.Attribute:
+    """A text attribute of a key."""
+    return dynamodb.Attribute(name=str(name), type=dynamodb.AttributeType.STRING)
+
+
+def _encryption(scope: Construct, key: kms.IKey | None) -> dynamodb.TableEncryptionV2:
+    """Encryption by your key, or by the account's key for DynamoDB."""
+    if key is None:
+        return dynamodb.TableEncryptionV2.aws_managed_key()
+    if is_token(Stack.of(scope).region):
+        # A global table has a key for each Region, so its template must name the Region.
+        refuse("encryption_key", key.node.path, "a key in a stack whose env names account and Region")
+    return dynamodb.TableEncryptionV2.customer_managed_key(key)
