@@ -1,4 +1,4 @@
-"""Time as a port: what waits or dates takes a clock, so that tests own it."""
+"""Time as a port: code that waits or reads the time takes a clock, so that tests can set it."""
 
 import time
 from datetime import UTC, datetime
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the rules may know of time."""
+    """The time, as the rules use it."""
 
     def now(self) -> datetime:
         """The wall clock; aware, UTC."""

@@ -20,7 +20,7 @@ class ConfigurationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AuthorizerConfig:
-    """The authorizer's; `ledger_table` is set where MatchPolicy.UDID needs it, and only there."""
+    """Of the authorizer. `ledger_table` is set only for MatchPolicy.UDID."""
 
     product: str
     device_profile: DeviceProfile
@@ -67,7 +67,7 @@ class CsrFrontConfig:
 
 @dataclass(frozen=True, slots=True)
 class ImportConfig:
-    """The manifest import's: the bucket that it reads manifests from and the registry that it writes."""
+    """Of the manifest import: the bucket with the manifests, and the registry."""
 
     product: str
     device_profile: DeviceProfile
@@ -158,7 +158,7 @@ class IssuerSettings:
 
 @dataclass(frozen=True, slots=True)
 class IssuerConfig:
-    """An issuer's, and, with several `issuers`, the sweeper's."""
+    """Of an issuer or, with several `issuers`, of the sweeper."""
 
     product: str
     device_profile: DeviceProfile
@@ -205,7 +205,7 @@ class IssuerConfig:
 
 @dataclass(frozen=True, slots=True)
 class RevocationConfig:
-    """The revoker's. `revoking_authorities`: the ARNs of the CAs that take revocations."""
+    """Of the revoker. `revoking_authorities`: the ARNs of the CAs that take revocations."""
 
     product: str
     device_profile: DeviceProfile
@@ -265,7 +265,7 @@ class RetirementConfig:
 
 @dataclass(frozen=True, slots=True)
 class QueueingConfig:
-    """The front's of an issuer in queue mode.
+    """Of an issuer's front in queue mode.
 
     `authorities`: see `IssuerSettings.authorities`. `retention`: after which the queue forgets a message.
     """
@@ -298,7 +298,7 @@ class QueueingConfig:
 
 @dataclass(frozen=True, slots=True)
 class QueuedIssuerConfig:
-    """The worker's of an issuer in queue mode.
+    """Of an issuer's worker in queue mode.
 
     `most_receives`: times that a message is tried; `interval`: least time between two issuances of one worker.
     """

@@ -1,7 +1,7 @@
 """Names and values that the construct, the runtime and the command line share; standard library only.
 
-The construct writes them into a template, the runtime and the command line read them there. A name that stands here
-stands nowhere else, so that a change of it changes every side.
+The construct writes them into a template, the runtime and the command line read them there. No name here is written
+anywhere else, so a change of it changes every side.
 """
 
 from enum import IntEnum, StrEnum
@@ -101,7 +101,7 @@ class Metric(StrEnum):
     THROTTLED = "Throttled"
     STAGE_LATENCY = "StageLatency"
     CALLS = "Calls"
-    """Calls of IoT Core and Private CA, by operation: what draws on the account's quotas."""
+    """Calls of IoT Core and Private CA by operation, which use the account's quotas."""
     CALLS_THROTTLED = "CallsThrottled"
     """Those of them that AWS throttled."""
     REVOKED = "Revoked"
@@ -231,7 +231,7 @@ class MatchPolicy(StrEnum):
 
 
 class DeviceProfile(StrEnum):
-    """A family of devices, and what it alone may do."""
+    """A family of devices, and the rules that are relaxed for it."""
 
     STANDARD = "STANDARD"
     """No rule relaxed."""

@@ -1,11 +1,11 @@
-"""The one error type of the runtime, and the closed sets of what it may say: codes outside, reasons inside."""
+"""The one error type of the runtime, with its closed sets of codes (for devices) and reasons (for operators)."""
 
 from enum import StrEnum
 from typing import Final
 
 
 class ErrorCode(StrEnum):
-    """What the answer says. Each code has one HTTP status (docs/reference/wire-contract.md)."""
+    """The code in an answer. Each has one HTTP status (docs/reference/wire-contract.md)."""
 
     MISSING_CSR = "missing-csr"
     MALFORMED_REQUEST = "malformed-request"
@@ -40,7 +40,7 @@ class Reason(StrEnum):
     CSR_VERSION = "csr-version"
     TEXT_BEFORE_PEM = "text-before-pem"
     TRAILING_BYTES = "trailing-bytes"
-    # What the CSR asks for, or is made of.
+    # The content of the CSR.
     SUBJECT = "subject"
     STRING_TYPE = "string-type"
     DEVICE_ID = "device-id"
@@ -49,7 +49,7 @@ class Reason(StrEnum):
     WEAK_KEY = "weak-key"
     SIGNATURE_ALGORITHM = "signature-algorithm"
     SIGNATURE_ENCODING = "signature-encoding"
-    # Who asks.
+    # The device.
     BAD_SIGNATURE = "bad-signature"
     UNKNOWN_DEVICE = "unknown-device"
     BLOCKED_DEVICE = "blocked-device"
@@ -58,7 +58,7 @@ class Reason(StrEnum):
     AMBIGUOUS_KEY = "ambiguous-key"
     REGISTRY_RECORD = "registry-record"
     DIGEST_MISMATCH = "digest-mismatch"
-    # The way through AWS.
+    # AWS, or the service itself.
     REGISTRY_UNAVAILABLE = "registry-unavailable"
     LEDGER_UNAVAILABLE = "ledger-unavailable"
     LEASE_HELD = "lease-held"
@@ -97,7 +97,7 @@ class SecretFreeError(Exception):
 
 
 def malformed(detail: str, *, reason: Reason) -> SecretFreeError:
-    """A refusal that depends on the request alone, so that it tells nothing about devices."""
+    """Whether the refusal depends on the request alone, so that it reveals nothing about devices."""
     return SecretFreeError(ErrorCode.MALFORMED_REQUEST, detail, reason=reason)
 
 

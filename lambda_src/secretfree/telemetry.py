@@ -12,7 +12,7 @@ from typing import Any, Final, TextIO
 from secretfree.clock import Clock, SystemClock
 from secretfree.contract import METRIC_NAMESPACE, Dimension, LogLevel, Metric
 
-# What a log line may hold, and how it is called there. None of them holds a CSR, a header, an event or a key.
+# The fields of a log line, with their names there. None of them holds a CSR, a header, an event or a key.
 LOG_FIELDS: Final[Mapping[str, str]] = {
     "ca_certificate_id": "caCertificateId",
     "certificate_id": "certificateId",
@@ -138,7 +138,7 @@ def _embedded_metrics(
 ) -> dict[str, object]:
     """One line of the embedded metric format specification; a counter is summed, latencies stay single values."""
     names = [Dimension.PRODUCT, *dimensions]
-    # A latency over all stages together, or a count over all calls, would mean nothing.
+    # A latency of all stages together, or a count of all calls, would be meaningless.
     sets = (
         [names]
         if not dimensions or dimensions.keys() & {Dimension.STAGE, Dimension.CALL}

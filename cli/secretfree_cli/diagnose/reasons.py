@@ -94,8 +94,8 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
         ),
         Reason.KEY_MISMATCH: Explanation(
             "came with another key than the enrolled one",
-            "If the device was repaired or its key was enrolled wrongly, enrol the new key with `--replace REASON`. "
-            "Else this is a clone: find its source address in the API's access log.",
+            "If the device was repaired or its key was enrolled wrongly, enrol the new key with "
+            "`--replace --reason TEXT`. Else this is a clone: find its source address in the API's access log.",
             Concern.SECURITY,
             Stage.AUTHORIZATION,
         ),
@@ -107,7 +107,7 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
         ),
         Reason.REGISTRY_RECORD: Explanation(
             "meets a registry record that cannot be read",
-            "Enrol the device again with its public key: `secretfree enroll ... --replace REASON`.",
+            "Enrol the device again with its public key: `secretfree enroll ... --replace --reason TEXT`.",
             Concern.FACTORY,
             Stage.AUTHORIZATION,
         ),

@@ -1,4 +1,4 @@
-"""How long the Private CA can still sign what the configuration asks of it."""
+"""How long the Private CA can still sign certificates of the configured validity."""
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING

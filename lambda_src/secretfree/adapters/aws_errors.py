@@ -1,4 +1,4 @@
-"""How AWS's failures map to the ports': refused for its rate, unanswered, or refused for good."""
+"""Maps AWS's failures to those of the ports: throttled, unanswered, or refused for good."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +16,10 @@ from botocore.exceptions import (
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance.ports import ThrottledError, UnreachableError
 
-# DynamoDB's conflicts are with another request's write, which is over in milliseconds: like a throttle, the call had
-# no effect, and goes through in a moment.
-# Private CA throttles with ThrottlingException, which its service model does not have, so codes are compared.
-# LimitExceededException is none of these: a quota of what may exist is used up, and waiting does not help.
+# DynamoDB reports a conflict with another request's write, which ends in milliseconds. Like a throttled call, this call
+# had no effect and will succeed soon. Private CA throttles with ThrottlingException, which its service model does not
+# have, so codes are compared. LimitExceededException is not among them: it means that a quota of existing resources is
+# used up, so waiting does not help.
 THROTTLES: Final = frozenset(
     {
         "Throttling",

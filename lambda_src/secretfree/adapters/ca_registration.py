@@ -1,4 +1,4 @@
-"""Registering a private CA with IoT Core, and taking back what was registered."""
+"""Registers a private CA with IoT Core, and removes the registration."""
 
 import re
 import time
@@ -88,8 +88,8 @@ class CaRegistration:
     def ensure(self, request: CaRegistrationRequest, *, previous_physical_id: str | None = None) -> RegisteredCa:
         """The CA is registered and active, for device certificates that are registered one by one.
 
-        A CA that is registered already is used as it is. It is this resource's to delete only if the registration's tag
-        names this resource, as when an earlier try of the same request made it and lost its answer.
+        A CA that is registered already is used as it is. This resource may delete it only if the registration's tag
+        names this resource, for example if an earlier try of the same request registered it and lost the answer.
         """
         answer = self._authority.get_certificate_authority_certificate(CertificateAuthorityArn=request.authority_arn)
         certificate_pem = answer["Certificate"]
@@ -107,7 +107,7 @@ class CaRegistration:
             physical_id = certificate_id
         else:
             physical_id = mine if owner == request.owner else f"{certificate_id}/{_SHARED}"
-        # In another's DEFAULT registration devices of SNI_ONLY are served as well, but not the other way round.
+        # A DEFAULT registration serves devices of SNI_ONLY as well, but not the other way round.
         if not physical_id.endswith(_SHARED) or request.mode == IotRegistration.DEFAULT:
             _require_mode(described, request.mode)
         if described["status"] != "ACTIVE":
@@ -117,8 +117,8 @@ class CaRegistration:
     def remove(self, physical_id: str) -> None:
         """Deactivate and delete the registration that the physical id proves to be this resource's.
 
-        The registration's own tag has to name the same owner: the CA may have been registered anew, by another stack,
-        since. One that is gone is success.
+        The registration's tag must name the same owner, because another stack may have registered the CA anew since. A
+        registration that is already gone is success.
         """
         # NEVER_CREATED, one that existed before, or the id that CloudFormation invents where no answer came.
         proven = _PHYSICAL_ID.fullmatch(physical_id)
@@ -157,7 +157,7 @@ class CaRegistration:
             raise
 
     def _register(self, request: CaRegistrationRequest, certificate_pem: str) -> bool:
-        """Register; whether it was this call that did (another stack may be at it at the same time)."""
+        """Register the CA. Returns whether this call did so: another stack may register it at the same time."""
         settings: Any = {
             "caCertificate": certificate_pem,
             "setAsActive": True,
@@ -207,7 +207,7 @@ def owner_of(stack_id: str, logical_id: str) -> str:
 
 
 def _require_mode(described: Mapping[str, Any], mode: str) -> None:
-    """IoT Core changes no CA's mode: it would have to be registered anew, and those who rely on it would lose it."""
+    """Refuse another mode. IoT Core cannot change it, and a new registration would hurt other users."""
     registered = described.get("certificateMode", mode)
     if registered != mode:
         raise ConfigurationError(
@@ -217,14 +217,14 @@ def _require_mode(described: Mapping[str, Any], mode: str) -> None:
 
 
 def _passthrough(template_arn: str, code: str) -> Any:
-    """A template of the passthrough kind takes the subject from the API; the others take the CSR's, and only that."""
+    """Whether the template takes the subject from the API. Other templates take the subject of the CSR only."""
     if "APIPassthrough" not in template_arn:
         return {}
     return {"ApiPassthrough": {"Subject": {"CommonName": code}}}
 
 
 def _verification_csr(code: str) -> bytes:
-    """A CSR by a key that is forgotten at once: the certificate is shown once, and never used."""
+    """A CSR by a key that is not kept. Its certificate is used once, for the registration."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, code)])
     key = ec.generate_private_key(ec.SECP256R1())
     return (

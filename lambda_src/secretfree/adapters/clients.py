@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from secretfree.adapters.iot_connections import DataPlane
 
-# Seconds. A table is read in milliseconds, or the read is better tried again; the two control planes take their time.
+# Seconds. A table read takes milliseconds, so a slow one is retried early. The two control planes are slower.
 # All the tries together stay below the 29 s that API Gateway waits.
 _CONNECT_TIMEOUT: Final = 1.0
 _READ_TIMEOUTS: Final = {"dynamodb": 1.5, "iot": 6.0, "acm-pca": 6.0}
@@ -60,7 +60,7 @@ def sqs() -> "SQSClient":
 
 
 def observe_calls(observer: "CallObserver") -> None:
-    """Tell `observer` of every answer of IoT Core and Private CA, on clients that are made from now on."""
+    """Let `observer` see every answer of IoT Core and Private CA, on clients that are made after this call."""
     # The authorizer observes nothing, and does not load the issuing rules for it.
     from secretfree.adapters.aws_errors import THROTTLES
 

@@ -1,4 +1,4 @@
-"""The answer of a custom resource to CloudFormation: one PUT to the pre-signed address that the request brings."""
+"""The answer of a custom resource to CloudFormation: one PUT to the pre-signed address in the request."""
 
 import json
 import time
@@ -25,14 +25,14 @@ class Answer:
 
     @classmethod
     def failed(cls, event: Mapping[str, Any], reason: str) -> Self:
-        """A failure; the id of a resource that was never created is one that its deletion recognises."""
+        """A failure. A resource that was never created gets an id that its deletion recognises."""
         return cls(physical_id=event.get("PhysicalResourceId") or NEVER_CREATED, reason=reason[:_LONGEST_REASON])
 
 
 def respond(
     event: Mapping[str, Any], answer: Answer, *, log_stream: str, sleep: Callable[[float], None] = time.sleep
 ) -> None:
-    """PUT the answer, trying again when it is not taken; raises URLError when it never is."""
+    """PUT the answer, with retries. Raises URLError if CloudFormation does not accept it."""
     document = {
         "Status": "SUCCESS" if answer.reason is None else "FAILED",
         "Reason": answer.reason or f"see log stream {log_stream}",

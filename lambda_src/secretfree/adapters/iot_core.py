@@ -1,4 +1,4 @@
-"""IoT Core: the things, and what ties them to certificates."""
+"""IoT Core: the things, and their links to certificates."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class IotCoreCertificates:
-    """IoT Core's certificates, to be read."""
+    """Reads certificates from IoT Core."""
 
     def __init__(self, client: "IoTClient") -> None:
         self._client = client
@@ -55,7 +55,7 @@ class IotCoreThings(IotCoreCertificates):
         self._attributes = dict(attributes or {})
 
     def ensure_thing(self, device_id: DeviceId) -> None:
-        """CreateThing; where the name exists with other settings, it is ours if it is of our thing type."""
+        """CreateThing. If a thing of that name exists with other settings, it is ours if it has our thing type."""
         payload: Any = {"attributePayload": {"attributes": self._attributes}} if self._attributes else {}
         with aws_call():
             try:
@@ -76,7 +76,7 @@ class IotCoreThings(IotCoreCertificates):
         )
 
     def retire(self, device_id: DeviceId, certificate_id: str) -> None:
-        """UpdateCertificate (INACTIVE) first, so that the door is closed whatever follows; then detach, then delete."""
+        """UpdateCertificate (INACTIVE) first, so that it is out of use if a later call fails. Then detach, delete."""
         registered = self.describe(certificate_id)
         if registered is None:
             return
@@ -92,7 +92,7 @@ class IotCoreThings(IotCoreCertificates):
             try:
                 self._client.delete_certificate(certificateId=certificate_id, forceDelete=True)
             except ClientError as error:
-                # Detaching takes effect in a while. If nothing was detached, another principal or policy is attached.
+                # Detaching takes effect after a while. If nothing was detached, something else is attached.
                 if error_code(error) == "DeleteConflictException" and detached:
                     raise StillAttachedError(certificate_id) from error
                 if error_code(error) != "ResourceNotFoundException":
@@ -115,7 +115,7 @@ class IotCoreThings(IotCoreCertificates):
         return True
 
     def _require_no_other_policy(self, certificate_id: str, certificate_arn: str) -> None:
-        """ListAttachedPolicies. A certificate with another's policy may be in use by another product line."""
+        """ListAttachedPolicies. Another product line may use a certificate that has a foreign policy."""
         with aws_call():
             attached = self._client.list_attached_policies(target=certificate_arn)["policies"]
         others = sorted({policy["policyName"] for policy in attached} - {self._policy_name})
@@ -155,7 +155,7 @@ class IotCoreThings(IotCoreCertificates):
         )
 
     def _with_thing(self, device_id: DeviceId, call: Callable[[], object]) -> None:
-        """`call`; where something is missing, once more with the thing made: someone may have deleted it since."""
+        """`call`. If something is missing, make the thing again and repeat: it may have been deleted since."""
         with aws_call():
             try:
                 call()
@@ -197,7 +197,7 @@ def revoked(client: "IoTClient", certificate_id: str) -> bool:
 
 
 def _ignoring_absence(call: Callable[[], object]) -> bool:
-    """Remove what may be absent already; whether it was there."""
+    """Remove something that may already be absent. Returns whether it was there."""
     with aws_call():
         try:
             call()

@@ -1,4 +1,4 @@
-"""The queue on SQS: the front sends, the worker asks for a message to come back later."""
+"""The queue on SQS: the front sends messages, and the worker delays them."""
 
 from typing import TYPE_CHECKING
 

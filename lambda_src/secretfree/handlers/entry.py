@@ -11,8 +11,8 @@ LambdaHandler: TypeAlias = Callable[[dict[str, Any], Any], Any]
 def lambda_handler(build: Callable[[Mapping[str, str]], LambdaHandler]) -> LambdaHandler:
     """A module's `handler`: `build` with the process's environment, at the first call, and in Lambda at the import.
 
-    Lambda gives a function's import a whole CPU and does not count it to the first request's time. Elsewhere an import
-    needs no configuration.
+    During the import, Lambda gives a function a whole CPU, and the first request's time begins later. Elsewhere an
+    import needs no configuration.
     """
     built = cache(lambda: build(os.environ))
     if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:

@@ -26,13 +26,13 @@ def build(environment: Mapping[str, str]) -> LambdaHandler:
 
 
 class _Worker:
-    """Works off the messages of SQS, one after another."""
+    """Processes the messages of SQS, one after another."""
 
     def __init__(self, config: QueuedIssuerConfig) -> None:
         issuer = config.issuing.issuer
         self._profile = config.issuing.device_profile
         self._most_receives = config.most_receives
-        # The front answers by what the ledger says, so the last write is not left to a process that may be frozen.
+        # The front answers from the ledger, so the last write is awaited: Lambda may freeze the process.
         self._policy = replace(wiring.policy(config.issuing, issuer), device_waits=False)
         self._marks = DynamoDbQueueMarks(clients.dynamodb(), table=config.issuing.ledger_table)
         self._queue = SqsRequestQueue(clients.sqs(), url=config.queue_url)
@@ -42,7 +42,7 @@ class _Worker:
         self._ports = wiring.ports(config.issuing, issuer, stage=self._telemetry.stage, calls=self._telemetry.call)
 
     def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
-        """Work off the messages of one poll; the answer names those that are to come back (partial batch response)."""
+        """Process the messages of one poll. The answer names those to deliver again (partial batch response)."""
         try:
             again = [record["messageId"] for record in event["Records"] if not self._is_done(record, context)]
         finally:
@@ -81,7 +81,7 @@ class _Worker:
         return False
 
     def _come_back(self, record: dict[str, Any], request: QueuedRequest | None, after: int | None) -> None:
-        """After so many seconds, or the queue's own time; after the last time, the device may queue anew."""
+        """Have the message delivered again after so many seconds. After the last try, the device may queue anew."""
         try:
             if request is not None and int(record["attributes"]["ApproximateReceiveCount"]) >= self._most_receives:
                 give_up(request, marks=self._marks, policy=self._policy, clock=self._clock)

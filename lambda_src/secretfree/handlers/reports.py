@@ -1,4 +1,4 @@
-"""What the issuing Lambdas count and log of an outcome, or of a failure."""
+"""The metrics and log lines of the issuing Lambdas, for each outcome or failure."""
 
 from typing import TypedDict
 
@@ -11,7 +11,7 @@ from secretfree.telemetry import Telemetry
 
 
 class DeviceFields(TypedDict, total=False):
-    """The log fields of a device that the authorizer let through."""
+    """The log fields of a device that the authorizer allowed."""
 
     device_id: str
     key_fingerprint: str
@@ -46,7 +46,7 @@ def outcome(telemetry: Telemetry, outcome: IssuanceAnswer, *, ids: RequestIds, d
 
 
 def failure(telemetry: Telemetry, error: Exception, *, ids: RequestIds, device: AuthorizedDevice | None = None) -> None:
-    """A known refusal, or an unexpected error. `device`: whom the authorizer let through, where that is known."""
+    """A known refusal, or an unexpected error. `device`: the device that the authorizer allowed, if known."""
     known = error if isinstance(error, SecretFreeError) else None
     status = known.status if known else 500
     telemetry.count(Metric.THROTTLED if status == 429 else Metric.FAILED if status >= 500 else Metric.DENIED)

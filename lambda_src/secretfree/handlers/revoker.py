@@ -1,4 +1,4 @@
-"""The revoker's Lambda, on the registry's stream: revokes what the registry withdrew, and ends the connection."""
+"""The revoker's Lambda, on the registry's stream: revokes certificates of withdrawn devices, ends connections."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -40,7 +40,7 @@ class _Revoker:
         )
 
     def __call__(self, event: dict[str, Any], _context: Any) -> dict[str, Any]:
-        """Deal with every change of the batch; the answer names those to deliver again (partial batch response)."""
+        """Process every change of the batch. The answer names those to deliver again (partial batch response)."""
         try:
             again = [_sequence_number(record) for record in event["Records"] if not self._is_done(record)]
         finally:
@@ -48,7 +48,7 @@ class _Revoker:
         return {"batchItemFailures": [{"itemIdentifier": number} for number in again]}
 
     def _is_done(self, record: dict[str, Any]) -> bool:
-        """Whether the change need not come again. One that fails stops no other."""
+        """Whether the change is done. A failed one does not stop the others."""
         device_id = None
         try:
             change = change_of(record)

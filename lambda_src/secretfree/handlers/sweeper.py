@@ -14,7 +14,7 @@ from secretfree.issuance.ports import ThrottledError, UnreachableError
 from secretfree.issuance.sweeping import SweepOutcome, SweepReport, sweep
 from secretfree.telemetry import Telemetry
 
-# Seconds kept for the last record's calls.
+# Seconds reserved for the calls of the last record.
 _MARGIN: Final = 15.0
 
 
@@ -26,7 +26,7 @@ def build(environment: Mapping[str, str]) -> LambdaHandler:
     telemetry = {one.name: Telemetry(config.product, one.name, level=config.log_level) for one in config.issuers}
 
     def handle(_event: object, context: Any) -> dict[str, Any]:
-        """Sweep each issuer for its share of the time left; the answer is what was done, by issuer."""
+        """Sweep each issuer within its share of the time left. The answer counts the outcomes by issuer."""
         done = {}
         for index, issuer in enumerate(config.issuers):
             left = context.get_remaining_time_in_millis() / 1000 - _MARGIN

@@ -1,4 +1,4 @@
-"""An issuer's world put together from a configuration: one set of ports per issuer, made once per process."""
+"""Builds an issuer's ports from a configuration: one set for each issuer, once in a process."""
 
 import random
 import uuid
@@ -16,7 +16,7 @@ from secretfree.config import IssuerConfig, IssuerSettings
 from secretfree.issuance.model import IssuancePolicy, IssuancePorts, StageTimer
 from secretfree.issuance.rates import Congestion
 
-# Two or three calls at once in the widest step, and a confirmation of an earlier request beside them.
+# At most three calls run at once in a step, plus the confirmation of an earlier request.
 _THREADS: Final = 6
 # Seconds. API Gateway ends the request at 29.
 _BUDGET: Final = 20.0
@@ -58,7 +58,7 @@ def ports(
 
 
 def policy(config: IssuerConfig, issuer: IssuerSettings) -> IssuancePolicy:
-    """What the configuration decides about issuing through `issuer`."""
+    """The issuing policy of `issuer`, from the configuration."""
     return IssuancePolicy(
         issuer=issuer.name,
         deployment=config.deployment,

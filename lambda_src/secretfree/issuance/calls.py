@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class OutOfTimeError(Exception):
-    """What is left does not fit into this invocation."""
+    """The remaining work does not fit into this invocation."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason.value)
@@ -67,7 +67,7 @@ class CallRunner:
             except SecretFreeError as refused:
                 if unanswered is None:
                     raise
-                raise unanswered from refused  # the unanswered try may have had its effect, although this one had none
+                raise unanswered from refused  # an earlier, unanswered try may have had its effect
             else:
                 self._observe(name, throttled=False)
                 return result
@@ -79,14 +79,14 @@ class CallRunner:
             self._clock.sleep(delay)
 
     def through_ledger(self, call: Callable[[], T], *, even_late: bool = False) -> T:
-        """`call`, or SecretFreeError (`unavailable`) when the ledger does not answer: nothing is done unrecorded."""
+        """`call`; SecretFreeError (`unavailable`) if the ledger does not answer, because each step must be recorded."""
         try:
             return self.persist("ledger", call, even_late=even_late)
         except (ThrottledError, UnreachableError, OutOfTimeError) as error:
             raise ledger_unavailable(error, self._retry_after, self._chance) from error
 
     def side_by_side(self, *calls: Callable[[], Any]) -> list[Future[Any]]:
-        """All `calls` in parallel, the last one in this thread; returns when every one has ended, well or not."""
+        """Run all `calls` in parallel, the last one in this thread. Returns when all have ended, well or not."""
         *beside, here = calls
         futures = [self._executor.submit(call) for call in beside]
         own: Future[Any] = Future()
@@ -98,11 +98,11 @@ class CallRunner:
         return [*futures, own]
 
     def has_time_for(self, seconds: float) -> bool:
-        """Whether a call may still begin after a wait of so many seconds."""
+        """Whether a call may still begin after waiting `seconds`."""
         return self._clock.monotonic() + seconds < self._deadline
 
     def retry_after(self, *, age: timedelta, attempts: int) -> int:
-        """Seconds after which the device asks again, given how long and how often it has asked."""
+        """Seconds until the device posts again, given how long and how often it has posted."""
         pressure = self._congestion.pressure(self._clock.monotonic())
         return self._retry_after.seconds(age=age, attempts=attempts, pressure=pressure, chance=self._chance)
 
@@ -126,7 +126,7 @@ class CallRunner:
 
 
 def ledger_unavailable(error: Exception, retry_after: RetryAfterPolicy, chance: Chance) -> SecretFreeError:
-    """The refusal while the ledger, or the queue beside it, does not answer: as under full pressure."""
+    """The refusal while the ledger or the queue does not answer, with the wait of full pressure."""
     return SecretFreeError(
         ErrorCode.UNAVAILABLE,
         f"the ledger does not answer: {error}",

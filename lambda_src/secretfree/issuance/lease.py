@@ -1,4 +1,4 @@
-"""Who may work on a device: one worker at a time, by the lease in the ledger's record."""
+"""The lease in the ledger's record, by which one worker at a time works on a device."""
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -34,7 +34,7 @@ from secretfree.issuance.states import IssuanceState, Standing
 from secretfree.issuance.verification import out_of_use, verified
 from secretfree.request.device_id import DeviceId
 
-# A token is not used near the end of the authority's idempotency window: a worker may take a while to get there.
+# A token is not used near the end of the authority's idempotency window, because a worker may be slow.
 IDEMPOTENCY_MARGIN: Final = timedelta(seconds=60)
 _WAITING_STEP: Final = timedelta(seconds=5)
 # `secretfree ca distrust` deactivates the certificates of a CA. One that is revoked was revoked for its own device.
@@ -78,7 +78,8 @@ class Invocation:
     def or_in_use(self, record: Callable[[], Issuance], work: Callable[[], T]) -> T | IssuedCertificate:
         """The answer of `work`; where it has no certificate, the one that the device has by `record` and that is good.
 
-        So a renewal that is under way, or fails, keeps no device from its certificate. A refusal of the device stays.
+        So a device gets its certificate also while a renewal is under way or fails. A refusal of the device stays a
+        refusal.
         """
         try:
             answer = work()
@@ -165,7 +166,7 @@ def _found(work: Invocation, seen: Issuance) -> Lease | IssuanceAnswer:
         renewal_window=work.policy.renewal_window,
         trusts=work.policy.trusts,
     )
-    # A renewal looks the certificate up itself, whenever that was done last.
+    # A renewal always reads the certificate itself.
     known = seen if standing is Standing.RENEW and _may_begin(work, seen) else _verified(work, seen)
     return work.or_in_use(lambda: known, lambda: _take_over(work, known, standing))
 
@@ -228,7 +229,7 @@ def _served(work: Invocation, seen: Issuance) -> IssuedCertificate:
 
 
 def _may_begin(work: Invocation, seen: Issuance) -> bool:
-    """Whether the device's budget has room for another issuance."""
+    """Whether the device's budget allows another issuance."""
     return work.policy.admission.charge(seen.admission, work.clock.now()) is not None
 
 
@@ -239,7 +240,7 @@ def _renew(
 
     One that is gone from IoT Core before its end may have been revoked: that is unknown, so an operator decides.
     """
-    _admitted(work, seen)  # before a call is made
+    _admitted(work, seen)  # before any call
     now = work.clock.now()
     try:
         registered = work.describe(seen.certificate_id or "")
@@ -284,7 +285,7 @@ def _admitted(work: Invocation, record: Issuance) -> Issuance:
 
 
 def _wait_for_holder(work: Invocation, seen: Issuance) -> NotReady:
-    """A worker is usually done in a second or two; one that has held the lease for long has perhaps died."""
+    """Seconds to wait for another worker. It usually takes a second or two; if it takes long, it may have died."""
     now = work.clock.now()
     held = LEASE - ((seen.due or now) - now)
     return work.not_ready(seen, Reason.LEASE_HELD, attempts=1 + int(held / _WAITING_STEP))

@@ -1,4 +1,4 @@
-"""What issuing works with and answers: its policy, its ports as one bundle, and the answers for a device."""
+"""The issuing policy, the bundle of ports, and the answers for a device."""
 
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -31,12 +31,12 @@ StageTimer: TypeAlias = Callable[[str], AbstractContextManager[object]]
 
 @dataclass(frozen=True, kw_only=True)
 class IssuancePolicy:
-    """What deploy time decides about issuing through one issuer.
+    """The deployed settings of one issuer.
 
     `issuer`: its name, unique in a product line. `deployment`: unique to the ledger among all of the account.
-    `device_waits`: the answer is for a device. If not, the last write is awaited as well, and a renewal that does not
-    finish is not answered with the certificate that is in use. `authorities`: the names of the CAs whose certificates
-    are given out; none: the issuer has no CAs that it names.
+    `device_waits`: a device waits for the answer. If not, the last write is awaited as well, and an unfinished renewal
+    is not answered with the certificate in use. `authorities`: the names of the CAs whose certificates are given out;
+    none: the issuer has no CAs that it names.
     """
 
     issuer: str
@@ -59,7 +59,7 @@ class IssuancePolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class IssuancePorts:
-    """The world, as the pipeline and the sweeper see it.
+    """The ports of the pipeline and the sweeper.
 
     `executor` runs independent calls in parallel. `chance` is uniform in [0, 1). `owner` returns a new name for this
     worker at each call. `stage` measures what runs inside, under the name of a step: request, collect, install, attach.
@@ -80,8 +80,8 @@ class IssuancePorts:
 class IssuedCertificate:
     """The answer to the device.
 
-    `renew_after`: the start of its renewal window. `reused`: the certificate was issued before. `instead_of`: what kept
-    the next certificate from being issued by this request, where that was begun.
+    `renew_after`: the start of its renewal window. `reused`: the certificate was issued before. `instead_of`: why this
+    request did not issue the next certificate, if it tried to.
     """
 
     certificate_pem: str
@@ -135,7 +135,7 @@ def issued_certificate(record: Issuance, *, renewal_window: timedelta) -> Issued
 def certificate_again(
     record: Issuance, fingerprint: str, *, now: datetime, policy: IssuancePolicy
 ) -> IssuedCertificate | None:
-    """The certificate that the key `fingerprint` has by `record` and that is good at `now`; None: it has none.
+    """The good certificate of the key `fingerprint` in `record` at `now`, or None.
 
     While the next one is due or being issued, `renew_after` is not later than `now`, so that the device comes back.
     """
@@ -171,7 +171,7 @@ def recorded_answer(record: Issuance) -> str | DeviceCertificate:
 
 
 def incomplete_record(state: IssuanceState) -> SecretFreeError:
-    """The failure for a record of the ledger that lacks what its state promises."""
+    """The failure for a ledger record that lacks a field which its state requires."""
     return SecretFreeError(
         ErrorCode.INTERNAL, f"the ledger's record is incomplete for {state.value}", reason=Reason.UNEXPECTED
     )
@@ -199,11 +199,11 @@ def superseded_until(record: Issuance) -> datetime | None:
 
 
 def clear_at(record: Issuance, now: datetime) -> datetime:
-    """When the sweeper looks at what `record` leaves behind, if it becomes active at `now`."""
+    """When the sweeper clears what `record` leaves behind, if it becomes active at `now`."""
     end = superseded_until(record)
     return now if end is None or record.has_leftovers else max(now, end)
 
 
 def revoked_certificate() -> SecretFreeError:
-    """The refusal of a key whose certificate an operator took out of use."""
+    """The refusal of a key whose certificate an operator revoked."""
     return not_authorized("the certificate of this key was revoked", reason=Reason.BLOCKED_DEVICE)

@@ -25,7 +25,7 @@ class Suspect:
 class CertificateInUse:
     """The certificate that a device with this key has while its next one is being issued.
 
-    `verified_at`: when IoT Core was last seen to have it active; None: to be looked at before it is given out.
+    `verified_at`: when IoT Core last reported it as active. None: it is looked up before it is given out.
     `reference`: the authority's, where it gave one.
     """
 

@@ -1,10 +1,10 @@
-"""The worker's pace: how soon after one issuance it begins the next, so that all workers keep to the quotas."""
+"""The worker's pace: the least time between two issuances, so that all workers stay within the quotas."""
 
 from secretfree.clock import Clock
 
 
 class Pace:
-    """Beginnings at least `interval` seconds apart, in one process. `N` workers begin at most N / interval a second."""
+    """Spaces issuances of one process by `interval` seconds. `N` workers begin at most N / interval a second."""
 
     def __init__(self, interval: float, clock: Clock) -> None:
         self._interval = interval
@@ -12,7 +12,7 @@ class Pace:
         self._next: float | None = None
 
     def wait(self) -> None:
-        """Sleep until the next may begin, and count it as begun."""
+        """Sleep until the next issuance may begin, and count it."""
         now = self._clock.monotonic()
         if self._next is not None and self._next > now:
             self._clock.sleep(self._next - now)

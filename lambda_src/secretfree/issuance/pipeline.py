@@ -109,7 +109,7 @@ def issue(
 
 
 class _Steps:
-    """What is left of one issuance, under its lease."""
+    """The remaining work of one issuance, under its lease."""
 
     def __init__(self, work: Invocation, lease: Lease, csr: VerifiedCsr) -> None:
         self._work = work
@@ -122,7 +122,7 @@ class _Steps:
         self._csr = csr
 
     def finish(self) -> IssuanceAnswer:
-        """Do what is left; whatever stops it, the record says how far it came."""
+        """Do the remaining work. If anything stops it, the record says how far it came."""
         try:
             return self._proceed()
         except StaleLedgerError as stale:
@@ -160,7 +160,7 @@ class _Steps:
                 certificate = self._collect(answer)
         else:
             certificate = answer
-        if certificate.not_after <= self._clock.now():  # taken up again when its time was over
+        if certificate.not_after <= self._clock.now():  # resumed after its end
             raise RequestFailedError(certificate.certificate_id)
         with stage("install"):
             certificate_arn = self._install(certificate)
@@ -187,7 +187,7 @@ class _Steps:
 
     def _request(self) -> str | DeviceCertificate:
         """Ask for a certificate, make the thing and read the registry: the reference, or the certificate itself."""
-        # The thing comes last: what is known of it goes into the lease's record in this thread.
+        # The thing comes last, because this thread stores the result in the lease's record.
         requested, enrolled, thing = self._calls.side_by_side(self._order, self._require_enrolled, self._ensure_thing)
         answer: str | DeviceCertificate = requested.result()
         if enrolled.exception() is not None or thing.exception() is not None:  # the answer is recorded all the same
@@ -197,7 +197,7 @@ class _Steps:
         return answer
 
     def _require_enrolled(self) -> None:
-        """Read the registry once more, now that the lease is written: see the module's text."""
+        """Read the registry once more, after the lease is written: see the module's docstring."""
         self._calls.through_registry(self._work.confirm)
 
     def _order(self) -> str | DeviceCertificate:
@@ -257,7 +257,7 @@ class _Steps:
         return certificate_arn
 
     def _undo(self, certificate: DeviceCertificate, mine: Issuance, current: Issuance | None) -> None:
-        """Close what another worker, that went on with another generation, knows nothing of.
+        """Revoke a certificate that another worker, which began another generation, does not know of.
 
         The sweeper deletes it: the record has this generation's reference, or its request, among its suspects. A
         certificate that was not installed active is closed already.
@@ -270,7 +270,7 @@ class _Steps:
             self._revoke(certificate.certificate_id)
 
     def _confirm(self, record: Issuance) -> bool:
-        """Record that all is in place; whether it is recorded. Whether it is awaited: see the module's text."""
+        """Record that all is in place; returns whether that is stored. The module's docstring says when it is awaited."""
         active = record.active(clear_at=clear_at(record, self._clock.now()))
         write = partial(self._ports.ledger.write, active, certificate=CertificateRecordState.ACTIVE)
         try:
@@ -284,7 +284,7 @@ class _Steps:
         return True
 
     def _revoke(self, certificate_id: str) -> None:
-        """Close a certificate of this worker. If that fails, the sweeper, which deletes it, is the next to do so."""
+        """Revoke a certificate of this worker. If that fails, the sweeper does so when it deletes it."""
         with suppress(ThrottledError, UnreachableError, SecretFreeError, OutOfTimeError):
             self._calls.persist("revoke", lambda: self._ports.things.revoke(certificate_id), even_late=True)
 
@@ -304,10 +304,10 @@ class _Steps:
         self._close(record.released(self._clock.now()))
 
     def _close(self, record: Issuance, *, certificate: CertificateRecordState | None = None) -> None:
-        """Write the last record of this invocation; if that fails, the lease's end does the same."""
+        """Write the last record of this invocation. If that fails, the end of the lease has the same effect."""
         with suppress(ThrottledError, UnreachableError, StaleLedgerError):
             self._ports.ledger.write(record, certificate=certificate)
 
     def _store(self, record: Issuance) -> None:
-        """Record what was done, also when the time is up."""
+        """Record the work done so far, also after the deadline."""
         self._lease.record = self._calls.through_ledger(lambda: self._ports.ledger.write(record), even_late=True)

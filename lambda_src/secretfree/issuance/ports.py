@@ -1,4 +1,4 @@
-"""What issuing needs of the world: the certificate issuers, the thing registry, the ledger, and how each may fail."""
+"""The ports of issuing: certificate issuers, thing registry and ledger, and how each may fail."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -12,27 +12,27 @@ from secretfree.request.device_id import DeviceId
 
 
 class ThrottledError(Exception):
-    """The service refused for its rate: the call had no effect."""
+    """The service throttled the call, which had no effect."""
 
 
 class UnreachableError(Exception):
-    """No answer, or one that says nothing: the call may have had its effect."""
+    """No answer, or an unclear one. The call may have had its effect."""
 
 
 class CertificateRevokedError(Exception):
-    """The certificate was taken out of use by someone else; it is not brought back."""
+    """Another party took the certificate out of use. It stays out of use."""
 
 
 class RequestFailedError(Exception):
-    """The authority gave up on this certificate for good; another generation may succeed."""
+    """The authority will never issue this certificate. Another generation may succeed."""
 
 
 class SearchTooWideError(Exception):
-    """Too many certificates would have to be looked into to find a lost one: trying again at once will not help."""
+    """Too many certificates would have to be read to find a lost one. An immediate retry does not help."""
 
 
 class StillAttachedError(Exception):
-    """IoT Core detaches in its own time: the certificate is closed, and can be deleted in a while."""
+    """IoT Core has not finished detaching. The certificate is inactive and can be deleted later."""
 
 
 class StaleLedgerError(Exception):
@@ -44,7 +44,7 @@ class StaleLedgerError(Exception):
 
 
 class CertificateStatus(StrEnum):
-    """IoT Core's certificate states, as far as issuing tells them apart."""
+    """IoT Core's certificate states, as far as issuing distinguishes them."""
 
     ACTIVE = "ACTIVE"
     INACTIVE = "INACTIVE"
@@ -83,7 +83,7 @@ class RegisteredCertificate:
 
 
 class CertificateIssuer(Protocol):
-    """One way to a certificate. Every method raises ThrottledError or UnreachableError where AWS does."""
+    """An issuer of certificates. Every method may raise ThrottledError or UnreachableError."""
 
     @property
     def repeatable_for(self) -> timedelta:
@@ -109,7 +109,7 @@ class CertificateIssuer(Protocol):
         ...
 
     def search(self) -> "UnrecordedSearch":
-        """A search for what no record accounts for. It lists each certificate once, however often it is asked."""
+        """A search for unrecorded certificates. It lists each certificate once, however often it is called."""
         ...
 
     def install(self, certificate: DeviceCertificate, *, resumed: bool) -> str:
@@ -146,11 +146,11 @@ class ThingRegistry(Protocol):
         ...
 
     def attachments(self, device_id: DeviceId, certificate_arn: str) -> Sequence[Callable[[], None]]:
-        """The calls, independent of each other, that tie certificate, thing, policy and groups together."""
+        """The independent calls that attach certificate, thing, policy and groups to each other."""
         ...
 
     def describe(self, certificate_id: str) -> RegisteredCertificate | None:
-        """The certificate as IoT Core has it; None when it has not."""
+        """The certificate as IoT Core has it, or None."""
         ...
 
     def retire(self, device_id: DeviceId, certificate_id: str) -> None:

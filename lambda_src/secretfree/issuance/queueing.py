@@ -1,12 +1,10 @@
 """Queue mode: the device's request waits in a queue for a worker of bounded rate, and the device collects later.
 
-Two halves. The front answers from the ledger what is there, and queues what is not, once while one is waiting. The
-worker takes one request after another through the issuing pipeline.
-
-Nothing is handed out by the worker: a certificate reaches a device only as the answer to a request that the authorizer
-has allowed just before. A device that is blocked while it waits may still have a certificate made, and never gets it.
-So the worker asks no registry. It does believe nothing of a message but who was authorized for which request, which the
-queue's policy lets the front alone say, and verifies the request's own signature again.
+There are two halves. The front answers with the certificate that the ledger has. Otherwise it queues the request, once
+at a time for each device. The worker takes one request after another through the issuing pipeline. A certificate
+reaches a device only as the answer to a request that the authorizer has just allowed, never from the worker. Of a
+message, the worker relies only on which device was authorized for which request: the queue's policy lets only the front
+send messages. It verifies the request's signature again.
 """
 
 import base64
@@ -42,18 +40,18 @@ from secretfree.request.csr import UnverifiedCsr, VerifiedCsr, verify
 from secretfree.request.device_id import DeviceId
 from secretfree.request.device_profile import DeviceProfile
 
-# A front that dies between claiming the device's place and sending the message keeps the device for so long.
+# If a front dies between claiming the device's place and sending the message, the device waits this long.
 _SENDING: Final = timedelta(seconds=60)
-# A refusal is repeated for this long. Then the device may queue anew, in case the cause was mended.
+# A refusal is repeated for this long. Then the device may queue anew, in case the cause was removed.
 _REFUSAL_KEPT_FOR: Final = timedelta(minutes=5)
 _WAITING_STEP: Final = timedelta(seconds=5)
 
 
 class MarkState(StrEnum):
-    """What became of a device's place in the queue."""
+    """The state of a device's place in the queue."""
 
     CLAIMED = "claimed"  # the message is about to be sent
-    QUEUED = "queued"  # the message waits, or a worker is at it
+    QUEUED = "queued"  # the message waits, or a worker processes it
     REFUSED = "refused"  # the worker refused it for good; the device gets that answer
     DONE = "done"  # nothing waits
 
@@ -130,15 +128,15 @@ class QueuedRequest:
 
 
 class RegisteredCertificates(Protocol):
-    """IoT Core's certificates, as far as the front reads them; raises ThrottledError or UnreachableError."""
+    """Reads certificates of IoT Core, for the front; raises ThrottledError or UnreachableError."""
 
     def describe(self, certificate_id: str) -> RegisteredCertificate | None:
-        """The certificate as IoT Core has it; None when it has not."""
+        """The certificate as IoT Core has it, or None."""
         ...
 
 
 class FrontLedger(Protocol):
-    """The ledger, as far as the front needs it; raises ThrottledError or UnreachableError."""
+    """The part of the ledger that the front needs; raises ThrottledError or UnreachableError."""
 
     def read(self, device_id: DeviceId, issuer: str) -> Issuance | None:
         """The device's record, read consistently."""
@@ -157,7 +155,7 @@ class QueueMarks(Protocol):
         ...
 
     def confirm(self, mark: QueueMark) -> None:
-        """Store `mark` if its claim is there still: a worker may have been faster."""
+        """Store `mark` if its claim is still there: a worker may have been faster."""
         ...
 
     def settle(self, mark: QueueMark) -> None:
@@ -166,7 +164,7 @@ class QueueMarks(Protocol):
 
 
 class RequestQueue(Protocol):
-    """The queue, as the front sees it; raises ThrottledError or UnreachableError."""
+    """The queue, for the front; raises ThrottledError or UnreachableError."""
 
     def send(self, request: QueuedRequest) -> None:
         """Put a request into the queue; it may arrive more than once."""
@@ -175,7 +173,7 @@ class RequestQueue(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class FrontPorts:
-    """The world, as the front sees it. `retention`: after which the queue forgets a message."""
+    """The ports of the front. `retention`: after which the queue forgets a message."""
 
     ledger: FrontLedger
     certificates: RegisteredCertificates
@@ -233,8 +231,8 @@ def work_off(
 ) -> IssuanceAnswer:
     """Issue for a request of the queue, and free the device's place when nothing is left to wait for.
 
-    `deadline`: as of `issue`. Raises SecretFreeError as `issue` does; a refusal that no repetition would change is
-    noted first, for the front to tell the device. ThrottledError or UnreachableError when it cannot be.
+    `deadline`: as of `issue`. Raises SecretFreeError as `issue` does; a permanent refusal is first stored for the front
+    to answer with. ThrottledError or UnreachableError if it cannot be stored.
     """
     place = QueueMark.claimed(request.device, policy.issuer, clock.now())
     try:
@@ -252,13 +250,13 @@ def work_off(
 
 
 def give_up(request: QueuedRequest, *, marks: QueueMarks, policy: IssuancePolicy, clock: Clock) -> None:
-    """Free the device's place: its message comes no more, and the device's next request queues anew."""
+    """Free the device's place. Its message is not delivered again, and the device's next request queues anew."""
     now = clock.now()
     marks.settle(QueueMark.claimed(request.device, policy.issuer, now).done(now))
 
 
 def is_final(refusal: SecretFreeError) -> bool:
-    """Whether the same request would be refused again, whenever it comes."""
+    """Whether the same request would always be refused."""
     return refusal.retry_after is None and refusal.status < 500
 
 

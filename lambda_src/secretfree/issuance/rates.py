@@ -1,4 +1,4 @@
-"""Back-pressure: when to try again, when the device should, and who asks too often. Pure: time and chance come in."""
+"""Back-pressure: when the service retries, when the device retries, and which device posts too often."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +15,7 @@ Chance: TypeAlias = Callable[[], float]
 class RetryPolicy:
     """Exponential backoff with full jitter within one invocation. All times in seconds.
 
-    Under pressure it tries less: a worker that holds on takes a share of the quota that others need, and the device
-    is better told to come back.
+    Under pressure it makes fewer tries: each try uses quota that others need, and the device can post again later.
     """
 
     base: float = 0.1
@@ -34,7 +33,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class PollPolicy:
-    """How to wait for a certificate that is being made. Seconds.
+    """The waits for a certificate that is being issued. Seconds.
 
     Private CA usually takes tens of milliseconds; the SDK's waiter would look once a second.
     """
@@ -73,10 +72,10 @@ class RetryAfterPolicy:
 
 
 class Congestion:
-    """How much of the recent calls were throttled: 0 for none, 1 for all; forgets over `memory` seconds.
+    """The share of recent calls that were throttled, 0 to 1. It decays over `memory` seconds.
 
-    Kept apart by kind of call, since each has a quota of its own: the ones that are never throttled say nothing about
-    the one that is. One per process; safe to use from several threads.
+    Each kind of call is measured alone, because each has its own quota. One per process; safe to use from several
+    threads.
     """
 
     def __init__(self, *, memory: float = 30.0) -> None:
@@ -98,7 +97,7 @@ class Congestion:
 
 @dataclass
 class _Tally:
-    """Calls of one kind, the older counting the less."""
+    """Calls of one kind, older ones with less weight."""
 
     at: float
     calls: float = 0.0
@@ -112,7 +111,7 @@ class _Tally:
 
     def pressure(self, now: float, *, memory: float) -> float:
         kept = self._kept(now, memory)
-        # One more good call is assumed, so that a single throttle in a quiet hour is not taken for a storm.
+        # One more good call is assumed, so that a single throttled call in a quiet hour does not count as a storm.
         return self.throttled * kept / (self.calls * kept + 1.0)
 
     def _kept(self, now: float, memory: float) -> float:
@@ -142,7 +141,7 @@ class AdmissionRate:
         return max(timedelta(), arrival - now - self.interval * (self.burst - 1))
 
 
-# Issuing is what costs: a device may hold a lease ten times in a row, then once in ten seconds.
+# Issuing is expensive: a device may hold a lease ten times in a row, then once in ten seconds.
 ISSUANCE_RATE: Final = AdmissionRate(interval=timedelta(seconds=10), burst=10)
-# An answer from the ledger is cheap; one worker gives a device that many before it insists on a second between two.
+# An answer from the ledger is cheap: a worker gives a device so many in a row, then one a second.
 ANSWER_RATE: Final = AdmissionRate(interval=timedelta(seconds=1), burst=240)

@@ -12,7 +12,7 @@ from secretfree.issuance.rates import ANSWER_RATE, AdmissionRate
 from secretfree.request.device_id import DeviceId
 
 Asker: TypeAlias = tuple[DeviceId, str]
-"""A device id and a key's fingerprint: an answer is one device's and one key's."""
+"""A device id and a key's fingerprint. An answer belongs to this pair."""
 
 
 @dataclass
@@ -24,9 +24,9 @@ class _Asked:
 class RecentAnswers:
     """The devices that asked last, each with its token bucket and the certificate that it was given.
 
-    The ledger's bucket, which all workers share, bounds what costs (a lease and the issuing calls). This one bounds
-    the answers from the ledger, so that a device in a tight loop does not keep a worker from the others. A device with
-    a certificate is never refused for it: a copied request must not lock it out.
+    The ledger's bucket, which all workers share, bounds the expensive part: the lease and the issuing calls. This one
+    bounds the answers from the ledger, so that a device in a tight loop does not block a worker. It never refuses a
+    device that has a certificate, because a copied request must not lock the device out.
     """
 
     def __init__(self, *, rate: AdmissionRate = ANSWER_RATE, capacity: int = 4096) -> None:

@@ -1,4 +1,4 @@
-"""The ledger's record: one issuance per device and issuer, as a state machine whose every step is a new version."""
+"""The ledger's record of one issuance per device and issuer: a state machine, each step of which is a new version."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -132,7 +132,7 @@ class Issuance:
         return self.state is not IssuanceState.REQUESTING and not trusts(self.reference)
 
     def certificate_in_use(self, fingerprint: str, now: datetime, trusts: Trust) -> CertificateInUse | None:
-        """The certificate that the key `fingerprint` may be answered with at `now`, whatever is being issued."""
+        """The certificate that the key `fingerprint` may get at `now`, also while another one is being issued."""
         kept = self._own_certificate() if self.state is IssuanceState.ACTIVE else self.in_use
         good = kept is not None and self.fingerprint == fingerprint and now < kept.not_after
         return kept if good and kept is not None and trusts(kept.reference) else None
@@ -150,10 +150,10 @@ class Issuance:
         )
 
     def is_leased(self, now: datetime) -> bool:
-        """Whether a worker may still be at it."""
+        """Whether a worker may still be working on it."""
         return self.lease_owner is not None and self.due is not None and now < self.due
 
-    # Transitions. Each gives the next record; writing it is what makes it so.
+    # Transitions. Each returns the next record, which counts once it is written.
 
     def taken(self, owner: str, now: datetime) -> Self:
         """The same issuance, its lease held by the worker of another request."""
@@ -164,7 +164,7 @@ class Issuance:
         return replace(self, lease_owner=owner, due=now + LEASE)
 
     def postponed(self, until: datetime) -> Self:
-        """Free, and left alone by the sweeper until then."""
+        """The same issuance without a lease. The sweeper leaves it alone until then."""
         return replace(self, lease_owner=None, due=until)
 
     def asking(self, now: datetime) -> Self:
@@ -176,7 +176,7 @@ class Issuance:
         return replace(self, requested_at=None)
 
     def next_generation(self, fingerprint: str, owner: str, now: datetime) -> Self:
-        """A new certificate begins; what the old generation left is remembered until it is cleared away.
+        """A new generation. The record keeps the old generation's certificates until they are cleared away.
 
         Only a certificate recorded as active, or what it was to replace, stays good meanwhile. One that was merely
         issued may lack its policy or thing, and another key has replaced it: the sweeper deletes it at any time.
@@ -220,7 +220,7 @@ class Issuance:
         )
 
     def with_thing(self) -> Self:
-        """The thing exists and is ours: known for this generation, so that coming back does not cost its quota."""
+        """The thing exists and is ours. It is recorded, so that a resumed issuance does not use the quota again."""
         return replace(self, thing_ensured=True)
 
     def registered(self, certificate_arn: str) -> Self:
@@ -247,13 +247,13 @@ class Issuance:
         return replace(self._to(IssuanceState.ACTIVE), lease_owner=None, due=due, in_use=None, last_reason=None)
 
     def verified(self, now: datetime) -> Self:
-        """IoT Core had the certificate in use, active, at `now`."""
+        """IoT Core reported the certificate in use as active at `now`."""
         if self.state is IssuanceState.ACTIVE:
             return replace(self, verified_at=now)
         return replace(self, in_use=None if self.in_use is None else replace(self.in_use, verified_at=now))
 
     def without_certificate_in_use(self) -> Self:
-        """The certificate that was in use is none any more: the device waits for the one being issued."""
+        """No certificate is in use any more. The device waits for the one being issued."""
         return replace(self, in_use=None)
 
     def without_distrusted(self, trusts: Trust) -> Self:
@@ -267,7 +267,7 @@ class Issuance:
         return replace(self, last_reason=reason)
 
     def revoked(self, now: datetime) -> Self:
-        """The certificate was taken out of use by someone else: so are the ones it was to replace."""
+        """Another party took the certificate out of use. The certificates that it replaced are cleared away too."""
         due = now if self.superseded or self.has_leftovers else None
         return replace(self._to(IssuanceState.REVOKED), lease_owner=None, due=due, in_use=None, last_reason=None)
 
@@ -307,7 +307,7 @@ class Issuance:
         )
 
     def abandoned(self, now: datetime) -> Self:
-        """Rolled back: what is left of it will be deleted. The certificate that it would replace stays active."""
+        """Rolled back. Its own certificate will be deleted. The certificate that it would replace stays active."""
         suspects = (*self.suspects, *self._given_up())
         return replace(
             self._to(IssuanceState.ABANDONED),
@@ -416,15 +416,15 @@ class Issuance:
         return replace(left, lease_owner=None, due=left.superseded_until if waits else None)
 
     def released(self, now: datetime) -> Self:
-        """Given up for now: the device comes back, or after PATIENCE the sweeper."""
+        """Released for now. The device's next request resumes it or, after PATIENCE, the sweeper looks at it."""
         return self.postponed(now + PATIENCE)
 
     def parked(self) -> Self:
-        """Nothing exists that would have to be cleared away: the next request takes it up, whenever that is."""
+        """Nothing has to be cleared away, so the record waits for the next request without a date."""
         return replace(self, lease_owner=None, due=None)
 
     def without_leftovers(self) -> Self:
-        """What may go at any time is gone: obsolete certificates, and whatever an unrecorded request made."""
+        """The obsolete certificates, and those of unrecorded requests, are gone."""
         return replace(self, obsolete=(), suspects=(), requested_at=None)
 
     def cleared(self) -> Self:
@@ -433,7 +433,7 @@ class Issuance:
 
     @property
     def has_leftovers(self) -> bool:
-        """Whether something may have to go, whatever becomes of this generation."""
+        """Whether something has to be cleared away, independently of this generation."""
         return bool(self.obsolete or self.suspects)
 
     @property
@@ -447,7 +447,7 @@ class Issuance:
         return ()
 
     def _given_up(self) -> tuple[Suspect, ...]:
-        """This generation's certificate where its reference alone is recorded: it may be registered all the same."""
+        """This generation's certificate if only its reference is recorded. It may be registered nevertheless."""
         if self.state is IssuanceState.REQUESTED and self.reference is not None:
             requested_at = self.requested_at or self.begun_at
             return (Suspect(fingerprint=self.fingerprint, requested_at=requested_at, reference=self.reference),)

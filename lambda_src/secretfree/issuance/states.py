@@ -26,12 +26,12 @@ SUCCESSORS: Final = {
 
 
 class Standing(Enum):
-    """What a request finds, and so what it may do."""
+    """What a request may do with the record that it finds."""
 
     SERVE = "serve"  # its certificate is good: the same answer again
-    WAIT = "wait"  # another worker is at it
-    RESUME = "resume"  # take the lease and go on where it stopped
-    NEXT_GENERATION = "next-generation"  # nothing to go on with, or another key: begin anew
+    WAIT = "wait"  # another worker has the lease
+    RESUME = "resume"  # take the lease and continue where it stopped
+    NEXT_GENERATION = "next-generation"  # nothing to continue, or another key: begin anew
     RENEW = "renew"  # the same key, its renewal window has begun
     REPLACE = "replace"  # the same key, but the CA of its certificate is no longer trusted
     REFUSE = "refuse"  # the certificate of this key was revoked

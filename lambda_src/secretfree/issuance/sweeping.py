@@ -1,8 +1,8 @@
-"""The sweeper's rules: what becomes of an issuance that no device came back for.
+"""The sweeper's rules for issuances that their devices abandoned.
 
-It never asks for a certificate, never activates one and hands none out: what needs that waits for the device, whose
-next request passes the authorizer again. A certificate that is active already gets its policy and thing, since its
-device may have it; one that was taken out of use gets nothing, and a device blocked before it had its own never will.
+It never requests a certificate, never activates one and gives none out. Such steps wait for the device, whose next
+request passes the authorizer again. A certificate that is already active gets its policy and thing, because its device
+may have it. One that was taken out of use gets nothing.
 """
 
 from collections import Counter
@@ -37,7 +37,8 @@ HISTORY_KEPT_FOR: Final = timedelta(days=90)
 # What fails for a reason that waiting may not mend is looked at again after this time, so that it does not stand
 # before all others at each run.
 _STUCK_FOR: Final = timedelta(hours=1)
-# The list of certificates may lag behind, and AWS's clock differ: a lost one is looked for only after this.
+# The list of certificates may lag behind, and AWS's clock may differ. A lost certificate is searched for after this
+# time.
 _SETTLING: Final = timedelta(seconds=90)
 # A damaged record is reported once a day, until it is repaired.
 _UNREADABLE_FOR: Final = timedelta(days=1)
@@ -48,13 +49,13 @@ _BATCH: Final = 50
 class SweepOutcome(StrEnum):
     """What the sweeper did with one issuance, or why it did not."""
 
-    FINISHED = "finished"  # it was all in place, or nearly; the record says so now
+    FINISHED = "finished"  # all was in place, or nearly; it is recorded now
     PARKED = "parked"  # nothing at IoT Core; the device's next request continues it
     ROLLED_BACK = "rolled-back"  # nothing left of it
-    REVOKED = "revoked"  # found out of use, and left so
+    REVOKED = "revoked"  # found out of use, and left as it is
     CLEARED = "cleared"  # certificates of earlier generations were retired
     POSTPONED = "postponed"  # too early
-    OVERTAKEN = "overtaken"  # the device came back meanwhile
+    OVERTAKEN = "overtaken"  # a request of the device took it over
     STUCK = "stuck"  # refused by AWS: see the log
     UNREADABLE = "unreadable"  # the ledger's record is damaged: see the log
 
@@ -95,7 +96,7 @@ class _Sweep:
     def run(self, most: int) -> SweepReport:
         complete = False
         seen: set[tuple[str, int]] = set()
-        # A throttled service has devices waiting, and without the ledger nothing can be done: it goes on another time.
+        # Devices wait for a throttled service, and without the ledger nothing can be done: the next run continues.
         try:
             while not complete and len(seen) < most and self._has_time():
                 due = self._ports.ledger.unfinished(self._policy.issuer, due=self._began, limit=_BATCH)
@@ -126,7 +127,7 @@ class _Sweep:
         return SweepOutcome.UNREADABLE
 
     def _swept(self, record: Issuance) -> SweepOutcome:
-        """Deal with one record, under its lease as a request would."""
+        """Process one record under its lease, as a request would."""
         too_early = self._too_early(record)
         try:
             if too_early is not None:
@@ -142,7 +143,7 @@ class _Sweep:
             return SweepOutcome.STUCK
 
     def _guarded(self, deal: Callable[[], SweepOutcome]) -> SweepOutcome:
-        """`deal` with the record in hand; whatever stops it, the record is not the first again at the next run."""
+        """Run `deal` on the record. If it fails, postpone the record, so that it is not the first at the next run."""
         try:
             return deal()
         except StillAttachedError:
@@ -170,12 +171,12 @@ class _Sweep:
         return record.held(self._ports.owner(), self._clock.now())
 
     def _too_early(self, record: Issuance) -> datetime | None:
-        """When this may be dealt with; None: in this sweep."""
+        """When the record may be processed; None: in this sweep."""
         ripe = [suspect.requested_at + self._ripening() for suspect in record.all_suspects]
         return max(ripe) if ripe and max(ripe) > self._began else None
 
     def _ripening(self) -> timedelta:
-        """While the token still holds, the device's next request continues this very generation."""
+        """While the token is valid, the device's next request continues this generation."""
         return max(LEASE + _SETTLING, self._ports.issuer.repeatable_for)
 
     def _roll_back_request(self) -> SweepOutcome:
@@ -221,7 +222,7 @@ class _Sweep:
         return self._write(active, SweepOutcome.FINISHED, certificate=CertificateRecordState.ACTIVE)
 
     def _clear(self) -> SweepOutcome:
-        """Retire what earlier generations left; what a rolled-back one was to replace stays good.
+        """Retire the certificates of earlier generations, except the one that a rolled-back one would replace.
 
         A certificate that the registry withdrew is revoked once more: a worker that was issuing at that moment may
         have registered or activated it since, and that worker's lease has expired by now.
@@ -240,10 +241,8 @@ class _Sweep:
         return self._write(self._held.cleared(), SweepOutcome.CLEARED)
 
     def _remove_leftovers(self, superseded: Sequence[str] = ()) -> None:
-        """Remove what may go at any time, and `superseded`.
-
-        A search may outlast the lease, and a device that came back meanwhile may have been given what was found: so
-        the lease is taken again, which fails then, before anything found is touched.
+        """Remove the leftovers and `superseded`. A search may outlast the lease, and another request may have used what
+        it found. So the lease is taken again before anything found is touched; that fails if another worker has it.
         """
         self._retire((*self._held.obsolete, *superseded))
         removals = [removal for suspect in self._held.all_suspects for removal in self._removals(suspect)]
@@ -252,7 +251,7 @@ class _Sweep:
         self._orphans += sum(removal() for removal in removals)
 
     def _removals(self, suspect: Suspect) -> Sequence[Callable[[], bool]]:
-        """The removals of the certificates at IoT Core that a request may have made and no record accounts for.
+        """The removals of unrecorded certificates that a request may have made at IoT Core.
 
         A reference is this ledger's alone, because its token names the deployment: what it leads to is retired. What a
         search finds may be another ledger's: it is discarded only if nothing is attached to it.

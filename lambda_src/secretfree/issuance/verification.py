@@ -70,9 +70,8 @@ def verified(
 def out_of_use(
     seen: Issuance, registered: RegisteredCertificate | None, *, now: datetime, ledger: IssuanceWriter
 ) -> SecretFreeError:
-    """Record that the certificate of `seen` is out of use: the refusal of the device (`not-authorized`).
-
-    If this is not stored, the next request finds the same.
+    """Record that the certificate of `seen` is out of use, and return the refusal of the device (`not-authorized`). If
+    this is not stored, the next request finds the same.
     """
     with suppress(ThrottledError, UnreachableError, StaleLedgerError):
         ledger.write(seen.revoked(now), certificate=CertificateRecordState.REVOKED)
@@ -82,7 +81,7 @@ def out_of_use(
 
 
 def _stored(record: Issuance, ledger: IssuanceWriter) -> Issuance:
-    """`record`, stored if possible: what is not stored is looked up once more at the next request."""
+    """`record`, stored if possible. If not, the next request looks the certificate up again."""
     with suppress(ThrottledError, UnreachableError, StaleLedgerError):
         return ledger.write(record)
     return record

@@ -65,7 +65,7 @@ class Refusal(StrEnum):
 
 
 class RowRefused(Exception):  # noqa: N818 - an expected answer about a row, not a fault of the program
-    """A row that may not enter the registry. `reason` is for machines, `detail` for the person who mends the file."""
+    """A row that may not enter the registry. `reason` is for machines, `detail` for who corrects the file."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)
@@ -78,7 +78,7 @@ class RowRefused(Exception):  # noqa: N818 - an expected answer about a row, not
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a manifest says of one device, unchecked. An empty text is an absent one."""
+    """The unchecked row of one device. An empty text counts as absent."""
 
     device_id: str | None
     public_key: str | bytes | DevicePublicKey | None

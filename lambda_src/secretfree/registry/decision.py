@@ -1,4 +1,4 @@
-"""What becomes of an admitted device, given what the registry holds. Pure: the same answers for CLI and cloud."""
+"""Decides on an admitted device, given what the registry holds. CLI and cloud share these rules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMED_ATTRIBUTES: Final = 5
 
 
 class Outcome(StrEnum):
-    """What happened to a row, or would."""
+    """The outcome of a row."""
 
     ENROLLED = "enrolled"
     REPLACED = "replaced"
@@ -95,7 +95,7 @@ def _same_device(device: EnrolledDevice, enrolled: EnrolledDevice) -> Verdict:
 
 
 def _differing(device: EnrolledDevice, enrolled: EnrolledDevice) -> str | None:
-    """Say what the row has otherwise; what the row does not have is no difference."""
+    """Name what differs in the row. What the row omits is no difference."""
     names = sorted(name for name, value in device.attributes.items() if enrolled.attributes.get(name) != value)
     if device.not_before not in {None, enrolled.not_before}:
         names.insert(0, "not-before")

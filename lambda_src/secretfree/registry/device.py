@@ -80,7 +80,7 @@ class EnrolledDevice:
         return self.fingerprint is None or self.fingerprint_recorded
 
     def replacing(self, previous: EnrolledDevice, reason: str) -> Self:
-        """Return this record in the place of `previous`, whose block it keeps: another key is no pardon."""
+        """Return this record in the place of `previous`. It keeps the block: a new key does not unblock a device."""
         history = [replace(previous, former=(), forgotten=0), *previous.former]
         taken = replace(
             self,

@@ -1,4 +1,4 @@
-"""Enrolling admitted devices: read what is there, decide, write what is to be written, account for each."""
+"""Enrols admitted devices: read the registry, decide, write, and account for each device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which devices hold a key: the one place that answers, for imports of files, lines, scanners and the cloud alike."""
+"""The one place that says which devices hold a key, for imports of files, the bench, scanners and the cloud."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wall around foreign parsers: whatever they raise on hostile bytes becomes a refusal of ours."""
+"""Guards foreign parsers: any error that they raise on hostile bytes becomes a refusal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What a request asks for: requests for power are refused, all else is ignored, since nothing of it is granted.
+"""What a CSR asks for. A request for more rights is refused, and everything else is ignored: nothing is granted.
 
 The certificate's content comes from policy: Private CA takes the subject from the API and the rest from its template,
 IoT Core's CA fixes the extensions itself. The rules here are a second line, for a CA that would copy what it is asked.
@@ -20,7 +20,7 @@ _EXTENSION_REQUESTS: Final = frozenset(
 
 
 def refuse_requests_for_power(request: Pkcs10) -> None:
-    """Refuse a request that asks to be a CA, to sign as one, or to bear another name.
+    """Refuse a CSR that asks to be a CA, to sign as one, or to have another name.
 
     Other attributes and extensions are ignored. Raises SecretFreeError (`malformed-request`, `requested-extension`).
     """

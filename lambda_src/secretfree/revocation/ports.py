@@ -1,4 +1,4 @@
-"""What revocation needs of the world. Every method may be repeated, and raises ThrottledError or UnreachableError."""
+"""The ports of revocation. Every method may be repeated, and raises ThrottledError or UnreachableError."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class Authorities(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class RevocationPorts:
-    """The world, as revocation sees it."""
+    """All ports of revocation."""
 
     registry: RegistryReader
     ledger: DeviceLedger

@@ -1,4 +1,4 @@
-"""The rule: what the registry no longer permits is revoked, and the device's connection ends.
+"""The rule of revocation: revoke what the registry no longer permits, and end the device's connection.
 
 The order of the calls, each safe to repeat:
 
@@ -35,7 +35,7 @@ _MOST_TRIES: Final = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Revoked:
-    """What was done. `certificates`: the ids that are to be out of use; `connection_ended`: there was one."""
+    """The result. `certificates`: the ids that are out of use now; `connection_ended`: there was a connection."""
 
     certificates: tuple[str, ...] = ()
     connection_ended: bool = False

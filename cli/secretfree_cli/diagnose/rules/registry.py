@@ -96,6 +96,6 @@ def _unreadable(evidence: Evidence, enrolment: Enrolment) -> Iterator[Finding]:
             stage=Stage.AUTHORIZATION,
             rank=Rank.REGISTRY,
             summary=f"The registry record of {evidence.device_id} cannot be used: {defect}.",
-            action="Enrol the device again with its public key: `secretfree enroll ... --replace REASON`.",
+            action="Enrol the device again with its public key: `secretfree enroll ... --replace --reason TEXT`.",
             concern=Concern.FACTORY,
         )

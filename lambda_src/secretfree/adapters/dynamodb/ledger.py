@@ -78,7 +78,7 @@ class DynamoDbLedger:
         return required_issuance(item) if item else None
 
     def of_device(self, device_id: DeviceId) -> DeviceRecords:
-        """Query, consistent, of all that the device has at all issuers, those that were removed since included."""
+        """Query, consistent: all records of the device at all issuers, including issuers that were removed since."""
         issuances: list[Issuance | UnreadableRecord] = []
         references: dict[str, str] = {}
         for item in self._records("#device = :device", {":device": {"S": device_id}}):
@@ -143,7 +143,7 @@ class DynamoDbLedger:
         return [record for record in records if isinstance(record, UnreadableRecord) or _is_due(record, due)]
 
     def set_aside(self, record: UnreadableRecord, *, until: datetime) -> None:
-        """UpdateItem of the index's sort key alone: nothing else of a record that cannot be read is changed."""
+        """UpdateItem of the index's sort key. The rest of an unreadable record stays as it is."""
         with aws_call():
             try:
                 self._client.update_item(
@@ -209,7 +209,7 @@ def _condition(issuance: Issuance) -> dict[str, Any]:
 
 
 def _found_instead(error: ClientError) -> Mapping[str, Any] | None:
-    """The item that failed the condition (empty: there is none); None when the failure is another one."""
+    """The item that failed the condition, empty if there is none. None for any other failure."""
     code = error_code(error)
     response: Mapping[str, Any] = error.response
     if code == "ConditionalCheckFailedException":

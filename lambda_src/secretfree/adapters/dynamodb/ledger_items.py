@@ -26,7 +26,7 @@ CERTIFICATE: Final = LedgerRecord.CERTIFICATE.value
 
 
 def issuance_item(issuance: Issuance) -> dict[str, Any]:
-    """The record's item. `pending` is there only while something is left to do: it makes the index sparse."""
+    """The record's item. Only an unfinished record has `pending`, which makes the index sparse."""
     item: dict[str, Any] = {
         "device-id": {"S": str(issuance.device_id)},
         "record": {"S": ISSUANCE + issuance.issuer},
@@ -157,7 +157,7 @@ def _issuance(item: Mapping[str, Any]) -> Issuance:
 
 
 def _other_certificates(issuance: Issuance) -> dict[str, Any]:
-    """The attributes of the certificates that this generation has found, or left behind."""
+    """The attributes of the other certificates that the record keeps."""
     attributes: dict[str, Any] = {}
     for name, certificates in (("superseded", issuance.superseded), ("obsolete", issuance.obsolete)):
         if certificates:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _QUEUED: Final = "queued#"
-# Conditions decide by `until`; the time to live only clears away, and DynamoDB takes its time for that.
+# Conditions use `until`. The time to live only removes items, with DynamoDB's delay.
 _FREE: Final = "attribute_not_exists(#record) OR #until <= :now"
 _STILL_CLAIMED: Final = "#token = :token AND #state = :claimed"
 _NOT_TAKEN: Final = "attribute_not_exists(#record) OR #token = :token"
@@ -31,18 +31,18 @@ class DynamoDbQueueMarks:
         self._table = table
 
     def claim(self, mark: QueueMark, *, now: "datetime") -> QueueMark | None:
-        """A claim whose answer was lost, and that the SDK repeats, finds itself: that is success."""
+        """If the SDK repeats a claim whose answer was lost, the claim finds its own item. That is success."""
         item = _item(mark)
         found = self._put(item, _FREE, {"#record": "record", "#until": "until"}, {":now": date_value(now)})
         return None if found is None or found == item else _mark(found)
 
     def confirm(self, mark: QueueMark) -> None:
-        """Nothing happens where a worker was faster, and has settled it."""
+        """Does nothing if a worker was faster and settled it."""
         values = {":token": {"S": mark.token}, ":claimed": {"S": MarkState.CLAIMED.value}}
         self._put(_item(mark), _STILL_CLAIMED, {"#token": "token", "#state": "state"}, values)
 
     def settle(self, mark: QueueMark) -> None:
-        """Nothing happens where another request has the place."""
+        """Does nothing if another request has the place."""
         names = {"#record": "record", "#token": "token"}
         self._put(_item(mark), _NOT_TAKEN, names, {":token": {"S": mark.token}})
 

@@ -11,7 +11,7 @@ _READY_BODY: Final = "secretfree_ready_body"
 
 
 def send_items_as_they_are(client: Any) -> None:
-    """Spare `client` the walk of botocore's validator and serializer through each attribute of each batched item.
+    """Skip botocore's validation and serialisation of each attribute of each batched item, for `client`.
 
     That walk takes most of the time of a BatchWriteItem. The low-level client's items are DynamoDB's own JSON, so the
     body is one call of the JSON encoder. A request with binary attributes, which JSON has not, goes the usual way.

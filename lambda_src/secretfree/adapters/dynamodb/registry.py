@@ -20,7 +20,7 @@ _NAMES: Final = {
     "#status": "status",
     "#earliest": "not-before",
 }
-# One device is right, two are a defect, and no answer needs more.
+# One device is correct, two are a defect. No answer needs more.
 _ENOUGH: Final = 3
 
 
@@ -90,7 +90,7 @@ def _recorded_id(item: Mapping[str, Any]) -> DeviceId:
 
 
 def _strings(item: Mapping[str, Any]) -> dict[str, str]:
-    """The attributes as strings; one of another type becomes empty, which no rule takes for a value."""
+    """The attributes as strings. One of another type becomes empty, which no rule accepts."""
     return {name: value.get("S", "") for name, value in item.items()}
 
 

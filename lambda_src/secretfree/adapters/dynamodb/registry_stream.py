@@ -36,5 +36,5 @@ def change_of(record: Mapping[str, Any]) -> RegistryChange | None:
 def _entry(image: Mapping[str, Any] | None) -> RegistryEntry | None:
     if image is None:
         return None
-    # An attribute of another type becomes empty, which no rule takes for a value.
+    # An attribute of another type becomes empty, which no rule accepts.
     return RegistryEntry.from_attributes({name: value.get("S", "") for name, value in image.items()})

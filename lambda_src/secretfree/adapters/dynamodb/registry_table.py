@@ -36,7 +36,7 @@ _THROTTLED: Final = frozenset(
     }
 )
 _RETRIES: Final = RetryPolicy(base=0.05, cap=10.0, attempts=12)
-"""Some 30 s on average in which the table takes nothing at all."""
+"""Some 30 s on average in which the table accepts no item at all."""
 
 _CONDITION_FAILED: Final = "ConditionalCheckFailed"
 _PASSING: Final = frozenset(
@@ -127,7 +127,7 @@ class RegistryTable:
         self._conditional(self._client.put_item, Item=item, **condition)
 
     def delete_exactly(self, previous: Item) -> None:
-        """Delete an item as it was read; raises ChangedMeanwhile if it is another by now, or gone."""
+        """Delete an item as it was read; raises ChangedMeanwhile if it was changed or deleted since."""
         self._conditional(self._client.delete_item, Key=key_of(previous["device-id"]["S"]), **_same_as(previous))
 
     def change_exactly(self, pairs: Sequence[tuple[Item, Item | None]]) -> set[str]:
@@ -245,7 +245,7 @@ class RegistryTable:
         return frozenset(index["IndexName"] for index in found if index.get("IndexStatus", "ACTIVE") == "ACTIVE")
 
     def arn(self) -> str:
-        """Return the table's ARN, which tells tables of one name in different accounts apart."""
+        """Return the table's ARN, which distinguishes tables of one name in different accounts."""
         return str(self._described()["TableArn"])
 
     def item_count(self) -> int:

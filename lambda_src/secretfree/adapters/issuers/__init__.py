@@ -13,7 +13,7 @@ from secretfree.issuance.ports import CertificateIssuer, ThingRegistry
 
 @dataclass(frozen=True, kw_only=True)
 class IssuerSurroundings:
-    """What a product line gives to each of its issuers."""
+    """What each issuer gets from its product line."""
 
     things: ThingRegistry
     subject: SubjectConfig

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient
 
 _PAGE: Final = 250
-# What an inactive certificate's key was looked up to be is remembered for so many of them.
+# Number of inactive certificates whose keys are remembered.
 _MOST_REMEMBERED: Final = 10_000
-# AWS's clock against ours.
+# Most seconds by which AWS's clock differs.
 _CLOCK_SKEW: Final = timedelta(seconds=60)
 
 
@@ -53,8 +53,8 @@ class IotCoreIssuer:
     """Port `CertificateIssuer`, by Amazon's CA.
 
     CreateCertificateFromCsr makes another certificate at every call and takes no token. So certificates are made
-    INACTIVE, recorded, and only then attached and activated: one whose answer was lost can connect nowhere. The
-    device's next request gets another, and the sweeper finds the lost one by its key, issuer and minute, and discards
+    INACTIVE, recorded, and only then attached and activated. A certificate whose answer was lost cannot connect. The
+    device's next request gets another one. The sweeper finds the lost one by its key, issuer and minute, and deletes
     it.
     """
 
@@ -93,11 +93,11 @@ class IotCoreIssuer:
         )
 
     def search(self) -> UnrecordedSearch:
-        """ListCertificates, the newest first, and DescribeCertificate for those inactive, unknown and of the time."""
+        """ListCertificates, newest first, and DescribeCertificate for unknown inactive ones of that time."""
         return _Search(self._client, self._bounds, self._fingerprints)
 
     def install(self, certificate: DeviceCertificate, *, resumed: bool) -> str:
-        """Nothing to register. One taken up again is looked at first: revoked it stays, deleted it is made anew."""
+        """Nothing to register. A resumed one is read first: revoked, it stays so; gone, it is made anew."""
         if certificate.certificate_arn is not None and not resumed:
             return certificate.certificate_arn
         registered = self._things.describe(certificate.certificate_id)
@@ -145,7 +145,7 @@ class _Search:
         return found
 
     def _look_up(self, certificate_id: str) -> DeviceCertificate | None:
-        """DescribeCertificate; None where it is gone, or inactive no more."""
+        """DescribeCertificate. None if it is gone or no longer inactive."""
         found = described(self._client, certificate_id)
         if found is None:
             return None
@@ -153,7 +153,7 @@ class _Search:
         if len(self._fingerprints) >= _MOST_REMEMBERED:
             self._fingerprints.clear()
         self._fingerprints[certificate_id] = key_fingerprint(pem)
-        # A certificate that names its CA is another issuer's: an operator may have taken it out of use.
+        # A certificate that names a CA is from another issuer. An operator may have deactivated it.
         if found["status"] != CertificateStatus.INACTIVE.value or found.get("caCertificateId"):
             return None
         return device_certificate(pem, certificate_id=certificate_id, certificate_arn=found["certificateArn"])
@@ -161,7 +161,7 @@ class _Search:
     def _inactive_between(self, since: datetime, until: datetime) -> list[str]:
         while self._listed_since >= since and self._marker is not None:
             if self._pages >= self._bounds.pages:
-                raise SearchTooWideError("too many certificates were made since to find one among them")
+                raise SearchTooWideError("too many newer certificates to find a lost one among them")
             self._list_further()
         first = bisect_left(self._inactive, since, key=itemgetter(0))
         last = bisect_right(self._inactive, until, key=itemgetter(0))

@@ -131,8 +131,8 @@ class PrivateCaIssuer:
     def collect(self, reference: str) -> DeviceCertificate | None:
         """GetCertificate; RequestInProgressException is the answer that it is not there yet.
 
-        What a CA was asked for that is neither this one nor one before it is not collected: no role may, and the device
-        is to have a certificate of this CA.
+        A request to any other CA is not collected: the role has no right to, and the device needs a certificate of this
+        CA.
         """
         authority_arn, separator, _ = reference.partition("/certificate/")
         if not separator or authority_arn not in (self._config.authority_arn, *self._config.previous_arns):
@@ -151,13 +151,13 @@ class PrivateCaIssuer:
         return device_certificate(answer["Certificate"], chain_pem=answer.get("CertificateChain"))
 
     def search(self) -> UnrecordedSearch:
-        """One that finds none: what was issued and never collected is not registered, so it opens nothing."""
+        """A search that finds nothing: a certificate that was never collected is not registered and cannot connect."""
         return _NoSearch()
 
     def install(self, certificate: DeviceCertificate, *, resumed: bool) -> str:
         """RegisterCertificate (ACTIVE); "already exists" is success when it is this certificate, and it is active.
 
-        One known to be registered is only looked at: registering has the scarcest quota of all.
+        A certificate that is known to be registered is only read, because RegisterCertificate has the smallest quota.
         """
         if resumed and certificate.certificate_arn is not None:
             registered = self._things.describe(certificate.certificate_id)
@@ -179,7 +179,7 @@ class PrivateCaIssuer:
         return _active(certificate, registered)
 
     def activate(self, certificate_id: str) -> None:
-        """Nothing: it was registered active, and only then given its policy."""
+        """Nothing to do: it was registered as active, and got its policy afterwards."""
 
     def _register(self, certificate: DeviceCertificate) -> str:
         if not self._config.registered:
@@ -221,7 +221,7 @@ def _first(chain_pem: str) -> str:
 
 
 def _as_configuration_error(error: ClientError) -> Exception:
-    """A validity that outlives the CA and a CA that is not active are for the operator to mend, not the device.
+    """The operator, not the device, must fix a validity that outlives the CA, or a CA that is not active.
 
     AWS's own message is left out: it may repeat the request's values, and a CSR is never logged.
     """

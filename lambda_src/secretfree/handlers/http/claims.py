@@ -1,4 +1,4 @@
-"""What a request says of itself before anything is proven: for the log of a refusal, under names that say so."""
+"""The unproven claims of a request, for the log of a refusal. The field names begin with `claimed`."""
 
 from hashlib import sha256
 from typing import TypedDict

@@ -1,4 +1,4 @@
-"""The one place that turns an error into an answer: problem documents (RFC 9457) and API Gateway's proxy shape."""
+"""The one place that turns an error into an answer: a problem document (RFC 9457) in API Gateway's proxy form."""
 
 import json
 from collections.abc import Mapping
