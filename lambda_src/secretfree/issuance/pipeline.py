@@ -270,7 +270,7 @@ class _Steps:
             self._revoke(certificate.certificate_id)
 
     def _confirm(self, record: Issuance) -> bool:
-        """Record that all is in place; returns whether that is stored. The module's docstring says when it is awaited."""
+        """Record that all is in place; returns whether it is recorded. When it is awaited: see the module's text."""
         active = record.active(clear_at=clear_at(record, self._clock.now()))
         write = partial(self._ports.ledger.write, active, certificate=CertificateRecordState.ACTIVE)
         try:
