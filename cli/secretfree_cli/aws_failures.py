@@ -1,4 +1,4 @@
-"""What AWS, the SDK and the network answer when a call fails, as one line and what to do. Imports no SDK itself."""
+"""Turns a failed call to AWS into one line and an advice, for the operator. Imports no SDK."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class SectionOption(click.Option):
-    """An option that the help lists under a section of its own."""
+    """An option that the help lists in a section."""
 
     def __init__(self, *args: Any, section: str = _OWN_SECTION, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -43,7 +43,7 @@ def section(title: str) -> OptionDecorator:
 
 
 class Command(click.Command):
-    """A command whose help has sections, and whose failures have an answer for a person and one for a program.
+    """A command whose help has sections, and whose failures are reported for people and for programs.
 
     A failure is one line on stderr. Under `--json` it is also one JSON document on stdout.
     """
@@ -65,7 +65,7 @@ class Command(click.Command):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        """Parse the arguments; a mistake in them is a failure like any other."""
+        """Parse the arguments. A mistake in them is reported like any failure."""
         as_json = "--json" in args
         try:
             return super().make_context(info_name, args, parent, **extra)
@@ -75,7 +75,7 @@ class Command(click.Command):
             raise
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; raise what AWS, the network or a missing package says as a CliError."""
+        """Run the command. A failure of AWS or the network, or a missing package, becomes a CliError."""
         try:
             return super().invoke(ctx)
         except Exception as error:
@@ -120,7 +120,7 @@ class Subcommand:
     """`module:attribute`."""
     summary: str
     extra: str = "cli"
-    """The extra of the distribution that brings all that it imports."""
+    """The extra of the distribution that has all its imports."""
 
 
 class LazyGroup(Group):
@@ -160,7 +160,7 @@ class LazyGroup(Group):
         return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the subcommand; raise what AWS, the network or a missing package says as a CliError."""
+        """Run the subcommand. A failure of AWS or the network, or a missing package, becomes a CliError."""
         try:
             return super().invoke(ctx)
         except Exception as error:
@@ -201,7 +201,7 @@ def _explained(error: Exception) -> CliError | None:
     explained = explain_aws_error(error)
     cause = error.__cause__
     if explained is None and isinstance(cause, Exception) and type(error).__module__.startswith("secretfree."):
-        return explain_aws_error(cause)  # the runtime's adapters give AWS's errors a type of their own
+        return explain_aws_error(cause)  # The runtime's adapters turn AWS's errors into types of their own.
     return explained
 
 

@@ -27,7 +27,7 @@ _KEEP_ALIVE_SECONDS = 60
 
 @dataclass(frozen=True)
 class Broker:
-    """Address of a broker, and what its certificate is verified by."""
+    """Address of a broker, and how its certificate is verified."""
 
     host: str
     port: int = MQTT_TLS_PORT

@@ -20,7 +20,7 @@ from secretfree.contract import CSR_BODY_SEGMENT
 
 HTTP_OK = 200
 _RETRYABLE = frozenset({202, 429, *range(500, 600)})
-"""A device posts again after every answer that is not about its request (the wire contract, "Retrying")."""
+"""Statuses after which a device posts again (the wire contract, "Retrying")."""
 _FORBIDDEN = 403
 _LONGEST_RETRY_AFTER = 3600.0
 _MAXIMUM_RETRY_AFTER_DIGITS = 10
@@ -57,7 +57,7 @@ class Answer:
 
     @property
     def is_retryable(self) -> bool:
-        """Whether the device posts again soon. A 403 without `code` is not the service's, but API Gateway's."""
+        """Whether the device posts again soon. A 403 without `code` comes from API Gateway, not from the service."""
         return self.status in _RETRYABLE or (self.status == _FORBIDDEN and not self.problem_code)
 
     @property
@@ -121,7 +121,7 @@ class Patience:
     """Pause after the first failure if the server gives none; doubled at each further one."""
     longest_pause: float = 300.0
     spread: float = 0.5
-    """Random share added to a pause, so that devices refused together do not return together."""
+    """Random share added to a pause, so that devices that were refused together spread out."""
 
     def pause(self, attempt: int, retry_after: float | None, uniform: Callable[[float, float], float]) -> float:
         """Return the pause after the given attempt (1 is the first), never shorter than the server's."""

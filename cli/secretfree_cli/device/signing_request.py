@@ -1,7 +1,7 @@
 """PKCS#10 requests as devices write them (RFC 2986), assembled here byte by byte.
 
-Not by a CSR builder, for two reasons: devices in the field sign with SHA-1, which builders refuse, and a test of
-the cloud's proof-of-possession check needs a request that names one key and is signed by another.
+A CSR builder does not serve, for two reasons. Devices in the field sign with SHA-1, which builders refuse. And the test
+of the proof of possession needs a request that names one key and is signed by another.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BIT_STRING = 0x03
 _OBJECT_IDENTIFIER = 0x06
 _NULL = b"\x05\x00"
 _NO_ATTRIBUTES = b"\xa0\x00"
-"""`attributes [0]`, empty: RFC 2986 section 4.1 has it present even when nothing is asked for."""
+"""`attributes [0]`, empty. RFC 2986 section 4.1 requires it even if it is empty."""
 
 _ECDSA: Mapping[str, ObjectIdentifier] = MappingProxyType(
     {

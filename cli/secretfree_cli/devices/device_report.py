@@ -1,4 +1,4 @@
-"""What `secretfree show` says of one device: registry, issuances, and what IoT Core has beside the ledger."""
+"""The report of `secretfree show` on one device: registry, issuances, and IoT Core compared with the ledger."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NOT_ENROLLED: Final = "not-enrolled"
 
 @dataclass(frozen=True)
 class CertificateReport:
-    """One certificate: the ledger's record of it and IoT Core's, where each has one."""
+    """One certificate, as the ledger and IoT Core have it. Either may be missing."""
 
     certificate_id: str
     recorded: CertificateRecord | None
@@ -48,12 +48,12 @@ class DeviceReport:
 
     @property
     def is_known(self) -> bool:
-        """Whether any of the three has the device."""
+        """Whether registry, ledger or IoT Core has the device."""
         return bool(self.enrolled or self.issuances or self.certificates or self.thing)
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What is not as it should be, a sentence each."""
+        """The defects, a sentence each."""
         found = list(self._about_issuances())
         for one in self.certificates:
             found += self._about(one)

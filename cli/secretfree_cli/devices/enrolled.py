@@ -1,4 +1,4 @@
-"""What an operator does with devices that are enrolled: look, block, remove, count, export."""
+"""The operator's actions on enrolled devices: read, block, remove, count, export."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ EXPORTED_COLUMNS: Final = (
 
 @dataclass(frozen=True)
 class Selection:
-    """Which devices are meant; None means any."""
+    """A filter for devices; None matches any."""
 
     status: DeviceStatus | None = None
     batch: str | None = None
     prefix: str | None = None
 
     def takes(self, device: EnrolledDevice) -> bool:
-        """Whether a device is one of them."""
+        """Whether a device matches."""
         return (
             (self.status is None or device.status is self.status)
             and (self.batch is None or device.batch == self.batch)
@@ -53,7 +53,7 @@ class Selection:
 
 
 class Removal(StrEnum):
-    """What became of a device that was to be removed."""
+    """The outcome of a removal."""
 
     REMOVED = "removed"
     NOT_FOUND = "not-found"
@@ -62,7 +62,7 @@ class Removal(StrEnum):
 
 
 def select(store: RegistryStore, selection: Selection) -> Iterator[EnrolledDevice]:
-    """Yield the devices that are meant, in no order; a batch's by the index if there is one."""
+    """Yield the matching devices, in no order. Those of a batch are found by the index, if there is one."""
     if selection.batch is not None and store.has_batch_index():
         pages: Iterator[Sequence[EnrolledDevice]] = (
             list(store.read(ids).values()) for ids in store.members(selection.batch)
@@ -95,7 +95,7 @@ def set_status(
 ) -> bool:
     """Block or allow a device and return whether that changed anything; raises CliError if it is not enrolled.
 
-    A blocked device gets no certificate; one that it has already goes on being accepted by IoT Core.
+    A blocked device gets no certificate. The registry's stream revokes those that it has.
     """
     device = require(store, device_id)
     if device.status is status:
@@ -132,7 +132,7 @@ def active_certificates(ledger: LedgerView, device_id: str) -> Sequence[Certific
     """Return a device's active certificates; raises CliError where there is no ledger to ask."""
     if not ledger.is_known:
         raise CliError(
-            "whether the device has an active certificate is in the ledger, and a table alone has none",
+            "the ledger says whether the device has an active certificate, and a table alone has no ledger",
             hint="name the stack with --stack, or give --force",
             exit_code=ExitCode.USAGE,
         )
@@ -190,7 +190,7 @@ def count(store: RegistryStore) -> Statistics:
 
 @dataclass(frozen=True)
 class Exported:
-    """How many devices were written, and which attributes of theirs were not."""
+    """The number of exported devices, and the attributes that were left out."""
 
     devices: int
     left_out: Sequence[str] = ()
@@ -199,7 +199,7 @@ class Exported:
 def export_csv(devices: Iterator[EnrolledDevice], stream: TextIO, attributes: Sequence[str] = ()) -> Exported:
     """Write a CSV that `enroll` reads, with the named `attributes` as columns.
 
-    All of them cannot be: which there are is known only when the last device was read.
+    Attributes that are not named are left out, because a CSV needs its columns before the first row.
     """
     left_out: set[str] = set()
     writer = csv.writer(stream, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""What IoT Core says about a device: its thing, its certificates and their policies. Read here, never written."""
+"""Reads from IoT Core a device's thing, its certificates and their policies. Nothing is written."""
 
 from __future__ import annotations
 

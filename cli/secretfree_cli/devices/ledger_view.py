@@ -1,4 +1,4 @@
-"""What the ledger says about a device's issuances and certificates. Read here, never written."""
+"""Reads a device's issuances and certificates from the ledger. Nothing is written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REISSUE: Final = LedgerRecord.REISSUE.value
 
 @dataclass(frozen=True)
 class CertificateRecord:
-    """A certificate that a device has, or is just getting. `not_after` is in epoch milliseconds."""
+    """A certificate that a device has, or is about to get. `not_after` is in epoch milliseconds."""
 
     certificate_id: str
     state: str
@@ -54,7 +54,7 @@ class IssuanceRecord:
     fingerprint: str | None
     certificate_id: str | None
     in_use_until: datetime | None = None
-    """While the next certificate is being issued: the end of the one that the device has meanwhile."""
+    """While the next certificate is being issued: the end of the one in use."""
     reissue: Mapping[str, str] | None = None
     """`reason`, `by` and `at` of the last `secretfree reissue`."""
 
@@ -165,7 +165,7 @@ def _issuance(item: Any) -> IssuanceRecord:
 
 
 def _reason(item: Mapping[str, Any]) -> str | None:
-    """The code, if it is one: whatever else stands there is not printed."""
+    """The code, if it is a known one. Other text is not printed."""
     text = _text(item, LedgerAttribute.LAST_REASON)
     return text if text in set(Reason) else None
 

@@ -27,7 +27,7 @@ _MOST_PER_GET: Final = 100
 
 @dataclass(frozen=True)
 class Criteria:
-    """Which devices are listed; None means any. `fingerprint`: lower-case hex SHA-256 of the SPKI DER."""
+    """A filter for the listing; None matches any. `fingerprint`: lower-case hex SHA-256 of the SPKI DER."""
 
     status: DeviceStatus | None = None
     batch: str | None = None
@@ -36,7 +36,7 @@ class Criteria:
     fingerprint: str | None = None
 
     def takes(self, device: EnrolledDevice) -> bool:
-        """Whether a device is one of them."""
+        """Whether a device matches."""
         return (
             (self.status is None or device.status is self.status)
             and (self.batch is None or device.batch == self.batch)
@@ -47,7 +47,7 @@ class Criteria:
 
     @property
     def reads_only_matches(self) -> bool:
-        """Whether each item that is read is one of them, so that a page of the table costs what it returns."""
+        """Whether every item matches, so that a page costs only what it returns."""
         return self.status is None and self.contains is None and (self.prefix is None or self.batch is not None)
 
 

@@ -62,7 +62,7 @@ def reissue(*, target: Target, device_id: str, reason: str, issuer: str | None, 
 
 
 def _reopen(target: Target, device_id: str, issuer: str, *, reason: str, by: str, now: datetime) -> str:
-    """Open a new generation; raises CliError while a request of the device is at work."""
+    """Open a new generation; raises CliError while a request of the device is in progress."""
     client: Any = target.client("dynamodb")
     ledger = DynamoDbLedger(client, table=target.ledger_table or "")
     record = ledger.read(DeviceId.parse(device_id), issuer)
@@ -73,7 +73,7 @@ def _reopen(target: Target, device_id: str, issuer: str, *, reason: str, by: str
             f"{issuer}: a certificate of device {device_id} is being issued ({record.state.value})",
             hint="wait until it is active, or see `secretfree show`",
         )
-    # The account of who and why comes first: a new generation without it could not be explained.
+    # The record of who and why is written first, because a new generation needs an explanation.
     client.put_item(
         TableName=target.ledger_table,
         Item={

@@ -1,4 +1,4 @@
-"""What was read about a device and the cloud around it: plain values, so that rules need no AWS."""
+"""The evidence about a device and the cloud: plain values, so that rules need no AWS."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class QueuePlace:
 
 
 class CertificateStatus(StrEnum):
-    """A certificate's state at IoT Core, as far as it matters here."""
+    """A certificate's state at IoT Core."""
 
     ACTIVE = "ACTIVE"
     INACTIVE = "INACTIVE"
@@ -115,7 +115,7 @@ LOGS = "the logs"
 REFUSALS = frozenset({"denied", "refused"})
 UNFINISHED = frozenset({"not ready", "failed"})
 SUCCESSES = frozenset({"issued", "answered again"})
-# An allowed request says nothing about its end.
+# The line of an allowed request does not show how the request ended.
 DECISIVE = REFUSALS | UNFINISHED | SUCCESSES
 
 

@@ -1,4 +1,4 @@
-"""What a rule says: the cause, the stage it stops, since when, what to do, and whom it concerns."""
+"""A finding of a rule: the cause, the stage it stops, since when, what to do, and whom it concerns."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Cause(StrEnum):
 
 
 class Rank(IntEnum):
-    """Which of several findings is the first: what must be mended before the next one matters."""
+    """The order of findings: a cause that hides others comes first."""
 
     REGISTRY = 0
     CERTIFICATE = 1

@@ -48,7 +48,7 @@ class Signal:
         self._say(styled(" OK ", bg="green", fg="black", bold=True), device, note, rings=1)
 
     def fail(self, device: str, why: str) -> None:
-        """Show that the device must be put aside, and why."""
+        """Show that the device is refused, and why."""
         self._say(styled("FAIL", bg="red", fg="white", bold=True), device, why, rings=3)
 
     def _say(self, word: str, device: str, note: str, *, rings: int) -> None:

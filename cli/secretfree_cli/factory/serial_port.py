@@ -1,4 +1,4 @@
-"""The serial port: what devices print on it, as readings; adapters may be unplugged and devices may fall silent."""
+"""The serial port: yields what devices print. Adapters may be unplugged and devices may fall silent."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class EnrollmentSession:
 
 @contextmanager
 def closing_batch(session: EnrollmentSession) -> Iterator[EnrollmentSession]:
-    """Close the session's batch however it ends: what was enrolled stays, and its account with it."""
+    """Close the session's batch, also after an error. Enrolled devices stay, and so does their record."""
     try:
         yield session
     finally:

@@ -1,4 +1,4 @@
-"""What a device's extraction function prints on its UART, read by a state machine: bytes in, readings out, no port."""
+"""A state machine that reads what a device prints on its UART: bytes in, readings out, without a port."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class UartTranscript:
 
     @property
     def waits_for_key(self) -> bool:
-        """Whether an id was read whose key has not come yet."""
+        """Whether an id was read and its key was not."""
         return self._device is not None
 
     def feed(self, data: bytes) -> list[Reading | Unreadable]:
@@ -128,7 +128,7 @@ class UartTranscript:
         return results
 
     def abandon(self, why: str) -> list[Reading | Unreadable]:
-        """Forget what is half read, because the port closed or the device fell silent, and say for whom."""
+        """Drop a half-read device, because the port closed or the device fell silent, and return its id."""
         self._line.clear()
         self._line_too_long = False
         return self._drop_device(why)

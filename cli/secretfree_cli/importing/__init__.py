@@ -1,1 +1,1 @@
-"""The operator's side of enrolment: manifests into the registry, and everything that looks after what is there."""
+"""The operator's side of enrolment: imports manifests into the registry, and maintains its batches."""

@@ -20,7 +20,7 @@ SHOWN_ROWS: Final = 10
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """What a run did, over all the times that it was resumed; with `dry_run`, what it would have done."""
+    """The result of an import over all its runs; with `dry_run`, the result that it would have."""
 
     batch: str
     dry_run: bool
@@ -38,13 +38,13 @@ class ImportSummary:
     warnings: Sequence[Mapping[str, object]] = ()
     """Kinds of doubtful ids, each with its number and first examples: `report.warning_document`."""
     remarks: Sequence[str] = ()
-    """What there is to say of the manifests besides their rows."""
+    """Remarks about the manifests."""
     not_read: Sequence[str] = ()
     """Files and folders that were not read, each with its folder."""
 
     @property
     def rows(self) -> int:
-        """How many rows the manifests had."""
+        """Number of rows of the manifests."""
         return sum(self.counts.values())
 
     @property

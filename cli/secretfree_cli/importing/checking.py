@@ -1,4 +1,4 @@
-"""Entries through their format and the gate, on every core: reading keys is what an import's time goes into."""
+"""Checks entries by their format and the gate, on every core, because reading keys takes most of an import's time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from secretfree_cli.manifests.manifest import Entry, Manifest
 from secretfree_cli.output import CliError
 
 _WORTH_PROCESSES: Final = 1024 * 1024
-"""Bytes; a smaller manifest is through before a process has started."""
+"""Bytes. A smaller manifest is done before a process has started."""
 _ENTRIES_AT_ONCE: Final = 250
 _SHOWN_ID: Final = 200
 

@@ -36,9 +36,9 @@ CREATE TABLE result (ordinal INTEGER PRIMARY KEY, outcome TEXT NOT NULL, reason 
 CREATE TABLE held (fingerprint TEXT NOT NULL, device_id TEXT NOT NULL);
 CREATE TABLE taken_back (ordinal INTEGER PRIMARY KEY);
 """
-# A row with a status was admitted; the others were refused, and have but the id that they gave.
-# A device id or a key that several rows claim: one row that says the same as another is a mere repetition; rows that
-# contradict each other are all refused, since nothing tells which of them is the forged one.
+# A row with a status was admitted. The others were refused and have only their id.
+# Several rows may claim one device id or key. A row that equals another one is a repetition. Rows that contradict each
+# other are all refused, because the forged one cannot be identified.
 _FIND_DUPLICATES: Final = """
 CREATE INDEX IF NOT EXISTS row_by_device ON row (device_id, fingerprint) WHERE status NOT NULL;
 CREATE INDEX IF NOT EXISTS row_by_key ON row (fingerprint, device_id) WHERE status NOT NULL;
@@ -124,7 +124,7 @@ _COLUMNS: Final = (
 
 
 class Checkpoint:
-    """One import's rows and how far it came. Used by one thread; a process that dies leaves it consistent."""
+    """One import's rows and its progress. Used by one thread. A process that dies leaves it consistent."""
 
     def __init__(self, path: Path | None) -> None:
         """Open or make the checkpoint at `path`; None keeps it in memory, for a few rows.
@@ -183,7 +183,7 @@ class Checkpoint:
             )
 
     def refuse_duplicates(self) -> None:
-        """Refuse what the rows say twice, or differently: see `Refusal`."""
+        """Refuse repeated and contradicting rows: see `Refusal`."""
         files = self._connection.execute("SELECT file FROM row ORDER BY ordinal DESC LIMIT 1").fetchone()
         place = _LINE if files in (None, (0,)) else _FILE_AND_LINE
         with self._connection:
@@ -214,7 +214,7 @@ class Checkpoint:
         return int(self._connection.execute(counted).fetchone()[0])
 
     def record(self, results: Iterable[tuple[int, Verdict]]) -> None:
-        """Record what became of rows, by their ordinals, all or none of them."""
+        """Record the outcomes of rows by their ordinals, all or none of them."""
         with self._connection:
             self._connection.execute("BEGIN")
             self._connection.executemany(
@@ -242,7 +242,7 @@ class Checkpoint:
         return self._reported("outcome = 'refused'")
 
     def passed_over(self) -> Iterator[StagedRow]:
-        """Yield, in their order, the rows of which something was not taken, although their devices are enrolled."""
+        """Yield, in their order, the rows of enrolled devices of which a part was not taken."""
         return self._reported(_PASSED_OVER)
 
     def count_passed_over(self) -> int:

@@ -1,4 +1,4 @@
-"""What a reverted record gives way to: the record that it replaced, unless that one must not come back."""
+"""Finds the record that replaces a reverted one: the one before it, unless that one must not be restored."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Former:
     unreadable: bool = False
 
     def under(self, reverted: EnrolledDevice) -> Former:
-        """Return it with the block that `reverted` was given since: the former key, too, is no pardon."""
+        """Return it with the block that `reverted` got since: restoring a key does not unblock a device."""
         return self if self.record is None else replace(self, record=self.record.blocked_as(reverted))
 
 

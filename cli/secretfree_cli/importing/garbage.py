@@ -17,7 +17,7 @@ def garbage_collected_rarely() -> Iterator[None]:
     An import makes and drops rows by the hundred thousand. They form no reference cycles, and a search for cycles
     takes a tenth of the import's time.
     """
-    if gc.get_freeze_count():  # a caller did so already
+    if gc.get_freeze_count():  # a caller already did this
         yield
         return
     thresholds = gc.get_threshold()

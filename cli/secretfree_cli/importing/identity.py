@@ -1,4 +1,4 @@
-"""Which batch an import is: derived from its files and options, so that it is the same on every machine."""
+"""The identity of an import: its batch, derived from files and options, is the same on every machine."""
 
 from __future__ import annotations
 

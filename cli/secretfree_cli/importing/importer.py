@@ -1,4 +1,4 @@
-"""An import: stage every row, refuse those that contradict each other, then write in chunks and account for all."""
+"""An import: stages every row, refuses contradicting ones, writes the others in chunks, and accounts for all."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def write(
     complete: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Bring every staged row without an outcome to one; with `dry_run`, to the one that it would have.
+    """Give every staged row its outcome; with `dry_run`, the one that it would have.
 
     `provenance` is of the manifests, by their positions; they are all of one batch. For `reverting` and
     `complete` see `decide`.
@@ -159,7 +159,7 @@ def settle(
 
 
 class _Chunks:
-    """The chunks under way, each with the ordinals of its rows."""
+    """The chunks in progress, each with the ordinals of its rows."""
 
     def __init__(self) -> None:
         self._ordinals: dict[Future[Sequence[Verdict]], Sequence[int]] = {}

@@ -47,7 +47,7 @@ class PrepareRequest:
 
 
 def run_prepare(request: PrepareRequest, progress: importer.Progress) -> tuple[ImportSummary, Sequence[Path]]:
-    """Write the objects of a new table: every row that nothing speaks against, and the batch's own record.
+    """Write the objects of a new table: every accepted row, and the batch's own record.
 
     Raises: ManifestError; CliError where the folder holds objects of another run
     """

@@ -1,4 +1,4 @@
-"""Reverting a batch: its devices are removed, those whose key it replaced get their former record back."""
+"""Reverts a batch: removes its devices, and restores the former record of each device whose key it replaced."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ _MOST_PASSES: Final = 5
 
 
 class Undone(StrEnum):
-    """What became of a device of the batch."""
+    """The outcome for a device of the batch."""
 
     REMOVED = "removed"
     RESTORED = "restored"
-    """It was enrolled before, with another key, which it has again."""
+    """It was enrolled before with another key, which is restored."""
     REMOVED_FORGOTTEN = "removed-former-forgotten"
     """It was enrolled before, but its key was replaced so often since that the former one is no longer kept."""
     KEPT = "kept"
     """It has an active certificate."""
     FORMER_KEY_TAKEN = "former-key-taken"
-    """Its former key is another device's now: it stays as the batch left it."""
+    """Another device has its former key now, so it stays as the batch left it."""
     UNREADABLE = "unreadable"
     """Its record, or a former one, cannot be read: it stays as it is."""
     CHANGED = "changed"
-    """It is no longer of the batch, or was changed at that very moment."""
+    """It no longer belongs to the batch, or was changed at the same time."""
     REPLACED_SINCE = "replaced-since"
     """A later batch gave it another key: it stays with that one, until that batch is reverted too."""
 
 
 STAYING: Final = (Undone.KEPT, Undone.FORMER_KEY_TAKEN, Undone.UNREADABLE, Undone.CHANGED)
-"""Those that are of the batch as before."""
+"""Outcomes of devices that still belong to the batch."""
 
 
 @dataclass
@@ -176,7 +176,7 @@ def _holders(store: RegistryStore) -> Iterator[KeyHolders]:
 
 
 def notes_in(kept: ExitStack) -> Callable[[], Checkpoint]:
-    """Return what makes a place for the holders of a whole registry, in a file that `kept` removes."""
+    """Return a factory of files for the holders of a whole registry. `kept` removes them."""
 
     def notes() -> Checkpoint:
         folder = kept.enter_context(tempfile.TemporaryDirectory(prefix="secretfree-"))

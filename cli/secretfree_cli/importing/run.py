@@ -79,7 +79,7 @@ def caller_arn(target: Target) -> str:
 
 
 def run_import(target: Target, request: ImportRequest, progress: importer.Progress) -> ImportSummary:
-    """Do what `request` says and account for every row.
+    """Run the import and account for every row.
 
     Raises: ManifestError; CliError for a checkpoint in the way, a report that cannot be written, a table without
         capacity; botocore's errors. Whatever was written before stays; the same import, run again, resumes.

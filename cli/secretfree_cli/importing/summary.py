@@ -1,4 +1,4 @@
-"""What an import says at its end: counts on stdout, refused rows on stderr, or one JSON document."""
+"""The end of an import: counts on stdout and refused rows on stderr, or one JSON document."""
 
 from __future__ import annotations
 

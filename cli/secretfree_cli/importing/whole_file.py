@@ -13,7 +13,7 @@ from secretfree_cli.output import CliError
 
 
 class WholeFile:
-    """Text that is written beside its place and moved there in the end: what is there stays until then.
+    """Text that is written to a temporary file and moved to its path at the end. Until then an existing file stays.
 
     `what` is what errors call it. A pipe, or a device such as /dev/stdout, is written to as it is.
     """
@@ -47,7 +47,7 @@ class WholeFile:
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """Have what the system says of the file told as a CliError."""
+        """Turn an error of the operating system into a CliError."""
         try:
             yield
         except OSError as error:

@@ -63,7 +63,7 @@ def records(folder: StateFolder) -> list[CloudRecord]:
 
 
 def stop_region(folder: StateFolder, region: str) -> bool:
-    """Stop one Region's servers, which is what losing a Region is to the others; whether it was up.
+    """Stop one Region's servers, as if the Region were lost. Returns whether it was up.
 
     What they hold is kept. `start_region` and `bring_up` start them again.
     """

@@ -1,4 +1,4 @@
-"""How a command that starts servers ends when it is interrupted: as on Ctrl-C, and never in the middle of a step."""
+"""Interruption of commands that start servers: every signal acts like Ctrl-C, and never in the middle of a step."""
 
 from __future__ import annotations
 

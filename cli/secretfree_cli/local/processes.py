@@ -1,4 +1,4 @@
-"""A server process that outlives the command that started it: its identity, whether it runs, and its end.
+"""A server process that runs longer than the command that started it: its identity, its state and its end.
 
 A pid alone is no identity, because the system gives it to another process after ours has ended. Each server gets a
 random mark in its environment. The mark does not change, and whatever the server starts inherits it. So nothing here
@@ -36,7 +36,7 @@ class ServerProcess:
 
     @property
     def is_running(self) -> bool:
-        """Whether this very process, not a later one of the same pid, is alive."""
+        """Whether this process, and not a later one with the same pid, is alive."""
         return self._find() is not None
 
     def stop(self, *, grace_seconds: float = 30.0) -> bool:

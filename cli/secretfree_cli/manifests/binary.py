@@ -1,4 +1,4 @@
-"""Files that are no text: refused with what to do, since a reader of text would only quote their bytes."""
+"""Refuses binary files and says what to do. A reader of text would only quote their bytes."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ class CsvManifest(FileManifest):
     """A CSV of RFC 4180, UTF-8, delimited by comma, semicolon, tabulator or bar as its header is.
 
     `columns` renames: from a name that the gate knows (`device-id`, `attributes.NAME`...) to the supplier's own column.
-    `ignored` columns are passed over; any other unknown column refuses the whole manifest, for it may well be one
-    whose misspelling would let a blocked device in.
+    `ignored` columns are passed over; any other unknown column refuses the whole manifest, because a misspelt column
+    might let a blocked device in.
     """
 
     format = "csv"

@@ -57,7 +57,7 @@ class InfineonManifest(FileManifest):
 
     @property
     def consumed(self) -> int:
-        """The archive is unpacked as a whole: all or nothing of it."""
+        """The archive is unpacked as a whole or not at all."""
         return self.size
 
     def entries(self) -> Iterator[Entry]:
@@ -85,7 +85,7 @@ class InfineonManifest(FileManifest):
                     yield _entry(position, name, data, chip)
 
     def _require_limits(self, folder: Path) -> None:
-        """Hold the inner archives together against the limits, and have a slot chosen where a chip has several."""
+        """Check the inner archives together against the limits, and require a slot if a chip has several."""
         members = size = 0
         slots: set[str] = set()
         ambiguous, of_chip = False, dict[str, str]()
@@ -119,7 +119,7 @@ class InfineonManifest(FileManifest):
     def _inner_archives(self, folder: Path) -> Iterator[Path]:
         with _open(self.path, self.name) as outer:
             names = outer.getnames()
-            if any(_CHIP.fullmatch(name) for name in names):  # someone took the inner archive out
+            if any(_CHIP.fullmatch(name) for name in names):  # the inner archive was extracted
                 yield self.path
                 return
             inner = [name for name in names if _CERTIFICATES.fullmatch(name)]
@@ -157,7 +157,7 @@ def _may_issue(authority: x509.Certificate) -> bool:
 
 
 def _open(path: Path, name: str) -> py7zr.SevenZipFile:
-    """Open an archive and hold what it declares of itself against the limits."""
+    """Open an archive and check its declared sizes against the limits."""
     _bound_lists()
     with _refusing_archive(name, "not a 7z archive that can be read"):
         archive = py7zr.SevenZipFile(path, "r", max_extract_size=MAX_ARCHIVE)
@@ -184,9 +184,9 @@ def _excess(archive: py7zr.SevenZipFile) -> str | None:
 
 
 def _bound_lists() -> None:
-    """Have py7zr refuse far too long lists before it makes them: what its own limits let pass takes gigabytes."""
+    """Lower py7zr's own limits, so that it refuses very long lists before it makes them. They would take gigabytes."""
     py7zr.archiveinfo.MAX_HEADER_SIZE = _MAX_HEADER
-    py7zr.archiveinfo.MAX_NUMFILES = 2 * MAX_MEMBERS  # a little too many are made, to be counted and told
+    py7zr.archiveinfo.MAX_NUMFILES = 2 * MAX_MEMBERS  # a few too many are made, so that their number can be reported
     py7zr.archiveinfo.MAX_NUMFOLDERS = 2 * MAX_MEMBERS
     py7zr.archiveinfo.MAX_SUBSTREAMS = 2 * MAX_MEMBERS
 
@@ -213,14 +213,14 @@ def _extract(archive: py7zr.SevenZipFile, targets: Sequence[str] | None, factory
 
 
 def _refusing_archive(name: str, what: str) -> AbstractContextManager[None]:
-    """Refuse the archive for whatever py7zr, and lzma and struct below it, raise inside."""
+    """Refuse the archive for any error that py7zr, or lzma and struct below it, raises inside."""
     return refusing_parser_errors(
         lambda error: ManifestError(f"{name}: {what} ({type(error).__name__})"), ours=(ManifestError, _TooLarge)
     )
 
 
 class _TooLarge(Exception):  # noqa: N818
-    """An archive that unpacks to more than is sane."""
+    """An archive that unpacks to more than the limit."""
 
 
 class _Files(WriterFactory):
@@ -235,7 +235,7 @@ class _Files(WriterFactory):
 
 
 class _Writer(Py7zIO):
-    """A sink: what py7zr wants beyond writing is of no use here."""
+    """A sink. Only writing matters; py7zr requires the other methods."""
 
     def __init__(self) -> None:
         self._size = 0

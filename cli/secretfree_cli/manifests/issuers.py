@@ -64,7 +64,7 @@ class Issuers:
 
 
 class _Names(NamedTuple):
-    """What is known of a certificate: digests of its names, and whether it says that it is a CA's or says nothing."""
+    """Digests of a certificate's names, and whether it states that it belongs to a CA."""
 
     subject: bytes
     issuer: bytes

@@ -1,7 +1,7 @@
 """JSON read object by object from a stream of any length: arrays, `{"Items": [...]}`, or mere objects in a row.
 
-A streaming parser of the usual kind (ijson) is not used: it ends at the first error, and tells no line numbers. Here a
-broken object costs itself alone, each has its line, and memory and depth are bounded.
+A streaming parser such as ijson does not serve: it ends at the first error and gives no line numbers. Here only the
+broken object is lost, each object has its line, and memory and depth are bounded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from secretfree_cli.manifests.manifest import MAX_ENTRY_BYTES, Entry
 
 _BLOCK: Final = 256 * 1024
 _MARGIN: Final = 4 * 1024
-"""Bytes: no file indents a line further."""
+"""Bytes. No real file indents a line further."""
 _DEPTH: Final = 4
 """Arrays in arrays, such as pages of a scan that were gathered into one."""
 _PATIENCE: Final = 16
@@ -32,7 +32,7 @@ _MARK: Final = re.compile(rb"[{\[\]]")
 _TOKEN: Final = re.compile(
     rb'"[^"\\\x00-\x1f]*(?:\\[^\x00-\x1f][^"\\\x00-\x1f]*)*"|[ \t\r\n:,\[\]0-9+.eE-]+|true|false|null|([{}])'
 )
-"""What an object is made of (RFC 8259): strings, which hold no line end, what may stand between them, and braces."""
+"""The parts of an object (RFC 8259): strings, which hold no line end, what may stand between them, and braces."""
 _OPEN_STRING: Final = re.compile(rb'"[^\x00-\x1f]*\Z')
 _NEXT_OBJECT: Final = re.compile(rb"(?:\n([ \t]*)(?:\}[ \t]*,[ \t]*|\[[ \t]*)?|\}[ \t]*,[ \t]*)\{")
 """An object with which a line begins, or that follows another on its line."""
@@ -41,9 +41,9 @@ _NEXT_OBJECT: Final = re.compile(rb"(?:\n([ \t]*)(?:\}[ \t]*,[ \t]*|\[[ \t]*)?|\
 def json_objects(stream: BinaryIO) -> Iterator[Entry]:
     """Yield each object's bytes as an entry's payload, with the line on which it begins.
 
-    Whatever else is there makes a broken entry, so that no row is lost without a word: text between objects, an object
-    that is no JSON, that the file ends in or that is too long to be honest, an array without its end, for then the file
-    was cut off. Behind a broken object, reading goes on at the next one. An object may still not parse; see
+    Everything else makes a broken entry, so that no row is lost silently: text between objects, an object that is not
+    JSON, is cut off by the end of the file or is too long, and an array without its end, which means that the file was
+    cut off. After a broken object, reading continues at the next one. An object may still not parse; see
     `parse_object`.
     """
     return _Objects(_Text(stream)).entries()
@@ -224,7 +224,7 @@ class _Text:
 
 
 def _object_end(data: bytes, position: int, depth: int = 0) -> tuple[int, bool]:
-    """Return where the object that begins at `position` ends, and True; or where it stops to be one, and False."""
+    """Return where the object that begins at `position` ends, and True; or where it becomes invalid, and False."""
     limit = position + MAX_ENTRY_BYTES
     while position <= limit and (token := _TOKEN.match(data, position)) is not None:
         position = token.end()

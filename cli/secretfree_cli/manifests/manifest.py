@@ -1,4 +1,4 @@
-"""What every manifest format is to its reader: entries with their place in the file, each of which makes one row."""
+"""The interface of every manifest format: entries with their place in the file. Each entry makes one row."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 MAX_ENTRY_BYTES = 256 * 1024
-"""What one entry may take; the largest honest one, a Microchip object with a chain in each slot, has some 20 KB."""
+"""Largest size of an entry. The largest real one, a Microchip object with a chain in each slot, has some 20 KB."""
 
 
 class ManifestError(CliError):
@@ -39,7 +39,7 @@ class ManifestError(CliError):
 
 
 class Entry(NamedTuple):
-    """A piece of a manifest that stands for one device, cut out but not yet understood.
+    """The part of a manifest that describes one device, cut out and not yet interpreted.
 
     `line` counts from 1, and is the line where the entry begins or, in folders and archives, its position. `member` is
     the file inside a folder or an archive. `broken` says why it could not even be cut out.
@@ -81,7 +81,7 @@ class Manifest(Protocol):
 
     @property
     def remarks(self) -> Sequence[str]:
-        """What the summary says of the manifest besides its rows, known when all entries were cut."""
+        """Remarks of the summary about the manifest, known when all entries were cut."""
         ...
 
     @property
@@ -110,7 +110,7 @@ class FileManifest:
 
     format = ""
     remarks: Sequence[str] = ()
-    """What the summary says of the manifest besides its rows, known when all entries were cut."""
+    """Remarks of the summary about the manifest, known when all entries were cut."""
     not_read: Sequence[str] = ()
     """A file has nothing beside it."""
 
@@ -154,7 +154,7 @@ def shown_name(path: Path) -> str:
 def at_least_one(entries: Iterator[Entry], otherwise: str) -> Iterator[Entry]:
     """Pass `entries` on; raises ManifestError saying `otherwise` where there are none.
 
-    A manifest without a device is the wrong file: an import of nothing must not end well.
+    A manifest without a device is the wrong file, so an empty import must fail.
     """
     first = next(entries, None)
     if first is None:

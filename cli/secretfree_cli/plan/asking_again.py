@@ -32,7 +32,7 @@ class Worker(Protocol):
 
 
 class AskingAgain(Protocol):
-    """How the cloud and the devices repeat requests."""
+    """The policy by which cloud and devices repeat requests."""
 
     @property
     def name(self) -> str:

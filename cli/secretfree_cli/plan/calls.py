@@ -1,6 +1,6 @@
 """The runtime's calls to AWS, in its order: what one device draws from each quota. A test holds it to the runtime.
 
-Answer times are typical ones inside a Region, and assumed: they move how long an invocation lasts, hardly the plan.
+Answer times are assumed, typical ones inside a Region. They change how long an invocation lasts, but hardly the plan.
 """
 
 from __future__ import annotations

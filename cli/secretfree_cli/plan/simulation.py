@@ -1,9 +1,9 @@
 """A fleet that provisions against the account's quotas, as a discrete-event simulation (SimPy).
 
-Devices that ask in the same second with as much done move as cohorts, of their mean age, which a quota that cannot
-serve all of one splits: every quota and every burst keeps its true size, and no call is left out. What is coarse is
-chance: a cohort has one delay before a call is tried again, and not more than `_DRAWS` different Retry-Afters. Where
-no more devices ask in a second than the resolution, each is simulated on its own.
+Devices that post in the same second with the same progress form a cohort of their mean age. A quota that cannot serve a
+whole cohort splits it. So every quota and burst keeps its true size, and no call is left out. Only chance is coarse: a
+cohort has one delay before a call is tried again, and at most `_DRAWS` different Retry-Afters. If no more devices post
+in a second than the resolution, each is simulated on its own.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class _Waiting:
 
 
 class _Bucket:
-    """A token bucket. Asked in the order of simulated time, give or take the length of an invocation's calls."""
+    """A token bucket. It is used in the order of simulated time, apart from the length of an invocation's calls."""
 
     __slots__ = ("burst", "rate", "tokens", "updated")
 

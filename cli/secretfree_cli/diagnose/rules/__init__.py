@@ -20,7 +20,7 @@ def rule(function: Rule) -> Rule:
 
 
 def findings(evidence: Evidence) -> Sequence[Finding]:
-    """Return what every rule finds: what must be mended first comes first."""
+    """Return the findings of all rules. A cause that hides others comes first."""
     found = [finding for one in _RULES for finding in one(evidence)]
     stages = list(Stage)
     found.sort(key=lambda finding: (finding.rank, stages.index(finding.stage)))

@@ -65,7 +65,7 @@ def revoked_in_the_ledger(evidence: Evidence) -> Iterator[Finding]:
 
 @rule
 def expired(evidence: Evidence) -> Iterator[Finding]:
-    """The certificate's time is over, and the device has not renewed it."""
+    """The certificate has expired, and the device has not renewed it."""
     for _, certificate in _handed_out(evidence):
         over = certificate.not_after is not None and certificate.not_after <= evidence.now
         if over and certificate.status is CertificateStatus.ACTIVE:
@@ -111,7 +111,7 @@ def policy(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             cause=Cause.POLICY_WRONG,
             stage=Stage.REGISTRATION,
-            # Before its certificate is there, the device is stopped by something else.
+            # Without a certificate, the device fails for another reason.
             rank=Rank.CERTIFICATE if evidence.has_usable_certificate else Rank.REMARK,
             summary=(
                 f"The policy {expected.name} does not allow {evidence.device_id} to connect."

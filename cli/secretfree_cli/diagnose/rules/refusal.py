@@ -14,13 +14,13 @@ from secretfree_cli.diagnose.reasons import explanation_of
 from secretfree_cli.diagnose.rules import rule
 from secretfree_cli.logs.events import LogEvent
 
-# While these last, the device is answered 202, or tries again by itself.
+# While these last, the device gets 202, or retries by itself.
 _WAITS = frozenset({Reason.LEASE_HELD, Reason.QUEUED, Reason.CERTIFICATE_PENDING, Reason.DEADLINE, Reason.THROTTLED})
 
 
 @rule
 def refused(evidence: Evidence) -> Iterator[Finding]:
-    """The last word of the log is a refusal, and the registry has not changed since."""
+    """The last log line is a refusal, and the registry has not changed since."""
     last = evidence.last_outcome
     if last is None or last.event not in REFUSALS or last.reason is None or _is_mended(evidence, last):
         return
@@ -60,7 +60,7 @@ def unblocked_since(evidence: Evidence) -> Iterator[Finding]:
 
 @rule
 def not_finished(evidence: Evidence) -> Iterator[Finding]:
-    """The last word of the log is 202 or a failure."""
+    """The last log line is a 202 or a failure."""
     last = evidence.last_outcome
     if last is None or last.event not in UNFINISHED or evidence.has_usable_certificate:
         return

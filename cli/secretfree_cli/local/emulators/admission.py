@@ -1,4 +1,4 @@
-"""Who may call a server on loopback at all: no web page, and nothing under a foreign name.
+"""Decides which requests a server on loopback accepts: none from a web page, and none under a foreign name.
 
 A page in the browser of the same machine reaches loopback in two ways. It sends a simple cross-origin request, which a
 browser marks with `Origin` or `Sec-Fetch-*`. Or its own name is made to resolve to 127.0.0.1 (DNS rebinding), and the

@@ -1,6 +1,6 @@
-"""Where ministack 1.5.33 decides otherwise than AWS on something this product relies on, it is corrected here.
+"""Corrections of ministack 1.5.33, where it differs from AWS in something that this product relies on.
 
-Each correction wraps one function of ministack's, and is wanted for as long as its test fails without it.
+Each correction wraps one function of ministack. It is needed while its test fails without it.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def tell_authorizers_the_request_id() -> None:
 
 
 def attach_principals_exclusively() -> None:
-    """Make AttachThingPrincipal keep to `thingPrincipalType`, which ministack takes and forgets."""
+    """Make AttachThingPrincipal obey `thingPrincipalType`, which ministack accepts and ignores."""
     from ministack.services import iot
 
     handle = iot._handle_thing_principals  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""Where ministack 1.5.33 keeps a device connected that AWS IoT Core disconnects, it is corrected here."""
+"""Corrections of ministack 1.5.33, where it keeps a device connected that AWS IoT Core disconnects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def correct_sessions() -> None:
 def disconnect_with_the_certificate() -> None:
     """End the sessions of a certificate that leaves ACTIVE or is deleted. AWS does so within minutes, this at once.
 
-    ministack looks at a certificate at the connect alone.
+    ministack checks a certificate only when the device connects.
     """
     from ministack.services import iot
 

@@ -1,9 +1,9 @@
-"""The AWS emulator's door: every HTTP request passes it before ministack sees it.
+"""The gate of the AWS emulator: it checks every HTTP request before ministack.
 
 ministack takes an unsigned call, and any call of the key that its environment names, for the account's root. Such a
 caller can make a Lambda, and so run code as this user. Here a call to an AWS API needs a signature that
-verifies. Without one, a request reaches what is deployed to be called by anybody (REST APIs, function URLs), a
-few addresses that hold no secret, and nothing else, whatever its path or headers make ministack take it for.
+verifies. Without one, a request reaches only deployed endpoints (REST APIs, function URLs) and a few addresses that
+hold no secret. Its path and headers cannot make ministack treat it as another call.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _is_signed: ContextVar[bool] = ContextVar("is_signed", default=True)
 
 
 def install(operator: Operator, *, routes: Mapping[str, Callable[[Any], None]] | None = None) -> None:
-    """Put the door before ministack's application.
+    """Put the gate before ministack's application.
 
     `routes` are for the operator's key alone, by path. Each takes the JSON document of a POST.
     """
@@ -185,7 +185,7 @@ def _is_deployed(name: str) -> bool:
 
 
 def _confine_unsigned_requests() -> None:
-    """Make ministack's routing reach for an unsigned request only what the door let it through for."""
+    """Restrict ministack's routing of an unsigned request to what the gate allowed."""
     from ministack import app
 
     before_body, after_body = app._handle_pre_body_request, app._handle_post_body_shortcuts  # noqa: SLF001
@@ -232,7 +232,7 @@ def _confine_unsigned_requests() -> None:
 def _make_function_credentials_unpredictable() -> None:
     """Derive the keys of a Lambda's session from a secret of this process.
 
-    ministack derives them from the ARNs of function and role, which anybody can work out.
+    ministack derives them from the ARNs of function and role, which anyone can compute.
     """
     from ministack.core import lambda_runtime
     from ministack.services import lambda_svc, sts

@@ -1,4 +1,4 @@
-"""AWS's limits, put on the emulator: call rates of IoT Core on request, and as many Lambdas at once as a machine bears.
+"""AWS's limits on the emulator: optional call rates of IoT Core, and a bounded number of concurrent Lambdas.
 
 Both are settings of `secretfree local up`, read from its environment:
 
@@ -104,7 +104,7 @@ def throttling_exception() -> Answer:
 
 
 def bound_lambda_concurrency(limit: int) -> None:
-    """Let API Gateway's invocations wait in line; those of authorizers and of integrations in one each.
+    """Queue API Gateway's invocations, those of authorizers and of integrations apart.
 
     Waiting cannot deadlock: an authorizer has returned before the integration is invoked, and no function of an API
     calls the API.

@@ -1,4 +1,4 @@
-"""Signature Version 4 of a call to an emulator: who signed it, if anybody whose secret is known did.
+"""Signature Version 4 of a call to an emulator: finds the signer, if its secret is known.
 
 Source: AWS IAM user guide, "AWS Signature Version 4 for API requests". ministack's primitives compute the signature.
 """

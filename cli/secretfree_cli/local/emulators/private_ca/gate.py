@@ -1,4 +1,4 @@
-"""The Private CA emulator's door: every call needs a signature that verifies, by a key that the local cloud knows.
+"""The gate of the Private CA emulator: every call needs a valid signature by a key that the local cloud knows.
 
 The operator's key is this server's own. The AWS emulators know those of IAM users and of sessions, Lambdas' included,
 and are asked for them. Each Region has a Private CA emulator of its own: a call for another Region is passed on to that

@@ -1,4 +1,4 @@
-"""What the emulator lets its user set: delays and throttling, as AWS has them at its worst.
+"""The emulator's settings: delays and throttling, as AWS may have them.
 
 For every CA by the environment (`SECRETFREE_PRIVATE_CA_ISSUE_RATE=5`), and for one while it runs by a tag
 (`emulator:issue-rate` = `5`), which any SDK can put on it.

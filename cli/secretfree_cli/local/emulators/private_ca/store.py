@@ -1,6 +1,7 @@
-"""Where the emulator keeps its CAs and certificates: one SQLite file, owner-only, so that they outlive the process.
+"""Where the emulator keeps its CAs and certificates: one SQLite file, owner-only, so that they are kept after the
+process ends.
 
-CA keys lie in it unencrypted. They sign nothing that anybody but this machine trusts.
+CA keys lie in it unencrypted. Only this machine trusts what they sign.
 """
 
 from __future__ import annotations
