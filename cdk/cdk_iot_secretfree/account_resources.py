@@ -27,7 +27,7 @@ from cdk_iot_secretfree.validation import refuse
 
 @checks_arguments
 class AccountResources(Construct):
-    """What CloudFormation has no resource for in the account's IoT Core: one function for each stack.
+    """Serves the settings of AWS IoT Core that CloudFormation has no resource for. Each stack has one function.
 
     The function takes the options that were given explicitly, in any order: by `configure`, or by the `functions`
     argument of the product lines and authorities of the stack. It is made at synth, when all are known.
@@ -57,7 +57,7 @@ class AccountResources(Construct):
 
     @staticmethod
     def of(scope: Construct) -> "AccountResources":
-        """The stack's one, made when first asked for."""
+        """The stack's instance, made at the first call."""
         stack = Stack.of(scope)
         # The id never changes: CloudFormation refuses to move a custom resource to another function.
         existing = stack.node.try_find_child(_SINGLETON)

@@ -114,9 +114,9 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
             usage_mode: general purpose, or short-lived (certificates of at most seven days, cheaper).
             validity: of its own certificate, whole days; ten years when absent.
             revocation: CRL and OCSP; neither by default, and neither is possible in short-lived mode.
-            registration: how AWS IoT Core knows it.
-            removal_policy: what happens to the CA when it leaves the stack; it is kept by default, except where the
-                deployment that makes it fails.
+            registration: how it is registered with AWS IoT Core.
+            removal_policy: what happens to the CA when it leaves the stack. By default it is kept, unless the
+                deployment that creates it fails.
             functions: how the function of the stack's custom resources runs (`AccountResources`).
 
         Raises:
@@ -165,9 +165,9 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
             path_length: the number of CA levels allowed below it, 0 to 3.
             validity: of its own certificate, whole days; five years when absent.
             revocation: CRL and OCSP; neither by default, and neither is possible in short-lived mode.
-            registration: how AWS IoT Core knows it.
-            removal_policy: what happens to the CA when it leaves the stack; it is kept by default, except where the
-                deployment that makes it fails.
+            registration: how it is registered with AWS IoT Core.
+            removal_policy: what happens to the CA when it leaves the stack. By default it is kept, unless the
+                deployment that creates it fails.
             functions: how the function of the stack's custom resources runs (`AccountResources`).
 
         Raises:
@@ -228,9 +228,9 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
             key_algorithm: of its key; the signing algorithm follows.
             usage_mode: general purpose, or short-lived (certificates of at most seven days, cheaper).
             revocation: CRL and OCSP; neither by default, and neither is possible in short-lived mode.
-            registration: how AWS IoT Core knows it.
-            removal_policy: what happens to the CA when it leaves the stack; it is kept by default, except where the
-                deployment that makes it fails.
+            registration: how it is registered with AWS IoT Core.
+            removal_policy: what happens to the CA when it leaves the stack. By default it is kept, unless the
+                deployment that creates it fails.
             functions: how the function of the stack's custom resources runs (`AccountResources`).
 
         Raises:
