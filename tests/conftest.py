@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore import session
+from botocore import hooks, session
 from botocore.config import Config
 from botocore.hooks import EventAliaser
 from botocore.loaders import JSONFileLoader
@@ -31,13 +32,19 @@ def pytest_configure() -> None:
     """Let all botocore sessions of a process share what botocore only reads: each test makes sessions and clients.
 
     Otherwise each session parses the service models again and searches 400 folders for them, and each client computes
-    the aliases of its events again. That took more than half of the time of a test.
+    the aliases of its events, and inspects its handlers, again. That took more than half of the time of a test.
     """
     parse = functools.cache(functools.partial(JSONFileLoader.load_file, JSONFileLoader()))
     JSONFileLoader.load_file = lambda _self, path: parse(path)
     session.create_loader = functools.cache(session.create_loader)
     alias = EventAliaser(None)._alias_event_name
     EventAliaser._alias_event_name = lambda _self, event_name: alias(event_name)
+    inspected = hooks.accepts_kwargs
+    hooks.accepts_kwargs = lambda function: (
+        bool(function.__code__.co_flags & inspect.CO_VARKEYWORDS)
+        if inspect.isfunction(function) or inspect.ismethod(function)
+        else inspected(function)
+    )
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -122,14 +122,17 @@ class Blocking(Construct):
         return self.function.metric("IteratorAge", period=period, statistic="Maximum")
 
 
-def warn_without_stream(scope: Construct) -> None:
-    """Warn that an imported table has no known stream."""
-    Annotations.of(scope).add_warning_v2(
-        "cdk-iot-secretfree:registryWithoutStream",
-        "The registry is a table without a known stream: a blocked or removed device gets no new certificate, but the "
-        "one that it has stays active, and the device stays connected. Switch on the table's stream with new and old "
-        "images, and give DeviceRegistry.from_table_name(..., stream_arn=...).",
-    )
+def known_stream(scope: Construct, registry: IDeviceRegistry) -> str | None:
+    """The ARN of the registry's stream. Without a known one, warn and return None."""
+    stream_arn: str | None = registry.table.table_stream_arn
+    if stream_arn is None:
+        Annotations.of(scope).add_warning_v2(
+            "cdk-iot-secretfree:registryWithoutStream",
+            "The registry is a table without a known stream: a blocked or removed device gets no new certificate, but "
+            "the one that it has stays active, and the device stays connected. Switch on the table's stream with new "
+            "and old images, and give DeviceRegistry.from_table_name(..., stream_arn=...).",
+        )
+    return stream_arn
 
 
 def _revoking_authorities(issuers: Sequence[Issuer]) -> Sequence[str]:

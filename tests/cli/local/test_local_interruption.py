@@ -45,7 +45,13 @@ def test_handlers_are_as_before_afterwards():
 
 @pytest.mark.parametrize(
     ("number", "servers"),
-    [(signal.SIGTERM, 0), (signal.SIGTERM, 1), (signal.SIGTERM, 2), (signal.SIGHUP, 2)],
+    [
+        (signal.SIGTERM, 1),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in ((signal.SIGTERM, 0), (signal.SIGTERM, 2), (signal.SIGHUP, 2))
+        ),
+    ],
 )
 def test_local_up_that_is_ended_leaves_nothing_behind(tmp_path, eventually, number, servers):
     folder = StateFolder(tmp_path)
