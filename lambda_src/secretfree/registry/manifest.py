@@ -19,7 +19,7 @@ from secretfree.registry.row import read_columns
 from secretfree.registry.store import RegistryStore
 
 MAX_ROWS: Final = 500
-"""Rows of one call: were each refused, in some 350 bytes, the answer would stay within Step Functions' 256 KiB."""
+"""Most rows of one call. If all are refused, in some 350 bytes each, the answer fits in Step Functions' 256 KiB."""
 _MAX_DETAIL: Final = 160
 _MAX_SHOWN_ID: Final = 64
 
@@ -46,7 +46,7 @@ class RefusedRow:
 
 @dataclass(frozen=True, slots=True)
 class RowsImported:
-    """What became of the rows of one call. Each is in one of `counts` (by outcome) or in `refused`."""
+    """The outcomes of one call's rows. Each row is in one of `counts` (by outcome) or in `refused`."""
 
     counts: Mapping[str, int]
     refused: Sequence[RefusedRow]

@@ -89,7 +89,7 @@ class ManifestStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One run of the state machine: the object's event, and what the steps before have left in the state."""
+    """One run of the state machine: the object's event, and the results of earlier steps."""
 
     id: str
     bucket: str
@@ -118,7 +118,7 @@ class Execution:
 
     @property
     def batch_id(self) -> str:
-        """The same id for the same version of an object, whenever it is run again: that makes a repetition harmless."""
+        """The batch's id. It depends on the version of the object only, so that a repetition is harmless."""
         version = hashlib.sha256(f"{self.bucket}/{self.manifest.key}\n{self.manifest.version}".encode()).hexdigest()
         return f"{self.dropped_at:%Y%m%dT%H%M%SZ}-{version[:8]}"
 
@@ -214,7 +214,7 @@ class ManifestImport:
             raise ManifestRefused(f"the header lacks {' and '.join(missing)}; accepted: {COLUMNS_FORM}")
 
     def _require_indexed(self) -> None:
-        """Refuse a registry whose index by key has not every key: the rows' calls ask nothing but the index."""
+        """Refuse a registry whose index by key lacks keys, because the rows' calls read only the index."""
         if index_is_complete(self.store):
             return
         if not self.store.has_key_index():
@@ -237,7 +237,7 @@ class ManifestImport:
 
 
 def _fields(value: Any) -> Mapping[str, object]:
-    """A line of JSON Lines may hold anything; what is no object has no column."""
+    """The columns of a line. A line of JSON Lines that is no object has none."""
     return value if isinstance(value, dict) else {}
 
 

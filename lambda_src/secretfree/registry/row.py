@@ -1,4 +1,4 @@
-"""The generic manifests' columns: what a row of CSV or JSON Lines says, for the CLI and the cloud alike."""
+"""The columns of a row of CSV or JSON Lines, for the CLI and the cloud."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def column_name(given: str) -> str:
 
 
 class _Meant(NamedTuple):
-    """What a column's name says: as it is given, in lower case, and the attribute's name if it is one's."""
+    """A column's name: as given, in lower case, and the attribute's name if the column is an attribute."""
 
     name: str
     column: str
@@ -90,7 +90,7 @@ def _understood(given: str) -> _Meant:
 _remembered: Final = lru_cache(maxsize=256)(_understood)
 """All rows of a manifest have the same few names."""
 _MAX_REMEMBERED: Final = 128
-"""Characters of a name: those of a file are its maker's, and are not to fill the memory."""
+"""Characters of a name. A file's author chooses them, so they must not fill the memory."""
 
 
 def _take(texts: dict[str, str], name: str, value: object) -> None:

@@ -4,7 +4,7 @@ from secretfree.request.device_profile import DeviceProfile
 
 
 def holder_detail(device_id: str, holder: str) -> str:
-    """Say that `holder` has the key of `device_id`, and what to mend where both are one UDID in two spellings."""
+    """Say that `holder` has the key of `device_id`, and what to do if both are one UDID in two spellings."""
     held = f"the key is enrolled for {holder}"
     canonical = DeviceProfile.TI_CC32XX.device_id(holder)
     if canonical is None or canonical != DeviceProfile.TI_CC32XX.device_id(device_id):

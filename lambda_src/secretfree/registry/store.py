@@ -13,7 +13,7 @@ from secretfree.registry.entry import DeviceStatus
 
 
 class RegistryBusy(Exception):  # noqa: N818 - a passing state of the store
-    """The registry refused all work for want of capacity. What was written before stays written."""
+    """The registry refused all work because its capacity is used up. Earlier writes stay."""
 
 
 class ChangedMeanwhile(Exception):  # noqa: N818 - an answer, on which the caller decides
@@ -25,12 +25,13 @@ class RegistryState:
     """Which imports are open, and whether the index by key is complete: one record, read and changed consistently.
 
     Imports take no lock. Each opens itself here before its first look at the registry and closes itself after its last,
-    so that any two that overlap learn of each other:
+    so that any two that overlap know of each other:
 
     * An import that finds another open when it begins, or that sees another opened before it ends, reads the whole
       registry once more when its own rows are written. It takes back those whose key another device holds too.
-    * Of two imports that overlap, the one that looks last sees all that the other left. No key stays under two devices.
-    * An import that begins after another's last look sees all that the other wrote with its first look.
+    * Of two imports that overlap, the one that reads last sees all rows that the other left. No key stays under two
+    devices.
+    * An import that begins after another's last read sees all that the other wrote at its own first read.
 
     `opened` counts all imports ever opened, closed ones included.
     """
@@ -121,7 +122,7 @@ class RegistryStore(Protocol):
         ...
 
     def put_batch(self, batch: Batch) -> None:
-        """Write a batch's record over what there was of it."""
+        """Write a batch's record, over an earlier one."""
         ...
 
     def batches(self, batch_ids: Collection[str]) -> Mapping[str, Batch]:

@@ -65,7 +65,7 @@ def request_der(data: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedCsr:
-    """A request that can be read, and of which nothing is proven yet.
+    """A request that can be read. Nothing about it is proven yet.
 
     `der` is its canonical form, whatever was given: the outer `signatureAlgorithm` is rewritten as the standards write
     it (see `signature_algorithm.canonical_identifier`). It lies outside the signed bytes, so the signature covers what
@@ -137,7 +137,7 @@ def claimed_device_id(unverified: UnverifiedCsr, profile: DeviceProfile) -> Devi
 
 
 def verify(unverified: UnverifiedCsr, profile: DeviceProfile) -> VerifiedCsr:
-    """Hold a request to the rules of `profile` and check its proof of possession.
+    """Check a request by the rules of `profile`, and check its proof of possession.
 
     Raises SecretFreeError: `malformed-request` for what the request is or asks for, `not-authorized` for a well-formed
     signature that is not by the request's own key.

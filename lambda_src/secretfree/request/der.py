@@ -1,4 +1,4 @@
-"""As much of DER (X.690) as the CSR rules read themselves: tags, minimal lengths, exact ends."""
+"""The part of DER (X.690) that the CSR rules read: tags, minimal lengths, exact ends."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -1,4 +1,4 @@
-"""Device profiles: what a family of devices cannot do otherwise, and is allowed for it alone."""
+"""Device profiles: the rules that are relaxed for a family of devices that cannot keep them."""
 
 from collections.abc import Mapping
 from enum import Enum

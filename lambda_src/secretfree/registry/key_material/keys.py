@@ -156,7 +156,7 @@ def is_ca(certificate: x509.Certificate) -> bool:
 def require_same_device(device_id: str, material: KeyMaterial, profile: DeviceProfile) -> None:
     """Refuse key material that is given as the device `device_id` and names another device itself.
 
-    A common name that is no device id names none, nor does one that a device of `profile` may have cut short.
+    A common name that is no device id names no device. Nor does one that a device of `profile` may have truncated.
 
     Raises: RowRefused
     """
@@ -239,7 +239,7 @@ def _pkcs1_key(data: bytes) -> DevicePublicKey:
 
 
 def _of_certificates(certificates: Sequence[x509.Certificate]) -> CertificateMaterial:
-    """Take the one certificate of a device; the others must be those of its issuers."""
+    """Return the one certificate of a device. All others must be those of its issuers."""
     leaves = [certificate for certificate in certificates if not is_ca(certificate)]
     if not leaves:
         raise RowRefused(
@@ -255,7 +255,7 @@ def _of_certificates(certificates: Sequence[x509.Certificate]) -> CertificateMat
 
 
 def _of_request(data: bytes, profile: DeviceProfile) -> KeyMaterial:
-    """Hold a request to what the runtime demands of one, so that a device enrolled by it can provision with it."""
+    """Check a request by the runtime's rules, so that a device that is enrolled by it can provision with it."""
     with refusing_rows(Refusal.MALFORMED_ROW, "not a certificate request that can be read"):
         verified = verify(UnverifiedCsr.from_der(data), profile)
         return KeyMaterial(verified.public_key, verified.common_name or None)

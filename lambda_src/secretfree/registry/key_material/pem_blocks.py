@@ -62,7 +62,7 @@ def _rest(line: bytes) -> bytes:
 
 def _block(label: str, body: bytes) -> PemBlock:
     if label.endswith("PRIVATE KEY"):
-        return PemBlock(label, b"")  # nothing looks into it, and an old one has headers before its base64
+        return PemBlock(label, b"")  # The content is not used, and an old block has headers before its base64.
     try:
         return PemBlock(label, binascii.a2b_base64(body.translate(None, _WHITE_SPACE), strict_mode=True))
     except ValueError as error:

@@ -21,7 +21,7 @@ def text_stream(stream: Readable) -> io.BufferedReader:
     """Return the text of `stream` as a stream of UTF-8 bytes.
 
     A byte order mark is removed, UTF-16 is recoded, CRLF and CR become LF, and NUL and Ctrl-Z at the very end are
-    dropped. Bytes that are no UTF-8 stay as they are: the checks behind refuse them.
+    dropped. Bytes that are not UTF-8 stay as they are, and later checks refuse them.
     """
     return io.BufferedReader(_Normalised(stream), _BLOCK)
 
@@ -81,7 +81,7 @@ class _Normalised(io.RawIOBase):
         block = self._stream.read(_BLOCK)
         self._ended = not block
         text = self._held + self._decoded(block)
-        # What may be the end of the text, or half of a CRLF, waits for what follows.
+        # Bytes that may be the end of the text, or half of a CRLF, wait for the next block.
         kept = text if self._ended else text.rstrip(_AT_THE_END + b"\r")
         self._held = text[len(kept) :]
         if self._ended:
