@@ -10,7 +10,7 @@ from secretfree.registry.admission import Refusal, RowRefused
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """Parse one JSON object; raises RowRefused, also for a repeated name, because readers differ on which one counts."""
+    """Parse one JSON object; raises RowRefused, also for a repeated name, since readers differ on which one counts."""
     try:
         parsed = json.loads(data, object_pairs_hook=_unique_names, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
