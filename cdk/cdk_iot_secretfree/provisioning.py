@@ -70,9 +70,9 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         thing_groups: that every thing joins, at most ten.
         thing_attributes: that every thing gets, at most three with a named or created type (AWS IoT Core's quota
             of attributes for things with a type is 50, of which a type makes three searchable).
-        renewal_window: how long before its end a certificate is issued anew rather than given again, whole hours,
-            at most half of the validity; a third of it, and at most 30 days, when absent. Each device's own window
-            begins in the first half of this one.
+        renewal_window: how long before its end a certificate may be renewed, whole hours, at most half of the
+            validity. When absent, a third of the validity and at most 30 days. Each device's own window begins in
+            the first half of this one.
         retirement: when the certificate that a renewal replaces is retired; once the device connects with the new one
             when absent.
         api: the API's settings.
@@ -403,9 +403,8 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         add_outputs(self)
 
     def _make_blocking(self) -> Blocking | None:
-        stream_arn = self._registry.table.table_stream_arn
+        stream_arn = known_stream(self, self._registry)
         if stream_arn is None:
-            warn_without_stream(self)
             return None
         return Blocking(
             self,
