@@ -18,7 +18,7 @@ from cdk_iot_secretfree.api_options import ApiOptions
 from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.authorizer import make_authorizer
-from cdk_iot_secretfree.blocking import Blocking, warn_without_stream
+from cdk_iot_secretfree.blocking import Blocking, known_stream
 from cdk_iot_secretfree.csr_front import make_csr_front
 from cdk_iot_secretfree.dashboard import ProvisioningDashboard
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy, warn_of_nested_prefixes
