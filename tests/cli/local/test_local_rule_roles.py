@@ -40,7 +40,7 @@ def trust(service: str) -> str:
 
 
 def received(aws: Callable, name: str, *, service: str, actions: list[str]) -> list[str]:
-    """What arrives in a queue that admits the rule's role alone, when something is published."""
+    """What arrives in a queue that admits the rule's role alone, and TLS alone, when something is published."""
     iam, sqs, iot = aws("iam"), aws("sqs"), aws("iot")
     role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust(service))["Role"]["Arn"]
     url = sqs.create_queue(QueueName=name)["QueueUrl"]
@@ -52,7 +52,14 @@ def received(aws: Callable, name: str, *, service: str, actions: list[str]) -> l
         "Resource": arn,
         "Condition": {"ArnNotEquals": {"aws:PrincipalArn": role}},
     }
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
+    without_tls = {
+        "Effect": "Deny",
+        "Principal": {"AWS": "*"},
+        "Action": "sqs:*",
+        "Resource": arn,
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [deny, without_tls]})
     sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
     allow = [{"Effect": "Allow", "Action": action, "Resource": arn} for action in actions]
     if allow:

@@ -24,11 +24,14 @@ def correct_rules() -> None:
         refusal = _refusal(account_id, region, role_arn, queue_url=str(spec.get("queueUrl") or ""))
         if refusal is not None:
             raise RuntimeError(f"IoT rule {rule_name}: {refusal}")
-        pinned = iam_evaluator._request_caller_arn.set(role_arn)  # noqa: SLF001
+        caller = iam_evaluator._request_caller_arn.set(role_arn)  # noqa: SLF001
+        # AWS IoT Core sends over TLS, so a queue that takes TLS alone takes the message.
+        origin = iam_evaluator._request_origin.set((_RULES_ENGINE, True))  # noqa: SLF001
         try:
             dispatch(account_id, region, rule_name, spec, event)
         finally:
-            iam_evaluator._request_caller_arn.reset(pinned)  # noqa: SLF001
+            iam_evaluator._request_origin.reset(origin)  # noqa: SLF001
+            iam_evaluator._request_caller_arn.reset(caller)  # noqa: SLF001
 
     iot._dispatch_rule_sqs = dispatch_as_role  # noqa: SLF001
 
