@@ -32,6 +32,9 @@ SUBCOMMANDS: Mapping[str, Subcommand] = MappingProxyType(
         "block": Subcommand("secretfree_cli.devices.commands:block", "Refuse devices from now on."),
         "unblock": Subcommand("secretfree_cli.devices.commands:unblock", "Allow blocked devices again."),
         "remove": Subcommand("secretfree_cli.devices.commands:remove", "Remove devices from the registry."),
+        "retire": Subcommand(
+            "secretfree_cli.devices.retire:retire", "End the life of devices. History stays, and the id stays taken."
+        ),
         "reissue": Subcommand(
             "secretfree_cli.devices.reissue:reissue", "Let a device get a new certificate at its next request."
         ),

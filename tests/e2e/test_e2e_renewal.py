@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from boto3.dynamodb.conditions import Key
 from click.testing import CliRunner, Result
 from secretfree_cli.device.mqtt import Broker, DeviceConnection, MqttError
 from secretfree_cli.main import main
@@ -113,6 +114,46 @@ def test_devices_of_a_batch_and_of_a_ca_are_asked_and_none_twice(
     assert set(again["devices"].values()) == {"already-asked"}
     batch = 'secretfree renew --batch BATCH_ID --reason "moved to the new CA"'
     secretfree(*of_the_page(batch, BATCH_ID="no-such-batch"), code=4)
+
+
+def test_a_retired_device_is_gone_everywhere_but_in_the_history_and_its_id_stays_taken(
+    cloud: Any, secretfree: Callable[..., Result], device: str
+) -> None:
+    iot = cloud.target.client("iot")
+    broker = Broker(
+        cloud.target.mqtt_host, cloud.target.mqtt_port, server_name="localhost", ca_file=cloud.target.broker_ca
+    )
+    files = {name: Path(f"devices/{device}/{name}.pem") for name in ("certificate", "device.key")}
+    certificate_id = identity(device)["certificate_id"]
+    line = 'secretfree retire DEVICE_ID --reason "scrapped"'
+    with DeviceConnection(
+        broker, client_id=device, certificate=files["certificate"], private_key=files["device.key"]
+    ) as session:
+        secretfree(*of_the_page(line, DEVICE_ID=device))
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while session.is_connected:
+            assert time.monotonic() < deadline, "the device is still connected"
+            time.sleep(0.05)
+    with pytest.raises(iot.exceptions.ResourceNotFoundException):
+        iot.describe_certificate(certificateId=certificate_id)
+    with pytest.raises(iot.exceptions.ResourceNotFoundException):
+        iot.describe_thing(thingName=device)
+    ledger = cloud.target.resource("dynamodb").Table(cloud.target.ledger_table)
+    records = ledger.query(KeyConditionExpression=Key("device-id").eq(device))["Items"]
+    assert {f"certificate#{certificate_id}", "issuance#private-ca"} <= {one["record"] for one in records}
+    assert all(float(one["expires-at"]) > time.time() + 89 * 86_400 for one in records)
+
+    secretfree("device", "provision", device, "--wait", "0", code=5)
+    secretfree(*of_the_page(line, DEVICE_ID=device))
+    secretfree("block", device, "--reason", "x", code=1)
+    key = f"devices/{device}/device.pub.pem"
+    refused = secretfree("enroll", "device", device, "--public-key", key, code=3)
+    assert "retired" in refused.output
+    anew = 'secretfree enroll device DEVICE_ID --public-key KEY_FILE --replace --reason "refurbished"'
+    secretfree(*of_the_page(anew, DEVICE_ID=device, KEY_FILE=key))
+    secretfree("device", "provision", device)
+    assert identity(device)["certificate_id"] != certificate_id
+    iot.describe_thing(thingName=device)
 
 
 def test_a_device_without_a_job_says_so(secretfree: Callable[..., Result], device: str) -> None:

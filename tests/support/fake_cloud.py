@@ -270,7 +270,15 @@ class _Iot:
             raise client_error("CreateThing", "ResourceAlreadyExistsException", status=409)
         return {"thingName": thingName}
 
+    def delete_thing(self, *, thingName: str) -> Any:  # noqa: N803
+        if any(thingName in certificate.things for certificate in self._cloud.certificates.values()):
+            raise client_error("DeleteThing", "InvalidRequestException")
+        self._cloud.things.pop(thingName, None)
+        return {}
+
     def describe_thing(self, *, thingName: str) -> Any:  # noqa: N803
+        if thingName not in self._cloud.things:
+            raise client_error("DescribeThing", "ResourceNotFoundException", status=404)
         return {"thingName": thingName, "thingTypeName": self._cloud.things[thingName]["type"]}
 
     def add_thing_to_thing_group(self, *, thingGroupName: str, thingName: str) -> Any:  # noqa: N803
@@ -404,8 +412,16 @@ class _DynamoDb:
                 raise client_error("UpdateItem", "ConditionalCheckFailedException")
             items[_key(Key)] = item | {"lease-expires": ExpressionAttributeValues[":until"]}
             return {}
-        item |= {"state": ExpressionAttributeValues[":state"], "expires-at": ExpressionAttributeValues[":expires"]}
+        if ":state" in ExpressionAttributeValues:
+            item["state"] = ExpressionAttributeValues[":state"]
+            item["expires-at"] = ExpressionAttributeValues[":expires"]
+        else:  # of a device that is retired
+            item.setdefault("expires-at", ExpressionAttributeValues[":expires"])
         items[_key(Key)] = item
+        return {}
+
+    def delete_item(self, *, TableName: str, Key: Any) -> Any:  # noqa: N803
+        self._table(TableName).pop(_key(Key), None)
         return {}
 
     def query(self, *, TableName: str, ExpressionAttributeValues: Any, Limit: int = 0, **_: Any) -> Any:  # noqa: N803

@@ -50,7 +50,7 @@ _CHANGED: Final = registry.Removal.CHANGED.value
 
 _batch_option = click.option("--batch", "batch_id", metavar="ID", help="Only devices of this batch.")
 _status_option = click.option(
-    "--status", type=click.Choice(["allowed", "blocked"]), help="Only devices with this status."
+    "--status", type=click.Choice(["allowed", "blocked", "retired"]), help="Only devices with this status."
 )
 _prefix_option = click.option("--prefix", metavar="TEXT", help="Only devices whose id begins with this.")
 _contains_option = click.option("--contains", metavar="TEXT", help="Only devices whose id contains this, in any case.")
@@ -196,10 +196,10 @@ def unblock(*, target: Target, device_ids: tuple[str, ...], ids_file: TextIO | N
 @target_options
 def remove(*, target: Target, device_ids: tuple[str, ...], ids_file: TextIO | None, force: bool, as_json: bool) -> None:
     """Remove devices from the registry. Refused while a device has an active certificate, by ledger or IoT Core."""
-    accepted, table = _accepted(target, all_ids(device_ids, ids_file)), registry_of(target)
+    accepted, table = accepted_ids(target, all_ids(device_ids, ids_file)), registry_of(target)
     ledger = LedgerView(target)
     iot = None if force else IotView(target)
-    with _outcomes_shown(as_json=as_json) as outcomes:
+    with outcomes_shown(as_json=as_json) as outcomes:
         for given, device_id in accepted.items():
             outcomes[given] = registry.remove(table, ledger, device_id, force=force, iot=iot).value
     failed = [outcome for outcome in outcomes.values() if outcome != registry.Removal.REMOVED]
@@ -307,8 +307,8 @@ def _selection(status: str | None, batch_id: str | None, prefix: str | None) -> 
 def _set_status(
     target: Target, device_ids: Sequence[str], status: DeviceStatus, *, reason: str | None, as_json: bool
 ) -> None:
-    accepted, table = _accepted(target, device_ids), registry_of(target)
-    with _outcomes_shown(as_json=as_json) as outcomes:
+    accepted, table = accepted_ids(target, device_ids), registry_of(target)
+    with outcomes_shown(as_json=as_json) as outcomes:
         for given, device_id in accepted.items():
             try:
                 changed = registry.set_status(table, device_id, status, reason=reason)
@@ -344,13 +344,13 @@ def all_ids(given: Sequence[str], file: TextIO | None) -> Sequence[str]:
     return ids
 
 
-def _accepted(target: Target, device_ids: Sequence[str]) -> Mapping[str, str]:
+def accepted_ids(target: Target, device_ids: Sequence[str]) -> Mapping[str, str]:
     """Return each id as given, and as enrolled. A wrong one is an error before any device changes."""
     return {given: device_id_of(target, given) for given in device_ids}
 
 
 @contextmanager
-def _outcomes_shown(*, as_json: bool) -> Iterator[dict[str, str]]:
+def outcomes_shown(*, as_json: bool) -> Iterator[dict[str, str]]:
     """Show the outcome of each device, also of those before an error."""
     outcomes: dict[str, str] = {}
     try:

@@ -58,6 +58,8 @@ class Removal(StrEnum):
     REMOVED = "removed"
     NOT_FOUND = "not-found"
     HAS_CERTIFICATE = "has-active-certificate"
+    RETIRED = "retired"
+    """Its id stays taken. Removing it by force would let any manifest enrol it anew."""
     CHANGED = "changed-meanwhile"
 
 
@@ -98,6 +100,10 @@ def set_status(
     A blocked device gets no certificate. The registry's stream revokes those that it has.
     """
     device = require(store, device_id)
+    if device.status is DeviceStatus.RETIRED:
+        raise CliError(
+            f"device {device_id!a} is retired", hint="`secretfree enroll ... --replace --reason TEXT` enrols it anew"
+        )
     if device.status is status:
         return False
     try:
@@ -119,6 +125,8 @@ def remove(
     device = store.read([device_id]).get(device_id)
     if device is None:
         return Removal.NOT_FOUND
+    if not force and device.status is DeviceStatus.RETIRED:
+        return Removal.RETIRED
     if not force and (active_certificates(ledger, device_id) or (iot and iot.active_certificates(device_id))):
         return Removal.HAS_CERTIFICATE
     try:
@@ -149,6 +157,8 @@ def describe(device: EnrolledDevice) -> dict[str, object]:
         "notBefore": device.not_before,
         "blockedReason": device.blocked_reason,
         "blockedAt": device.blocked_at,
+        "retiredReason": device.retired_reason,
+        "retiredAt": device.retired_at,
         "batch": device.batch,
         "enrolledAt": device.enrolled_at,
         "source": device.source,

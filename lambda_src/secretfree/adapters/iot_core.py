@@ -102,6 +102,28 @@ class IotCoreThings(IotCoreCertificates):
         """UpdateCertificate (REVOKED). IoT Core ends the certificate's connections within minutes."""
         return revoked(self._client, certificate_id)
 
+    def remove_thing(self, device_id: DeviceId) -> None:
+        """DeleteThing; one that is gone is success.
+
+        SecretFreeError (`conflict`) for a thing of another type. Raises StillAttachedError while a certificate is
+        attached, or still being detached.
+        """
+        with aws_call():
+            try:
+                thing = self._client.describe_thing(thingName=device_id)
+            except ClientError as error:
+                if error_code(error) != "ResourceNotFoundException":
+                    raise
+                return
+        self._require_our_type(device_id, thing.get("thingTypeName"))
+        with aws_call():
+            try:
+                self._client.delete_thing(thingName=device_id)
+            except ClientError as error:
+                if error_code(error) != "InvalidRequestException":
+                    raise
+                raise StillAttachedError(device_id) from error
+
     def discard(self, certificate_id: str) -> bool:
         """DeleteCertificate without force: IoT Core itself refuses what is active or attached to anything."""
         with aws_call():
@@ -129,10 +151,13 @@ class IotCoreThings(IotCoreCertificates):
     def _require_ours(self, device_id: DeviceId) -> None:
         with aws_call():
             thing = self._client.describe_thing(thingName=device_id)
-        if thing.get("thingTypeName") != self._thing_type:
+        self._require_our_type(device_id, thing.get("thingTypeName"))
+
+    def _require_our_type(self, device_id: DeviceId, thing_type: str | None) -> None:
+        if thing_type != self._thing_type:
             raise SecretFreeError(
                 ErrorCode.CONFLICT,
-                f"thing {device_id} exists with thing type {thing.get('thingTypeName')!r}: accepted is "
+                f"thing {device_id} exists with thing type {thing_type!r}: accepted is "
                 f"{self._thing_type!r}; it is not taken over",
                 reason=Reason.CONFLICTING_THING,
             )

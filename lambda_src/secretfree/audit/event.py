@@ -69,6 +69,7 @@ def event_of(change: ItemChange) -> AuditEvent | None:
     for prefix, rule in (
         (LedgerRecord.CERTIFICATE, _of_certificate),
         (LedgerRecord.REISSUE, _of_reissue),
+        (LedgerRecord.RENEWAL, _of_renewal),
         (LedgerRecord.ISSUANCE, _of_issuance),
     ):
         if change.record.startswith(prefix):
@@ -84,8 +85,10 @@ def _of_registry(change: ItemChange) -> AuditEvent | None:
         return _event(change, AuditEventName.REMOVED, before or {}, _REGISTRY_FIELDS)
     if before is None:
         return _event(change, AuditEventName.ENROLLED, after, _REGISTRY_FIELDS)
-    if (status := _status(after)) != _status(before):
-        return _event(change, _OF_STATUS.get(status, AuditEventName.STATUS_CHANGED), after, _REGISTRY_FIELDS)
+    if (status := _status(after)) != (former_status := _status(before)):
+        name = _OF_STATUS.get(status, AuditEventName.STATUS_CHANGED)
+        anew = former_status == _RETIRED  # an id that was retired is enrolled, not unblocked
+        return _event(change, AuditEventName.ENROLLED if anew else name, after, _REGISTRY_FIELDS)
     if any(before.get(name) != after.get(name) for name in _KEY):
         former = {"formerKeyFingerprint": before.get(RegistryAttribute.KEY_FINGERPRINT, "")}
         return _event(change, AuditEventName.KEY_REPLACED, after, _REGISTRY_FIELDS, former)
@@ -110,6 +113,12 @@ def _of_reissue(change: ItemChange, issuer: str) -> AuditEvent | None:
     if change.after is None or change.after == change.before:
         return None
     return _event(change, AuditEventName.REISSUE_ALLOWED, change.after, _REISSUE_FIELDS, {"issuer": issuer})
+
+
+def _of_renewal(change: ItemChange, issuer: str) -> AuditEvent | None:
+    if change.after is None or change.after.get("job") == (change.before or {}).get("job"):
+        return None
+    return _event(change, AuditEventName.RENEWAL_REQUESTED, change.after, _RENEWAL_FIELDS, {"issuer": issuer})
 
 
 def _of_issuance(change: ItemChange, issuer: str) -> AuditEvent | None:
@@ -153,7 +162,12 @@ def _status(attributes: Attributes) -> str:
 
 _BINDING: Final = "binding"
 _KEY: Final = (RegistryAttribute.KEY_FINGERPRINT, RegistryAttribute.PUBLIC_KEY)
-_OF_STATUS: Final = {"blocked": AuditEventName.BLOCKED, "allowed": AuditEventName.UNBLOCKED}
+_RETIRED: Final = "retired"
+_OF_STATUS: Final = {
+    "blocked": AuditEventName.BLOCKED,
+    "allowed": AuditEventName.UNBLOCKED,
+    _RETIRED: AuditEventName.RETIRED,
+}
 _OF_STATE: Final = {
     "active": AuditEventName.ISSUED,
     "superseded": AuditEventName.SUPERSEDED,
@@ -168,6 +182,8 @@ _REGISTRY_FIELDS: Final = {
     "not-before": "notBefore",
     "blocked-reason": "blockedReason",
     "blocked-at": "blockedAt",
+    "retired-reason": "retiredReason",
+    "retired-at": "retiredAt",
 }
 _CERTIFICATE_FIELDS: Final = {
     "issuer": "issuer",
@@ -176,6 +192,7 @@ _CERTIFICATE_FIELDS: Final = {
     "not-after": "notAfterMilliseconds",
 }
 _REISSUE_FIELDS: Final = {"reason": "reason", "by": "by", "generation": "generation"}
+_RENEWAL_FIELDS: Final = {"reason": "reason", "by": "by", "job": "job"}
 _ISSUANCE_FIELDS: Final = {
     "state": "state",
     "generation": "generation",

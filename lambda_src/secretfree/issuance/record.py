@@ -34,7 +34,8 @@ class Issuance:
     request did not finish; None once one did. `withdrawn`: the registry withdrew
     the device or its key, so the certificate was revoked with it; the registry alone decides whether another follows.
     `renewal_requested_at`: since when an operator wants the active certificate renewed; the next issuance consumes it.
-    `renewal_job`: the job by which the last such renewal was requested.
+    `renewal_job`: the job by which the last such renewal was requested. `forget_after`: of a retired device, until when
+    the record stays as history.
     """
 
     device_id: DeviceId
@@ -67,6 +68,7 @@ class Issuance:
     suspects: tuple[Suspect, ...] = ()
     renewal_requested_at: datetime | None = None
     renewal_job: str | None = None
+    forget_after: datetime | None = None
 
     @classmethod
     def first(cls, device_id: DeviceId, issuer: str, fingerprint: str, *, owner: str, now: datetime) -> Self:
@@ -212,6 +214,7 @@ class Issuance:
             replaces_key=not same_key or (self.replaces_key and not self.is_settled),
             withdrawn=False,
             renewal_requested_at=None,
+            forget_after=None,
             superseded=superseded,
             superseded_until=superseded_until,
             in_use=in_use if same_key else None,
@@ -304,6 +307,21 @@ class Issuance:
             superseded_until=None,
             obsolete=obsolete,
             suspects=suspects,
+        )
+
+    def retired(self, forget_after: datetime) -> Self:
+        """The device is retired and its certificates are gone: the record is history. For a withdrawn record.
+
+        The sweeper still looks at it once, for what a worker that was issuing meanwhile may have left.
+        """
+        if self.state not in {IssuanceState.REVOKED, IssuanceState.ABANDONED}:
+            raise SecretFreeError(
+                ErrorCode.INTERNAL, f"an issuance that is {self.state.value} is not retired", reason=Reason.UNEXPECTED
+            )
+        # The registry alone decides whether the id gets another certificate, also where an operator had revoked.
+        withdrawn = self.withdrawn or self.state is IssuanceState.REVOKED
+        return replace(
+            self, withdrawn=withdrawn, superseded=(), superseded_until=None, obsolete=(), forget_after=forget_after
         )
 
     def abandoned(self, now: datetime) -> Self:

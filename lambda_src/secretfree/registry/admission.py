@@ -57,6 +57,8 @@ class Refusal(StrEnum):
     KEY_OF_OTHER_DEVICE = "key-of-other-device"
     BEING_REVERTED = "being-reverted"
     """Enrolled with this key by a batch that is being reverted: the device is about to be removed."""
+    RETIRED = "retired"
+    """The device was retired. Only an import that replaces enrols it anew."""
     NOT_BEFORE = "not-before"
     UNREADABLE_RECORD = "unreadable-record"
     """The registry's record of the device cannot be read. It is left as it is."""

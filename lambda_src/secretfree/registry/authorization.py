@@ -137,7 +137,7 @@ def _require_allowed(entry: RegistryEntry, clock: Clock) -> None:
         detail = "the record's status is neither allowed nor blocked, or its not-before is no RFC 3339"
         raise not_authorized(detail, reason=Reason.REGISTRY_RECORD)
     if entry.status is not DeviceStatus.ALLOWED:
-        raise not_authorized("the device is blocked", reason=Reason.BLOCKED_DEVICE)
+        raise not_authorized(f"the device is {entry.status.value}", reason=Reason.BLOCKED_DEVICE)
     if entry.not_before is not None and clock.now() < entry.not_before:
         raise not_authorized("the device is not allowed before its not-before", reason=Reason.NOT_YET_ALLOWED)
 

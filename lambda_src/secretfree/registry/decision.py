@@ -62,8 +62,8 @@ def decide(
     others = sorted(holder for holder in holders if holder != device.device_id)
     if others:
         return _refused(device, Refusal.KEY_OF_OTHER_DEVICE, holder_detail(device.device_id, others[0]))
-    if enrolled is None:
-        return Verdict(Outcome.ENROLLED, device)
+    if enrolled is None or enrolled.status is DeviceStatus.RETIRED:
+        return _newly(device, enrolled, replace_reason)
     if enrolled.batch == device.batch and enrolled.fingerprint == device.fingerprint and not complete:
         outcome = Outcome.REPLACED if enrolled.former else Outcome.ENROLLED
         return Verdict(outcome, device, enrolled, already_written=True)
@@ -112,6 +112,19 @@ def _other_key(device: EnrolledDevice, enrolled: EnrolledDevice, replace_reason:
             device, Refusal.ENROLLED_WITH_OTHER_KEY, f"enrolled{by} with another key; replacing it needs a reason"
         )
     return Verdict(Outcome.REPLACED, device.replacing(enrolled, replace_reason), enrolled)
+
+
+def _newly(device: EnrolledDevice, retired: EnrolledDevice | None, replace_reason: str | None) -> Verdict:
+    """Enrol a device, with whatever key. One that was retired needs the operator's permission."""
+    if retired is None:
+        return Verdict(Outcome.ENROLLED, device)
+    if replace_reason is None:
+        return _refused(
+            device,
+            Refusal.RETIRED,
+            f"retired at {retired.retired_at or 'an unknown time'}; enrolling it needs a reason",
+        )
+    return Verdict(Outcome.REPLACED, device.replacing(retired, replace_reason), retired)
 
 
 def _refused(device: EnrolledDevice, reason: Refusal, detail: str) -> Verdict:

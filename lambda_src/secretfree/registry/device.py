@@ -47,6 +47,8 @@ class EnrolledDevice:
     not_before: str | None = None
     blocked_reason: str | None = None
     blocked_at: str | None = None
+    retired_reason: str | None = None
+    retired_at: str | None = None
     replaced_reason: str | None = None
     former: Sequence[EnrolledDevice] = ()
     forgotten: int = 0
@@ -67,6 +69,16 @@ class EnrolledDevice:
             attributes=record.attributes,
             not_before=record.not_before,
             fingerprint_recorded=record.fingerprint is not None,
+        )
+
+    def retired(self, reason: str, at: datetime) -> Self:
+        """Return what is left of the device when it is retired: its id, when and why. Key and attributes are gone."""
+        return type(self)(
+            device_id=self.device_id,
+            status=DeviceStatus.RETIRED,
+            retired_reason=reason,
+            retired_at=timestamp(at),
+            fingerprint_recorded=False,
         )
 
     @property
@@ -91,8 +103,8 @@ class EnrolledDevice:
         return taken.blocked_as(previous)
 
     def blocked_as(self, other: EnrolledDevice) -> Self:
-        """Return this record with the block of `other`, if that is not allowed."""
-        if other.status is DeviceStatus.ALLOWED:
+        """Return this record with the block of `other`, if that is not allowed. A retired one may be enrolled anew."""
+        if other.status in {DeviceStatus.ALLOWED, DeviceStatus.RETIRED}:
             return self
         return replace(
             self,

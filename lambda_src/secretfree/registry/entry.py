@@ -17,10 +17,14 @@ _RFC3339: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,6})
 
 
 class DeviceStatus(StrEnum):
-    """Attribute `status`. `UNREADABLE` is what is neither of the two that mean something; it is refused."""
+    """Attribute `status`. `UNREADABLE` is none of those that mean something; it is refused.
+
+    A `RETIRED` device holds its id, so that no manifest enrols it anew unnoticed, and nothing else.
+    """
 
     ALLOWED = "allowed"
     BLOCKED = "blocked"
+    RETIRED = "retired"
     UNREADABLE = "unreadable"
 
 
@@ -68,7 +72,7 @@ class RegistryReader(Protocol):
 def _status(text: str | None) -> DeviceStatus:
     if text is None:
         return DeviceStatus.ALLOWED
-    return DeviceStatus(text) if text in {"allowed", "blocked"} else DeviceStatus.UNREADABLE
+    return DeviceStatus(text) if text in {"allowed", "blocked", "retired"} else DeviceStatus.UNREADABLE
 
 
 def _key(text: str | None, recorded: str | None) -> tuple[str | None, DevicePublicKey | None, str | None]:

@@ -100,6 +100,26 @@ def test_a_reissue_says_who_allowed_it_and_why():
     }
 
 
+def test_a_request_for_a_renewal_says_who_asked_and_by_which_job():
+    after = {"by": "arn:aws:iam::1:user/op", "reason": "new CA", "job": "job-1", "at": "2026-05-01T12:00:00Z"}
+    event = event_of(change(None, after, record="renewal#private-ca"))
+    assert event.event == "renewal-requested"
+    assert dict(event.fields) == {
+        "by": "arn:aws:iam::1:user/op",
+        "reason": "new CA",
+        "job": "job-1",
+        "issuer": "private-ca",
+    }
+    assert event_of(change(after, {**after, "expires-at": "1"}, record="renewal#private-ca")) is None
+
+
+def test_a_retired_device_is_an_event_and_so_is_its_enrolment_anew():
+    retired = {"device-id": DEVICE["device-id"], "status": "retired", "retired-reason": "scrapped"}
+    event = event_of(change(DEVICE, retired))
+    assert (event.event, event.fields["retiredReason"]) == ("retired", "scrapped")
+    assert event_of(change(retired, DEVICE)).event == "enrolled"
+
+
 def test_a_bound_key_is_an_event_and_an_unknown_record_is_none():
     assert event_of(change(None, {"key-fingerprint": "ab" * 32}, record="binding")).event == "key-bound"
     assert event_of(change(None, {"x": "y"}, record="something-new")) is None

@@ -196,3 +196,21 @@ def test_an_unreadable_record_is_refused_and_not_taken_for_enrolled(broken: dict
     read = read_device({**device_item(device(batch="old")), **broken})
     assert read.status is DeviceStatus.UNREADABLE
     assert decide(device(), read, {"dev-1"}).reason == Refusal.UNREADABLE_RECORD
+
+
+@pytest.mark.parametrize("key", [KEY, OTHER, None])
+def test_a_retired_device_is_enrolled_anew_only_with_a_reason_and_with_any_key(key: DevicePublicKey | None) -> None:
+    retired = read_device(device_item(enrolled().retired("scrapped", NOW)))
+    assert (retired.status, retired.public_key, retired.retired_reason) == (DeviceStatus.RETIRED, None, "scrapped")
+    refused = decide(device(key), retired, ())
+    assert (refused.outcome, refused.reason) == (Outcome.REFUSED, Refusal.RETIRED)
+    assert "2026-01-31T09:30:00Z" in (refused.detail or "")
+    anew = decide(device(key), retired, (), replace_reason="refurbished")
+    assert anew.outcome is Outcome.REPLACED
+    assert (anew.device.status, anew.device.replaced_reason) == (DeviceStatus.ALLOWED, "refurbished")
+    assert [former.status for former in anew.device.former] == [DeviceStatus.RETIRED]
+
+
+def test_a_device_that_was_blocked_before_it_was_retired_is_allowed_when_it_is_enrolled_anew() -> None:
+    retired = read_device(device_item(enrolled(status="blocked").retired("scrapped", NOW)))
+    assert decide(device(), retired, (), replace_reason="found").device.status is DeviceStatus.ALLOWED

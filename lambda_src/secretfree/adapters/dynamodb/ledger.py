@@ -20,7 +20,7 @@ from secretfree.adapters.dynamodb.ledger_items import (
     required_issuance,
     text_of,
 )
-from secretfree.contract import LedgerIndex
+from secretfree.contract import LedgerAttribute, LedgerIndex
 from secretfree.issuance.ports import CertificateRecordState, StaleLedgerError, ThrottledError, UnreadableRecord
 from secretfree.issuance.record import Issuance
 from secretfree.request.device_id import DeviceId
@@ -29,6 +29,7 @@ from secretfree.revocation.ports import DeviceRecords
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+_BINDING: Final = "binding"
 _CONDITION_FAILED: Final = "ConditionalCheckFailed"
 
 
@@ -121,7 +122,7 @@ class DynamoDbLedger:
                     TableName=self._table,
                     Item={
                         "device-id": {"S": device_id},
-                        "record": {"S": "binding"},
+                        "record": {"S": _BINDING},
                         "key-fingerprint": {"S": fingerprint},
                     },
                     ConditionExpression="attribute_not_exists(#fingerprint) OR #fingerprint = :fingerprint",
@@ -182,6 +183,28 @@ class DynamoDbLedger:
                     ":expires": {"N": str(int(forget_after.timestamp()))},
                 },
             )
+
+    def close_device(self, device_id: DeviceId, *, forget_after: datetime) -> None:
+        """Make history of all that the device has beside its issuances, and delete the binding to its key.
+
+        A record that ends by itself keeps its date.
+        """
+        for item in self._records("#device = :device", {":device": {"S": device_id}}):
+            key = {name: item[name] for name in ("device-id", "record")}
+            record = item["record"]["S"]
+            if record.startswith(ISSUANCE):
+                continue
+            with aws_call():
+                if record == _BINDING:
+                    self._client.delete_item(TableName=self._table, Key=key)
+                    continue
+                self._client.update_item(
+                    TableName=self._table,
+                    Key=key,
+                    UpdateExpression="SET #expires = if_not_exists(#expires, :expires)",
+                    ExpressionAttributeNames={"#expires": LedgerAttribute.EXPIRES_AT.value},
+                    ExpressionAttributeValues={":expires": {"N": str(int(forget_after.timestamp()))}},
+                )
 
     def _item(self, device_id: Any, record: Any) -> Mapping[str, Any] | None:
         with aws_call():

@@ -66,8 +66,13 @@ def issuance_item(issuance: Issuance) -> dict[str, Any]:
         if text is not None:
             item[name] = {"S": str(text)}
     item |= _other_certificates(issuance)
+    forget_after = issuance.forget_after
     if issuance.state is IssuanceState.ABANDONED and not issuance.superseded and not issuance.has_leftovers:
-        item["expires-at"] = {"N": str(int((issuance.begun_at + ABANDONED_KEPT_FOR).timestamp()))}
+        forget_after = forget_after or issuance.begun_at + ABANDONED_KEPT_FOR
+    if forget_after is not None:
+        item[LedgerAttribute.EXPIRES_AT.value] = {"N": str(int(forget_after.timestamp()))}
+    if issuance.forget_after is not None:
+        item["forget-after"] = date_value(issuance.forget_after)
     return item
 
 
@@ -153,6 +158,7 @@ def _issuance(item: Mapping[str, Any]) -> Issuance:
         suspects=tuple(_suspect(entry["M"]) for entry in item.get("suspects", {"L": []})["L"]),
         renewal_requested_at=_moment(item, "renewal-requested-at"),
         renewal_job=text_of(item, "renewal-job"),
+        forget_after=_moment(item, "forget-after"),
     )
 
 

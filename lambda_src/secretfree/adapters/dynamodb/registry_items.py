@@ -36,6 +36,8 @@ _TEXTS: Final = (
     ("not-before", "not_before"),
     ("blocked-reason", "blocked_reason"),
     ("blocked-at", "blocked_at"),
+    ("retired-reason", "retired_reason"),
+    ("retired-at", "retired_at"),
     ("replaced-reason", "replaced_reason"),
 )
 """Attributes of the item to fields of the record, text to text."""
