@@ -15,7 +15,6 @@ from cdk_iot_secretfree.dashboard import ProvisioningDashboard
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
 from cdk_iot_secretfree.function_options import FunctionKind, FunctionNetwork, FunctionOptions, FunctionOverrides
 from cdk_iot_secretfree.issuers.issuer import Issuer
-from cdk_iot_secretfree.issuers.modes import IssuanceMode, IssuanceQueue
 from cdk_iot_secretfree.ledger import IIssuanceLedger, IssuanceLedger
 from cdk_iot_secretfree.manifest_import import ManifestImport
 from cdk_iot_secretfree.options import CertificateSubject, KeyAlgorithm, Retirement, UsageMode
@@ -51,8 +50,6 @@ __all__ = [
     "InvalidArgumentError",
     "IotRegistration",
     "IssuanceLedger",
-    "IssuanceMode",
-    "IssuanceQueue",
     "Issuer",
     "KeyAlgorithm",
     "ManifestImport",

@@ -29,12 +29,11 @@ class AlarmThresholds:
         clones: requests in 15 minutes that came with another key than the enrolled one. One clone that follows the
             contract's backoff stays below the default.
         unknown_devices: requests of devices that are not enrolled, in 15 minutes.
-        pending: answers 202 in five minutes, in six periods in a row. In queue mode `QUEUE_AGE` watches instead.
+        pending: answers 202 in five minutes, in six periods in a row.
         slow: the 99th percentile of an issuance, in three periods in a row.
         throttled_calls: calls of one AWS operation that AWS throttled, in five minutes, in three periods in a row.
         throttled_reads_or_writes: of a table, in five minutes.
         authority_days: days until the Private CA can no longer sign.
-        queue_age: how long the oldest request may wait in queue mode.
     """
 
     failures: int = 5
@@ -45,7 +44,6 @@ class AlarmThresholds:
     throttled_calls: int = 50
     throttled_reads_or_writes: int = 50
     authority_days: int = 60
-    queue_age: Duration = field(default_factory=lambda: Duration.hours(12))
 
     def __post_init__(self) -> None:
         """Refuse thresholds at which an alarm would always fire."""
@@ -59,8 +57,7 @@ class AlarmThresholds:
             "authority_days",
         ):
             require_range(argument, getattr(self, argument), 1, 1_000_000)
-        for argument in ("slow", "queue_age"):
-            require_seconds(argument, getattr(self, argument), 1, 14 * 86_400, "whole seconds, up to 14 days")
+        require_seconds("slow", self.slow, 1, 14 * 86_400, "whole seconds, up to 14 days")
 
 
 @checks_arguments
@@ -171,23 +168,22 @@ def _requests(provisioning: "SecretFreeProvisioning", thresholds: AlarmThreshold
 
 
 def _issuance(provisioning: "SecretFreeProvisioning", thresholds: AlarmThresholds) -> Iterable[_Spec]:
-    if not provisioning.issuance_queues:
-        yield _Spec(
-            name=AlarmName.PENDING,
-            severity=Severity.TICKET,
-            meaning="devices are answered 202 for half an hour.",
-            metric=provisioning.metric_pending(),
-            threshold=thresholds.pending,
-            periods=6,
-        )
-        yield _Spec(
-            name=AlarmName.SLOW,
-            severity=Severity.TICKET,
-            meaning="issuing is slow.",
-            metric=provisioning.metric_stage_latency("issue"),
-            threshold=thresholds.slow.to_milliseconds(),
-            periods=3,
-        )
+    yield _Spec(
+        name=AlarmName.PENDING,
+        severity=Severity.TICKET,
+        meaning="devices are answered 202 for half an hour.",
+        metric=provisioning.metric_pending(),
+        threshold=thresholds.pending,
+        periods=6,
+    )
+    yield _Spec(
+        name=AlarmName.SLOW,
+        severity=Severity.TICKET,
+        meaning="issuing is slow.",
+        metric=provisioning.metric_stage_latency("issue"),
+        threshold=thresholds.slow.to_milliseconds(),
+        periods=3,
+    )
     for call in measures.quota_calls(provisioning.issuers):
         yield _Spec(
             name=AlarmName.QUOTA,
@@ -259,25 +255,6 @@ def _resources(provisioning: "SecretFreeProvisioning", thresholds: AlarmThreshol
             metric=measures.authority_days_left(provisioning.product),
             threshold=thresholds.authority_days,
             operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
-        )
-    for name, queue in provisioning.issuance_queues.items():
-        subject = "".join(part.title() for part in name.split("-"))
-        yield _Spec(
-            name=AlarmName.QUEUE_AGE,
-            subject=subject,
-            severity=Severity.TICKET,
-            meaning=f"requests wait long in the queue of {name}.",
-            metric=queue.metric_oldest_age(period=_FIVE_MINUTES),
-            threshold=thresholds.queue_age.to_seconds(),
-            periods=3,
-        )
-        yield _Spec(
-            name=AlarmName.DEAD_LETTERS,
-            subject=subject,
-            severity=Severity.TICKET,
-            meaning=f"a request failed again and again and is in the dead letters of {name}.",
-            metric=queue.metric_dead_letters(period=_FIVE_MINUTES),
-            threshold=1,
         )
 
 

@@ -1,4 +1,4 @@
-"""The dashboard of a product line: the funnel, refusals, latency, quotas, tables, queues, the CA."""
+"""The dashboard of a product line: the funnel, refusals, latency, quotas, tables, the CA."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -43,8 +43,6 @@ class ProvisioningDashboard(Construct):
         for row in _rows(_quota_widgets(provisioning, limits), 4):
             self._dashboard.add_widgets(*row)
         self._dashboard.add_widgets(*_machinery(provisioning))
-        if provisioning.issuance_queues:
-            self._dashboard.add_widgets(*_queues(provisioning))
 
     @property
     def dashboard(self) -> cloudwatch.Dashboard:
@@ -102,7 +100,7 @@ def _latency(provisioning: "SecretFreeProvisioning") -> Sequence[cloudwatch.IWid
             for stage in stages
         ]
 
-    whole = ("authorize", "queue") if provisioning.issuance_queues else ("authorize", "issue")
+    whole = ("authorize", "issue")
     return (
         cloudwatch.GraphWidget(
             title="Latency of a request (ms)", left=[*of("p50", whole), *of("p99", whole)], width=12, height=_HEIGHT
@@ -166,25 +164,6 @@ def _machinery(provisioning: "SecretFreeProvisioning") -> Sequence[cloudwatch.IW
             )
         )
     return widgets
-
-
-def _queues(provisioning: "SecretFreeProvisioning") -> Sequence[cloudwatch.IWidget]:
-    queues = provisioning.issuance_queues
-    return (
-        cloudwatch.GraphWidget(
-            title="Queue: waiting, dead letters",
-            left=[queue.metric_waiting().with_(label=f"{name} waiting") for name, queue in queues.items()],
-            right=[queue.metric_dead_letters().with_(label=f"{name} dead letters") for name, queue in queues.items()],
-            width=12,
-            height=_HEIGHT,
-        ),
-        cloudwatch.GraphWidget(
-            title="Queue: age of the oldest request (s)",
-            left=[queue.metric_oldest_age().with_(label=name) for name, queue in queues.items()],
-            width=12,
-            height=_HEIGHT,
-        ),
-    )
 
 
 def _rows(widgets: Sequence[cloudwatch.IWidget], length: int) -> Sequence[Sequence[cloudwatch.IWidget]]:

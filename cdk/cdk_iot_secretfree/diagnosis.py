@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 from aws_cdk import Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
-from aws_cdk import aws_sqs as sqs
 
 from cdk_iot_secretfree.account_resources import AccountResources
 from cdk_iot_secretfree.functions import RuntimeFunction
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def grant_diagnose(provisioning: "SecretFreeProvisioning", grantee: iam.IGrantable) -> iam.Grant:
-    """Let a principal read one device's way through the product line, and the state of its CAs and queues.
+    """Let a principal read one device's way through the product line, and the state of its CAs.
 
     Nothing can be changed, and no table listed.
     """
@@ -42,7 +41,6 @@ def _statements(provisioning: "SecretFreeProvisioning") -> Sequence[tuple[Sequen
         if isinstance(child, RuntimeFunction) and not isinstance(child.log_group, logs.LogGroup)
     ]
     groups = list(dict.fromkeys([*made, *existing]))
-    queues = [child.queue_arn for child in provisioning.node.find_all() if isinstance(child, sqs.Queue)]
     statements: list[tuple[Sequence[str], Sequence[str]]] = [
         (["dynamodb:DescribeTable"], tables),
         (["dynamodb:Query"], [provisioning.ledger.table.table_arn]),
@@ -64,12 +62,6 @@ def _statements(provisioning: "SecretFreeProvisioning") -> Sequence[tuple[Sequen
         # The IAM reference gives these no resource type.
         (_WITHOUT_RESOURCES, ["*"]),
     ]
-    if queues:
-        statements.append((["sqs:GetQueueAttributes"], queues))
-    dead_letters = [made.dead_letters.queue_arn for made in provisioning.issuance_queues.values()]
-    if dead_letters:
-        # `secretfree queue` shows them. A look hides no message, because its visibility timeout is 0.
-        statements.append((["sqs:ReceiveMessage"], dead_letters))
     authorities = list(dict.fromkeys(one.arn for issuer in provisioning.issuers for one in issuer.authorities))
     if authorities:
         statements += [

@@ -27,10 +27,7 @@ class FunctionKind(StrEnum):
     """Takes requests that carry the CSR in the body (`ApiOptions.csr_in_body`)."""
 
     ISSUER = "issuer"
-    """Answers the devices: issues, or queues in `IssuanceMode.queued()`."""
-
-    QUEUE_WORKER = "queue-worker"
-    """Issues what was queued."""
+    """Issues, and answers the devices."""
 
     SWEEPER = "sweeper"
     """Finishes or rolls back abandoned issuances. It runs on a schedule."""

@@ -7,7 +7,7 @@ from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
-from secretfree.contract import LedgerAttribute, LedgerIndex
+from secretfree.contract import LedgerAttribute, LedgerIndex, LedgerRecord
 
 from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.tables import TABLE_NAME, GrantedTable, require_table_name, string_attribute
@@ -37,9 +37,6 @@ class IIssuanceLedger(Protocol):
 
     def grant_record(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let an issuer record each step."""
-
-    def grant_queue(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let the front of `IssuanceMode.queued()` read what was issued, and mark who waits."""
 
     def grant_sweep(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the sweeper find the unfinished issuances, and finish or close them."""
@@ -78,12 +75,9 @@ class _GrantingLedger(GrantedTable):
         return self._grants.read_items(grantee)
 
     def grant_record(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let an issuer record each step. It reads a record only through the condition that its write fails on."""
-        return self._grants.write(grantee, ["dynamodb:PutItem"])
-
-    def grant_queue(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let the front of `IssuanceMode.queued()` read what was issued, and mark who waits."""
-        return self._grants.write(grantee, ["dynamodb:GetItem", "dynamodb:PutItem"])
+        """Let an issuer read and record each step, and count on the tickets' item alone."""
+        grant = self._grants.write(grantee, ["dynamodb:GetItem", "dynamodb:PutItem"])
+        return grant.combine(self._grants.write_key(grantee, LedgerRecord.TICKETS.value, ["dynamodb:UpdateItem"]))
 
     def grant_sweep(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the sweeper find the unfinished issuances, and finish or close them."""

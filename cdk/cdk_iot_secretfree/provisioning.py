@@ -31,7 +31,6 @@ from cdk_iot_secretfree.issuers.checks import (
     renewal_window_hours,
 )
 from cdk_iot_secretfree.issuers.issuer import Issuer
-from cdk_iot_secretfree.issuers.modes import IssuanceMode, IssuanceQueue
 from cdk_iot_secretfree.issuers.settings import runtime_settings
 from cdk_iot_secretfree.issuing import make_issuing_functions
 from cdk_iot_secretfree.ledger import IIssuanceLedger, IssuanceLedger
@@ -45,6 +44,7 @@ from cdk_iot_secretfree.things import ThingGroup, ThingType, check_things
 from cdk_iot_secretfree.validation import (
     refuse,
     require_product,
+    require_range,
     require_removal_policy,
 )
 
@@ -59,7 +59,8 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         product: the product line, a metric dimension: 1 to 64 of `A-Z a-z 0-9 _ -`.
         issuers: what signs: `Issuer.private_ca(...)` (`POST /new`), `Issuer.iot_core()` (`POST /proto`), or several,
             each with a name and path of its own.
-        issuance: `IssuanceMode.direct()`, or `IssuanceMode.queued(...)` for launches; direct when absent.
+        issuance_rate: devices a second that the account's quotas allow, 1 to 1,000: the smallest of the quotas that the
+            dashboard shows. Above it, devices get times, from which the pace follows what AWS really throttles.
         device_policy: what a provisioned device may do; `DevicePolicy.least_privilege(product)` when absent.
         match: how a device is found in the registry.
         device_profile: the device family, which decides what a CSR may look like.
@@ -92,7 +93,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         *,
         product: str,
         issuers: Sequence[Issuer],
-        issuance: IssuanceMode | None = None,
+        issuance_rate: int = 10,
         device_policy: DevicePolicy | None = None,
         match: MatchPolicy = MatchPolicy.UDID_AND_PUBLIC_KEY,
         device_profile: DeviceProfile = DeviceProfile.STANDARD,
@@ -113,6 +114,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         require_product(product)
         check_issuers(issuers)
         check_region(Stack.of(self), issuers)
+        require_range("issuance_rate", issuance_rate, 1, 1_000, "devices a second")
         check_things(thing_groups, thing_attributes or {})
         require_removal_policy(removal_policy)
         if match is MatchPolicy.PUBLIC_KEY and registry is not None and registry.key_index is None:
@@ -171,12 +173,12 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
             Variable.IOT_ENDPOINT: self._iot_endpoint,
             Variable.SUBJECT: stack.to_json_string(_sorted((subject or CertificateSubject()).as_environment())),
             Variable.RENEWAL_WINDOW_HOURS: str(renewal_window_hours(renewal_window, issuers)),
+            Variable.ISSUANCE_RATE: str(issuance_rate),
         }
         self._issuing = make_issuing_functions(
             self,
             product=product,
             issuers=self._issuers,
-            mode=issuance or IssuanceMode.direct(),
             registry=self._registry,
             ledger=self._ledger,
             thing_groups=groups,
@@ -208,7 +210,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
             functions=self._functions,
             removal_policy=removal_policy,
         )
-        answering = {issuer.path: self._issuing[issuer.name].answering.function for issuer in issuers}
+        answering = {issuer.path: self._issuing[issuer.name].function for issuer in issuers}
         for path, function in answering.items():
             self._api.add_post(path, function)
         if options.csr_in_body:
@@ -289,18 +291,13 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
 
     @property
     def issuer_functions(self) -> Mapping[str, lambda_.Function]:
-        """The functions behind the API, by the issuer's name: `private-ca`, `iot-core`. They issue, or queue."""
-        return {name: made.answering.function for name, made in self._issuing.items()}
+        """The functions behind the API, by the issuer's name: `private-ca`, `iot-core`."""
+        return {name: made.function for name, made in self._issuing.items()}
 
     @property
     def issuers(self) -> Sequence[Issuer]:
         """The issuers."""
         return self._issuers
-
-    @property
-    def issuance_queues(self) -> Mapping[str, IssuanceQueue]:
-        """The queues of `IssuanceMode.queued()`, with their workers, by the issuer's name; else empty."""
-        return {name: made.queue for name, made in self._issuing.items() if made.queue is not None}
 
     @property
     def account_function(self) -> lambda_.Function:

@@ -17,7 +17,6 @@ from cdk_iot_secretfree.bundling.bundle import Bundle, BundleTarget
 from cdk_iot_secretfree.device_policy import DevicePolicy
 from cdk_iot_secretfree.function_options import FunctionOptions
 from cdk_iot_secretfree.issuers.issuer import Issuer
-from cdk_iot_secretfree.issuers.modes import IssuanceMode
 from cdk_iot_secretfree.manifest_import import ManifestImport
 from cdk_iot_secretfree.options import KeyAlgorithm
 from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
@@ -45,7 +44,6 @@ class SampleOptions:
         bundle: `lambda`, or `host` for an emulator on this machine.
         removal: `retain` or `destroy` for tables, logs, policy and CA.
         synthesizer: `default`, or `cli-credentials` to deploy with the caller's own credentials alone.
-        issuance: `direct`, or `queued` at the construct's defaults.
         csr_in_body: `true` also takes a CSR as the body of a request.
         manifest_import: `true` adds a bucket whose manifests are enrolled in the cloud, `false` none.
         audit: `true` adds an audit trail in a bucket with Object Lock, `false` none.
@@ -62,7 +60,6 @@ class SampleOptions:
     bundle: BundleTarget = BundleTarget.LAMBDA
     removal: RemovalPolicy = RemovalPolicy.RETAIN
     synthesizer: str = "default"
-    issuance: str = "direct"
     csr_in_body: bool = False
     manifest_import: bool = False
     audit: bool = False
@@ -94,7 +91,6 @@ class SampleOptions:
             bundle=context.choice("bundle", {item.value: item for item in BundleTarget}, defaults.bundle),
             removal=context.choice("removal", _REMOVALS, defaults.removal),
             synthesizer=context.choice("synthesizer", {name: name for name in _SYNTHESIZERS}, defaults.synthesizer),
-            issuance=context.choice("issuance", {name: name for name in _ISSUANCE_MODES}, defaults.issuance),
             csr_in_body=context.choice("csr-in-body", _SWITCH, defaults.csr_in_body),
             manifest_import=context.choice("manifest-import", _SWITCH, defaults.manifest_import),
             audit=context.choice("audit", _SWITCH, defaults.audit),
@@ -128,7 +124,6 @@ class SecretFreeStack(Stack):
             "Provisioning",
             product=chosen.product,
             issuers=[self._issuer(name, chosen, functions) for name in chosen.issuers],
-            issuance=_ISSUANCE_MODES[chosen.issuance](),
             device_policy=DevicePolicy.least_privilege(chosen.product),
             match=chosen.match_policy,
             device_profile=chosen.device_profile,
@@ -180,7 +175,6 @@ _Choice = TypeVar("_Choice")
 
 _PREFIX: Final = "secretfree:"
 _SYNTHESIZERS: Final = ("default", "cli-credentials")
-_ISSUANCE_MODES: Final = {"direct": IssuanceMode.direct, "queued": IssuanceMode.queued}
 _SWITCH: Final = {"true": True, "false": False}
 _CA_GENERATIONS: Final = tuple(str(number) for number in range(1, 10))
 _REMOVALS: Final = {"retain": RemovalPolicy.RETAIN, "destroy": RemovalPolicy.DESTROY}

@@ -43,6 +43,15 @@ class TableGrants:
         """Use `actions`, which write, on the table."""
         return self._grant(grantee, actions, writes=True)
 
+    def write_key(self, grantee: iam.IGrantable, key: str, actions: Sequence[str]) -> iam.Grant:
+        """Use `actions`, which write, on the items of one partition key."""
+        return iam.Grant.add_to_principal(
+            grantee=grantee,
+            actions=list(actions),
+            resource_arns=[self._table.table_arn],
+            conditions={"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [key]}},
+        )
+
     def write_all(self, grantee: iam.IGrantable, actions: Sequence[str]) -> iam.Grant:
         """Use `actions`, which write, on the table, and read its indexes."""
         return self._grant(grantee, actions, f"{self._table.table_arn}/index/*", writes=True)

@@ -60,9 +60,6 @@ SUBCOMMANDS: Mapping[str, Subcommand] = MappingProxyType(
         "logs": Subcommand(
             "secretfree_cli.logs.commands:logs", "Show the log lines about a device, a request or a reason."
         ),
-        "queue": Subcommand(
-            "secretfree_cli.queues.commands:queue", "Show what waits in queue mode, and the dead letters with reasons."
-        ),
         "expiring": Subcommand("secretfree_cli.expiry.commands:expiring", "List certificates and CAs that end soon."),
         "ca": Subcommand(
             "secretfree_cli.authorities.commands:ca", "Show the CAs that sign devices, or take one out of use."

@@ -175,6 +175,7 @@ class IssuerConfig:
     iot_endpoint: str
     subject: SubjectConfig
     renewal_window: timedelta
+    issuance_rate: int
 
     @property
     def issuer(self) -> IssuerSettings:
@@ -200,6 +201,7 @@ class IssuerConfig:
             iot_endpoint=_text(environment, Variable.IOT_ENDPOINT),
             subject=_subject(environment),
             renewal_window=_hours(environment, Variable.RENEWAL_WINDOW_HOURS),
+            issuance_rate=_number(environment, Variable.ISSUANCE_RATE, least=1),
         )
 
 
@@ -260,62 +262,6 @@ class RetirementConfig:
             ledger_table=_text(environment, Variable.LEDGER_TABLE),
             policy_name=_text(environment, Variable.POLICY_NAME),
             thing_type=_text(environment, Variable.THING_TYPE),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class QueueingConfig:
-    """Of an issuer's front in queue mode.
-
-    `authorities`: see `IssuerSettings.authorities`. `retention`: after which the queue forgets a message.
-    """
-
-    product: str
-    device_profile: DeviceProfile
-    log_level: LogLevel
-    issuer: str
-    authorities: tuple[str, ...]
-    ledger_table: str
-    iot_endpoint: str
-    renewal_window: timedelta
-    queue_url: str
-    retention: timedelta
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Raises ConfigurationError."""
-        return cls(
-            **_function_settings(environment),  # type: ignore[arg-type]
-            issuer=_issuer_name(_text(environment, Variable.ISSUER), Variable.ISSUER),
-            authorities=_texts(environment, Variable.TRUSTED_AUTHORITIES, "ARNs of certificate authorities"),
-            ledger_table=_text(environment, Variable.LEDGER_TABLE),
-            iot_endpoint=_text(environment, Variable.IOT_ENDPOINT),
-            renewal_window=_hours(environment, Variable.RENEWAL_WINDOW_HOURS),
-            queue_url=_text(environment, Variable.QUEUE_URL),
-            retention=timedelta(seconds=_number(environment, Variable.QUEUE_RETENTION_SECONDS, least=60)),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class QueuedIssuerConfig:
-    """Of an issuer's worker in queue mode.
-
-    `most_receives`: times that a message is tried; `interval`: least time between two issuances of one worker.
-    """
-
-    issuing: IssuerConfig
-    queue_url: str
-    most_receives: int
-    interval: timedelta
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Raises ConfigurationError."""
-        return cls(
-            issuing=IssuerConfig.from_environment(environment),
-            queue_url=_text(environment, Variable.QUEUE_URL),
-            most_receives=_number(environment, Variable.QUEUE_MOST_RECEIVES, least=1),
-            interval=timedelta(milliseconds=_number(environment, Variable.ISSUANCE_INTERVAL_MILLISECONDS, least=0)),
         )
 
 

@@ -15,7 +15,6 @@ from cdk_iot_secretfree import (
     SecretFreeProvisioning,
     Severity,
 )
-from cdk_iot_secretfree.issuers.modes import IssuanceMode
 from secretfree.contract import METRIC_NAMESPACE, Dimension, Metric
 from secretfree.errors import Reason
 
@@ -23,13 +22,12 @@ ARN = "arn:aws:acm-pca:eu-west-1:111122223333:certificate-authority/11111111-222
 RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
 
 
-def product_line(stack, *, queued=False):
+def product_line(stack):
     return SecretFreeProvisioning(
         stack,
         "Provisioning",
         product="widget",
         issuers=[Issuer.private_ca(DeviceAuthority.from_arn(stack, "Authority", ARN)), Issuer.iot_core()],
-        issuance=IssuanceMode.queued() if queued else IssuanceMode.direct(),
     )
 
 
@@ -37,16 +35,9 @@ def product_line(stack, *, queued=False):
 def every_alarm(synthesise):
     def fill(stack):
         topics = {"topic": sns.Topic(stack, "Pages"), "ticket_topic": sns.Topic(stack, "Tickets")}
-        product_line(stack, queued=True).add_alarms(**topics)
+        product_line(stack).add_alarms(**topics)
 
-    def direct(stack):
-        product_line(stack).add_alarms()
-
-    return [
-        alarm["Properties"]
-        for made in (synthesise(fill), synthesise(direct))
-        for alarm in made.of_type("AWS::CloudWatch::Alarm").values()
-    ]
+    return [alarm["Properties"] for alarm in synthesise(fill).of_type("AWS::CloudWatch::Alarm").values()]
 
 
 def test_each_named_alarm_exists_and_names_its_severity_and_runbook(every_alarm):
@@ -147,7 +138,7 @@ def test_a_quota_of_no_call_or_of_nothing_is_refused(stack, quotas):
 
 def test_widgets_stay_within_the_dashboards_width_and_do_not_overlap(synthesise):
     taken = set()
-    for widget in widgets_of(synthesise(lambda stack: product_line(stack, queued=True).add_dashboard())):
+    for widget in widgets_of(synthesise(lambda stack: product_line(stack).add_dashboard())):
         assert widget["x"] + widget["width"] <= 24
         cells = {
             (x, y)

@@ -17,7 +17,6 @@ from cdk_iot_secretfree import (
     AuditTrail,
     AuthoritySubject,
     DeviceAuthority,
-    IssuanceMode,
     Issuer,
     ManifestImport,
     MatchPolicy,
@@ -34,11 +33,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("linters")]  # one proce
 REPOSITORY = Path(__file__).parents[2]
 IOT = "arn:<AWS::Partition>:iot:<AWS::Region>:<AWS::AccountId>"
 ISSUING = (
-    "Provisioning/(PrivateCaIssuer|IotCoreIssuer|SweeperFunction|Blocking/Revoker|Retirement/Retirer|[A-Za-z]+Queue/Worker)"
+    "Provisioning/(PrivateCaIssuer|IotCoreIssuer|SweeperFunction|Blocking/Revoker|Retirement/Retirer)"
     "/Role/DefaultPolicy/Resource"
 )
 ANY_FUNCTION = (
-    "(SecretFreeIotAccount/Function|ManifestImport/Function|AuditTrail/Transformation|Provisioning/[A-Za-z]+(Function|Issuer|/Revoker|/Retirer|Queue/Worker))"
+    "(SecretFreeIotAccount/Function|ManifestImport/Function|AuditTrail/Transformation|Provisioning/[A-Za-z]+(Function|Issuer|/Revoker|/Retirer))"
     "/Resource/Resource"
 )
 IMPORTING = "ManifestImport/(Function/Role/DefaultPolicy|Role/DefaultPolicy)/Resource"
@@ -77,7 +76,7 @@ NAG = {
     ),
 }  # fmt: skip
 
-# What the sample does not have: queue mode, manifest import, customer key, custom domain, subordinate CA.
+# What the sample does not have: manifest import, customer key, custom domain, subordinate CA.
 NAG_OF_OPTIONS = {
     ("AwsSolutions-IAM5[Resource::*]", "ManifestImport/Role/DefaultPolicy/Resource"): (
         "The delivery of a state machine's logs and X-Ray have no resource types."
@@ -160,7 +159,6 @@ def options_stack(app):
         "Provisioning",
         product="widget",
         issuers=[Issuer.private_ca(devices), Issuer.iot_core()],
-        issuance=IssuanceMode.queued(),
         match=MatchPolicy.PUBLIC_KEY,
         api=ApiOptions(domain=ApiDomain(name="provisioning.example.com", certificate=certificate)),
         encryption_key=kms.Key(stack, "Key", enable_key_rotation=True),

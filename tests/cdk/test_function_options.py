@@ -19,7 +19,6 @@ from cdk_iot_secretfree import (
     FunctionOptions,
     FunctionOverrides,
     InvalidArgumentError,
-    IssuanceMode,
     Issuer,
     ManifestImport,
     SecretFreeProvisioning,
@@ -27,11 +26,10 @@ from cdk_iot_secretfree import (
 
 from tests.cdk.conftest import WITHOUT_BUNDLING, Synthesised
 
-# The handler of each kind of function that a product line in queue mode with an import has.
+# The handler of each kind of function that a product line with an import has.
 HANDLERS = {
     FunctionKind.AUTHORIZER: "authorizer",
-    FunctionKind.ISSUER: "queue_front",
-    FunctionKind.QUEUE_WORKER: "queue_worker",
+    FunctionKind.ISSUER: "issuer",
     FunctionKind.SWEEPER: "sweeper",
     FunctionKind.REVOKER: "revoker",
     FunctionKind.RETIRER: "retirer",
@@ -55,7 +53,6 @@ def every_function(stack, functions):
         "Provisioning",
         product="widget",
         issuers=[Issuer.iot_core()],
-        issuance=IssuanceMode.queued(),
         functions=functions,
     )
     ManifestImport(stack, "ManifestImport", provisioning)
@@ -107,7 +104,7 @@ def overridden():
             overrides={
                 FunctionKind.AUTHORIZER: FunctionOverrides(log_group=group, memory_size=2048, tracing=False),
                 FunctionKind.ISSUER: FunctionOverrides(reserved_concurrency=7),
-                FunctionKind.QUEUE_WORKER: FunctionOverrides(log_level="DEBUG"),
+                FunctionKind.REVOKER: FunctionOverrides(log_level="DEBUG"),
                 FunctionKind.SWEEPER: FunctionOverrides(dead_letter_queue=sqs.Queue(stack, "Swept")),
                 FunctionKind.REVOKER: FunctionOverrides(memory_size=512),
                 FunctionKind.MANIFEST_IMPORT: FunctionOverrides(network=FunctionNetwork(vpc=vpc)),
@@ -218,7 +215,7 @@ def test_an_override_is_of_its_kind_alone(overridden):
         assert [kind for kind, function in functions.items() if argument in function] == [owner]
     assert "TracingConfig" not in functions[FunctionKind.AUTHORIZER]
     levels = {kind: f["Environment"]["Variables"]["SECRETFREE_LOG_LEVEL"] for kind, f in functions.items()}
-    assert [kind for kind, level in levels.items() if level == "DEBUG"] == [FunctionKind.QUEUE_WORKER]
+    assert [kind for kind, level in levels.items() if level == "DEBUG"] == [FunctionKind.REVOKER]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ STATEFUL = {
     "Custom::IotCaRegistration",
     "Custom::IotDataEndpoint",
 }
-VARIANTS = {"plain": {}, "queued-and-importing": {"issuance": "queued", "manifest_import": "true"}}
+VARIANTS = {"plain": {}, "importing": {"manifest_import": "true"}}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

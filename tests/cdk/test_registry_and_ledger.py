@@ -11,7 +11,6 @@ from cdk_iot_secretfree import (
     DeviceRegistry,
     InvalidArgumentError,
     IssuanceLedger,
-    IssuanceMode,
     Issuer,
     ManifestImport,
     MatchPolicy,
@@ -212,7 +211,6 @@ def test_no_function_uses_a_customer_key_but_through_the_service_that_holds_the_
         product="widget",
         issuers=[Issuer.iot_core()],
         match=MatchPolicy.UDID,
-        issuance=IssuanceMode.queued(),
         encryption_key=kms.Key(stack, "Key"),
     )
     ManifestImport(stack, "Import", provisioning).grant_drop(

@@ -104,7 +104,6 @@ def test_every_key_of_the_context_is_read():
         bundle="host",
         removal="destroy",
         synthesizer="cli-credentials",
-        issuance="queued",
     )
     assert (options.stack_name, options.product, options.ca_arn) == ("Cc32xx", "sensor", ARN)
     assert options.issuers == ("iot-core", "private-ca")
@@ -114,7 +113,6 @@ def test_every_key_of_the_context_is_read():
     assert options.bundle is BundleTarget.HOST
     assert options.removal is RemovalPolicy.DESTROY
     assert options.synthesizer == "cli-credentials"
-    assert options.issuance == "queued"
 
 
 def test_without_context_the_defaults_hold():

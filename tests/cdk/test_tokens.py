@@ -14,7 +14,6 @@ from cdk_iot_secretfree import (
     DevicePolicy,
     FunctionOptions,
     InvalidArgumentError,
-    IssuanceMode,
     Issuer,
     ManifestImport,
     Revocation,
@@ -50,8 +49,7 @@ NUMBERS = {
     "authorizer_concurrency": lambda _, n: FunctionOptions(authorizer_concurrency=n),
     "rate_limit": lambda _, n: ApiOptions(rate_limit=n),
     "burst_limit": lambda _, n: ApiOptions(burst_limit=n),
-    "rate": lambda _, n: IssuanceMode.queued(rate=n),
-    "max_concurrency": lambda _, n: IssuanceMode.queued(max_concurrency=n),
+    "issuance_rate": lambda stack, n: provisioning(stack, issuance_rate=n),
     "rows_per_call": lambda stack, n: ManifestImport(stack, "Import", provisioning(stack), rows_per_call=n),
     "path_length": lambda stack, n: DeviceAuthority.subordinate_of(
         stack, "Sub", authority(stack), subject=AuthoritySubject(common_name="sub"), path_length=n
@@ -60,7 +58,6 @@ NUMBERS = {
 DURATIONS = {
     "retry_after": lambda _, d: ApiOptions(retry_after=d),
     "sweep_interval": lambda _, d: FunctionOptions(sweep_interval=d),
-    "retention": lambda _, d: IssuanceMode.queued(retention=d),
     "renewal_window": lambda stack, d: provisioning(stack, renewal_window=d),
     "validity": lambda stack, d: authority(stack, validity=d),
     "expiration": lambda stack, d: authority(stack, revocation=Revocation(crl=RevocationList(expiration=d))),

@@ -22,8 +22,6 @@ from cdk_iot_secretfree import (
     IDeviceRegistry,
     IIssuanceLedger,
     IotRegistration,
-    IssuanceMode,
-    IssuanceQueue,
     Issuer,
     KeyAlgorithm,
     MatchPolicy,
@@ -102,7 +100,4 @@ SecretFreeProvisioning(stack, "C", product="widget")  # type: ignore[call-arg]
 DevicePolicy.least_privilege()  # type: ignore[call-arg]
 DeviceAuthority.root(stack, "D", subject="CN=root")  # type: ignore[arg-type]
 
-launch: IssuanceMode = IssuanceMode.queued(rate=20, max_concurrency=30, retention=Duration.days(7))
-queues: Mapping[str, IssuanceQueue] = provisioning.issuance_queues
-oldest: cloudwatch.Metric = queues["private-ca"].metric_oldest_age(period=Duration.minutes(1))
-worker: lambda_.Function = queues["private-ca"].worker_function
+launch = SecretFreeProvisioning(stack, "Launch", product="widget", issuers=[Issuer.iot_core()], issuance_rate=50)

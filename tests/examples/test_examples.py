@@ -19,7 +19,6 @@ HAS = {
     "existing-table-and-ca": {"AWS::ACMPCA::CertificateAuthority": 0, "AWS::DynamoDB::GlobalTable": 1},
     "offline-parent": {"AWS::ACMPCA::CertificateAuthority": 1, "AWS::ACMPCA::CertificateAuthorityActivation": 0},
     "two-product-lines": {"AWS::ACMPCA::CertificateAuthority": 1, "AWS::DynamoDB::GlobalTable": 4},
-    "queue-mode": {"AWS::SQS::Queue": 3},
     "manifest-import": {"AWS::StepFunctions::StateMachine": 1},
 }
 

@@ -19,19 +19,13 @@ _ISSUER = {
     Variable.DEPLOYMENT: "arn:aws:dynamodb:eu-central-1:111122223333:table/ledger",
     Variable.IOT_ENDPOINT: "abc-ats.iot.example",
     Variable.RENEWAL_WINDOW_HOURS: "720",
+    Variable.ISSUANCE_RATE: "10",
     Variable.MATCH_POLICY: "UDID_AND_PUBLIC_KEY",
     Variable.POLICY_NAME: POLICY,
     Variable.THING_TYPE: THING_TYPE,
     Variable.THING_GROUPS: "[]",
     Variable.THING_ATTRIBUTES: "{}",
     Variable.SUBJECT: '{"organization": "Example"}',
-}
-_QUEUE = {
-    Variable.TRUSTED_AUTHORITIES: json.dumps([CA_ARN]),
-    Variable.QUEUE_URL: "https://sqs.example/queue",
-    Variable.QUEUE_RETENTION_SECONDS: "345600",
-    Variable.QUEUE_MOST_RECEIVES: "3",
-    Variable.ISSUANCE_INTERVAL_MILLISECONDS: "500",
 }
 
 
@@ -75,11 +69,6 @@ def issuer_environment(*names: str, changes: Mapping[Variable, str] = _NOTHING) 
     return _plain(_EVERY_FUNCTION | _ISSUER | function | {Variable.ISSUERS: json.dumps(issuers)} | dict(changes))
 
 
-def queue_environment(changes: Mapping[Variable, str] = _NOTHING) -> dict[str, str]:
-    """That of the front and of the worker of the issuer `private-ca` in queue mode, both."""
-    return issuer_environment(changes=_QUEUE | dict(changes))
-
-
 def revoker_environment(changes: Mapping[Variable, str] = _NOTHING) -> dict[str, str]:
     """That of the revoker."""
     authorities = {Variable.LEDGER_TABLE: "ledger", Variable.REVOKING_AUTHORITIES: json.dumps([CA_ARN])}
@@ -102,7 +91,7 @@ def every_environment() -> dict[str, str]:
     return (
         csr_front_environment()
         | import_environment()
-        | queue_environment()
+        | issuer_environment()
         | revoker_environment()
         | retirer_environment()
     )

@@ -107,6 +107,9 @@ class FakeCloud:
     calls: list[str] = field(default_factory=list)
     faults: dict[int, Fault] = field(default_factory=dict)
     always: dict[str, Fault] = field(default_factory=dict)
+    quotas: dict[str, float] = field(default_factory=dict)
+    """Calls a second of an operation; a bucket holds as many."""
+    buckets: dict[str, tuple[float, float]] = field(default_factory=dict)
     before_call: dict[int, Callable[[], object]] = field(default_factory=dict)
     looks_until_ready: int = 0
     items: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
@@ -132,6 +135,8 @@ class FakeCloud:
             if (interruption := self.before_call.pop(len(self.calls), None)) is not None:
                 interruption()
             fault = self.faults.pop(len(self.calls), None) or self.always.get(operation)
+            if fault is None and not self._has_token(operation):
+                fault = Fault.THROTTLED
             if fault is Fault.KILLED_BEFORE:
                 raise Killed(operation)
             if fault is Fault.THROTTLED:
@@ -148,6 +153,16 @@ class FakeCloud:
             if fault is Fault.TIMED_OUT_AFTER:
                 raise ReadTimeoutError(endpoint_url=operation)
             return answer
+
+    def _has_token(self, operation: str) -> bool:
+        rate = self.quotas.get(operation)
+        if rate is None:
+            return True
+        now = self.clock.monotonic()
+        tokens, at = self.buckets.get(operation, (rate, now))
+        tokens = min(rate, tokens + rate * (now - at))
+        self.buckets[operation] = (tokens - (tokens >= 1), now)
+        return tokens >= 1
 
     def sign(self, csr_pem: str, common_name: str, days: int = 365) -> str:
         csr = x509.load_pem_x509_csr(csr_pem.encode())
@@ -404,8 +419,10 @@ class _DynamoDb:
     def _table(self, name: str) -> dict[tuple[str, str], dict[str, Any]]:
         return self._cloud.items if name == "ledger" else self._cloud.other_ledgers.setdefault(name, {})
 
-    def update_item(self, *, TableName: str, Key: Any, ExpressionAttributeValues: Any, **_: Any) -> Any:  # noqa: N803
+    def update_item(self, *, TableName: str, Key: Any, ExpressionAttributeValues: Any, **update: Any) -> Any:  # noqa: N803
         items = self._table(TableName)
+        if Key["device-id"] == {"S": "tickets#"}:
+            return self._update_tickets(items, Key, ExpressionAttributeValues, **update)
         item = dict(items.get(_key(Key), Key))
         if ":until" in ExpressionAttributeValues:  # a record that is set aside
             if "pending" not in item:
@@ -423,6 +440,25 @@ class _DynamoDb:
     def delete_item(self, *, TableName: str, Key: Any) -> Any:  # noqa: N803
         self._table(TableName).pop(_key(Key), None)
         return {}
+
+    def _update_tickets(self, items: Any, key: Any, values: Any, **update: Any) -> Any:
+        item = dict(items.get(_key(key), key))
+        since = item.get("since")
+        condition = {
+            "attribute_exists(#since)": since is not None,
+            "attribute_not_exists(#since)": since is None,
+            "#since = :seen": since == values.get(":seen"),
+        }[update["ConditionExpression"]]
+        if not condition:
+            raise client_error("UpdateItem", "ConditionalCheckFailedException")
+        names = update["ExpressionAttributeNames"]
+        if update["UpdateExpression"] == "ADD #count :one":
+            count = item.get(names["#count"], {"N": "0"})["N"]
+            item[names["#count"]] = {"N": str(int(float(count)) + 1)}
+        else:
+            item |= {name: values[f":{short[1:]}"] for short, name in names.items()}
+        items[_key(key)] = item
+        return {"Attributes": item}
 
     def query(self, *, TableName: str, ExpressionAttributeValues: Any, Limit: int = 0, **_: Any) -> Any:  # noqa: N803
         if ":device" in ExpressionAttributeValues:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.adapters.dynamodb.registry import DynamoDbRegistry
+from secretfree.adapters.dynamodb.ticket_counter import DynamoDbTicketCounter
 from secretfree.adapters.iot_core import IotCoreThings
 from secretfree.adapters.issuers.iot_core import IotCoreIssuer, SearchBounds
 from secretfree.adapters.issuers.private_ca import PrivateCaConfig, PrivateCaIssuer
@@ -24,6 +25,8 @@ from secretfree.issuance.model import IssuancePolicy, IssuancePorts, IssuedCerti
 from secretfree.issuance.pipeline import issue
 from secretfree.issuance.rates import Congestion
 from secretfree.issuance.sweeping import SweepReport, sweep
+from secretfree.issuance.tickets import TicketPolicy
+from secretfree.issuance.turns import Turns
 from secretfree.registry.authorization import AuthorizedDevice
 from secretfree.request.csr import UnverifiedCsr, VerifiedCsr, verify
 from secretfree.request.device_id import DeviceId
@@ -59,6 +62,7 @@ class World:
     registered: bool = True
     validity: timedelta = timedelta(days=365)
     renewal_window: timedelta = timedelta(days=30)
+    rate: float = 10.0
 
     def __post_init__(self) -> None:
         self.clock = self.cloud.clock
@@ -74,6 +78,7 @@ class World:
             registry=DynamoDbRegistry(self.cloud.client("dynamodb"), table="registry"),
             executor=self.executor,
             congestion=Congestion(),
+            turns=self.turns(),
             chance=random.Random(self.seed).random,
             owner=lambda: f"worker-{next(numbers)}",
         )
@@ -106,6 +111,11 @@ class World:
             config=config,
             subject=SubjectConfig(),
         )
+
+    def turns(self) -> Turns:
+        """A worker's view of the line, which knows nothing yet."""
+        counter = DynamoDbTicketCounter(self.cloud.client("dynamodb"), table=self.ledger, issuer=self.kind.value)
+        return Turns(counter, TicketPolicy(rate=self.rate), self.clock)
 
     def ask(self, device: str = "widget-1", key: int = 0) -> IssuedCertificate | NotReady:
         """The device asks, enrolled with this very key: what the authorizer sees to."""

@@ -33,7 +33,7 @@ _TIMELINE_SHOWN = 15
 def diagnose(*, target: Target, device_id: str | None, request_id: str | None, since: timedelta, as_json: bool) -> None:
     """Say why a device has no certificate, or cannot connect with it.
 
-    Reads registry, ledger, IoT Core, CA, logs, tables and queues, and changes nothing. The first line is the cause.
+    Reads registry, ledger, IoT Core, CA, logs and tables, and changes nothing. The first line is the cause.
     Exit code 0: the state of the device is found, good or bad. Exit code 4: nothing was found.
     """
     if (device_id is None) == (request_id is None):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from secretfree.issuance.queueing import MarkState
 from secretfree.issuance.record import Issuance
 from secretfree.registry.entry import RegistryEntry
 
@@ -24,16 +23,6 @@ class Enrolment:
     blocked_reason: str | None = None
     not_before: datetime | None = None
     batch: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class QueuePlace:
-    """The device's place in the queue of one issuer (queue mode). It is void from `until` on."""
-
-    issuer: str
-    state: MarkState
-    since: datetime
-    until: datetime
 
 
 class CertificateStatus(StrEnum):
@@ -100,15 +89,6 @@ class TableHealth:
     throttled_since: datetime | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class QueueHealth:
-    """An issuer's queue, or its dead letters."""
-
-    name: str
-    messages: int
-    is_dead_letters: bool
-
-
 LOGS = "the logs"
 """`Gap.what` of the functions' logs."""
 
@@ -144,7 +124,6 @@ class Evidence:
     enrolment: Enrolment | None = None
     registry_was_read: bool = True
     issuances: Sequence[Issuance] = ()
-    places: Sequence[QueuePlace] = ()
     certificates: Sequence[Certificate] = ()
     thing: Thing | None = None
     thing_types: frozenset[str] = frozenset()
@@ -152,7 +131,6 @@ class Evidence:
     authority: Authority | None = None
     validity: timedelta | None = None
     tables: Sequence[TableHealth] = ()
-    queues: Sequence[QueueHealth] = ()
     log: Sequence[LogEvent] = ()
     unmatched_paths: int = 0
     gaps: Sequence[Gap] = ()
@@ -190,7 +168,6 @@ class Evidence:
         if self.has_usable_certificate:
             return frozenset()
         waiting = {issuance.issuer for issuance in self.issuances if not issuance.is_settled}
-        waiting |= {place.issuer for place in self.places if place.until > self.now}
         last = self.last_outcome
         if last is not None and last.event in UNFINISHED:
             waiting.add(last.fields.get("issuer", ""))

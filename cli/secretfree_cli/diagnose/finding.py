@@ -14,7 +14,7 @@ class Stage(StrEnum):
 
     REQUEST = "request"
     AUTHORIZATION = "authorization"
-    QUEUE = "queue"
+    LINE = "line"
     ISSUANCE = "issuance"
     REGISTRATION = "registration"
     CONNECTION = "connection"
@@ -58,8 +58,7 @@ class Cause(StrEnum):
     TABLE_NOT_ACTIVE = "table-not-active"
     TABLE_THROTTLED = "table-throttled"
     QUOTA_USED_UP = "quota-used-up"
-    IN_DEAD_LETTERS = "in-dead-letters"
-    WAITING_IN_QUEUE = "waiting-in-queue"
+    WAITING_FOR_TURN = "waiting-for-turn"
     STALE_LEASE = "stale-lease"
     STUCK = "stuck-at-202"
     IN_PROGRESS = "in-progress"
@@ -78,7 +77,7 @@ class Rank(IntEnum):
     REFUSAL = 2
     CLOUD = 3
     FAILURE = 4
-    QUEUE = 5
+    LINE = 5
     WAITING = 6
     ABSENT = 7
     REMARK = 8

@@ -35,8 +35,6 @@ def _entries(evidence: Evidence) -> Iterator[Entry]:
     for issuance in evidence.issuances:
         generation = f"issuance {issuance.generation} at {issuance.issuer}"
         yield Entry(at=issuance.begun_at, what=f"{generation} began; it is {issuance.state.value} now")
-    for place in evidence.places:
-        yield Entry(at=place.since, what=f"joined the queue of {place.issuer}; its place is {place.state.value} now")
     for certificate in evidence.certificates:
         if certificate.status is not CertificateStatus.ABSENT:
             short = certificate.certificate_id[:12]

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from secretfree.issuance.rates import Congestion, RetryAfterPolicy, RetryPolicy
+from secretfree.issuance.tickets import TicketPolicy
 
 from secretfree_cli.device.provisioning import Patience
 
@@ -15,11 +16,16 @@ from secretfree_cli.device.provisioning import Patience
 class Worker(Protocol):
     """The memory of a Lambda execution environment. Times in seconds."""
 
+    knows_line: bool
+    """Whether it has seen that devices take numbers."""
+
     def observe(self, call: str, now: float, *, throttled: bool) -> None:
         """Record how a call of the kind `call` ended."""
         ...
 
-    def retry_delay(self, call: str, tries: int, now: float, source: random.Random) -> float | None:
+    def retry_delay(
+        self, call: str, tries: int, now: float, source: random.Random, *, its_turn: bool = False
+    ) -> float | None:
         """Return the wait before a call that was refused `tries` times is repeated; None ends the request."""
         ...
 
@@ -37,6 +43,15 @@ class AskingAgain(Protocol):
     @property
     def name(self) -> str:
         """Its name in the plot and the report."""
+        ...
+
+    @property
+    def tickets(self) -> TicketPolicy | None:
+        """The policy of the tickets; None where there are none."""
+        ...
+
+    def told(self, seconds: float, source: random.Random) -> float:
+        """Return the wait of a device that got this `Retry-After` with a 202."""
         ...
 
     def worker(self) -> Worker:
@@ -57,12 +72,15 @@ class _RuntimeWorker:
     retry: RetryPolicy
     after: RetryAfterPolicy
     congestion: Congestion = field(default_factory=Congestion)
+    knows_line: bool = False
 
     def observe(self, call: str, now: float, *, throttled: bool) -> None:
         self.congestion.observe(throttled=throttled, now=now, call=call)
 
-    def retry_delay(self, call: str, tries: int, now: float, source: random.Random) -> float | None:
-        if tries >= self.retry.limit(self.congestion.pressure(now, call=call)):
+    def retry_delay(
+        self, call: str, tries: int, now: float, source: random.Random, *, its_turn: bool = False
+    ) -> float | None:
+        if tries >= self.retry.limit(0.0 if its_turn else self.congestion.pressure(now, call=call)):
             return None
         return self.retry.delay(tries - 1, source.random)
 
@@ -86,13 +104,48 @@ class RuntimePolicy:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     after: RetryAfterPolicy = field(default_factory=RetryAfterPolicy)
     patience: Patience = field(default_factory=Patience)
+    tickets: TicketPolicy | None = field(default_factory=TicketPolicy)
     name: str = "Retry-After of this runtime"
+
+    def told(self, seconds: float, source: random.Random) -> float:
+        return seconds + source.uniform(0.0, min(10.0, seconds / 2))
 
     def worker(self) -> Worker:
         return _RuntimeWorker(self.retry, self.after)
 
     def turned_away(self, attempts: int, source: random.Random) -> float:
         return self.patience.pause(attempts, DOOR_RETRY_AFTER, source.uniform)
+
+
+@dataclass
+class _FixedWorker:
+    """It learns nothing, and each call is tried once."""
+
+    interval: float
+    knows_line: bool = False
+
+    def observe(self, call: str, now: float, *, throttled: bool) -> None:
+        """Record nothing."""
+
+    def retry_delay(
+        self,
+        call: str,  # noqa: ARG002
+        tries: int,  # noqa: ARG002
+        now: float,  # noqa: ARG002
+        source: random.Random,  # noqa: ARG002
+        *,
+        its_turn: bool = False,  # noqa: ARG002
+    ) -> float | None:
+        return None
+
+    def retry_after(
+        self,
+        age: float | None,  # noqa: ARG002
+        attempts: int,  # noqa: ARG002
+        now: float,  # noqa: ARG002
+        source: random.Random,  # noqa: ARG002
+    ) -> float:
+        return self.interval
 
 
 @dataclass(frozen=True)
@@ -105,22 +158,14 @@ class FixedRetry:
     def name(self) -> str:
         return f"fixed retry every {self.interval:g} s"
 
-    def worker(self) -> Worker:
-        return self
-
-    def observe(self, call: str, now: float, *, throttled: bool) -> None:
-        """Record nothing."""
-
-    def retry_delay(self, call: str, tries: int, now: float, source: random.Random) -> float | None:  # noqa: ARG002
+    @property
+    def tickets(self) -> TicketPolicy | None:
         return None
 
-    def retry_after(
-        self,
-        age: float | None,  # noqa: ARG002
-        attempts: int,  # noqa: ARG002
-        now: float,  # noqa: ARG002
-        source: random.Random,  # noqa: ARG002
-    ) -> float:
+    def worker(self) -> Worker:
+        return _FixedWorker(self.interval)
+
+    def told(self, seconds: float, source: random.Random) -> float:  # noqa: ARG002
         return self.interval
 
     def turned_away(self, attempts: int, source: random.Random) -> float:  # noqa: ARG002

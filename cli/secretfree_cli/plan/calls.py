@@ -44,6 +44,8 @@ class IssuanceProgress(Enum):
     """How far the ledger knows the issuance of a device to be: where its next request begins."""
 
     NOTHING = "nothing"
+    TICKETED = "ticketed"
+    """The device has a number, and nothing is begun."""
     OPENED = "opened"
     THING_MADE = "thing made"
     REQUESTED = "requested"
@@ -77,6 +79,10 @@ class CallSequence:
 
     paths: Mapping[IssuanceProgress, tuple[Stage, ...]]
     giving_up: Call
+    looking: tuple[Call, ...]
+    """A request whose answer is a time, before any write."""
+    taking_a_number: Call
+    keeping_a_ticket: Call
 
     @property
     def first(self) -> tuple[Stage, ...]:
@@ -131,13 +137,20 @@ def call_sequence(issuer: IssuerKind, *, thing_groups: int = 0) -> CallSequence:
         from_request = (requested, Stage((RECORDED_WITH_CERTIFICATE,), IssuanceProgress.REGISTERED), *finish)
         ahead = {}
     ahead |= {
+        IssuanceProgress.TICKETED: (thing, *from_request),
         IssuanceProgress.OPENED: (thing, *from_request),
         IssuanceProgress.THING_MADE: from_request,
         IssuanceProgress.REGISTERED: (looked_at, *finish),
     }
     first = (*_opening(IssuanceProgress.NOTHING, OPENED), thing, *from_request)
-    resumed = {progress: (*_opening(progress, FOUND, TAKEN_OVER), *stages) for progress, stages in ahead.items()}
-    return CallSequence(paths={IssuanceProgress.NOTHING: first, **resumed}, giving_up=TAKEN_OVER)
+    resumed = {progress: (*_opening(progress, LEDGER_READ, TAKEN_OVER), *stages) for progress, stages in ahead.items()}
+    return CallSequence(
+        paths={IssuanceProgress.NOTHING: first, **resumed},
+        giving_up=TAKEN_OVER,
+        looking=(REGISTRY_READ, REGISTRY_READ, LEDGER_READ),
+        taking_a_number=NUMBER,
+        keeping_a_ticket=RECORDED,
+    )
 
 
 def _opening(progress: IssuanceProgress, first: Call, *further: Call) -> tuple[Stage, ...]:
@@ -165,10 +178,11 @@ def _iot(operation: str, seconds: float, priced: Priced = Priced.NOTHING) -> Cal
 
 
 OPENED = _ledger_write("PutItem", units=1, index_units=1)
-# The condition fails, which costs the same and changes no index; then the lease is taken, or given back.
-FOUND = _ledger_write("PutItem", units=1)
+# The lease is taken, or given back.
 TAKEN_OVER = _ledger_write("PutItem", units=1, index_units=2)
 CONFIRMED = _ledger_write("TransactWriteItems", units=8, index_units=1)
+NUMBER = _ledger_write("UpdateItem", units=1)
+LEDGER_READ = Call("dynamodb:GetItem", {"LedgerReads": 1}, 0.006, Priced.READ_UNIT)
 REGISTRY_READ = Call("dynamodb:GetItem", {"RegistryReads": 1}, 0.006, Priced.READ_UNIT)
 # A record with its certificate and chain is some 3 KB, one without under 1 KB.
 RECORDED = _ledger_write("PutItem", units=1)

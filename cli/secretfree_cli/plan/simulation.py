@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import simpy
+from secretfree.issuance.tickets import Line, TicketPolicy
 
 from secretfree_cli.plan.asking_again import AskingAgain, Worker
 from secretfree_cli.plan.calls import Call, CallSequence, IssuanceProgress, Priced, Stage
@@ -91,6 +92,19 @@ class _Cohort:
     progress: IssuanceProgress = IssuanceProgress.NOTHING
     attempts: int = 1
     """The request that is under way, or comes next, is the device's first, second, ..."""
+    numbers: tuple[int, ...] = ()
+    """Of the devices' tickets, in order; empty where they have none."""
+
+    def part(self, start: int, end: int) -> _Cohort:
+        """Return a part of the cohort."""
+        return replace(self, size=end - start, numbers=self.numbers[start:end])
+
+    def parts(self, number: int) -> Iterator[_Cohort]:
+        """Cut it into at most `number` parts of nearly the same size."""
+        start = 0
+        for size in _parts(self.size, number):
+            yield self.part(start, start + size)
+            start += size
 
 
 @dataclass(slots=True)
@@ -109,6 +123,48 @@ class _Waiting:
     size: int = 0
     begun: float = 0.0
     """Weighted by size."""
+    numbers: list[int] = field(default_factory=list)
+
+
+class _Tickets:
+    """The counter of the tickets. Its rules are the runtime's, and every worker sees it as it is."""
+
+    def __init__(self, policy: TicketPolicy) -> None:
+        self._policy = policy
+        self._line: Line | None = None
+
+    def is_open(self, now: float) -> bool:
+        return self._line is not None and self._line.is_open(self._policy, now)
+
+    def take(self, devices: int) -> tuple[int, ...]:
+        line = self._required()
+        self._line = replace(line, given=line.given + devices)
+        return tuple(range(line.given + 1, line.given + devices + 1))
+
+    def wait(self, number: int, now: float) -> float:
+        return self._required().wait(number, self._policy, now)
+
+    def named(self, number: int, now: float) -> int:
+        return self._policy.named(self.wait(number, now))
+
+    def throttled(self, turns: int, now: float) -> int:
+        """Open the line, or count the turns that were throttled; return how many writes that takes."""
+        if self._line is None or not self._line.is_open(self._policy, now):
+            self._line = Line.opened(self._line, self._policy, now)
+            return 1
+        self._line = replace(self._line, missed=self._line.missed + turns)
+        return turns + self.step(now)
+
+    def step(self, now: float) -> int:
+        """Change the rate if it is time; return how many writes that takes."""
+        later = self._required().next_step(self._policy, now)
+        self._line = later or self._line
+        return 0 if later is None else 1
+
+    def _required(self) -> Line:
+        if self._line is None:
+            raise ValueError("no line was opened")
+        return self._line
 
 
 class _Bucket:
@@ -139,7 +195,7 @@ class _Run:
         self._buckets = {name: _Bucket(quota) for name, quota in scenario.quotas.quotas.items() if quota.rate}
         self._free = scenario.quotas[CONCURRENCY_QUOTA].concurrency or 0
         self._idle: list[Worker] = []
-        self._waiting: defaultdict[int, defaultdict[tuple[IssuanceProgress, int], _Waiting]]
+        self._waiting: defaultdict[int, defaultdict[tuple[IssuanceProgress, int, bool], _Waiting]]
         self._waiting = defaultdict(lambda: defaultdict(_Waiting))
         calls = scenario.calls
         self._paths = {progress: self._planned(stages) for progress, stages in calls.paths.items()}
@@ -147,6 +203,10 @@ class _Run:
             calls.giving_up, self._drawn(calls.giving_up), 0.0, IssuanceProgress.NOTHING, leased=True
         )
         self._authorizer_seconds = calls.first[0].seconds
+        self._tickets = _Tickets(scenario.asking_again.tickets) if scenario.asking_again.tickets else None
+        self._looking = tuple(self._unleased(call) for call in calls.looking)
+        self._taking_a_number = self._unleased(calls.taking_a_number)
+        self._keeping_a_ticket = self._unleased(calls.keeping_a_ticket)
 
     def to_the_end(self) -> FleetOutcome:
         self._env.process(self._arrivals())
@@ -169,6 +229,9 @@ class _Run:
             for stage in stages
             for place, call in enumerate(stage.calls, start=1)
         ]
+
+    def _unleased(self, call: Call) -> _Planned:
+        return _Planned(call, self._drawn(call), 0.0, IssuanceProgress.NOTHING, leased=False)
 
     def _drawn(self, call: Call) -> tuple[tuple[_Bucket, int], ...]:
         return tuple((self._buckets[name], units) for name, units in call.draws.items())
@@ -196,32 +259,33 @@ class _Run:
         if turned_away := cohort.size - started:
             outcome.turned_away += turned_away
             outcome.turned_away_by_api += cohort.size - admitted
-            for part in _parts(turned_away, _DRAWS):
+            for part in cohort.part(started, cohort.size).parts(_DRAWS):
                 pause = self.scenario.asking_again.turned_away(cohort.attempts, self._source)
-                self._wait(replace(cohort, size=part), pause)
+                self._wait(part, pause)
         if started:
             self._free -= started
             outcome.authorizer_seconds += started * self._authorizer_seconds
-            self._env.process(self._invoke(replace(cohort, size=started), self._worker(), self._env.now))
+            self._env.process(self._invoke(cohort.part(0, started), self._worker(), self._env.now))
 
     def _wait(self, cohort: _Cohort, delay: float) -> None:
         attempts = min(cohort.attempts + 1, _MANY_ATTEMPTS)
         second = math.ceil(self._env.now + delay)
         if second not in self._waiting:
             self._env.process(self._wake(second))
-        waiting = self._waiting[second][cohort.progress, attempts]
+        waiting = self._waiting[second][cohort.progress, attempts, bool(cohort.numbers)]
         waiting.size += cohort.size
         waiting.begun += cohort.size * cohort.begun
+        waiting.numbers += cohort.numbers
 
     def _wake(self, second: int) -> _Process:
         yield self._env.timeout(second - self._env.now)
         waking = self._waiting.pop(second)
         asking = sum(waiting.size for waiting in waking.values())
-        cohorts = [
-            _Cohort(part, waiting.begun / waiting.size, progress, attempts)
-            for (progress, attempts), waiting in waking.items()
-            for part in _parts(waiting.size, max(1, round(self.scenario.resolution * waiting.size / asking)))
-        ]
+        cohorts: list[_Cohort] = []
+        for (progress, attempts, _), waiting in waking.items():
+            numbers = tuple(sorted(waiting.numbers))
+            together = _Cohort(waiting.size, waiting.begun / waiting.size, progress, attempts, numbers)
+            cohorts.extend(together.parts(max(1, round(self.scenario.resolution * waiting.size / asking))))
         self._source.shuffle(cohorts)
         for cohort in cohorts:
             self._ask(cohort)
@@ -247,22 +311,66 @@ class _Run:
         if delay:
             yield self._env.timeout(delay)
         size, moment = cohort.size, self._env.now
+        if not position and not tries:
+            cohort = self._let_through(cohort, worker, started)
+            size = cohort.size
+            if not size:
+                return
         path = self._paths[cohort.progress]
         for place in range(position, len(path)):
             planned = path[place]
             granted = self._granted(planned, moment, size)
             if granted < size:
-                rest = replace(cohort, size=size - granted)
+                rest = cohort.part(granted, size)
                 its_worker = self._worker() if granted else worker
                 self._throttled(rest, its_worker, started, place=place, tries=tries + 1)
             if not granted:
                 return
             worker.observe(planned.call.kind, moment, throttled=False)
+            cohort = cohort.part(0, granted)
             size, tries = granted, 0
             moment += planned.seconds
         yield self._env.timeout(moment - self._env.now)
+        if self._tickets is not None and worker.knows_line:
+            self._changes(self._tickets.step(self._env.now))
         self._end(size, worker, started)
         self._provisioned(size)
+
+    # Tickets.
+
+    def _let_through(self, cohort: _Cohort, worker: Worker, started: float) -> _Cohort:
+        """Return the part of the cohort that goes on. The rest is given a time, where devices take numbers."""
+        tickets, now = self._tickets, self._env.now
+        if tickets is None or not (worker.knows_line or cohort.numbers):
+            return cohort
+        worker.knows_line = tickets.is_open(now)
+        if not worker.knows_line:
+            return cohort
+        for call in self._looking:
+            self._granted(call, now, cohort.size)
+        fresh = not cohort.numbers
+        if fresh:
+            cohort = self._numbered(tickets, cohort)
+        through = sum(not tickets.wait(number, now) for number in cohort.numbers)
+        if rest := cohort.size - through:
+            if fresh:
+                self._granted(self._keeping_a_ticket, now, rest)
+            progress = IssuanceProgress.TICKETED if cohort.progress is IssuanceProgress.NOTHING else cohort.progress
+            self._name_times(tickets, replace(cohort.part(through, cohort.size), progress=progress))
+            self._end(rest, worker, started)
+        return cohort.part(0, through)
+
+    def _numbered(self, tickets: _Tickets, cohort: _Cohort) -> _Cohort:
+        self._granted(self._taking_a_number, self._env.now, cohort.size)
+        return replace(cohort, numbers=tickets.take(cohort.size))
+
+    def _name_times(self, tickets: _Tickets, cohort: _Cohort) -> None:
+        for device in cohort.parts(cohort.size):
+            seconds = tickets.named(device.numbers[0], self._env.now)
+            self._wait(replace(device, attempts=0), self.scenario.asking_again.told(seconds, self._source))
+
+    def _changes(self, changes: int) -> None:
+        self.outcome.calls[self._taking_a_number.call.operation] += changes
 
     def _granted(self, planned: _Planned, now: float, wanted: int) -> int:
         """Draw for as many of `wanted` calls as every quota concerned allows; return how many."""
@@ -282,17 +390,25 @@ class _Run:
         now = self._env.now
         planned = self._paths[cohort.progress][place]
         worker.observe(planned.call.kind, now, throttled=True)
-        delay = worker.retry_delay(planned.call.kind, tries, now, self._source)
+        delay = worker.retry_delay(planned.call.kind, tries, now, self._source, its_turn=bool(cohort.numbers))
         if delay is not None:
             again = self._invoke(cohort, worker, started, position=place, tries=tries, delay=delay)
             self._env.process(again)
             return
         if planned.leased:
             self._granted(self._giving_up, now, cohort.size)
-        for part in _parts(cohort.size, _DRAWS):
-            age = now - cohort.begun if planned.leased else None
+        if self._tickets is not None and planned.leased:
+            worker.knows_line = True
+            self._changes(self._tickets.throttled(len(cohort.numbers), now))
+            if not cohort.numbers:
+                numbered = replace(self._numbered(self._tickets, cohort), progress=planned.resumed_from)
+                self._name_times(self._tickets, numbered)
+                self._end(cohort.size, worker, started)
+                return
+        for part in cohort.parts(_DRAWS):
+            age = (0.0 if cohort.numbers else now - cohort.begun) if planned.leased else None
             pause = worker.retry_after(age, cohort.attempts, now, self._source)
-            self._wait(replace(cohort, size=part, progress=planned.resumed_from), pause)
+            self._wait(replace(part, progress=planned.resumed_from), pause)
         self._end(cohort.size, worker, started)
 
     def _end(self, size: int, worker: Worker, started: float) -> None:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from mypy_boto3_acm_pca import ACMPCAClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_iot import IoTClient
-    from mypy_boto3_sqs import SQSClient
 
     from secretfree.adapters.iot_connections import DataPlane
 
@@ -52,11 +51,6 @@ def iot_data() -> "DataPlane":
 def acm_pca() -> "ACMPCAClient":
     """The client of AWS Private CA."""
     return client("acm-pca")  # type: ignore[no-any-return]
-
-
-def sqs() -> "SQSClient":
-    """The client of SQS."""
-    return client("sqs")  # type: ignore[no-any-return]
 
 
 def observe_calls(observer: "CallObserver") -> None:

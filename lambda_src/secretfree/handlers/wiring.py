@@ -9,12 +9,15 @@ from typing import Final
 from secretfree.adapters import clients, single_try_clients
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.adapters.dynamodb.registry import DynamoDbRegistry
+from secretfree.adapters.dynamodb.ticket_counter import DynamoDbTicketCounter
 from secretfree.adapters.iot_core import IotCoreThings
 from secretfree.adapters.issuers import IssuerSurroundings, make_issuer
-from secretfree.clock import Clock
+from secretfree.clock import Clock, SystemClock
 from secretfree.config import IssuerConfig, IssuerSettings
 from secretfree.issuance.model import IssuancePolicy, IssuancePorts, StageTimer
 from secretfree.issuance.rates import Congestion
+from secretfree.issuance.tickets import TicketPolicy
+from secretfree.issuance.turns import Turns
 
 # At most three calls run at once in a step, plus the confirmation of an earlier request.
 _THREADS: Final = 6
@@ -43,6 +46,7 @@ def ports(
         groups=config.thing_groups,
         attributes=config.thing_attributes,
     )
+    counter = DynamoDbTicketCounter(clients.dynamodb(), table=config.ledger_table, issuer=issuer.name)
     surroundings = IssuerSurroundings(things=things, subject=config.subject)
     return IssuancePorts(
         issuer=make_issuer(issuer, surroundings),
@@ -51,6 +55,7 @@ def ports(
         registry=DynamoDbRegistry(clients.dynamodb(), table=config.registry_table),
         executor=ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="issuing"),
         congestion=Congestion(),
+        turns=Turns(counter, TicketPolicy(rate=config.issuance_rate), SystemClock()),
         chance=random.SystemRandom().random,
         owner=lambda: uuid.uuid4().hex,
         stage=stage,

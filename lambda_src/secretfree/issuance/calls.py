@@ -42,6 +42,11 @@ class CallRunner:
         self._chance = chance
         self._retry = retry
         self._retry_after = retry_after
+        self._its_turn = False
+
+    def take_its_turn(self) -> None:
+        """The device has waited for its turn: throttles of others do not make its calls give up sooner."""
+        self._its_turn = True
 
     def persist(self, name: str, call: Callable[[], T], *, repeatable: bool = True, even_late: bool = False) -> T:
         """Make `call`, again while it is throttled or unanswered (if `repeatable`), within the deadline.
@@ -73,7 +78,7 @@ class CallRunner:
                 return result
             delay = self._retry.delay(tries, self._chance)
             tries += 1
-            pressure = self._congestion.pressure(self._clock.monotonic(), call=name)
+            pressure = 0.0 if self._its_turn else self._congestion.pressure(self._clock.monotonic(), call=name)
             if tries >= self._retry.limit(pressure) or not self.has_time_for(delay):
                 raise failure
             self._clock.sleep(delay)

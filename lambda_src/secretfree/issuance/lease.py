@@ -31,6 +31,7 @@ from secretfree.issuance.ports import (
 )
 from secretfree.issuance.record import LEASE, Issuance
 from secretfree.issuance.states import IssuanceState, Standing
+from secretfree.issuance.tickets import Ticket
 from secretfree.issuance.verification import out_of_use, verified
 from secretfree.request.device_id import DeviceId
 
@@ -47,13 +48,11 @@ T = TypeVar("T")
 class Invocation:
     """One invocation's work on one device.
 
-    `as_of`: see `secretfree.issuance.pipeline.issue`. `confirm` raises SecretFreeError unless the registry has the
-    device as it was authorized.
+    `confirm` raises SecretFreeError unless the registry has the device as it was authorized.
     """
 
     device_id: DeviceId
     fingerprint: str
-    as_of: int | None
     ports: IssuancePorts
     policy: IssuancePolicy
     clock: Clock
@@ -84,13 +83,13 @@ class Invocation:
         try:
             answer = work()
         except Exception as error:
-            if not self.policy.device_waits or _refuses_device(error):
+            if _refuses_device(error):
                 raise
             again = self._in_use(record(), error)
             if again is None:
                 raise
             return again
-        if isinstance(answer, NotReady) and self.policy.device_waits:
+        if isinstance(answer, NotReady):
             return self._in_use(record(), answer) or answer
         return answer
 
@@ -102,18 +101,27 @@ class Invocation:
         """The certificate that the device has by `record` and that is good; None: it has none."""
         return certificate_again(record, self.fingerprint, now=self.clock.now(), policy=self.policy)
 
+    def waiting(self, ticket: Ticket) -> NotReady:
+        """The answer to a device that waits for its turn."""
+        return NotReady(retry_after=max(1, self.ports.turns.seconds_left(ticket)), reason=Reason.QUEUED)
+
     def not_ready(
         self, record: Issuance, reason: Reason, *, attempts: int | None = None, detail: str | None = None
     ) -> NotReady:
         """The answer while `record` has no certificate for the device."""
         return NotReady(
             retry_after=self.calls.retry_after(
-                age=self.clock.now() - record.begun_at,
+                age=self.clock.now() - _tried_since(record),
                 attempts=record.attempts if attempts is None else attempts,
             ),
             reason=reason,
             detail=detail,
         )
+
+
+def _tried_since(record: Issuance) -> datetime:
+    """The time that a device spends waiting for its turn does not count as trying."""
+    return record.begun_at if record.ticket is None else max(record.begun_at, record.ticket.at)
 
 
 @dataclass
@@ -138,6 +146,8 @@ def take_lease(work: Invocation) -> Lease | IssuanceAnswer:
     """
     now = work.clock.now()
     first = Issuance.first(work.device_id, work.policy.issuer, work.fingerprint, owner=work.ports.owner(), now=now)
+    if work.ports.turns.is_open():
+        return _in_the_line(work, first)
     confirmed, written = work.calls.side_by_side(
         lambda: work.calls.through_registry(work.confirm), lambda: work.write(_admitted(work, first))
     )
@@ -157,9 +167,28 @@ def take_lease(work: Invocation) -> Lease | IssuanceAnswer:
         return _found(work, stale.current)
 
 
+def _in_the_line(work: Invocation, first: Issuance) -> Lease | IssuanceAnswer:
+    """While devices wait for their turns, the record is read first, so that asking early costs no write."""
+    confirmed, read = work.calls.side_by_side(
+        lambda: work.calls.through_registry(work.confirm),
+        lambda: work.calls.through_ledger(lambda: work.ports.ledger.read(work.device_id, work.policy.issuer)),
+    )
+    confirmed.result()
+    if work.policy.match is MatchPolicy.UDID:
+        _require_bound_key(work)
+    seen: Issuance | None = read.result()
+    if seen is not None:
+        return _found(work, seen)
+    ticket = work.ports.turns.take()
+    waits = None if ticket is None else first.never_asked().parked().waiting(ticket)
+    try:
+        stored = work.write(_admitted(work, first) if waits is None else waits)
+    except StaleLedgerError as stale:
+        return work.not_ready(first, Reason.LEASE_HELD) if stale.current is None else _found(work, stale.current)
+    return Lease(stored, unaccounted=False) if ticket is None else work.waiting(ticket)
+
+
 def _found(work: Invocation, seen: Issuance) -> Lease | IssuanceAnswer:
-    if work.as_of is not None and seen.generation > work.as_of and seen.fingerprint != work.fingerprint:
-        raise not_authorized("another key has come since this one was authorized", reason=Reason.KEY_MISMATCH)
     standing = seen.standing(
         work.fingerprint,
         now=work.clock.now(),
@@ -204,12 +233,33 @@ def _take_over(work: Invocation, seen: Issuance, standing: Standing) -> Lease | 
         return _wait_for_holder(work, seen)
     if standing is Standing.REFUSE:
         raise revoked_certificate()
+    held_back = _held_back(work, seen)
+    if held_back is not None:
+        return held_back
     if standing is Standing.RENEW:
         return _renew(work, seen)
     if standing is Standing.REPLACE:
         return _renew(work, seen, accepted=_LEFT_BY_DISTRUST)
     begins_anew = standing is not Standing.RESUME or _outlived_its_token(work, seen)
     return _continue(work, seen, begins_anew=begins_anew)
+
+
+def _held_back(work: Invocation, seen: Issuance) -> NotReady | None:
+    """The time to name to a device whose turn has not come; None: it is let through."""
+    turns = work.ports.turns
+    if seen.ticket is not None:
+        if turns.seconds_left(seen.ticket):
+            return work.waiting(seen.ticket)
+        work.calls.take_its_turn()
+        return None
+    ticket = turns.take() if turns.is_open() else None
+    if ticket is None:
+        return None
+    try:
+        work.write(seen.waiting(ticket))
+    except StaleLedgerError:
+        return work.not_ready(seen, Reason.LEASE_HELD)
+    return work.waiting(ticket)
 
 
 def _continue(work: Invocation, seen: Issuance, *, begins_anew: bool) -> Lease | NotReady:

@@ -22,6 +22,7 @@ from secretfree.issuance.rates import (
 from secretfree.issuance.record import Issuance
 from secretfree.issuance.renewal import renewal_start
 from secretfree.issuance.states import IssuanceState
+from secretfree.issuance.turns import Turns
 from secretfree.registry.authorization import AuthorizedDevice
 from secretfree.registry.entry import RegistryReader
 from secretfree.request.csr import VerifiedCsr
@@ -34,16 +35,13 @@ class IssuancePolicy:
     """The deployed settings of one issuer.
 
     `issuer`: its name, unique in a product line. `deployment`: unique to the ledger among all of the account.
-    `device_waits`: a device waits for the answer. If not, the last write is awaited as well, and an unfinished renewal
-    is not answered with the certificate in use. `authorities`: the names of the CAs whose certificates are given out;
-    none: the issuer has no CAs that it names.
+    `authorities`: the names of the CAs whose certificates are given out; none: the issuer has no CAs that it names.
     """
 
     issuer: str
     deployment: str
     renewal_window: timedelta
     match: MatchPolicy = MatchPolicy.UDID_AND_PUBLIC_KEY
-    device_waits: bool = True
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     poll: PollPolicy = field(default_factory=PollPolicy)
     retry_after: RetryAfterPolicy = field(default_factory=RetryAfterPolicy)
@@ -71,6 +69,7 @@ class IssuancePorts:
     registry: RegistryReader
     executor: Executor
     congestion: Congestion
+    turns: Turns
     chance: Chance
     owner: Callable[[], str]
     stage: StageTimer = nullcontext

@@ -22,6 +22,7 @@ the certificate when its last write fails; if it dies before that, the sweeper d
 """
 
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from secretfree.clock import Clock
@@ -33,6 +34,7 @@ from secretfree.issuance.model import (
     IssuancePolicy,
     IssuancePorts,
     IssuedCertificate,
+    NotReady,
     clear_at,
     issued_certificate,
     recorded_answer,
@@ -52,6 +54,7 @@ from secretfree.issuance.ports import (
 )
 from secretfree.issuance.record import Issuance
 from secretfree.issuance.states import IssuanceState
+from secretfree.issuance.tickets import Ticket
 from secretfree.registry.authorization import AuthorizedDevice, confirm
 from secretfree.request.csr import VerifiedCsr
 
@@ -64,15 +67,12 @@ def issue(
     policy: IssuancePolicy,
     clock: Clock,
     deadline: float,
-    as_of: int | None = None,
 ) -> IssuanceAnswer:
     """Issue, resume or repeat the certificate of `authorized`, whose proof of possession is `csr`.
 
-    `deadline` is a time of `clock.monotonic()` after which no further call begins. `as_of`: the generation that the
-    ledger had when the device was authorized, where that is a while ago; None: just now. Raises SecretFreeError:
-    `conflict` when the thing's name is taken, `too-many-requests`, `not-authorized` for another key than the bound one,
-    for one that another key has replaced since `as_of` and for a revoked certificate, `unavailable` when the ledger
-    cannot be reached.
+    `deadline` is a time of `clock.monotonic()` after which no further call begins. Raises SecretFreeError: `conflict`
+    when the thing's name is taken, `too-many-requests`, `not-authorized` for another key than the bound one and for a
+    revoked certificate, `unavailable` when the ledger cannot be reached.
     """
     require_same_request(authorized, csr)
     calls = CallRunner(
@@ -87,7 +87,6 @@ def issue(
     work = Invocation(
         device_id=authorized.device_id,
         fingerprint=authorized.fingerprint,
-        as_of=as_of,
         ports=ports,
         policy=policy,
         clock=clock,
@@ -129,8 +128,7 @@ class _Steps:
             self._lease.record = stale.current or self._lease.record.without_certificate_in_use()
             return self._work.not_ready(self._lease.record, Reason.LEASE_HELD)
         except ThrottledError as throttled:
-            self._give_up(Reason.THROTTLED)
-            return self._work.not_ready(self._lease.record, Reason.THROTTLED, detail=str(throttled))
+            return self._wait_for_turn(str(throttled))
         except UnreachableError as unanswered:
             self._give_up(Reason.UPSTREAM_UNAVAILABLE)
             return self._work.not_ready(self._lease.record, Reason.UPSTREAM_UNAVAILABLE, detail=str(unanswered))
@@ -167,7 +165,8 @@ class _Steps:
             self._lease.record = self._lease.record.registered(certificate_arn)
         with stage("attach"):
             self._attach_and_activate(self._lease.record, certificate.certificate_id)
-        if self._ports.issuer.installs_active and self._policy.device_waits:
+        self._ports.turns.served()
+        if self._ports.issuer.installs_active:
             self._ports.executor.submit(self._confirm, self._lease.record)
         elif not self._confirm(self._lease.record):
             raise OutOfTimeError(Reason.LEDGER_UNAVAILABLE)
@@ -288,7 +287,7 @@ class _Steps:
         with suppress(ThrottledError, UnreachableError, SecretFreeError, OutOfTimeError):
             self._calls.persist("revoke", lambda: self._ports.things.revoke(certificate_id), even_late=True)
 
-    def _give_up(self, reason: Reason) -> None:
+    def _give_up(self, reason: Reason, ticket: Ticket | None = None) -> None:
         """Leave the rest to the device's next request, or to the sweeper, and record why.
 
         A request without an answer that must not be repeated keeps the lease to its end, so that a device that asks
@@ -297,11 +296,22 @@ class _Steps:
         record = self._lease.record.unfinished(reason)
         if record.state is IssuanceState.REQUESTING:
             if self._lease.unaccounted and not self._ports.issuer.repeatable_for:
-                self._close(record)
+                self._close(record if ticket is None else record.waiting(ticket))
                 return
             if not self._lease.unaccounted:
                 record = record.never_asked()
-        self._close(record.released(self._clock.now()))
+        record = record.released(self._clock.now())
+        self._close(record if ticket is None else record.waiting(ticket))
+
+    def _wait_for_turn(self, detail: str) -> NotReady:
+        """Above the quotas: a device without a number gets one, and a device whose turn it was tries again soon."""
+        before = self._lease.record.ticket
+        ticket = self._ports.turns.throttled(before)
+        if ticket is None or ticket == before:
+            self._give_up(Reason.THROTTLED)
+            return self._work.not_ready(self._lease.record, Reason.THROTTLED, detail=detail)
+        self._give_up(Reason.THROTTLED, ticket)
+        return replace(self._work.waiting(ticket), reason=Reason.THROTTLED, detail=detail)
 
     def _close(self, record: Issuance, *, certificate: CertificateRecordState | None = None) -> None:
         """Write the last record of this invocation. If that fails, the end of the lease has the same effect."""

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from secretfree.issuance.record import Issuance
+from secretfree.issuance.tickets import Line
 from secretfree.request.csr import VerifiedCsr
 from secretfree.request.device_id import DeviceId
 
@@ -198,6 +199,10 @@ class Ledger(Protocol):
         """
         ...
 
+    def read(self, device_id: DeviceId, issuer: str) -> Issuance | None:
+        """The device's record, read consistently."""
+        ...
+
     def bind(self, device_id: DeviceId, fingerprint: str) -> bool:
         """Bind the first key seen to the device; False when another one is bound already."""
         ...
@@ -212,4 +217,24 @@ class Ledger(Protocol):
 
     def close_certificate(self, device_id: DeviceId, certificate_id: str, *, forget_after: datetime) -> None:
         """Mark a certificate's record superseded; it may vanish after `forget_after`."""
+        ...
+
+
+class TicketCounter(Protocol):
+    """The counter behind an issuer's tickets. Every method raises ThrottledError or UnreachableError."""
+
+    def read(self) -> Line | None:
+        """The line as it is; None: there was none yet."""
+        ...
+
+    def take(self) -> Line:
+        """Give one more number: `given` of the line is that number."""
+        ...
+
+    def miss(self) -> Line:
+        """Count one more turn that AWS throttled, and return the line."""
+        ...
+
+    def change(self, seen: Line | None, line: Line) -> bool:
+        """Store all of `line` but `given`, unless another step was made since `seen`; whether it was stored."""
         ...

@@ -10,6 +10,7 @@ from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance.other_certificates import CertificateInUse, Suspect, Trust
 from secretfree.issuance.renewal import renewal_start
 from secretfree.issuance.states import SUCCESSORS, IssuanceState, Standing
+from secretfree.issuance.tickets import Ticket
 from secretfree.request.device_id import DeviceId
 
 # Longer than any invocation can live (API Gateway ends at 29 s, the functions a little later). So when a lease has
@@ -31,8 +32,9 @@ class Issuance:
     are of use until the device connects with a later one, until `superseded_until`, or, where `replaces_key` (they are
     of another key), until this generation's is active. `obsolete` ones go at any time. `in_use`: one
     of the superseded, with which the device is answered until this generation is active. `last_reason`: why the last
-    request did not finish; None once one did. `withdrawn`: the registry withdrew
-    the device or its key, so the certificate was revoked with it; the registry alone decides whether another follows.
+    request did not finish; None once one did. `ticket`: the device's place in the line. `withdrawn`: the registry
+    withdrew the device or its key, so the certificate was revoked with it; the registry alone decides whether another
+    follows.
     `renewal_requested_at`: since when an operator wants the active certificate renewed; the next issuance consumes it.
     `renewal_job`: the job by which the last such renewal was requested. `forget_after`: of a retired device, until when
     the record stays as history.
@@ -61,6 +63,7 @@ class Issuance:
     replaces_key: bool = False
     withdrawn: bool = False
     last_reason: Reason | None = None
+    ticket: Ticket | None = None
     in_use: CertificateInUse | None = None
     superseded: tuple[str, ...] = ()
     superseded_until: datetime | None = None
@@ -222,6 +225,13 @@ class Issuance:
             suspects=(*self.suspects, *self._suspect(), *self._given_up()),
         )
 
+    def waiting(self, ticket: Ticket) -> Self:
+        """The device waits for its turn. The sweeper leaves an unfinished issuance to it for that long."""
+        due = self.due
+        if due is not None and self.lease_owner is None and not self.is_settled:
+            due = max(due, ticket.at + PATIENCE)
+        return replace(self, ticket=ticket, due=due)
+
     def with_thing(self) -> Self:
         """The thing exists and is ours. It is recorded, so that a resumed issuance does not use the quota again."""
         return replace(self, thing_ensured=True)
@@ -247,7 +257,9 @@ class Issuance:
     def active(self, *, clear_at: datetime | None) -> Self:
         """All is in place. `clear_at`: when what earlier generations left is due to be cleared away."""
         due = clear_at if self.superseded or self.has_leftovers else None
-        return replace(self._to(IssuanceState.ACTIVE), lease_owner=None, due=due, in_use=None, last_reason=None)
+        return replace(
+            self._to(IssuanceState.ACTIVE), lease_owner=None, due=due, in_use=None, last_reason=None, ticket=None
+        )
 
     def verified(self, now: datetime) -> Self:
         """IoT Core reported the certificate in use as active at `now`."""

@@ -67,7 +67,6 @@ def test_operations_and_shapes_are_left_without_prose_and_all_else_as_it_was(red
         ("iot", "describe_thing", {"thingName": "a"}),
         ("iot-data", "delete_connection", {"clientId": "a", "cleanSession": True}),
         ("s3", "get_object", {"Bucket": "bucket", "Key": "key"}),
-        ("sqs", "send_message", {"QueueUrl": "https://sqs.example/1/q", "MessageBody": "a"}),
         ("sts", "get_caller_identity", {}),
     ],
 )

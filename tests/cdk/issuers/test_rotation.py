@@ -4,16 +4,14 @@ import json
 
 import pytest
 from cdk_iot_secretfree import AuthoritySubject, DeviceAuthority, InvalidArgumentError, Issuer, SecretFreeProvisioning
-from cdk_iot_secretfree.issuers.modes import IssuanceMode
 from cdk_iot_secretfree.options import UsageMode
-from secretfree.config import QueueingConfig
 from secretfree.contract import AuthorityField, IotRegistration, IssuerSetting, Output, Variable
 
 FIRST = "arn:aws:acm-pca:eu-west-1:111122223333:certificate-authority/11111111-2222-3333-4444-555555555555"
 NEXT = FIRST.replace("11111111-", "99999999-")
 
 
-def line_of(stack, mode=None):
+def line_of(stack):
     first, following = (
         DeviceAuthority.from_arn(stack, name, arn) for name, arn in (("Authority", FIRST), ("Authority2", NEXT))
     )
@@ -22,7 +20,6 @@ def line_of(stack, mode=None):
         "Provisioning",
         product="widget",
         issuers=[Issuer.private_ca(following, previous=[first])],
-        issuance=mode,
     )
     line.add_outputs()
 
@@ -56,11 +53,6 @@ def test_the_runtime_knows_which_signs_and_which_came_before(made, function):
     settings = json.loads(made.deployed_environment(function)[Variable.ISSUERS])["private-ca"]
     assert settings[IssuerSetting.AUTHORITY_ARN] == NEXT
     assert settings[IssuerSetting.PREVIOUS_AUTHORITY_ARNS] == FIRST
-
-
-def test_the_front_of_the_queue_knows_which_are_trusted(synthesise):
-    made = synthesise(lambda stack: line_of(stack, IssuanceMode.queued()))
-    assert QueueingConfig.from_environment(made.deployed_environment("queue_front")).authorities == (NEXT, FIRST)
 
 
 def test_the_current_one_alone_signs_and_what_each_was_asked_for_is_collected(made, in_list):

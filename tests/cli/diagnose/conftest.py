@@ -53,13 +53,11 @@ def _table(keys: list[tuple[str, str]]) -> dict[str, Any]:
     }
 
 
-def _template(authority_arn: str, *, queued: bool, validity_days: int) -> dict[str, Any]:
-    queues = ("PrivateCaIssuerQueue", "PrivateCaIssuerQueueDeadLetters") if queued else ()
+def _template(authority_arn: str, *, validity_days: int) -> dict[str, Any]:
     return {
         "Resources": {
             **{name: _table(keys) for name, keys in _KEYS.items()},
             **{f"{name}Log": {"Type": "AWS::Logs::LogGroup"} for name in ("Authorizer", "PrivateCaIssuer", "Api")},
-            **{name: {"Type": "AWS::SQS::Queue"} for name in queues},
         },
         "Outputs": {
             "RegistryTable": {"Value": {"Ref": "Registry"}},
@@ -109,10 +107,10 @@ class Desk:
         self.pca.import_certificate_authority_certificate(CertificateAuthorityArn=arn, Certificate=pem.encode())
         return arn
 
-    def deploy(self, *, queued: bool = False, validity_days: int = 90) -> None:
+    def deploy(self, *, validity_days: int = 90) -> None:
         """Create the stack, or change it. moto's CAs end after 365 days."""
         client = boto3.client("cloudformation")
-        template = json.dumps(_template(self.authority_arn, queued=queued, validity_days=validity_days))
+        template = json.dumps(_template(self.authority_arn, validity_days=validity_days))
         if client.list_stacks()["StackSummaries"]:
             client.update_stack(StackName=STACK, TemplateBody=template)
         else:

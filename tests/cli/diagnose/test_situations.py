@@ -9,8 +9,12 @@ from typing import Any
 
 import boto3
 import pytest
+from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.errors import Reason
+from secretfree.issuance.record import Issuance
 from secretfree.issuance.states import IssuanceState
+from secretfree.issuance.tickets import Ticket
+from secretfree.request.device_id import DeviceId
 from secretfree_cli.diagnose.commands import diagnose
 
 HOUR = timedelta(hours=1)
@@ -239,20 +243,14 @@ def test_requests_for_unknown_paths_point_to_a_wrong_endpoint(desk: Any, first_l
     )
 
 
-def test_a_device_that_waits_in_the_queue_is_named_with_its_ticket(desk: Any, first_line: Any) -> None:
-    desk.deploy(queued=True)
+def test_a_device_that_waits_for_its_turn_is_named_with_its_number_and_time(desk: Any, first_line: Any) -> None:
     desk.enroll("dev-1")
-    claim(desk, "dev-1", until=desk.now + HOUR)
-    boto3.client("sqs").send_message(QueueUrl=desk.physical["PrivateCaIssuerQueue"], MessageBody="{}")
-    assert first_line("dev-1") == "waiting-in-queue: The request of dev-1 waits in the queue of private-ca (1 there)."
-
-
-def test_a_device_whose_message_is_in_the_dead_letters_is_named(desk: Any, first_line: Any) -> None:
-    desk.deploy(queued=True)
-    desk.enroll("dev-1")
-    claim(desk, "dev-1", until=desk.now + HOUR)
-    boto3.client("sqs").send_message(QueueUrl=desk.physical["PrivateCaIssuerQueueDeadLetters"], MessageBody="{}")
-    assert first_line("dev-1").startswith("in-dead-letters: The request of dev-1 has left the queue of private-ca")
+    at = desk.now + HOUR
+    wait_for_turn(desk, "dev-1", Ticket(number=1234, at=at))
+    assert first_line("dev-1") == (
+        "waiting-for-turn: dev-1 waits for its turn: it has number 1234 at private-ca, and its time is "
+        f"{at:%Y-%m-%d %H:%M:%S} UTC."
+    )
 
 
 def test_a_device_refused_as_unknown_and_enrolled_since_only_has_to_ask_again(desk: Any, first_line: Any) -> None:
@@ -302,18 +300,11 @@ def test_either_a_device_or_a_request_is_asked_about(desk: Any, run: Any) -> Non
     run(diagnose, "dev-1", "--request-id", "req-1", code=2)
 
 
-def claim(desk: Any, device_id: str, *, until: Any) -> None:
-    """The queue front claims the device's place and confirms it."""
-    from secretfree.adapters.dynamodb.queue_marks import DynamoDbQueueMarks
-    from secretfree.issuance.queueing import QueueMark
-    from secretfree.registry.authorization import AuthorizedDevice
-    from secretfree.request.device_id import DeviceId
-
-    marks = DynamoDbQueueMarks(desk.dynamodb, table=desk.physical["Ledger"])
-    device = AuthorizedDevice(DeviceId.parse(device_id), "ab" * 32, "cd" * 32)
-    claimed = QueueMark.claimed(device, "private-ca", desk.now)
-    assert marks.claim(claimed, now=desk.now) is None
-    marks.confirm(claimed.queued(until))
+def wait_for_turn(desk: Any, device_id: str, ticket: Ticket) -> None:
+    """The issuer has given the device a number."""
+    waiting = Issuance.first(DeviceId.parse(device_id), "private-ca", "ab" * 32, owner="w", now=desk.now)
+    ledger = DynamoDbLedger(desk.dynamodb, table=desk.physical["Ledger"])
+    ledger.write(waiting.never_asked().parked().waiting(ticket))
 
 
 def test_every_state_of_an_issuance_has_its_words() -> None:

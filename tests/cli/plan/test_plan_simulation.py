@@ -101,10 +101,10 @@ def test_the_policy_is_the_runtimes_own() -> None:
 
 
 def test_a_fixed_retry_learns_nothing() -> None:
-    policy = FixedRetry(30)
-    policy.observe("any", 0.0, throttled=True)
-    assert policy.worker().retry_after(1, 1, 0.0, random.Random(1)) == 30
-    assert policy.retry_delay("any", 1, 0.0, random.Random(1)) is None
+    worker = FixedRetry(30).worker()
+    worker.observe("any", 0.0, throttled=True)
+    assert worker.retry_after(1, 1, 0.0, random.Random(1)) == 30
+    assert worker.retry_delay("any", 1, 0.0, random.Random(1)) is None
 
 
 @pytest.mark.nightly

@@ -141,6 +141,7 @@ def test_a_device_told_to_have_a_new_certificate_has_the_old_one_while_that_fail
     assert answer.renew_after <= world.clock.now()
     assert world.cloud.calls.count("DescribeCertificate") == 1
     world.cloud.always.clear()
+    world.clock.sleep(5)
     new, _tries = world.ask_until_issued()
     assert new.certificate_id != first.certificate_id
     world.sweep(after=timedelta(days=60))

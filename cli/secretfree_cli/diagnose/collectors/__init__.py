@@ -20,9 +20,9 @@ def collect(
     found = logs.read(target, stack, reading, device_id=device_id, request_id=request_id, since=now - window)
     device_id = device_id or found.device_id
     enrolment = registry.read(target, reading, device_id)
-    issuances, places, known = ledger.read(target, reading, device_id)
+    issuances, known = ledger.read(target, reading, device_id)
     things = iot.read(target, stack, reading, device_id=device_id, issuances=issuances, known=known)
-    tables, queues = health.read(target, stack, reading, now=now)
+    tables = health.read(target, reading, now=now)
     return Evidence(
         now=now,
         window=window,
@@ -32,7 +32,6 @@ def collect(
         enrolment=enrolment.enrolment,
         registry_was_read=enrolment.was_read,
         issuances=issuances,
-        places=places,
         certificates=things.certificates,
         thing=things.thing,
         thing_types=stack.thing_types,
@@ -40,7 +39,6 @@ def collect(
         authority=authority.read(target, reading),
         validity=stack.validity,
         tables=tables,
-        queues=queues,
         log=found.lines,
         unmatched_paths=found.unmatched_paths,
         gaps=reading.gaps,

@@ -1,4 +1,4 @@
-"""The state of tables and queues."""
+"""The state of the tables."""
 
 from __future__ import annotations
 
@@ -7,31 +7,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from secretfree_cli.diagnose.collectors.reading import Reading
-from secretfree_cli.diagnose.collectors.stack import Stack
-from secretfree_cli.diagnose.evidence import QueueHealth, TableHealth
+from secretfree_cli.diagnose.evidence import TableHealth
 from secretfree_cli.target import Target
 
 _THROTTLES = ("ReadThrottleEvents", "WriteThrottleEvents")
 _RECENT = timedelta(hours=1)
-_COUNTS = (
-    "ApproximateNumberOfMessages",
-    "ApproximateNumberOfMessagesNotVisible",
-    "ApproximateNumberOfMessagesDelayed",
-)
 
 
-def read(
-    target: Target, stack: Stack, reading: Reading, *, now: datetime
-) -> tuple[Sequence[TableHealth], Sequence[QueueHealth]]:
-    """Read whether the tables are usable and throttled, and how many messages wait."""
+def read(target: Target, reading: Reading, *, now: datetime) -> Sequence[TableHealth]:
+    """Read whether the tables are usable and throttled."""
     names = [name for name in (target.registry_table, target.ledger_table) if name is not None]
-    tables = [table for name in names if (table := _table(target, reading, name, now)) is not None]
-    queues = [
-        QueueHealth(name=url.rpartition("/")[2], messages=count, is_dead_letters=dead)
-        for url, dead in stack.queues.items()
-        if (count := _messages(target, reading, url)) is not None
-    ]
-    return tables, queues
+    return [table for name in names if (table := _table(target, reading, name, now)) is not None]
 
 
 def _table(target: Target, reading: Reading, name: str, now: datetime) -> TableHealth | None:
@@ -65,11 +51,3 @@ def _throttles(client: Any, table: str, now: datetime) -> Sequence[tuple[datetim
         )["Datapoints"]
         if point["Sum"] > 0
     ]
-
-
-def _messages(target: Target, reading: Reading, url: str) -> int | None:
-    attributes = reading.attempt(
-        "the queues",
-        lambda: target.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=list(_COUNTS))["Attributes"],
-    )
-    return None if attributes is None else sum(int(attributes.get(name, 0)) for name in _COUNTS)

@@ -1,53 +1,44 @@
-"""The device's records in the ledger: issuances, places in the queue, certificates."""
+"""The device's records in the ledger: issuances and certificates."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from secretfree.adapters.dynamodb.dates import date_of
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.contract import LedgerRecord
 from secretfree.errors import SecretFreeError
 from secretfree.issuance.ports import ThrottledError, UnreachableError
-from secretfree.issuance.queueing import MarkState
 from secretfree.issuance.record import Issuance
 from secretfree.request.device_id import DeviceId
 
 from secretfree_cli.diagnose.collectors.reading import Reading
-from secretfree_cli.diagnose.evidence import QueuePlace
 from secretfree_cli.target import Target
 
 _WHAT = "the ledger"
 _ISSUANCE = LedgerRecord.ISSUANCE.value
-_QUEUED = "queued#"
 _CERTIFICATE = LedgerRecord.CERTIFICATE.value
 
 
-def read(
-    target: Target, reading: Reading, device_id: str | None
-) -> tuple[Sequence[Issuance], Sequence[QueuePlace], Mapping[str, str]]:
-    """Return the issuances, the places in queues, and every certificate's id with its issuer."""
+def read(target: Target, reading: Reading, device_id: str | None) -> tuple[Sequence[Issuance], Mapping[str, str]]:
+    """Return the issuances, and every certificate's id with its issuer."""
     if device_id is None or not DeviceId.is_valid(device_id):
-        return (), (), {}
+        return (), {}
     if target.ledger_table is None:
         reading.gap(_WHAT, "the target has none: name the stack with --stack")
-        return (), (), {}
+        return (), {}
     client = target.client("dynamodb")
     issuances: list[Issuance] = []
-    places: list[QueuePlace] = []
     known: dict[str, str] = {}
     table = target.ledger_table
     for item in reading.attempt(_WHAT, lambda: list(_items(client, table, device_id))) or ():
         record = item["record"]["S"]
         if record.startswith(_ISSUANCE):
             issuances += _issuance(client, table, device_id, record, reading)
-        elif record.startswith(_QUEUED):
-            places += _place(item, reading)
         elif record.startswith(_CERTIFICATE):
             known[record.removeprefix(_CERTIFICATE)] = item.get("issuer", {}).get("S", "unknown")
     known |= {issuance.certificate_id: issuance.issuer for issuance in issuances if issuance.certificate_id}
-    return issuances, places, known
+    return issuances, known
 
 
 def _items(client: Any, table: str, device_id: str) -> Iterator[Mapping[str, Any]]:
@@ -71,18 +62,3 @@ def _issuance(client: Any, table: str, device_id: str, record: str, reading: Rea
         reading.gap(f"the ledger's record {record}", f"{type(error).__name__}: it cannot be read")
         return []
     return [] if found is None else [found]
-
-
-def _place(item: Mapping[str, Any], reading: Reading) -> list[QueuePlace]:
-    try:
-        return [
-            QueuePlace(
-                issuer=item["record"]["S"].removeprefix(_QUEUED),
-                state=MarkState(item["state"]["S"]),
-                since=date_of(item, "since"),
-                until=date_of(item, "until"),
-            )
-        ]
-    except (KeyError, ValueError):
-        reading.gap("the device's place in the queue", "its record cannot be read")
-        return []

@@ -1,4 +1,4 @@
-"""What the stack consists of: log groups, queues, thing types, the device policy."""
+"""What the stack consists of: log groups, thing types, the device policy."""
 
 from __future__ import annotations
 
@@ -36,12 +36,6 @@ class Stack:
         if (named := self.outputs.get(Output.THING_TYPE_NAME)) is not None:
             return frozenset({named})
         return frozenset(one.rpartition("/")[2] for one in self.ids("AWS::IoT::ThingType"))
-
-    @property
-    def queues(self) -> Mapping[str, bool]:
-        """URLs of the issuance queues; the value says whether it holds dead letters."""
-        made = self.resources.get("AWS::SQS::Queue", {})
-        return {url: "DeadLetters" in logical for logical, url in made.items()}
 
     @property
     def policy_name(self) -> str | None:

@@ -98,7 +98,7 @@ def quota(evidence: Evidence) -> Iterator[Finding]:
         stage=Stage.ISSUANCE,
         rank=_rank(evidence),
         summary=f"{which}, so {evidence.device_id or 'the device'} gets 202 and must post again.",
-        action="Ask for a higher quota in Service Quotas, spread the fleet, or use the queue mode: `secretfree plan`.",
+        action="Ask for a higher quota in Service Quotas, or spread the fleet: `secretfree plan`.",
         concern=Concern.ACCOUNT,
         since=last.at,
     )

@@ -112,7 +112,7 @@ def refused_by_the_api(evidence: Evidence) -> Iterator[Finding]:
 @rule
 def never_asked(evidence: Evidence) -> Iterator[Finding]:
     """Nothing shows that the device ever reached this stack."""
-    traces = evidence.issuances or evidence.places or evidence.last_outcome is not None
+    traces = evidence.issuances or evidence.last_outcome is not None
     if evidence.request_id is not None or evidence.enrolment is None or traces or not evidence.logs_were_read:
         return
     days = max(1, round(evidence.window.total_seconds() / 3600))

@@ -1,15 +1,14 @@
-"""Where does an unfinished issuance stand: in the queue, under a lease, or left alone?"""
+"""Where does an unfinished issuance stand: in the line, under a lease, or left alone?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
 
-from secretfree.issuance.queueing import MarkState
 from secretfree.issuance.record import Issuance
 from secretfree.issuance.states import IssuanceState
 
-from secretfree_cli.diagnose.evidence import Evidence, QueuePlace
+from secretfree_cli.diagnose.evidence import Evidence
 from secretfree_cli.diagnose.finding import Cause, Concern, Finding, Rank, Stage
 from secretfree_cli.diagnose.rules import rule
 
@@ -23,25 +22,24 @@ _STATES = {
 
 
 @rule
-def queue(evidence: Evidence) -> Iterator[Finding]:
-    """The request waits in the queue, or has left it for the dead letters."""
-    if evidence.has_usable_certificate or any(one.state is IssuanceState.ACTIVE for one in evidence.issuances):
+def turn(evidence: Evidence) -> Iterator[Finding]:
+    """The device waits for its turn, while the fleet asks faster than the quotas allow."""
+    if evidence.has_usable_certificate:
         return
-    for place in evidence.places:
-        dead = sum(one.messages for one in evidence.queues if one.is_dead_letters)
-        waiting = sum(one.messages for one in evidence.queues if not one.is_dead_letters)
-        holds = place.until > evidence.now and place.state in {MarkState.CLAIMED, MarkState.QUEUED}
-        if dead and not waiting and place.state is not MarkState.REFUSED:
-            yield _dead(evidence, place, dead)
-        elif holds:
+    for issuance in evidence.issuances:
+        ticket = issuance.ticket
+        if ticket is not None and evidence.now < ticket.at:
             yield Finding(
-                cause=Cause.WAITING_IN_QUEUE,
-                stage=Stage.QUEUE,
-                rank=Rank.QUEUE,
-                summary=f"The request of {evidence.device_id} waits in the queue of {place.issuer} ({waiting} there).",
-                action="Wait. If the queue does not shrink, check the worker's errors and the pace of the queue.",
+                cause=Cause.WAITING_FOR_TURN,
+                stage=Stage.LINE,
+                rank=Rank.LINE,
+                summary=(
+                    f"{evidence.device_id} waits for its turn: it has number {ticket.number} at {issuance.issuer}, and "
+                    f"its time is {ticket.at:%Y-%m-%d %H:%M:%S} UTC."
+                ),
+                action="Wait. To be faster, ask for a higher quota: `secretfree plan`.",
                 concern=Concern.NOBODY,
-                since=place.since,
+                since=issuance.begun_at,
             )
 
 
@@ -83,7 +81,7 @@ def _unfinished(evidence: Evidence, issuance: Issuance) -> Finding:
         return Finding(
             cause=Cause.STALE_LEASE,
             stage=Stage.ISSUANCE,
-            rank=Rank.QUEUE,
+            rank=Rank.LINE,
             summary=f"The worker that issued for {evidence.device_id} ended early: its lease has expired, and {state}.",
             action="Nothing: the next request or the sweeper continues. If it lasts, check the sweeper's runs.",
             concern=Concern.OPERATOR,
@@ -93,7 +91,7 @@ def _unfinished(evidence: Evidence, issuance: Issuance) -> Finding:
     return Finding(
         cause=Cause.STUCK if stuck else Cause.IN_PROGRESS,
         stage=Stage.REGISTRATION if issuance.state is IssuanceState.ISSUED else Stage.ISSUANCE,
-        rank=Rank.QUEUE if stuck else Rank.WAITING,
+        rank=Rank.LINE if stuck else Rank.WAITING,
         summary=(
             f"{evidence.device} is stuck at 202 after {issuance.attempts} attempts: {state}."
             if stuck
@@ -102,19 +100,4 @@ def _unfinished(evidence: Evidence, issuance: Issuance) -> Finding:
         action="See the next finding for the cause. The device must post again; nothing is finished without it.",
         concern=Concern.OPERATOR if stuck else Concern.FIRMWARE,
         since=issuance.begun_at,
-    )
-
-
-def _dead(evidence: Evidence, place: QueuePlace, dead: int) -> Finding:
-    return Finding(
-        cause=Cause.IN_DEAD_LETTERS,
-        stage=Stage.QUEUE,
-        rank=Rank.QUEUE,
-        summary=(
-            f"The request of {evidence.device_id} has left the queue of {place.issuer} without a certificate, and "
-            f"the dead letters hold {dead} messages."
-        ),
-        action="Find the worker's failure: `secretfree logs DEVICE`. The device's next request queues anew.",
-        concern=Concern.OPERATOR,
-        since=place.since,
     )

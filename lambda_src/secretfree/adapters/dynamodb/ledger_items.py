@@ -12,6 +12,7 @@ from secretfree.issuance.other_certificates import CertificateInUse, Suspect
 from secretfree.issuance.ports import CertificateRecordState, UnreadableRecord
 from secretfree.issuance.record import Issuance
 from secretfree.issuance.states import IssuanceState
+from secretfree.issuance.tickets import Ticket
 from secretfree.request.device_id import DeviceId
 
 # DynamoDB deletes the record of a rolled-back issuance after this time without a request.
@@ -65,6 +66,8 @@ def issuance_item(issuance: Issuance) -> dict[str, Any]:
     ):
         if text is not None:
             item[name] = {"S": str(text)}
+    if issuance.ticket is not None:
+        item["ticket"] = {"M": {"number": {"N": str(issuance.ticket.number)}, "at": date_value(issuance.ticket.at)}}
     item |= _other_certificates(issuance)
     forget_after = issuance.forget_after
     if issuance.state is IssuanceState.ABANDONED and not issuance.superseded and not issuance.has_leftovers:
@@ -151,6 +154,7 @@ def _issuance(item: Mapping[str, Any]) -> Issuance:
         replaces_key=bool(item.get("replaces-key", {}).get("BOOL")),
         withdrawn=bool(item.get("withdrawn", {}).get("BOOL")),
         last_reason=_reason(item),
+        ticket=_ticket(item["ticket"]["M"]) if "ticket" in item else None,
         in_use=_in_use(item["in-use"]["M"]) if "in-use" in item else None,
         superseded=_list(item, "superseded"),
         superseded_until=_moment(item, "superseded-until"),
@@ -211,6 +215,10 @@ def _suspect(entry: Mapping[str, Any]) -> Suspect:
     return Suspect(
         fingerprint=entry["key-fingerprint"]["S"], requested_at=requested_at, reference=text_of(entry, "reference")
     )
+
+
+def _ticket(entry: Mapping[str, Any]) -> Ticket:
+    return Ticket(number=int(entry["number"]["N"]), at=date_of(entry, "at"))
 
 
 def _reason(item: Mapping[str, Any]) -> Reason | None:

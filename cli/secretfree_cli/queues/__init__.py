@@ -1,1 +1,0 @@
-"""Queue mode, as an operator sees it."""

@@ -1,0 +1,111 @@
+"""The counter of an issuer's tickets: one item of the ledger, changed by atomic updates of single attributes.
+
+Its partition key is no device's: a device id has no `#`. One item takes about 1,000 writes a second. Above that
+DynamoDB throttles, and the device is answered without a number.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import ClientError
+
+from secretfree.adapters.aws_errors import aws_call, error_code
+from secretfree.contract import LedgerAttribute, LedgerRecord
+from secretfree.issuance.tickets import Line
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+_GIVEN: Final = "given"
+_MISSED: Final = "missed"
+_SINCE: Final = "since"
+_NUMBERS: Final = ("first", "rate", "pace", "throttled-at")
+_STEP: Final = "SET #since = :since, #missed = :missed, #n0 = :n0, #n1 = :n1, #n2 = :n2, #n3 = :n3"
+
+
+class DynamoDbTicketCounter:
+    """Port `TicketCounter`. A number whose answer is lost is no device's, which costs one turn."""
+
+    def __init__(self, client: "DynamoDBClient", *, table: str, issuer: str) -> None:
+        self._client = client
+        self._table = table
+        self._key: Final = {
+            LedgerAttribute.DEVICE_ID.value: {"S": LedgerRecord.TICKETS.value},
+            LedgerAttribute.RECORD.value: {"S": LedgerRecord.TICKETS + issuer},
+        }
+
+    def read(self) -> Line | None:
+        """GetItem, consistent."""
+        with aws_call():
+            answer = self._client.get_item(TableName=self._table, Key=self._key, ConsistentRead=True)
+        return _line(answer.get("Item", {}))
+
+    def take(self) -> Line:
+        """UpdateItem: ADD 1 to what was given."""
+        return self._add(_GIVEN)
+
+    def miss(self) -> Line:
+        """UpdateItem: ADD 1 to the turns that were throttled since the last step."""
+        return self._add(_MISSED)
+
+    def change(self, seen: Line | None, line: Line) -> bool:
+        """UpdateItem on condition that no step was made since `seen`. What was given is left alone."""
+        values = {":since": _number(line.since), ":missed": {"N": str(line.missed)}}
+        values |= {":n0": _number(line.first), ":n1": _number(line.rate)}
+        values |= {":n2": _number(line.pace), ":n3": _number(line.throttled_at)}
+        names = {"#since": _SINCE, "#missed": _MISSED} | {f"#n{place}": name for place, name in enumerate(_NUMBERS)}
+        condition = "attribute_not_exists(#since)"
+        if seen is not None:
+            condition = "#since = :seen"
+            values[":seen"] = _number(seen.since)
+        with aws_call():
+            try:
+                self._client.update_item(
+                    TableName=self._table,
+                    Key=self._key,
+                    UpdateExpression=_STEP,
+                    ConditionExpression=condition,
+                    ExpressionAttributeNames=names,
+                    ExpressionAttributeValues=values,
+                )
+            except ClientError as error:
+                if error_code(error) == "ConditionalCheckFailedException":
+                    return False
+                raise
+        return True
+
+    def _add(self, name: str) -> Line:
+        with aws_call():
+            answer = self._client.update_item(
+                TableName=self._table,
+                Key=self._key,
+                UpdateExpression="ADD #count :one",
+                ConditionExpression="attribute_exists(#since)",
+                ExpressionAttributeNames={"#count": name, "#since": _SINCE},
+                ExpressionAttributeValues={":one": {"N": "1"}},
+                ReturnValues="ALL_NEW",
+            )
+        line = _line(answer["Attributes"])
+        if line is None:
+            raise KeyError(_SINCE)
+        return line
+
+
+def _line(item: Mapping[str, Any]) -> Line | None:
+    if _SINCE not in item:
+        return None
+    first, rate, pace, throttled_at = (float(item[name]["N"]) for name in _NUMBERS)
+    return Line(
+        given=int(item.get(_GIVEN, {"N": "0"})["N"]),
+        first=first,
+        since=float(item[_SINCE]["N"]),
+        rate=rate,
+        pace=pace,
+        missed=int(item.get(_MISSED, {"N": "0"})["N"]),
+        throttled_at=throttled_at,
+    )
+
+
+def _number(value: float) -> dict[str, str]:
+    """To the millisecond, and to a thousandth of a number: as text it is what it was when it is compared again."""
+    return {"N": f"{value:.3f}"}
