@@ -157,6 +157,52 @@ def test_an_issuer_can_do_nothing_to_iot_core_that_issuing_does_not_need(
     assert "AccessDenied" in outcome or outcome == "UnauthorizedException", outcome
 
 
+def _retirer(cloud: Any) -> Mapping[str, Any]:
+    return next(function for function in cloud.functions() if function["Handler"].endswith("retirer.handler"))
+
+
+def test_the_retirer_reads_and_closes_what_the_ledger_names(cloud: Any, as_role: Callable[..., str]) -> None:
+    role, table = _retirer(cloud), cloud.target.ledger_table
+    read = as_role(
+        role,
+        "dynamodb",
+        "query",
+        TableName=table,
+        KeyConditionExpression="#device = :device",
+        ExpressionAttributeNames={"#device": "device-id"},
+        ExpressionAttributeValues={":device": {"S": "probe"}},
+    )
+    assert read == "allowed"
+    for operation in ("describe_certificate", "delete_certificate"):
+        assert as_role(role, "iot", operation, certificateId="a" * 64) == "ResourceNotFoundException"
+    closed = as_role(role, "iot", "update_certificate", certificateId="a" * 64, newStatus="INACTIVE")
+    assert closed == "ResourceNotFoundException"
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "parameters"),
+    [
+        ("dynamodb", "delete_item", {"Key": {**_key("probe"), "record": {"S": "probe"}}}),
+        ("dynamodb", "scan", {}),
+        ("iot", "create_thing", {"thingName": "intruder"}),
+        ("iot", "delete_thing", {"thingName": "somebody"}),
+        ("iot", "create_keys_and_certificate", {"setAsActive": True}),
+        ("iot", "create_policy", {"policyName": "all", "policyDocument": '{"Version":"2012-10-17","Statement":[]}'}),
+    ],
+)
+def test_the_retirer_can_do_nothing_else(
+    cloud: Any, as_role: Callable[..., str], service: str, operation: str, parameters: dict[str, Any]
+) -> None:
+    table = {"TableName": cloud.target.ledger_table} if service == "dynamodb" else {}
+    outcome = as_role(_retirer(cloud), service, operation, **table, **parameters)
+    assert "AccessDenied" in outcome or outcome == "UnauthorizedException", outcome
+
+
+def test_the_retirer_has_no_right_on_the_registry(cloud: Any, as_role: Callable[..., str]) -> None:
+    read = as_role(_retirer(cloud), "dynamodb", "get_item", TableName=cloud.target.registry_table, Key=_key("x"))
+    assert read == "AccessDeniedException"
+
+
 @pytest.mark.parametrize("path", ["new", "proto"])
 def test_a_request_that_passed_no_authorizer_reaches_no_issuer(cloud: Any, path: str) -> None:
     """A function's own resource policy admits API Gateway's method and no other principal."""

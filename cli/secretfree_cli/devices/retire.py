@@ -19,7 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, TextIO, TypeVar
+from functools import partial
+from typing import Any, Final, TextIO
 
 import click
 from secretfree.adapters.authority_revocation import RevokingAuthorities
@@ -50,8 +51,6 @@ from secretfree_cli.target import Target, target_options
 
 _DETACHING: Final = (0.5, 1.0, 2.0, 4.0)
 """Seconds between looks at what AWS IoT Core detaches in its own time."""
-
-T = TypeVar("T")
 
 
 class Retired(StrEnum):
@@ -112,8 +111,8 @@ class Retiring:
         revoke_withdrawn(change, ports=self.ports, match=MatchPolicy.UDID_AND_PUBLIC_KEY, clock=self.clock)
         records = [one for one in self.ledger.issuances(device_id) if isinstance(one, Issuance)]
         for certificate_id in sorted({one for record in records for one in record.known_certificates}):
-            self._patiently(lambda certificate_id=certificate_id: self.things.retire(device_id, certificate_id))
-        self._patiently(lambda: self.things.remove_thing(device_id))
+            self._patiently(partial(self.things.retire, device_id, certificate_id))
+        self._patiently(partial(self.things.remove_thing, device_id))
         self._forget(device_id, records, self.clock.now() + self.history)
         if leased:
             return f"a certificate was being issued: run the command again after {max(leased):%H:%M:%S} UTC"
@@ -125,14 +124,16 @@ class Retiring:
                 self.ledger.write(record.retired(forget_after))
         self.ledger.close_device(device_id, forget_after=forget_after)
 
-    def _patiently(self, call: Callable[[], T]) -> T:
+    def _patiently(self, call: Callable[[], None]) -> None:
         """`call`, again while AWS IoT Core detaches."""
         for seconds in _DETACHING:
             try:
-                return call()
+                call()
             except StillAttachedError:
                 self.clock.sleep(seconds)
-        return call()
+            else:
+                return
+        call()
 
 
 @command("retire")
