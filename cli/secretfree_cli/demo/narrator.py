@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
@@ -52,13 +56,13 @@ class Narrator:
     def end(self, *, seconds: float, keep: bool) -> None:
         """Print that every step succeeded, and what to do next."""
         self._console.print(f"\n[bold green]Every step succeeded[/bold green], in {seconds:.0f} s.")
+        program = _program()
         if keep:
             self.tell("The local cloud is still running, and the devices are in ./devices. Try:")
-            self.tell("  secretfree local status --json      print addresses for curl, the AWS CLI or an MQTT client")
-            self.tell("  secretfree device new my-device     make your own device; the command prints the next step")
-            self.tell("  secretfree local down               stop the local cloud")
+            for arguments, effect in _NEXT:
+                self.tell(f"  {program} {arguments:<27} {effect}")
         else:
-            self.tell("The local cloud was stopped. `secretfree demo --keep` leaves it running.")
+            self.tell(f"The local cloud was stopped. `{program} demo --keep` leaves it running.")
 
     @contextmanager
     def working(self, what: str) -> Iterator[None]:
@@ -68,3 +72,15 @@ class Narrator:
                 yield
         else:
             yield
+
+
+_NEXT: Final = (
+    ("local status --json", "print addresses for curl, the AWS CLI or an MQTT client"),
+    ("device new my-device", "make your own device; the command prints the next step"),
+    ("local down", "stop the local cloud"),
+)
+
+
+def _program() -> str:
+    """Return how to call this command: by its name if it is on the PATH, else by its path, as `make demo` does."""
+    return "secretfree" if shutil.which("secretfree") else os.path.relpath(sys.argv[0])

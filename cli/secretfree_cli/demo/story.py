@@ -169,7 +169,7 @@ class Story:
             seconds = time.monotonic() - began
             self._narrator.check(
                 message is not None and (message.topic, message.payload) == (topic, b"21.5"),
-                f"published and received on {topic}, {seconds:.2f} s after it had no certificate",
+                f"published and received on {topic}; from no certificate to this message: {seconds:.2f} s",
                 otherwise=f"received {message}",
             )
             self._publish_for_another(sensor, cast.gateway)

@@ -185,3 +185,20 @@ def test_a_check_that_does_not_hold_says_what_was_seen_instead() -> None:
 
     with pytest.raises(StepFailedError, match=r"expected: a clone: 403 \(found: 200\)"):
         narrator.check(False, "a clone: 403", otherwise="200")
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_end_names_the_command_as_it_can_be_called(
+    keep: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [str(tmp_path / ".venv" / "bin" / "secretfree"), "demo"])
+    shown = {}
+    for on_path in (True, False):
+        monkeypatch.setattr("shutil.which", lambda _, found=on_path: "/usr/bin/secretfree" if found else None)
+        page = io.StringIO()
+        Narrator(Console(file=page, soft_wrap=True)).end(seconds=1, keep=keep)
+        shown[on_path] = page.getvalue()
+    assert ".venv/bin/secretfree " not in shown[True]
+    assert ".venv/bin/secretfree " in shown[False]
+    assert shown[False].replace(".venv/bin/secretfree ", "secretfree ") == shown[True]
