@@ -4,7 +4,7 @@ from secretfree.contract import AlarmName, DeviceProfile, IotRegistration, Match
 
 from cdk_iot_secretfree.account_resources import AccountResources
 from cdk_iot_secretfree.alarms import AlarmThresholds, ProvisioningAlarms
-from cdk_iot_secretfree.api_options import ApiDomain, ApiOptions
+from cdk_iot_secretfree.api_options import ApiDomain, ApiOptions, SharedApiDomain, TlsPolicy
 from cdk_iot_secretfree.audit_trail import AuditTrail
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.authority.revocation import Revocation, RevocationList
@@ -63,7 +63,9 @@ __all__ = [
     "SecretFreeProvisioning",
     "SecretFreeStack",
     "Severity",
+    "SharedApiDomain",
     "ThingGroup",
     "ThingType",
+    "TlsPolicy",
     "UsageMode",
 ]

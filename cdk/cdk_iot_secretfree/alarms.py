@@ -12,6 +12,7 @@ from constructs import Construct
 from secretfree.contract import AlarmName, Severity
 
 from cdk_iot_secretfree import measures
+from cdk_iot_secretfree.acknowledgments import ALARM_WITHOUT_ACTION, acknowledge
 from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.validation import require_range, require_seconds
 
@@ -78,6 +79,8 @@ class ProvisioningAlarms(Construct):
     ) -> None:
         super().__init__(scope, id)
         topics = {Severity.PAGE: topic, Severity.TICKET: ticket_topic or topic}
+        if None in topics.values():
+            acknowledge(self, ALARM_WITHOUT_ACTION)
         self._alarms: dict[AlarmName, list[cloudwatch.Alarm]] = {}
         for spec in _specs(provisioning, thresholds):
             if spec.name in without:

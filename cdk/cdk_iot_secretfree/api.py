@@ -1,17 +1,20 @@
 """The REST API in front of the Lambdas, with the answers that it gives itself."""
 
 import json
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Final, cast
+from typing import Any, Final, cast
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import CfnResource, Duration, FeatureFlags, RemovalPolicy, Stack
 from aws_cdk import aws_apigateway as apigateway
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 from secretfree.contract import CSR_BODY_SEGMENT
 
-from cdk_iot_secretfree.api_options import ApiOptions
+from cdk_iot_secretfree import acknowledgments
+from cdk_iot_secretfree.api_options import ApiDomain, ApiOptions, SharedApiDomain
 from cdk_iot_secretfree.function_options import FunctionOptions
 from cdk_iot_secretfree.functions import make_log_group
 
@@ -37,41 +40,38 @@ class ProvisioningApi(Construct):
         super().__init__(scope, id)
         self._options = options
         self._issuers: dict[str, apigateway.Resource] = {}
-        self.access_log = make_log_group(self, "AccessLog", functions, removal_policy)
+        self.access_log = options.access_log_group or make_log_group(self, "AccessLog", functions, removal_policy)
         domain = options.domain
         self.rest_api = apigateway.RestApi(
             self,
             "Resource",
             rest_api_name=name,
             description="Secret-free provisioning of devices",
-            endpoint_types=[apigateway.EndpointType.REGIONAL],
+            endpoint_configuration=_endpoint(options),
+            policy=options.resource_policy or _only_from(options.private_endpoints),
             cloud_watch_role=False,
             disable_execute_api_endpoint=domain is not None,
-            domain_name=None
-            if domain is None
-            else apigateway.DomainNameOptions(
-                domain_name=domain.name,
-                certificate=domain.certificate,
-                endpoint_type=apigateway.EndpointType.REGIONAL,
-                security_policy=apigateway.SecurityPolicy.TLS_1_2,
-            ),
+            domain_name=_own_domain(domain) if isinstance(domain, ApiDomain) else None,
             deploy_options=apigateway.StageOptions(
                 stage_name=options.stage_name,
                 throttling_rate_limit=options.rate_limit,
                 throttling_burst_limit=options.burst_limit,
                 metrics_enabled=True,
-                # Execution logs would hold the CSRs.
-                logging_level=apigateway.MethodLoggingLevel.OFF,
+                logging_level=options.execution_logging,
+                # Data traces would hold the CSRs.
                 data_trace_enabled=False,
+                tracing_enabled=options.tracing or None,
                 access_log_destination=apigateway.LogGroupLogDestination(self.access_log),
                 access_log_format=apigateway.AccessLogFormat.custom(json.dumps(_ACCESS_LOG_FIELDS)),
             ),
         )
         # The stack names its outputs: `add_outputs`.
         self.rest_api.node.try_remove_child("Endpoint")
-        self._require_tls_1_2()
-        if options.set_account_logging_role:
-            self.rest_api.deployment_stage.node.add_dependency(_account_logging_role(self))
+        self._apply_tls_policy()
+        if isinstance(domain, SharedApiDomain):
+            self._map_into(domain)
+        self._add_logs(functions, removal_policy)
+        self._add_web_acl()
         self._authorizer = apigateway.RequestAuthorizer(
             self,
             "Authorizer",
@@ -85,12 +85,14 @@ class ProvisioningApi(Construct):
         resource = cast("apigateway.CfnAuthorizer", self._authorizer.node.default_child)
         resource.add_property_deletion_override("IdentitySource")
         self._add_gateway_responses()
+        self._acknowledge()
 
     @property
     def url(self) -> str:
         """The base of the devices' URLs, without a slash at its end: `{url}/new`."""
-        if self._options.domain is not None:
-            return f"https://{self._options.domain.name}"
+        if (domain := self._options.domain) is not None:
+            name = domain.name if isinstance(domain, ApiDomain) else domain.domain.domain_name
+            return f"https://{name}/{domain.base_path}" if domain.base_path else f"https://{name}"
         stack = Stack.of(self)
         host = f"{self.rest_api.rest_api_id}.execute-api.{stack.region}.{stack.url_suffix}"
         return f"https://{host}/{self.rest_api.deployment_stage.stage_name}"
@@ -108,12 +110,65 @@ class ProvisioningApi(Construct):
     def add_csr_post(self, path: str, front: lambda_.IFunction) -> apigateway.Method:
         """`POST /{path}/csr`, where the CSR is the body. An authorizer sees no body, so the function decides itself."""
         resource = self._issuers[path].add_resource(CSR_BODY_SEGMENT)
-        return resource.add_method("POST", _integration(front), authorization_type=apigateway.AuthorizationType.NONE)
+        method = resource.add_method("POST", _integration(front), authorization_type=apigateway.AuthorizationType.NONE)
+        acknowledgments.acknowledge(method, acknowledgments.CSR_IN_BODY)
+        return method
 
-    def _require_tls_1_2(self) -> None:
-        # An override works with older versions of aws-cdk-lib too.
-        resource = cast("apigateway.CfnRestApi", self.rest_api.node.default_child)
-        resource.add_property_override("SecurityPolicy", "TLS_1_2")
+    def _acknowledge(self) -> None:
+        options = self._options
+        reasons = dict(acknowledgments.API)
+        if options.source_rate_limit is None and options.web_acl_arn is None:
+            reasons |= acknowledgments.API_WITHOUT_WEB_ACL
+        if options.execution_logging is apigateway.MethodLoggingLevel.OFF:
+            reasons |= acknowledgments.API_WITHOUT_EXECUTION_LOG
+        if not options.tracing:
+            reasons |= acknowledgments.API_WITHOUT_TRACING
+        acknowledgments.acknowledge(self, reasons)
+
+    def _apply_tls_policy(self) -> None:
+        policy = self._options.tls_policy
+        domain = self.rest_api.domain_name
+        owners = [self.rest_api] if domain is None else [self.rest_api, domain]
+        for owner in owners:
+            # As overrides these do not ask for the newest aws-cdk-lib.
+            resource = cast("CfnResource", owner.node.default_child)
+            resource.add_property_override("SecurityPolicy", policy.value)
+            if policy.takes_access_mode:
+                mode = "STRICT" if self._options.strict_endpoint_access else "BASIC"
+                resource.add_property_override("EndpointAccessMode", mode)
+
+    def _map_into(self, domain: SharedApiDomain) -> None:
+        apigateway.BasePathMapping(
+            self,
+            "Mapping",
+            domain_name=domain.domain,
+            rest_api=self.rest_api,
+            stage=self.rest_api.deployment_stage,
+            base_path=domain.base_path,
+        )
+
+    def _add_logs(self, functions: FunctionOptions, removal_policy: RemovalPolicy) -> None:
+        stage = self.rest_api.deployment_stage
+        sets_role = self._options.set_account_logging_role
+        if sets_role is None:
+            sets_role = not FeatureFlags.of(self).is_enabled(_NO_LOGGING_ROLE)
+        if sets_role:
+            stage.node.add_dependency(_account_logging_role(self))
+        if self._options.execution_logging is not apigateway.MethodLoggingLevel.OFF:
+            # API Gateway writes to this name, and would make a group that keeps its logs for ever.
+            name = f"API-Gateway-Execution-Logs_{self.rest_api.rest_api_id}/{self._options.stage_name}"
+            stage.node.add_dependency(make_log_group(self, "ExecutionLog", functions, removal_policy, name=name))
+
+    def _add_web_acl(self) -> None:
+        limit, web_acl_arn = self._options.source_rate_limit, self._options.web_acl_arn
+        if limit is None and web_acl_arn is None:
+            return
+        # Few apps need this large module of the CDK.
+        from cdk_iot_secretfree.web_acl import attach_web_acl, make_web_acl
+
+        if limit is not None:
+            web_acl_arn = make_web_acl(self, limit=limit)
+        attach_web_acl(self, stage_arn=self.rest_api.deployment_stage.stage_arn, web_acl_arn=str(web_acl_arn))
 
     def _add_gateway_responses(self) -> None:
         retry_after = str(int(self._options.retry_after.to_seconds()))
@@ -135,6 +190,44 @@ def _integration(function: lambda_.IFunction) -> apigateway.LambdaIntegration:
     return apigateway.LambdaIntegration(function, timeout=_INTEGRATION_TIMEOUT, allow_test_invoke=False)
 
 
+def _endpoint(options: ApiOptions) -> apigateway.EndpointConfiguration:
+    if options.private_endpoints:
+        return apigateway.EndpointConfiguration(
+            types=[apigateway.EndpointType.PRIVATE], vpc_endpoints=list(options.private_endpoints)
+        )
+    return apigateway.EndpointConfiguration(types=[apigateway.EndpointType.REGIONAL])
+
+
+def _only_from(endpoints: Sequence[ec2.IVpcEndpoint]) -> iam.PolicyDocument | None:
+    """Let all callers of these endpoints pass, and no other. A private API must have a policy."""
+    if not endpoints:
+        return None
+    ids = [endpoint.vpc_endpoint_id for endpoint in endpoints]
+
+    def call(effect: iam.Effect, conditions: Mapping[str, Any] | None = None) -> iam.PolicyStatement:
+        return iam.PolicyStatement(
+            effect=effect,
+            actions=["execute-api:Invoke"],
+            principals=[iam.AnyPrincipal()],
+            resources=["execute-api:/*"],
+            conditions=conditions,
+        )
+
+    elsewhere = {"StringNotEquals": {"aws:SourceVpce": ids}}
+    return iam.PolicyDocument(statements=[call(iam.Effect.ALLOW), call(iam.Effect.DENY, elsewhere)])
+
+
+def _own_domain(domain: ApiDomain) -> apigateway.DomainNameOptions:
+    return apigateway.DomainNameOptions(
+        domain_name=domain.name,
+        certificate=domain.certificate,
+        endpoint_type=apigateway.EndpointType.REGIONAL,
+        security_policy=apigateway.SecurityPolicy.TLS_1_2,
+        base_path=domain.base_path,
+    )
+
+
+_NO_LOGGING_ROLE: Final = "@aws-cdk/aws-apigateway:disableCloudWatchRole"
 _INTEGRATION_TIMEOUT: Final = Duration.seconds(29)
 _SINGLETON: Final = "SecretFreeApiLogging"
 # Where a function has no free execution, API Gateway answers 500: it is ours, and the device posts again later.
@@ -158,29 +251,19 @@ _ACCESS_LOG_FIELDS: Final = {
 }
 
 # API Gateway's gateway response types, with the status and code of the wire contract. What a device sends again
-# later is 429 or 503; 404 says that this product line has no such issuer.
+# later is 429 or 503; 404 says that this product line has no such issuer. The two defaults answer for every type that
+# is not here: a stack has 500 resources at most, so a type that would say the same as its default is left out.
 _GATEWAY_RESPONSES: Final = {
     "UNAUTHORIZED": (HTTPStatus.UNAUTHORIZED, "missing-csr"),
     "ACCESS_DENIED": (HTTPStatus.FORBIDDEN, "$context.authorizer.code"),
-    "INVALID_API_KEY": (HTTPStatus.FORBIDDEN, "not-authorized"),
-    "INVALID_SIGNATURE": (HTTPStatus.FORBIDDEN, "not-authorized"),
-    "EXPIRED_TOKEN": (HTTPStatus.FORBIDDEN, "not-authorized"),
-    # A web ACL blocks by address and cannot recognise devices, so a real device behind a blocked address posts again
-    # soon.
+    # A web ACL sheds load by address. It knows no devices, so a device behind such an address posts again soon.
     "WAF_FILTERED": (HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests"),
     "MISSING_AUTHENTICATION_TOKEN": (HTTPStatus.NOT_FOUND, "not-found"),
     "RESOURCE_NOT_FOUND": (HTTPStatus.NOT_FOUND, "not-found"),
-    "BAD_REQUEST_BODY": (HTTPStatus.BAD_REQUEST, "invalid-request"),
-    "BAD_REQUEST_PARAMETERS": (HTTPStatus.BAD_REQUEST, "invalid-request"),
     "REQUEST_TOO_LARGE": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "invalid-request"),
-    "UNSUPPORTED_MEDIA_TYPE": (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "invalid-request"),
     "THROTTLED": (HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests"),
-    "QUOTA_EXCEEDED": (HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests"),
     "INTEGRATION_TIMEOUT": (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
     "INTEGRATION_FAILURE": (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
-    "AUTHORIZER_FAILURE": (HTTPStatus.INTERNAL_SERVER_ERROR, "internal"),
-    "AUTHORIZER_CONFIGURATION_ERROR": (HTTPStatus.INTERNAL_SERVER_ERROR, "internal"),
-    "API_CONFIGURATION_ERROR": (HTTPStatus.INTERNAL_SERVER_ERROR, "internal"),
     "DEFAULT_4XX": (HTTPStatus.BAD_REQUEST, "invalid-request"),
     "DEFAULT_5XX": (HTTPStatus.INTERNAL_SERVER_ERROR, "internal"),
 }
@@ -216,7 +299,12 @@ def _account_logging_role(scope: Construct) -> Construct:
             iam.ManagedPolicy.from_aws_managed_policy_name("service-role/AmazonAPIGatewayPushToCloudWatchLogs")
         ],
     )
-    # Other APIs of the account may use it by then.
+    managed = "arn:<AWS::Partition>:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"
+    acknowledgments.acknowledge(
+        role,
+        {f"AwsSolutions-IAM4[Policy::{managed}]": "API Gateway asks for this policy on its account-wide role."},
+    )
+    # Other APIs of the account may have come to rely on it.
     role.apply_removal_policy(RemovalPolicy.RETAIN)
     account = apigateway.CfnAccount(singleton, "Resource", cloud_watch_role_arn=role.role_arn)
     account.apply_removal_policy(RemovalPolicy.RETAIN)

@@ -13,9 +13,18 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 from secretfree.contract import AuditFolder
 
+from cdk_iot_secretfree.acknowledgments import (
+    ALARM_WITHOUT_ACTION,
+    BUCKET,
+    INLINE_POLICY,
+    acknowledge,
+    acknowledge_wildcard,
+    with_own_key,
+)
 from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.function_options import FunctionKind
 from cdk_iot_secretfree.functions import RuntimeFunction, make_log_group
+from cdk_iot_secretfree.grants import grant_to_principal
 from cdk_iot_secretfree.key_grants import grant_key
 from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
 
@@ -79,14 +88,18 @@ class AuditTrail(Construct):
         for table in (provisioning.registry.table, provisioning.ledger.table):
             self._send_changes(table)
         self.delayed_alarm = self._make_alarm()
+        encrypted_before = "The source is a Kinesis data stream, which encrypts the events itself."
+        acknowledge(self, {**INLINE_POLICY, **ALARM_WITHOUT_ACTION, "AwsSolutions-KDF1": encrypted_before})
+        acknowledge(self.bucket, with_own_key(BUCKET) if self._encryption_key is None else BUCKET)
 
     def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal run `secretfree audit`: list and read the bucket, nothing else."""
         grant_key(self._encryption_key, grantee, service="s3", writes=False)
-        return iam.Grant.add_to_principal(
-            grantee=grantee,
+        return grant_to_principal(
+            self,
+            grantee,
             actions=["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:ListBucketVersions"],
-            resource_arns=[self.bucket.bucket_arn, self.bucket.arn_for_objects("*")],
+            resources=[self.bucket.bucket_arn, self.bucket.arn_for_objects("*")],
         )
 
     def metric_delay(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
@@ -182,6 +195,8 @@ class AuditTrail(Construct):
             (_FUNCTION_ACTIONS, [function_arn]),
         ):
             role.add_to_policy(iam.PolicyStatement(actions=list(actions), resources=resources))
+            for resource in resources:
+                acknowledge_wildcard(role, resource)
         return role
 
     def _send_changes(self, table: dynamodb.ITable) -> None:

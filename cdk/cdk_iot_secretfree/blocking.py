@@ -10,6 +10,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 from secretfree.contract import MatchPolicy, Variable
 
+from cdk_iot_secretfree.acknowledgments import acknowledge
 from cdk_iot_secretfree.function_options import FunctionKind, FunctionOptions
 from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.issuers.issuer import Issuer
@@ -50,6 +51,7 @@ class Blocking(Construct):
             retention_period=_DEAD_LETTERS_KEPT_FOR,
             removal_policy=removal_policy,
         )
+        acknowledge(self._dead_letters, {"AwsSolutions-SQS3": "This queue has the dead letters of the stream."})
         self._revoker = RuntimeFunction(
             self,
             "Revoker",

@@ -9,6 +9,7 @@ from aws_cdk import aws_logs as logs
 
 from cdk_iot_secretfree.account_resources import AccountResources
 from cdk_iot_secretfree.functions import RuntimeFunction
+from cdk_iot_secretfree.grants import grant_to_principal
 
 if TYPE_CHECKING:
     from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
@@ -23,9 +24,7 @@ def grant_diagnose(provisioning: "SecretFreeProvisioning", grantee: iam.IGrantab
     # GetItem of the ledger, and the use of its key.
     grant = grant.combine(provisioning.ledger.grant_read_bindings(grantee))
     for actions, resources in _statements(provisioning):
-        grant = grant.combine(
-            iam.Grant.add_to_principal(grantee=grantee, actions=list(actions), resource_arns=list(resources))
-        )
+        grant = grant.combine(grant_to_principal(provisioning, grantee, actions=actions, resources=resources))
     return grant
 
 

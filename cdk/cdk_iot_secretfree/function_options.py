@@ -122,6 +122,8 @@ class FunctionOptions:
         log_encryption_key: encrypts every log group that is made here. The key's policy lets CloudWatch Logs use it; an
             imported key needs that statement from you.
         log_level: of the runtime's structured log.
+        snap_start: the authorizer and the issuers start from a snapshot (Lambda SnapStart). The API then calls an alias
+            of a published version. Lambda charges for the snapshots and for each restore.
         dead_letter_queue: receives the events of failed asynchronous invocations: the sweeper's schedule, and
             CloudFormation's requests at deploy time. Other functions have a caller that waits and sees the failure.
         sweep_interval: how often unfinished issuances are finished or rolled back, one minute to one day.
@@ -137,6 +139,7 @@ class FunctionOptions:
     log_retention: logs.RetentionDays = logs.RetentionDays.ONE_YEAR
     log_encryption_key: kms.IKey | None = None
     log_level: str = "INFO"
+    snap_start: bool = False
     dead_letter_queue: sqs.IQueue | None = None
     sweep_interval: Duration = field(default_factory=lambda: Duration.minutes(5))
     overrides: Mapping[FunctionKind, FunctionOverrides] = field(default_factory=dict)
@@ -168,6 +171,7 @@ class FunctionOptions:
             log_retention=self.log_retention,
             log_encryption_key=self.log_encryption_key,
             log_level=own.log_level or self.log_level,
+            snap_start=self.snap_start and kind in _DEVICES_WAIT_FOR,
             dead_letter_queue=(own.dead_letter_queue or self.dead_letter_queue) if is_asynchronous else None,
         )
 
@@ -189,6 +193,7 @@ class FunctionSettings:
     log_retention: logs.RetentionDays
     log_encryption_key: kms.IKey | None
     log_level: str
+    snap_start: bool
     dead_letter_queue: sqs.IQueue | None
 
 
@@ -208,6 +213,7 @@ def _require_log_level(value: str) -> None:
 ASYNCHRONOUS: Final = frozenset({FunctionKind.SWEEPER, FunctionKind.ACCOUNT})
 """What Lambda invokes without a caller that waits: only there does a dead-letter queue receive anything."""
 
+_DEVICES_WAIT_FOR: Final = frozenset({FunctionKind.AUTHORIZER, FunctionKind.CSR_FRONT, FunctionKind.ISSUER})
 _OWN_MEMORY: Final = {FunctionKind.ACCOUNT: 512}
 _MOST_SECURITY_GROUPS: Final = 5
 _LOG_LEVELS: Final = tuple(level.name for level in LogLevel)

@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Annotations, Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 from secretfree.contract import Variable
 
-from cdk_iot_secretfree.function_options import FunctionKind, FunctionOptions, FunctionSettings
+from cdk_iot_secretfree import acknowledgments
+from cdk_iot_secretfree.acknowledgments import acknowledge, acknowledge_wildcard
+from cdk_iot_secretfree.function_options import ASYNCHRONOUS, FunctionKind, FunctionOptions, FunctionSettings
 from cdk_iot_secretfree.key_grants import allow_log_encryption, grant_key
 
 
@@ -59,12 +61,39 @@ class RuntimeFunction(Construct):
             role=self.role,
             tracing=lambda_.Tracing.ACTIVE if settings.tracing else None,
             dead_letter_queue=settings.dead_letter_queue,
+            snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if settings.snap_start else None,
             **_in_network(settings),
         )
+        self._acknowledge(kind, settings)
+        self._alias = self._published() if settings.snap_start else None
+
+    @property
+    def invoked(self) -> lambda_.IFunction:
+        """What callers invoke: the function, or with SnapStart an alias of its published version."""
+        return self._alias or self.function
 
     def allow(self, actions: list[str], resources: list[str], conditions: Mapping[str, Any] | None = None) -> None:
         """Add one statement to the role."""
         self.role.add_to_policy(iam.PolicyStatement(actions=actions, resources=resources, conditions=conditions))
+        for resource in resources:
+            acknowledge_wildcard(self.role, resource)
+
+    def _acknowledge(self, kind: FunctionKind, settings: FunctionSettings) -> None:
+        reasons = dict(acknowledgments.FUNCTION)
+        if settings.network is None:
+            reasons |= acknowledgments.WITHOUT_NETWORK
+        if settings.dead_letter_queue is None:
+            is_asynchronous = kind in ASYNCHRONOUS
+            reasons |= acknowledgments.WITHOUT_DEAD_LETTERS if is_asynchronous else acknowledgments.SYNCHRONOUS
+        acknowledge(self, reasons)
+        if settings.tracing:
+            acknowledge_wildcard(self.role, "*")
+
+    def _published(self) -> lambda_.Alias:
+        Annotations.of(self.function).acknowledge_warning(
+            "@aws-cdk/aws-lambda:snapStartRequirePublish", "The alias below has a published version."
+        )
+        return lambda_.Alias(self, "Alias", alias_name="live", version=self.function.current_version)
 
     def _grant(self, settings: FunctionSettings) -> None:
         if settings.network is not None:
@@ -95,7 +124,7 @@ def make_log_group(
     key = options.log_encryption_key
     if key is not None:
         allow_log_encryption(key, scope)
-    return logs.LogGroup(
+    group = logs.LogGroup(
         scope,
         id,
         log_group_name=name,
@@ -103,6 +132,9 @@ def make_log_group(
         encryption_key=key,
         removal_policy=removal_policy,
     )
+    if key is None:
+        acknowledge(group, acknowledgments.LOG_NOT_ENCRYPTED)
+    return group
 
 
 def _in_network(settings: FunctionSettings) -> dict[str, Any]:

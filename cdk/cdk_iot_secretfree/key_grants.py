@@ -7,6 +7,8 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
+from cdk_iot_secretfree.grants import grant_to_principal
+
 
 def grant_key(key: kms.IKey | None, grantee: iam.IGrantable, *, service: str, writes: bool) -> None:
     """Let a principal use the key through a service of the key's Region, as in `dynamodb`.
@@ -17,10 +19,11 @@ def grant_key(key: kms.IKey | None, grantee: iam.IGrantable, *, service: str, wr
     if key is None:
         return
     stack = Stack.of(key)
-    iam.Grant.add_to_principal(
-        grantee=grantee,
-        actions=list(_WRITE_ACTIONS if writes else _READ_ACTIONS),
-        resource_arns=[key.key_arn],
+    grant_to_principal(
+        key,
+        grantee,
+        actions=_WRITE_ACTIONS if writes else _READ_ACTIONS,
+        resources=[key.key_arn],
         conditions={"StringEquals": {"kms:ViaService": f"{service}.{stack.region}.amazonaws.com"}},
     )
 

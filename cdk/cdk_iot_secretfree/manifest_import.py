@@ -14,6 +14,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 from secretfree.contract import DeviceProfile, ManifestFolder, MatchPolicy, Variable
 
+from cdk_iot_secretfree.acknowledgments import ALARM_WITHOUT_ACTION, BUCKET, INLINE_POLICY, acknowledge, with_own_key
 from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.function_options import FunctionKind, FunctionOptions
 from cdk_iot_secretfree.functions import RuntimeFunction
@@ -125,6 +126,16 @@ class ManifestImport(Construct):
         )
         undelivered = self._start_on_upload()
         self.alarms = self._alarms(undelivered)
+        acknowledge(
+            self,
+            {
+                **INLINE_POLICY,
+                **ALARM_WITHOUT_ACTION,
+                "AwsSolutions-SF1": "Logs of every event would hold the rows. Errors are logged, without data.",
+                "AwsSolutions-SQS3": "This queue has the dead letters of the rule.",
+            },
+        )
+        acknowledge(self.bucket, BUCKET if target.encryption_key else with_own_key(BUCKET))
 
     @staticmethod
     def into_registry(

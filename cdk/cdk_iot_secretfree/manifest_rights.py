@@ -1,5 +1,6 @@
 """The rights of the manifest import: of its function, of its state machine, and on the machine's children."""
 
+import json
 from typing import Final
 
 from aws_cdk import ArnFormat, Stack
@@ -10,7 +11,9 @@ from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 from secretfree.contract import ManifestFolder
 
+from cdk_iot_secretfree.acknowledgments import acknowledge, acknowledge_wildcard, flattened
 from cdk_iot_secretfree.functions import RuntimeFunction
+from cdk_iot_secretfree.grants import grant_to_principal
 from cdk_iot_secretfree.key_grants import grant_key
 from cdk_iot_secretfree.registry import IDeviceRegistry
 
@@ -39,27 +42,32 @@ def grant_state_machine(role: iam.Role, function_arn: str, bucket: s3.Bucket, en
     )
     # The log delivery and X-Ray have no resource types (Service Authorization Reference).
     role.add_to_policy(iam.PolicyStatement(actions=list(_OBSERVABILITY_ACTIONS), resources=["*"]))
+    for wildcard in ("*", *(bucket.arn_for_objects(f"{part}*") for part in ManifestFolder)):
+        acknowledge_wildcard(role, wildcard)
     grant_key(encryption_key, role, service="s3", writes=True)
 
 
 def grant_drop(bucket: s3.Bucket, grantee: iam.IGrantable, encryption_key: kms.IKey | None) -> iam.Grant:
     """Let a principal put manifests and read results."""
     grant_key(encryption_key, grantee, service="s3", writes=True)
-    listing = iam.Grant.add_to_principal(
-        grantee=grantee,
+    listing = grant_to_principal(
+        bucket,
+        grantee,
         actions=["s3:ListBucket"],
-        resource_arns=[bucket.bucket_arn],
+        resources=[bucket.bucket_arn],
         conditions={"StringLike": {"s3:prefix": [f"{ManifestFolder.RESULTS}*"]}},
     )
-    reading = iam.Grant.add_to_principal(
-        grantee=grantee,
+    reading = grant_to_principal(
+        bucket,
+        grantee,
         actions=["s3:GetObject"],
-        resource_arns=[bucket.arn_for_objects(f"{ManifestFolder.RESULTS}*")],
+        resources=[bucket.arn_for_objects(f"{ManifestFolder.RESULTS}*")],
     )
-    writing = iam.Grant.add_to_principal(
-        grantee=grantee,
+    writing = grant_to_principal(
+        bucket,
+        grantee,
         actions=["s3:AbortMultipartUpload", "s3:PutObject"],
-        resource_arns=[bucket.arn_for_objects(f"{ManifestFolder.MANIFESTS}*")],
+        resources=[bucket.arn_for_objects(f"{ManifestFolder.MANIFESTS}*")],
     )
     return listing.combine(reading).combine(writing)
 
@@ -72,6 +80,17 @@ def grant_children(scope: Construct, role: iam.Role, machine: sfn.StateMachine) 
         resource_name=machine.state_machine_name,
         arn_format=ArnFormat.COLON_RESOURCE_NAME,
     )
+    # The CDK's own policy for the children names the same executions in a longer form.
+    name = json.dumps(
+        {"Fn::Select": [6, {"Fn::Split": [":", Stack.of(scope).resolve(machine.state_machine_arn)]}]},
+        separators=(",", ":"),
+    )
+    stack = Stack.of(scope)
+    prefix = flattened(stack.resolve(executions)).rpartition(":")[0]
+    own = flattened(stack.resolve(executions))
+    wildcards = [f"{own}:*", f"{own}/*", f"{prefix}:{name}:*", f"{prefix}:{name}/*:*"]
+    running = "Step Functions names an execution when it starts it; the state machine is named."
+    acknowledge(scope, {f"AwsSolutions-IAM5[Resource::{wildcard}]": running for wildcard in wildcards})
     iam.Policy(
         scope,
         "ChildrenPolicy",

@@ -1,9 +1,11 @@
 """The stack outputs of a product line, which `secretfree --stack NAME` reads."""
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
 
 from aws_cdk import CfnOutput, Stack
+from constructs import Construct
 from secretfree.contract import AuthorityField, Output
 
 from cdk_iot_secretfree.validation import refuse
@@ -16,11 +18,6 @@ def add_outputs(provisioning: "SecretFreeProvisioning") -> None:
     """Add the outputs, with plain keys for the stack's first product line and suffixed keys for each further one."""
     stack = Stack.of(provisioning)
     product = provisioning.product
-    suffix = ""
-    if stack.node.try_find_child(Output.PRODUCT.value) is not None:
-        suffix = "".join(part[:1].upper() + part[1:] for part in re.split("[_-]", product))
-    if stack.node.try_find_child(Output.PRODUCT.value + suffix) is not None:
-        refuse("add_outputs", f"product {product} twice in stack {stack.node.id}", "each product line once")
     outputs = {
         Output.PROVISIONING_URL: provisioning.url,
         Output.REGISTRY_TABLE: provisioning.registry.table_name,
@@ -49,5 +46,34 @@ def add_outputs(provisioning: "SecretFreeProvisioning") -> None:
     }
     if authorities:
         outputs[Output.AUTHORITIES] = stack.to_json_string(authorities)
+    if groups := _existing_log_groups(provisioning):
+        outputs[Output.LOG_GROUPS] = ",".join(groups)
+    # Under one construct, so that no id of the stack's own collides with these.
+    existing = stack.node.try_find_child(_SCOPE)
+    scope = existing if isinstance(existing, Construct) else Construct(stack, _SCOPE)
+    suffix = ""
+    if _is_taken(stack, scope, outputs, suffix):
+        suffix = "".join(part[:1].upper() + part[1:] for part in re.split("[_-]", product))
+    if _is_taken(stack, scope, outputs, suffix):
+        refuse("add_outputs", f"product {product} twice in stack {stack.node.id}", "each product line once")
     for key, value in outputs.items():
-        CfnOutput(stack, key.value + suffix, value=value)
+        CfnOutput(scope, key.value + suffix, value=value).override_logical_id(key.value + suffix)
+
+
+def _is_taken(stack: Stack, scope: Construct, keys: Iterable[Output], suffix: str) -> bool:
+    """Whether another line of the stack, or an output of its own, has one of the keys."""
+    return any(
+        scope.node.try_find_child(key.value + suffix) is not None
+        or isinstance(stack.node.try_find_child(key.value + suffix), CfnOutput)
+        for key in keys
+    )
+
+
+def _existing_log_groups(provisioning: "SecretFreeProvisioning") -> Sequence[str]:
+    """Names of the log groups that the stack does not have as resources: the command cannot find those there."""
+    options = provisioning.function_options.overrides.values()
+    given = [one.log_group for one in options if one.log_group is not None]
+    return list(dict.fromkeys(group.log_group_name for group in given))
+
+
+_SCOPE: Final = "SecretFreeOutputs"

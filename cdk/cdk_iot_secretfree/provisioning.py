@@ -205,12 +205,12 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
             self,
             "Api",
             name=f"{product}-provisioning",
-            authorizer=self._authorizer.function,
+            authorizer=self._authorizer.invoked,
             options=options,
             functions=self._functions,
             removal_policy=removal_policy,
         )
-        answering = {issuer.path: self._issuing[issuer.name].function for issuer in issuers}
+        answering = {issuer.path: self._issuing[issuer.name].invoked for issuer in issuers}
         for path, function in answering.items():
             self._api.add_post(path, function)
         if options.csr_in_body:
@@ -227,7 +227,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
                 removal_policy=removal_policy,
             )
             for path in answering:
-                self._api.add_csr_post(path, front.function)
+                self._api.add_csr_post(path, front.invoked)
 
     @property
     def product(self) -> str:

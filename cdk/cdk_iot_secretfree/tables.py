@@ -11,6 +11,7 @@ from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from cdk_iot_secretfree.argument_types import checks_arguments
+from cdk_iot_secretfree.grants import grant_to_principal
 from cdk_iot_secretfree.key_grants import grant_key
 from cdk_iot_secretfree.validation import is_token, refuse, require_match, require_removal_policy
 
@@ -45,10 +46,11 @@ class TableGrants:
 
     def write_key(self, grantee: iam.IGrantable, key: str, actions: Sequence[str]) -> iam.Grant:
         """Use `actions`, which write, on the items of one partition key."""
-        return iam.Grant.add_to_principal(
-            grantee=grantee,
-            actions=list(actions),
-            resource_arns=[self._table.table_arn],
+        return grant_to_principal(
+            self._table,
+            grantee,
+            actions=actions,
+            resources=[self._table.table_arn],
             conditions={"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [key]}},
         )
 
@@ -58,15 +60,12 @@ class TableGrants:
 
     def query(self, grantee: iam.IGrantable, index: str) -> iam.Grant:
         """Query one index."""
-        return iam.Grant.add_to_principal(
-            grantee=grantee, actions=["dynamodb:Query"], resource_arns=[f"{self._table.table_arn}/index/{index}"]
-        )
+        index_arn = f"{self._table.table_arn}/index/{index}"
+        return grant_to_principal(self._table, grantee, actions=["dynamodb:Query"], resources=[index_arn])
 
     def _grant(self, grantee: iam.IGrantable, actions: Sequence[str], *indexes: str, writes: bool = False) -> iam.Grant:
         grant_key(self._encryption_key, grantee, service="dynamodb", writes=writes)
-        return iam.Grant.add_to_principal(
-            grantee=grantee, actions=list(actions), resource_arns=[self._table.table_arn, *indexes]
-        )
+        return grant_to_principal(self._table, grantee, actions=actions, resources=[self._table.table_arn, *indexes])
 
 
 @checks_arguments

@@ -38,5 +38,6 @@ def outputs_of_line(outputs: Mapping[str, str], product: str | None, stack: str)
 
 
 def _suffixes(outputs: Mapping[str, str]) -> dict[str, str]:
-    keys = sorted(key for key in outputs if key.startswith(Output.PRODUCT))
-    return {outputs[key]: key.removeprefix(Output.PRODUCT) for key in keys}
+    # A stack may have outputs of its own that begin alike, as ProductTable.
+    suffixes = sorted(key.removeprefix(Output.PRODUCT) for key in outputs if key.startswith(Output.PRODUCT))
+    return {outputs[Output.PRODUCT + one]: one for one in suffixes if Output.REGISTRY_TABLE + one in outputs}

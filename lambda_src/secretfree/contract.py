@@ -71,6 +71,7 @@ class Output(StrEnum):
     AUTHORITIES = "Authorities"
     """The CAs of each issuer, JSON: see `AuthorityField`."""
     MANIFEST_BUCKET = "ManifestBucket"
+    LOG_GROUPS = "LogGroups"
     AUDIT_BUCKET = "AuditBucket"
 
 

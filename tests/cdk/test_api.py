@@ -4,12 +4,29 @@ import json
 
 import pytest
 from aws_cdk import Duration
+from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
 from aws_cdk.assertions import Template
-from cdk_iot_secretfree import ApiDomain, ApiOptions, InvalidArgumentError, Issuer, SecretFreeProvisioning
+from cdk_iot_secretfree import (
+    ApiDomain,
+    ApiOptions,
+    FunctionOptions,
+    InvalidArgumentError,
+    Issuer,
+    SecretFreeProvisioning,
+    SharedApiDomain,
+    TlsPolicy,
+)
 from secretfree.errors import ErrorCode
 from secretfree.handlers.http.problem import problem_body
 
+from tests.cdk.conftest import Synthesised
+
+WEB_ACL = "arn:aws:wafv2:eu-west-1:111122223333:regional/webacl/ours/11111111-2222-3333-4444-555555555555"
 CERTIFICATE = "arn:aws:acm:eu-west-1:111122223333:certificate/11111111-2222-3333-4444-555555555555"
 
 # API Gateway developer guide, variables for access logging: an override header, a body, a path or a name sets these.
@@ -122,6 +139,147 @@ class TestLimitsAndLogs:
         made = synthesise(lambda stack: with_api(stack, ApiOptions(set_account_logging_role=False)))
         assert not made.of_type("AWS::ApiGateway::Account")
 
+    @pytest.mark.parametrize(("chosen", "made"), [(None, 0), (True, 1), (False, 0)])
+    def test_the_cdks_flag_decides_about_the_role_unless_the_app_does(self, stack, chosen, made):
+        stack.node.set_context("@aws-cdk/aws-apigateway:disableCloudWatchRole", value=True)
+        with_api(stack, ApiOptions(set_account_logging_role=chosen))
+        Template.from_stack(stack).resource_count_is("AWS::ApiGateway::Account", made)
+
+    def test_execution_logs_have_the_options_of_the_other_logs_and_no_requests(self, stack_in_ireland):
+        key = kms.Key(stack_in_ireland, "Key")
+        SecretFreeProvisioning(
+            stack_in_ireland,
+            "Provisioning",
+            product="widget",
+            issuers=[Issuer.iot_core()],
+            api=ApiOptions(execution_logging=apigateway.MethodLoggingLevel.INFO, tracing=True),
+            functions=FunctionOptions(log_encryption_key=key, log_retention=logs.RetentionDays.ONE_MONTH),
+        )
+        made = Synthesised(stack_in_ireland)
+        (name,) = [n for n in made.of_type("AWS::Logs::LogGroup") if "ApiExecutionLog" in n]
+        group = made.resources[name]["Properties"]
+        (api,) = made.of_type("AWS::ApiGateway::RestApi")
+        assert group["LogGroupName"] == {"Fn::Join": ["", ["API-Gateway-Execution-Logs_", {"Ref": api}, "/v1"]]}
+        assert group["RetentionInDays"] == 30
+        assert group["KmsKeyId"]
+        (stage,) = made.of_type("AWS::ApiGateway::Stage").values()
+        assert name in stage["DependsOn"]
+        (settings,) = stage["Properties"]["MethodSettings"]
+        assert (settings["LoggingLevel"], settings["DataTraceEnabled"]) == ("INFO", False)
+        assert stage["Properties"]["TracingEnabled"] is True
+
+    def test_an_existing_access_log_is_used(self, synthesise):
+        def fill(stack):
+            group = logs.LogGroup.from_log_group_name(stack, "Ours", "/ours/access")
+            with_api(stack, ApiOptions(access_log_group=group))
+
+        made = synthesise(fill)
+        assert "/ours/access" in json.dumps(made.only("AWS::ApiGateway::Stage")["AccessLogSetting"])
+        assert not [name for name in made.of_type("AWS::Logs::LogGroup") if "AccessLog" in name]
+
+
+class TestWebAcl:
+    def test_a_limit_for_each_address_is_a_rate_based_rule_in_front_of_the_stage(self, synthesise):
+        made = synthesise(lambda stack: with_api(stack, ApiOptions(source_rate_limit=300)))
+        acl = made.only("AWS::WAFv2::WebACL")
+        (rule,) = acl["Rules"]
+        assert (acl["Scope"], acl["DefaultAction"], rule["Action"]) == ("REGIONAL", {"Allow": {}}, {"Block": {}})
+        assert rule["Statement"] == {
+            "RateBasedStatement": {"AggregateKeyType": "IP", "EvaluationWindowSec": 300, "Limit": 300}
+        }
+        (name,) = made.of_type("AWS::WAFv2::WebACL")
+        attached = made.only("AWS::WAFv2::WebACLAssociation")
+        assert attached["WebACLArn"] == {"Fn::GetAtt": [name, "Arn"]}
+        (stage,) = made.of_type("AWS::ApiGateway::Stage")
+        assert attached["ResourceArn"]["Fn::Join"][1][-2:] == ["/stages/", {"Ref": stage}]
+
+    def test_no_request_is_sampled_since_it_holds_a_csr(self, synthesise):
+        acl = synthesise(lambda stack: with_api(stack, ApiOptions(source_rate_limit=10))).only("AWS::WAFv2::WebACL")
+        views = [acl["VisibilityConfig"], *(rule["VisibilityConfig"] for rule in acl["Rules"])]
+        assert [view["SampledRequestsEnabled"] for view in views] == [False, False]
+
+    def test_a_web_acl_of_the_team_is_attached(self, synthesise):
+        made = synthesise(lambda stack: with_api(stack, ApiOptions(web_acl_arn=WEB_ACL)))
+        assert made.only("AWS::WAFv2::WebACLAssociation")["WebACLArn"] == WEB_ACL
+        assert not made.of_type("AWS::WAFv2::WebACL")
+
+    def test_the_default_has_none(self, sample):
+        assert not sample.of_type("AWS::WAFv2::WebACLAssociation")
+
+
+class TestPrivateEndpoint:
+    @pytest.fixture
+    def endpoint(self, stack_in_ireland):
+        vpc = ec2.Vpc(stack_in_ireland, "Vpc")
+        return vpc.add_interface_endpoint("Api", service=ec2.InterfaceVpcEndpointAwsService.APIGATEWAY)
+
+    def test_the_api_is_reached_through_the_given_endpoints_alone(self, stack_in_ireland, endpoint):
+        with_api(stack_in_ireland, ApiOptions(private_endpoints=[endpoint]))
+        api = Synthesised(stack_in_ireland).only("AWS::ApiGateway::RestApi")
+        through = stack_in_ireland.resolve(endpoint.vpc_endpoint_id)
+        assert api["EndpointConfiguration"] == {"Types": ["PRIVATE"], "VpcEndpointIds": [through]}
+        allowed, denied = api["Policy"]["Statement"]
+        assert (allowed["Effect"], denied["Effect"]) == ("Allow", "Deny")
+        assert denied["Condition"] == {"StringNotEquals": {"aws:SourceVpce": [through]}}
+
+    def test_a_policy_of_the_team_is_the_apis(self, stack_in_ireland):
+        statement = iam.PolicyStatement(
+            actions=["execute-api:Invoke"],
+            principals=[iam.AnyPrincipal()],
+            resources=["execute-api:/*"],
+            conditions={"IpAddress": {"aws:SourceIp": "203.0.113.0/24"}},
+        )
+        with_api(stack_in_ireland, ApiOptions(resource_policy=iam.PolicyDocument(statements=[statement])))
+        (found,) = Synthesised(stack_in_ireland).only("AWS::ApiGateway::RestApi")["Policy"]["Statement"]
+        assert found["Condition"] == {"IpAddress": {"aws:SourceIp": "203.0.113.0/24"}}
+
+
+class TestDomain:
+    @pytest.mark.parametrize("policy", TlsPolicy)
+    @pytest.mark.parametrize("strict", [True, False])
+    def test_policy_and_access_mode_are_the_apis_and_the_domains(self, stack_in_ireland, policy, strict):
+        certificate = acm.Certificate.from_certificate_arn(stack_in_ireland, "Certificate", CERTIFICATE)
+        domain = ApiDomain(name="provisioning.example.com", certificate=certificate, base_path="widgets")
+        options = ApiOptions(domain=domain, tls_policy=policy, strict_endpoint_access=strict)
+        made = with_api(stack_in_ireland, options)
+        assert made.url == "https://provisioning.example.com/widgets"
+        synthesised = Synthesised(stack_in_ireland)
+        mode = ("STRICT" if strict else "BASIC") if policy is not TlsPolicy.TLS_1_2 else None
+        for kind in ("AWS::ApiGateway::RestApi", "AWS::ApiGateway::DomainName"):
+            properties = synthesised.only(kind)
+            assert (properties["SecurityPolicy"], properties.get("EndpointAccessMode")) == (policy.value, mode)
+        assert synthesised.only("AWS::ApiGateway::BasePathMapping")["BasePath"] == "widgets"
+
+    def test_two_lines_share_a_domain_under_their_own_paths(self, stack_in_ireland):
+        certificate = acm.Certificate.from_certificate_arn(stack_in_ireland, "Certificate", CERTIFICATE)
+        shared = apigateway.DomainName(
+            stack_in_ireland, "Domain", domain_name="provisioning.example.com", certificate=certificate
+        )
+        urls = [
+            SecretFreeProvisioning(
+                stack_in_ireland,
+                product.capitalize(),
+                product=product,
+                issuers=[Issuer.iot_core()],
+                api=ApiOptions(domain=SharedApiDomain(domain=shared, base_path=product)),
+            ).url
+            for product in ("widget", "gadget")
+        ]
+        assert [stack_in_ireland.resolve(url)["Fn::Join"][1][-1] for url in urls] == ["/widget", "/gadget"]
+        made = Synthesised(stack_in_ireland)
+        mappings = [m["Properties"] for m in made.of_type("AWS::ApiGateway::BasePathMapping").values()]
+        assert {m["BasePath"] for m in mappings} == {"widget", "gadget"}
+        assert [a["Properties"]["DisableExecuteApiEndpoint"] for a in made.of_type("AWS::ApiGateway::RestApi").values()]
+        assert len(made.of_type("AWS::ApiGateway::DomainName")) == 1
+
+
+def test_ten_product_lines_fit_a_stack(stack):
+    for number in range(10):
+        line = SecretFreeProvisioning(stack, f"Line{number}", product=f"line-{number}", issuers=[Issuer.iot_core()])
+        line.add_dashboard()
+        line.add_outputs()
+    assert len(Template.from_stack(stack).to_json()["Resources"]) < 500  # CloudFormation's quota
+
 
 class TestGatewayResponses:
     @pytest.mark.parametrize(
@@ -134,8 +292,6 @@ class TestGatewayResponses:
             ("WAF_FILTERED", ErrorCode.TOO_MANY_REQUESTS),
             ("INTEGRATION_TIMEOUT", ErrorCode.UNAVAILABLE),
             ("INTEGRATION_FAILURE", ErrorCode.UNAVAILABLE),
-            ("AUTHORIZER_FAILURE", ErrorCode.INTERNAL),
-            ("AUTHORIZER_CONFIGURATION_ERROR", ErrorCode.INTERNAL),
             ("DEFAULT_5XX", ErrorCode.INTERNAL),
             ("DEFAULT_4XX", ErrorCode.INVALID_REQUEST),
         ],
@@ -146,6 +302,13 @@ class TestGatewayResponses:
         rendered = body.replace("$context.authorizer.code", code.value).replace("$context.requestId", "r-1")
         assert rendered == problem_body(code, "r-1")
         assert response["StatusCode"] == str(code.status)
+
+    def test_none_says_what_its_default_says(self, sample):
+        """API Gateway answers for a type that is not listed as its default does. A stack has 500 resources at most."""
+        told = {kind: (r["StatusCode"], r["ResponseTemplates"]) for kind, r in gateway_responses(sample).items()}
+        defaults = [told.pop("DEFAULT_4XX"), told.pop("DEFAULT_5XX")]
+        assert told
+        assert not [kind for kind, answer in told.items() if answer in defaults]
 
     def test_a_path_or_method_that_is_not_there_is_not_found(self, sample):
         responses = gateway_responses(sample)
@@ -180,12 +343,33 @@ class TestGatewayResponses:
         ({"rate_limit": True}, "rate_limit: 'True'"),
         ({"burst_limit": 5001}, "burst_limit: '5001'"),
         ({"stage_name": "v 1"}, "stage_name: 'v 1' was given; accepted: 1 to 128"),
+        ({"source_rate_limit": 9}, "source_rate_limit: '9' was given; accepted: a whole number from 10"),
+        ({"web_acl_arn": "arn:aws:wafv2:us-east-1:111122223333:global/webacl/a/b"}, "web_acl_arn: .*Regional"),
+        ({"web_acl_arn": WEB_ACL, "source_rate_limit": 10}, "web_acl_arn: .*one of the two"),
         ({"retry_after": Duration.hours(2)}, "retry_after: .*accepted: whole seconds, from 1 second to 1 hour"),
     ],
 )
 def test_api_options_that_cannot_work_are_refused(arguments, message):
     with pytest.raises(InvalidArgumentError, match=message):
         ApiOptions(**arguments)
+
+
+def test_a_private_api_has_no_domain(stack):
+    certificate = acm.Certificate.from_certificate_arn(stack, "Certificate", CERTIFICATE)
+    endpoint = ec2.Vpc(stack, "Vpc").add_interface_endpoint(
+        "Api", service=ec2.InterfaceVpcEndpointAwsService.APIGATEWAY
+    )
+    with pytest.raises(InvalidArgumentError, match="domain: 'one beside private_endpoints'"):
+        ApiOptions(
+            domain=ApiDomain(name="provisioning.example.com", certificate=certificate), private_endpoints=[endpoint]
+        )
+
+
+@pytest.mark.parametrize("base_path", ["", "a/b", "/a", "a b"])
+def test_a_base_path_is_one_segment(stack, base_path):
+    certificate = acm.Certificate.from_certificate_arn(stack, "Certificate", CERTIFICATE)
+    with pytest.raises(InvalidArgumentError, match=r"base_path: .*without slash"):
+        ApiDomain(name="provisioning.example.com", certificate=certificate, base_path=base_path)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
 from cdk_iot_secretfree import (
     AccountResources,
+    ApiOptions,
     AuditTrail,
     AuthoritySubject,
     DeviceAuthority,
@@ -29,6 +30,7 @@ from tests.cdk.conftest import WITHOUT_BUNDLING, Synthesised
 # The handler of each kind of function that a product line with an import has.
 HANDLERS = {
     FunctionKind.AUTHORIZER: "authorizer",
+    FunctionKind.CSR_FRONT: "csr_front",
     FunctionKind.ISSUER: "issuer",
     FunctionKind.SWEEPER: "sweeper",
     FunctionKind.REVOKER: "revoker",
@@ -53,6 +55,7 @@ def every_function(stack, functions):
         "Provisioning",
         product="widget",
         issuers=[Issuer.iot_core()],
+        api=ApiOptions(csr_in_body=True),
         functions=functions,
     )
     ManifestImport(stack, "ManifestImport", provisioning)
@@ -286,3 +289,30 @@ class TestAccountFunction:
         Aspects.of(stack).add(Tag("owner", "platform"))
         tags = {tag["Key"] for tag in Synthesised(stack).function("account_resources")["Tags"]}
         assert tags == {"team", "owner"}
+
+
+@pytest.fixture(scope="module")
+def restored(synthesise):
+    return synthesise(lambda stack: every_function(stack, FunctionOptions(snap_start=True)))
+
+
+class TestSnapStart:
+    def test_what_devices_wait_for_starts_from_a_snapshot(self, restored):
+        by_snapshot = {kind for kind, handler in HANDLERS.items() if "SnapStart" in restored.function(handler)}
+        assert by_snapshot == {FunctionKind.AUTHORIZER, FunctionKind.CSR_FRONT, FunctionKind.ISSUER}
+
+    def test_the_api_invokes_aliases_of_published_versions_and_may_invoke_nothing_else(self, restored):
+        aliases = restored.of_type("AWS::Lambda::Alias")
+        assert len(aliases) == len(restored.of_type("AWS::Lambda::Version")) == 3
+        by_api = [
+            permission["Properties"]["FunctionName"]
+            for permission in restored.of_type("AWS::Lambda::Permission").values()
+            if permission["Properties"]["Principal"] == "apigateway.amazonaws.com"
+        ]
+        assert {json.dumps(name) for name in by_api} == {json.dumps({"Ref": alias}) for alias in aliases}
+        authorizer = json.dumps(restored.only("AWS::ApiGateway::Authorizer")["AuthorizerUri"])
+        integrations = json.dumps(restored.of_type("AWS::ApiGateway::Method"))
+        assert {alias for alias in aliases if alias in authorizer + integrations} == set(aliases)
+
+    def test_no_warning_is_left_about_versions(self, restored):
+        assert not [warning for warning in restored.warnings() if "SnapStart" in warning]

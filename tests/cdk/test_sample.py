@@ -6,9 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
-from aws_cdk import App, RemovalPolicy, Stack
+from aws_cdk import App, CfnOutput, RemovalPolicy, Stack
+from aws_cdk import aws_logs as logs
 from aws_cdk.assertions import Template
 from cdk_iot_secretfree import (
+    FunctionKind,
+    FunctionOptions,
+    FunctionOverrides,
     InvalidArgumentError,
     Issuer,
     KeyAlgorithm,
@@ -17,6 +21,7 @@ from cdk_iot_secretfree import (
     SecretFreeProvisioning,
 )
 from cdk_iot_secretfree.bundling.bundle import BundleTarget
+from constructs import Construct
 from secretfree.contract import METRIC_NAMESPACE, IssuerSetting, Metric
 
 ARN = "arn:aws:acm-pca:eu-west-1:111122223333:certificate-authority/11111111-2222-3333-4444-555555555555"
@@ -57,6 +62,27 @@ def test_a_teams_own_stack_has_the_same_outputs_for_each_product_line():
     outputs = Template.from_stack(stack).to_json()["Outputs"]
     assert set(outputs) == of_each | {f"{key}Two" for key in of_each}
     assert (outputs["Product"]["Value"], outputs["ProductTwo"]["Value"]) == ("one", "two")
+
+
+def test_outputs_collide_with_nothing_that_the_stack_has_of_its_own():
+    stack = Stack(App(context={"aws:cdk:bundling-stacks": []}), "Team")
+    CfnOutput(stack, "Product", value="theirs")
+    Construct(stack, "RegistryTable")
+    SecretFreeProvisioning(stack, "Line", product="t-one", issuers=[Issuer.iot_core()]).add_outputs()
+    Construct(stack, "LedgerTable")
+    outputs = Template.from_stack(stack).to_json()["Outputs"]
+    assert outputs["Product"]["Value"] == "theirs"
+    assert outputs["ProductTOne"]["Value"] == "t-one"
+    assert {"RegistryTableTOne", "LedgerTableTOne"} < set(outputs)
+
+
+def test_log_groups_of_elsewhere_are_among_the_outputs():
+    stack = Stack(App(context={"aws:cdk:bundling-stacks": []}), "Team")
+    group = logs.LogGroup.from_log_group_name(stack, "Group", "/ours/authorizer")
+    functions = FunctionOptions(overrides={FunctionKind.AUTHORIZER: FunctionOverrides(log_group=group)})
+    line = SecretFreeProvisioning(stack, "Line", product="one", issuers=[Issuer.iot_core()], functions=functions)
+    line.add_outputs()
+    assert Template.from_stack(stack).to_json()["Outputs"]["LogGroups"]["Value"] == "/ours/authorizer"
 
 
 def test_outputs_that_would_have_the_keys_of_another_line_are_refused():

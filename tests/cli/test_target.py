@@ -111,6 +111,10 @@ class TestSeveralProductLines:
         assert (first.registry_table, first.ledger_table) == ("registry", "ledger")
         assert (second.registry_table, second.product, second.ledger_table) == ("second", "gad-get", None)
 
+    def test_an_output_of_the_stacks_own_is_no_product_line(self):
+        make_stack("Own", OUTPUTS | {"ProductTable": "table"})
+        assert resolve_target(stack="Own").product == "widget"
+
     def test_none_is_taken_for_the_other(self):
         with pytest.raises(click.UsageError, match="--product, one of gad-get, widget"):
             resolve_target(stack="Lines")

@@ -15,6 +15,7 @@ from cdk_iot_secretfree.authority.options import AuthorityKind, OwnedAuthorityOp
 from cdk_iot_secretfree.authority.revocation import Revocation
 from cdk_iot_secretfree.authority.subject import AuthoritySubject
 from cdk_iot_secretfree.function_options import FunctionOptions
+from cdk_iot_secretfree.grants import grant_to_principal
 from cdk_iot_secretfree.options import KeyAlgorithm, UsageMode
 from cdk_iot_secretfree.validation import (
     is_token,
@@ -76,19 +77,18 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
 
     def grant_issue(self, grantee: iam.IGrantable, *, template_arn: str) -> iam.Grant:
         """Let a principal issue certificates from this one template, and read them."""
-        iam.Grant.add_to_principal(grantee=grantee, actions=["acm-pca:GetCertificate"], resource_arns=[self.arn])
-        return iam.Grant.add_to_principal(
-            grantee=grantee,
+        grant_to_principal(self, grantee, actions=["acm-pca:GetCertificate"], resources=[self.arn])
+        return grant_to_principal(
+            self,
+            grantee,
             actions=["acm-pca:IssueCertificate"],
-            resource_arns=[self.arn],
+            resources=[self.arn],
             conditions={"StringEquals": {"acm-pca:TemplateArn": template_arn}},
         )
 
     def grant_revoke(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal revoke certificates of this CA."""
-        return iam.Grant.add_to_principal(
-            grantee=grantee, actions=["acm-pca:RevokeCertificate"], resource_arns=[self.arn]
-        )
+        return grant_to_principal(self, grantee, actions=["acm-pca:RevokeCertificate"], resources=[self.arn])
 
     @staticmethod
     def root(

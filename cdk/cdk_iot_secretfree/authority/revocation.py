@@ -9,6 +9,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from cdk_iot_secretfree.acknowledgments import BUCKET, acknowledge
 from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.validation import is_retained, require_match, require_whole_days
 
@@ -64,6 +65,9 @@ def crl_bucket(authority: Construct, crl: RevocationList, removal_policy: Remova
         # Private CA tests the bucket by writing an object, and CloudFormation cannot delete a bucket with objects.
         removal_policy=RemovalPolicy.RETAIN if is_retained(removal_policy) else removal_policy,
     )
+    if crl.bucket is None:
+        not_yours = "Revocation lists are public by nature. RevocationList(bucket=...) takes a bucket with your key."
+        acknowledge(bucket, {**BUCKET, "S3DefaultEncryptionKMS": not_yours})
     service = iam.ServicePrincipal("acm-pca.amazonaws.com")
     # The statement that Private CA requires. The account id excludes the CAs of other accounts.
     added = [

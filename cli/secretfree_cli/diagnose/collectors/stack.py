@@ -11,6 +11,7 @@ from typing import Any
 from secretfree.contract import Output
 
 from secretfree_cli.diagnose.collectors.reading import Reading
+from secretfree_cli.product_line import outputs_of_line
 from secretfree_cli.target import Target
 
 
@@ -28,7 +29,8 @@ class Stack:
     @property
     def log_groups(self) -> Sequence[str]:
         """The groups of the functions and of the API's access log."""
-        return self.ids("AWS::Logs::LogGroup")
+        existing = self.outputs.get(Output.LOG_GROUPS, "")
+        return [*self.ids("AWS::Logs::LogGroup"), *(name for name in existing.split(",") if name)]
 
     @property
     def thing_types(self) -> frozenset[str]:
@@ -56,7 +58,7 @@ def read_stack(target: Target, reading: Reading) -> Stack:
     client = target.client("cloudformation")
     name = target.stack_name
     resources = reading.attempt("the stack's resources", lambda: _resources(client, name))
-    outputs = reading.attempt("the stack's outputs", lambda: _outputs(client, name))
+    outputs = reading.attempt("the stack's outputs", lambda: _outputs(client, name, target.product))
     return Stack(resources or {}, outputs or {})
 
 
@@ -68,6 +70,7 @@ def _resources(client: Any, name: str) -> Mapping[str, Mapping[str, str]]:
     return found
 
 
-def _outputs(client: Any, name: str) -> Mapping[str, str]:
+def _outputs(client: Any, name: str, product: str | None) -> Mapping[str, str]:
     (stack,) = client.describe_stacks(StackName=name)["Stacks"]
-    return {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", [])}
+    outputs = {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", [])}
+    return outputs if product is None else outputs_of_line(outputs, product, name)

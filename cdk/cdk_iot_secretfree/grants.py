@@ -1,0 +1,44 @@
+"""Grants that either take effect or are refused: some of the CDK's are dropped without a word."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aws_cdk import Stack
+from aws_cdk import aws_iam as iam
+from constructs import IConstruct
+
+from cdk_iot_secretfree.validation import is_token, refuse
+
+
+def grant_to_principal(
+    owner: IConstruct,
+    grantee: iam.IGrantable,
+    *,
+    actions: Sequence[str],
+    resources: Sequence[str],
+    conditions: Mapping[str, Mapping[str, Any]] | None = None,
+) -> iam.Grant:
+    """Add one statement to the grantee's policy, for resources in the account of `owner`.
+
+    Raises:
+        InvalidArgumentError: for a principal of another account, whose policy alone gives no access, and for one to
+            which no policy can be attached.
+    """
+    account = Stack.of(owner).account
+    theirs = grantee.grant_principal.principal_account
+    if theirs is not None and not is_token(theirs) and not is_token(account) and theirs != account:
+        refuse(
+            "grantee",
+            f"a principal of account {theirs}",
+            f"a role, user or group of account {account}; principals of other accounts can assume that role",
+        )
+    grant = iam.Grant.add_to_principal(
+        grantee=grantee, actions=list(actions), resource_arns=list(resources), conditions=conditions
+    )
+    if not grant.success:
+        refuse("grantee", f"a principal without policies: {_name(grantee)}", "a role, user or group")
+    return grant
+
+
+def _name(grantee: iam.IGrantable) -> str:
+    return type(grantee.grant_principal).__name__
