@@ -12,6 +12,7 @@ from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.validation import refuse, require_range
 
 if TYPE_CHECKING:
+    from cdk_iot_secretfree.blocking import Blocking
     from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
 
 
@@ -43,6 +44,8 @@ class ProvisioningDashboard(Construct):
         for row in _rows(_quota_widgets(provisioning, limits), 4):
             self._dashboard.add_widgets(*row)
         self._dashboard.add_widgets(*_machinery(provisioning))
+        if provisioning.blocking is not None:
+            self._dashboard.add_widgets(*_blocking(provisioning, provisioning.blocking))
 
     @property
     def dashboard(self) -> cloudwatch.Dashboard:
@@ -164,6 +167,29 @@ def _machinery(provisioning: "SecretFreeProvisioning") -> Sequence[cloudwatch.IW
             )
         )
     return widgets
+
+
+def _blocking(provisioning: "SecretFreeProvisioning", blocking: "Blocking") -> Sequence[cloudwatch.IWidget]:
+    return (
+        cloudwatch.GraphWidget(
+            title="Revoked on a block",
+            left=[
+                provisioning.metric_revoked().with_(label="certificates revoked"),
+                provisioning.metric_revocation_failed().with_(label="failed, tried again"),
+            ],
+            width=8,
+            height=_HEIGHT,
+        ),
+        cloudwatch.GraphWidget(
+            title="Blocks: delay (ms)", left=[blocking.metric_lag().with_(label="delay")], width=8, height=_HEIGHT
+        ),
+        cloudwatch.GraphWidget(
+            title="Blocks: dead letters",
+            left=[blocking.metric_dead_letters().with_(label="dead letters")],
+            width=8,
+            height=_HEIGHT,
+        ),
+    )
 
 
 def _rows(widgets: Sequence[cloudwatch.IWidget], length: int) -> Sequence[Sequence[cloudwatch.IWidget]]:

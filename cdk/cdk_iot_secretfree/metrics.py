@@ -72,6 +72,14 @@ class ProductLineMetrics:
         """Milliseconds that one stage of the runtime took."""
         return self._metric(Metric.STAGE_LATENCY, {Dimension.STAGE: stage}, statistic, period)
 
+    def metric_revoked(self, *, statistic: str = "Sum", period: Duration | None = None) -> cloudwatch.Metric:
+        """Certificates revoked because the registry withdrew the device or its key."""
+        return self._metric(Metric.REVOKED, {}, statistic, period)
+
+    def metric_revocation_failed(self, *, statistic: str = "Sum", period: Duration | None = None) -> cloudwatch.Metric:
+        """Changes of the registry that the revoker could not deal with; each is delivered again."""
+        return self._metric(Metric.REVOCATION_FAILED, {}, statistic, period)
+
     def _metric(
         self, metric: Metric, dimensions: Mapping[Dimension, str], statistic: str, period: Duration | None
     ) -> cloudwatch.Metric:

@@ -122,6 +122,14 @@ def test_the_dashboard_shows_the_funnel_the_refusals_the_latency_the_quotas_and_
         assert expected in titles
 
 
+def test_the_dashboard_shows_what_blocks_do_and_how_late_they_are(synthesise):
+    titles = {
+        widget["properties"].get("title")
+        for widget in widgets_of(synthesise(lambda stack: product_line(stack).add_dashboard()))
+    }
+    assert {"Revoked on a block", "Blocks: delay (ms)", "Blocks: dead letters"} <= titles
+
+
 def test_the_dashboard_draws_the_accounts_own_quota(synthesise):
     widgets = widgets_of(
         synthesise(lambda stack: product_line(stack).add_dashboard(quotas={"RegisterCertificate": 50}))
