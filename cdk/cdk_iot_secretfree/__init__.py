@@ -17,8 +17,10 @@ from cdk_iot_secretfree.function_options import FunctionKind, FunctionNetwork, F
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.ledger import IIssuanceLedger, IssuanceLedger
 from cdk_iot_secretfree.manifest_import import ManifestImport
+from cdk_iot_secretfree.membership import RegionMembership
 from cdk_iot_secretfree.options import CertificateSubject, KeyAlgorithm, Retirement, UsageMode
 from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
+from cdk_iot_secretfree.regions import MultiRegionProvisioning, RegionStack
 from cdk_iot_secretfree.registry import DeviceRegistry, IDeviceRegistry
 from cdk_iot_secretfree.sample import SampleOptions, SecretFreeStack
 from cdk_iot_secretfree.things import ThingGroup, ThingType
@@ -54,8 +56,11 @@ __all__ = [
     "KeyAlgorithm",
     "ManifestImport",
     "MatchPolicy",
+    "MultiRegionProvisioning",
     "ProvisioningAlarms",
     "ProvisioningDashboard",
+    "RegionMembership",
+    "RegionStack",
     "Retirement",
     "Revocation",
     "RevocationList",

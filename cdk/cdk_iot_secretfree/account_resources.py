@@ -17,7 +17,13 @@ from aws_cdk import (
 )
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct, IConstruct
-from secretfree.contract import AccountResource, EndpointAttribute, RegistrationProperty, Variable
+from secretfree.contract import (
+    AccountResource,
+    EndpointAttribute,
+    RegistrationProperty,
+    StreamProperty,
+    Variable,
+)
 
 from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.function_options import FunctionKind, FunctionOptions, FunctionSettings
@@ -112,6 +118,13 @@ class AccountResources(Construct):
         resource = self._resource(scope, id, AccountResource.IOT_DATA_ENDPOINT, {})
         return str(resource.get_att_string(EndpointAttribute.ADDRESS.value))
 
+    def table_stream(self, scope: Construct, id: str, table_name: str) -> str:  # noqa: A002
+        """The ARN of the stream of a global table's replica in the stack's Region, looked up at deploy time."""
+        table = Stack.of(self).format_arn(service="dynamodb", resource="table", resource_name=table_name)
+        self._allow(["dynamodb:DescribeTable"], [table])
+        resource = self._resource(scope, id, AccountResource.TABLE_STREAM, {StreamProperty.TABLE_NAME: table_name})
+        return str(resource.get_att_string(StreamProperty.STREAM_ARN.value))
+
     def register_authority(
         self,
         scope: Construct,
@@ -191,7 +204,7 @@ class AccountResources(Construct):
         scope: Construct,
         id: str,  # noqa: A002 - the name that every construct has
         kind: AccountResource,
-        properties: Mapping[RegistrationProperty, str],
+        properties: Mapping[RegistrationProperty, str] | Mapping[StreamProperty, str],
     ) -> CustomResource:
         return CustomResource(
             scope,

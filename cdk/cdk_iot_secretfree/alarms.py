@@ -237,6 +237,38 @@ def _retirement(provisioning: "SecretFreeProvisioning", _thresholds: AlarmThresh
         )
 
 
+def _following(provisioning: "SecretFreeProvisioning", _thresholds: AlarmThresholds) -> Iterable[_Spec]:
+    if provisioning.following is None:
+        return
+    for subject, severity, meaning, metric, threshold, periods in (
+        (
+            "GivenUp",
+            Severity.PAGE,
+            "certificates of another Region were given up; their devices cannot connect here.",
+            provisioning.following.metric_dead_letters(period=_FIVE_MINUTES),
+            1,
+            1,
+        ),
+        (
+            "Late",
+            Severity.TICKET,
+            "certificates of other Regions are registered minutes late.",
+            provisioning.following.metric_lag(period=_FIVE_MINUTES),
+            _LATE_MILLISECONDS,
+            2,
+        ),
+    ):
+        yield _Spec(
+            name=AlarmName.REPLICATION,
+            subject=subject,
+            severity=severity,
+            meaning=meaning,
+            metric=metric,
+            threshold=threshold,
+            periods=periods,
+        )
+
+
 def _resources(provisioning: "SecretFreeProvisioning", thresholds: AlarmThresholds) -> Iterable[_Spec]:
     for subject, metric in (
         ("Registry", measures.table_throttles(provisioning.registry.table_name, "Read")),
@@ -264,6 +296,6 @@ def _resources(provisioning: "SecretFreeProvisioning", thresholds: AlarmThreshol
 _FIVE_MINUTES: Final = Duration.minutes(5)
 _LATE_MILLISECONDS: Final = 120_000
 _Family = Callable[["SecretFreeProvisioning", AlarmThresholds], Iterable[_Spec]]
-_FAMILIES: Final[Sequence[_Family]] = (_requests, _issuance, _blocking, _retirement, _resources)
+_FAMILIES: Final[Sequence[_Family]] = (_requests, _issuance, _blocking, _retirement, _following, _resources)
 RUNBOOKS: Final = "docs/runbooks/"
 """Folder of the runbooks in this project. Give your own URL if you keep them elsewhere."""

@@ -81,6 +81,8 @@ def _fits_container(value: object, kind: type, items: tuple[Any, ...]) -> bool:
     # A text is a sequence of texts; a list token is a list of one marker, whose length says nothing.
     if isinstance(value, str) or not isinstance(value, kind) or is_token(value):
         return False
+    if issubclass(kind, Callable):  # type: ignore[arg-type]  # a class, at run time
+        return True
     if isinstance(value, Mapping):
         return all(_fits(key, items[0]) and _fits(item, items[1]) for key, item in value.items())
     return isinstance(value, Iterable) and all(_fits(item, items[0]) for item in value)
@@ -107,7 +109,9 @@ def _form(hint: Any) -> str:
     """The accepted form in words."""
     if (alternatives := _alternatives(hint)) is not None:
         return " or ".join(_form(alternative) for alternative in alternatives)
-    if (kind := get_origin(hint)) is not None:
+    if (kind := get_origin(hint)) is Callable:
+        return "a function"
+    if kind is not None:
         items = [_form(item) for item in get_args(hint)]
         return f"a mapping from {items[0]} to {items[1]}" if issubclass(kind, Mapping) else f"a list, each {items[0]}"
     return _WORDS.get(hint) or _form_of_class(hint)

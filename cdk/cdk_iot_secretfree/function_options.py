@@ -38,6 +38,9 @@ class FunctionKind(StrEnum):
     RETIRER = "retirer"
     """Retires the old certificates of devices that connect with a new one."""
 
+    FOLLOWER = "follower"
+    """Registers the certificates of other Regions, in a product line of several."""
+
     MANIFEST_IMPORT = "manifest-import"
     """Enrols the rows of manifests."""
 

@@ -1,5 +1,7 @@
 """The ledger: the table of what was issued."""
 
+import json
+from collections.abc import Mapping
 from typing import Final, Protocol
 
 from aws_cdk import RemovalPolicy
@@ -7,9 +9,10 @@ from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
-from secretfree.contract import LedgerAttribute, LedgerIndex, LedgerRecord
+from secretfree.contract import LedgerAttribute, LedgerIndex, LedgerRecord, Variable
 
 from cdk_iot_secretfree.argument_types import checks_arguments
+from cdk_iot_secretfree.membership import RegionMembership
 from cdk_iot_secretfree.tables import TABLE_NAME, GrantedTable, require_table_name, string_attribute
 from cdk_iot_secretfree.validation import require_match
 
@@ -29,6 +32,10 @@ class IIssuanceLedger(Protocol):
     def deployment_id(self) -> str:
         """Distinguishes this ledger's requests to a CA from all others: the ARN of the table that it began in."""
 
+    @property
+    def environment(self) -> Mapping[Variable, str]:
+        """What a function that writes the ledger needs beside the table's name."""
+
     def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal read and list what was issued."""
 
@@ -37,6 +44,9 @@ class IIssuanceLedger(Protocol):
 
     def grant_record(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let an issuer record each step."""
+
+    def grant_follow(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let the follower read what one device was issued, and record what another Region issued."""
 
     def grant_sweep(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the sweeper find the unfinished issuances, and finish or close them."""
@@ -57,14 +67,30 @@ class _GrantingLedger(GrantedTable):
         scope: Construct,
         id: str,  # noqa: A002 - the name that every construct has
         deployment_id: str | None = None,
+        membership: RegionMembership | None = None,
     ) -> None:
         super().__init__(scope, id)
         self._deployment_id = deployment_id
+        self._membership = membership
 
     @property
     def deployment_id(self) -> str:
-        """Distinguishes this ledger's requests to a CA from all others: the ARN of the table that it began in."""
-        return self._deployment_id or self._table.table_arn
+        """Distinguishes this ledger's requests to a CA from all others: the ARN of the table that it began in.
+
+        The ledgers of a product line of several Regions have one in common.
+        """
+        shared = None if self._membership is None else self._membership.deployment_id
+        return self._deployment_id or shared or self._table.table_arn
+
+    @property
+    def environment(self) -> Mapping[Variable, str]:
+        """What a function that writes the ledger needs beside the table's name."""
+        if self._membership is None:
+            return {}
+        return {
+            Variable.ANNOUNCEMENTS_TABLE: self._membership.announcements_table,
+            Variable.REGIONS: json.dumps(self._membership.regions),
+        }
 
     def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal read and list what was issued."""
@@ -77,15 +103,25 @@ class _GrantingLedger(GrantedTable):
     def grant_record(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let an issuer read and record each step, and count on the tickets' item alone."""
         grant = self._grants.write(grantee, ["dynamodb:GetItem", "dynamodb:PutItem"])
-        return grant.combine(self._grants.write_key(grantee, LedgerRecord.TICKETS.value, ["dynamodb:UpdateItem"]))
+        counted = self._grants.write_key(grantee, LedgerRecord.TICKETS.value, ["dynamodb:UpdateItem"])
+        return self._announcing(grantee, grant.combine(counted))
+
+    def grant_follow(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let the follower read what one device was issued, and record what another Region issued."""
+        return self._grants.write(grantee, ["dynamodb:GetItem", "dynamodb:PutItem"])
 
     def grant_sweep(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the sweeper find the unfinished issuances, and finish or close them."""
-        return self._grants.query(grantee, LedgerIndex.PENDING).combine(self._grants.write(grantee, _SWEEP_ACTIONS))
+        swept = self._grants.query(grantee, LedgerIndex.PENDING).combine(self._grants.write(grantee, _SWEEP_ACTIONS))
+        return self._announcing(grantee, swept)
 
     def grant_revoke(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the revoker read what one device was issued, and record that it is revoked."""
-        return self._grants.write(grantee, ["dynamodb:PutItem", "dynamodb:Query"])
+        return self._announcing(grantee, self._grants.write(grantee, ["dynamodb:PutItem", "dynamodb:Query"]))
+
+    def _announcing(self, grantee: iam.IGrantable, grant: iam.Grant) -> iam.Grant:
+        """What is recorded is announced to the other Regions, where there are any."""
+        return grant if self._membership is None else grant.combine(self._membership.grants.announce(grantee))
 
     def grant_retire(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the retirer read what one device was issued, and record which certificates it has no more."""
@@ -104,6 +140,7 @@ class IssuanceLedger(_GrantingLedger):
         encryption_key: your key, in a stack whose env names account and Region; by default the account's key
             for DynamoDB, managed by AWS.
         removal_policy: what happens to the table when it leaves the stack; RETAIN also protects it from deletion.
+        membership: of a `RegionStack`, for a product line of several Regions.
     """
 
     def __init__(
@@ -113,8 +150,9 @@ class IssuanceLedger(_GrantingLedger):
         *,
         encryption_key: kms.IKey | None = None,
         removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
+        membership: RegionMembership | None = None,
     ) -> None:
-        super().__init__(scope, id)
+        super().__init__(scope, id, membership=membership)
         self._create(
             partition_key=LedgerAttribute.DEVICE_ID,
             sort_key=LedgerAttribute.RECORD,
@@ -141,6 +179,7 @@ class IssuanceLedger(_GrantingLedger):
         *,
         deployment_id: str | None = None,
         encryption_key: kms.IKey | None = None,
+        membership: RegionMembership | None = None,
     ) -> IIssuanceLedger:
         """Use an existing ledger in the stack's account and Region, for example one restored from a backup.
 
@@ -155,6 +194,7 @@ class IssuanceLedger(_GrantingLedger):
                 to the CA then carry the same idempotency tokens as before. So a request that was under way is
                 completed, and not made a second time. By default this table's own ARN.
             encryption_key: the table's customer-managed key, where it has one.
+            membership: of a `RegionStack`, for a product line of several Regions.
 
         Raises:
             InvalidArgumentError: for what is not a table's name or not a table's ARN.
@@ -163,7 +203,12 @@ class IssuanceLedger(_GrantingLedger):
         if deployment_id is not None:
             require_match("deployment_id", deployment_id, _TABLE_ARN, _TABLE_ARN_FORM)
         return _ImportedLedger(
-            scope, id, table_name=table_name, deployment_id=deployment_id, encryption_key=encryption_key
+            scope,
+            id,
+            table_name=table_name,
+            deployment_id=deployment_id,
+            encryption_key=encryption_key,
+            membership=membership,
         )
 
 
@@ -178,8 +223,9 @@ class _ImportedLedger(_GrantingLedger):
         table_name: str,
         deployment_id: str | None,
         encryption_key: kms.IKey | None,
+        membership: RegionMembership | None,
     ) -> None:
-        super().__init__(scope, id, deployment_id)
+        super().__init__(scope, id, deployment_id, membership)
         self._import(table_name, encryption_key=encryption_key)
 
 

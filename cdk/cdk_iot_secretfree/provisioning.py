@@ -23,6 +23,7 @@ from cdk_iot_secretfree.csr_front import make_csr_front
 from cdk_iot_secretfree.dashboard import ProvisioningDashboard
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy, warn_of_nested_prefixes
 from cdk_iot_secretfree.diagnosis import grant_diagnose
+from cdk_iot_secretfree.following import Following
 from cdk_iot_secretfree.function_options import FunctionOptions
 from cdk_iot_secretfree.issuers.checks import (
     check_issuers,
@@ -34,6 +35,7 @@ from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.issuers.settings import runtime_settings
 from cdk_iot_secretfree.issuing import make_issuing_functions
 from cdk_iot_secretfree.ledger import IIssuanceLedger, IssuanceLedger
+from cdk_iot_secretfree.membership import RegionMembership
 from cdk_iot_secretfree.metrics import ProductLineMetrics
 from cdk_iot_secretfree.options import CertificateSubject, Retirement
 from cdk_iot_secretfree.outputs import add_outputs
@@ -66,6 +68,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         device_profile: the device family, which decides what a CSR may look like.
         registry: the table of devices; created here when absent.
         ledger: the table of what was issued, for example a restored one; created here when absent.
+        membership: of a `RegionStack`, whose line this is; it brings the registry.
         subject: further parts of every device certificate's subject; the CN is the device id.
         thing_type: of every thing; created here when absent.
         thing_groups: that every thing joins, at most ten.
@@ -99,6 +102,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         device_profile: DeviceProfile = DeviceProfile.STANDARD,
         registry: IDeviceRegistry | None = None,
         ledger: IIssuanceLedger | None = None,
+        membership: RegionMembership | None = None,
         subject: CertificateSubject | None = None,
         thing_type: ThingType | None = None,
         thing_groups: Sequence[ThingGroup] = (),
@@ -119,6 +123,10 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         require_removal_policy(removal_policy)
         if match is MatchPolicy.PUBLIC_KEY and registry is not None and registry.key_index is None:
             refuse("registry", "a table without key_index", "one with an index on key-fingerprint, for PUBLIC_KEY")
+        if membership is not None and encryption_key is not None:
+            refuse("encryption_key", encryption_key.node.path, "none with membership: global tables have AWS's keys")
+        if membership is not None and registry is not None:
+            refuse("registry", registry.table_name, "none with membership, which brings the registry")
         self._product = product
         self._match = match
         self._device_profile = device_profile
@@ -127,11 +135,12 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         self._encryption_key = encryption_key
         self._removal_policy = removal_policy
 
-        self._registry: IDeviceRegistry = registry or DeviceRegistry(
+        shared = registry if membership is None else membership.registry
+        self._registry: IDeviceRegistry = shared or DeviceRegistry(
             self, "Registry", encryption_key=encryption_key, removal_policy=removal_policy
         )
         self._ledger: IIssuanceLedger = ledger or IssuanceLedger(
-            self, "Ledger", encryption_key=encryption_key, removal_policy=removal_policy
+            self, "Ledger", encryption_key=encryption_key, removal_policy=removal_policy, membership=membership
         )
         account = AccountResources.of(self)
         account.accept(functions, given_by=self)
@@ -166,6 +175,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
             Variable.REGISTRY_TABLE: self._registry.table_name,
             Variable.LEDGER_TABLE: self._ledger.table_name,
             Variable.DEPLOYMENT: self._ledger.deployment_id,
+            **self._ledger.environment,
             Variable.POLICY_NAME: self._device_policy.policy_name,
             Variable.THING_TYPE: self._thing_type_name,
             Variable.THING_GROUPS: stack.to_json_string(groups),
@@ -199,6 +209,22 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
 
         self._blocking = self._make_blocking()
         self._retirement = self._make_retirement() if retirement is Retirement.ON_CONNECT else None
+        self._following = (
+            None
+            if membership is None or self.authority is None
+            else Following(
+                self,
+                "Following",
+                product=product,
+                issuers=self._issuers,
+                membership=membership,
+                ledger=self._ledger,
+                thing_groups=groups,
+                environment=issuer_environment,
+                options=self._functions,
+                removal_policy=removal_policy,
+            )
+        )
 
         options = api or ApiOptions()
         self._api = ProvisioningApi(
@@ -320,6 +346,11 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         return self._retirement
 
     @property
+    def following(self) -> Following | None:
+        """What registers the certificates that other Regions issued; None with one Region, or without a Private CA."""
+        return self._following
+
+    @property
     def device_policy(self) -> BoundDevicePolicy:
         """The IoT policy that every certificate gets."""
         return self._device_policy
@@ -412,7 +443,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
             registry=self._registry,
             stream_arn=stream_arn,
             ledger=self._ledger,
-            environment=self.runtime_environment(),
+            environment={**self.runtime_environment(), **self._ledger.environment},
             options=self._functions,
             removal_policy=self._removal_policy,
         )

@@ -1,5 +1,6 @@
 """The registry: the table of devices that may have a certificate."""
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from aws_cdk import RemovalPolicy
@@ -91,6 +92,7 @@ class DeviceRegistry(_GrantingRegistry):
         encryption_key: your key, in a stack whose env names account and Region; by default the account's key
             for DynamoDB, managed by AWS.
         removal_policy: what happens to the table when it leaves the stack; RETAIN also protects it from deletion.
+        replicas: further Regions of the table, in a stack whose env names its Region; not with `encryption_key`.
     """
 
     def __init__(
@@ -100,10 +102,12 @@ class DeviceRegistry(_GrantingRegistry):
         *,
         encryption_key: kms.IKey | None = None,
         removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
+        replicas: Sequence[str] = (),
     ) -> None:
         super().__init__(scope, id, RegistryIndex.KEY.value)
         self._create(
             partition_key=RegistryAttribute.DEVICE_ID,
+            replicas=replicas,
             indexes=[
                 dynamodb.GlobalSecondaryIndexPropsV2(
                     index_name=RegistryIndex.KEY.value,

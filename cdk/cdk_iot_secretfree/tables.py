@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import Duration, PhysicalName, RemovalPolicy, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
@@ -39,6 +39,10 @@ class TableGrants:
     def read_items(self, grantee: iam.IGrantable) -> iam.Grant:
         """Read single items by their key."""
         return self._grant(grantee, ["dynamodb:GetItem"])
+
+    def read_partition(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Query the table's items by their partition key."""
+        return self._grant(grantee, ["dynamodb:Query"])
 
     def write(self, grantee: iam.IGrantable, actions: Sequence[str]) -> iam.Grant:
         """Use `actions`, which write, on the table."""
@@ -107,11 +111,19 @@ class GrantedTable(Construct):
         stream: dynamodb.StreamViewType | None = None,
         encryption_key: kms.IKey | None,
         removal_policy: RemovalPolicy,
+        replicas: Sequence[str] = (),
     ) -> None:
         require_removal_policy(removal_policy)
+        if replicas and encryption_key is not None:
+            refuse("encryption_key", encryption_key.node.path, "none with replicas, whose keys are AWS's own")
+        if replicas and is_token(Stack.of(self).region):
+            refuse("replicas", list(replicas), "replicas in a stack whose env names its Region")
         self._table = dynamodb.TableV2(
             self,
             "Resource",
+            # The stacks of the other Regions name the table.
+            table_name=PhysicalName.GENERATE_IF_NEEDED if replicas else None,
+            replicas=[dynamodb.ReplicaTableProps(region=region) for region in replicas] or None,
             partition_key=string_attribute(partition_key),
             sort_key=None if sort_key is None else string_attribute(sort_key),
             global_secondary_indexes=list(indexes),

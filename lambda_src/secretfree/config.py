@@ -176,6 +176,7 @@ class IssuerConfig:
     subject: SubjectConfig
     renewal_window: timedelta
     issuance_rate: int
+    announcements: "AnnouncementsConfig | None" = None
 
     @property
     def issuer(self) -> IssuerSettings:
@@ -202,6 +203,58 @@ class IssuerConfig:
             subject=_subject(environment),
             renewal_window=_hours(environment, Variable.RENEWAL_WINDOW_HOURS),
             issuance_rate=_number(environment, Variable.ISSUANCE_RATE, least=1),
+            announcements=AnnouncementsConfig.from_environment(environment),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AnnouncementsConfig:
+    """Where a Region of several announces what it issued; its own name, and those of all."""
+
+    table: str
+    region: str
+    regions: tuple[str, ...]
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self | None:
+        """None for a product line of one Region; raises ConfigurationError."""
+        if not environment.get(Variable.ANNOUNCEMENTS_TABLE):
+            return None
+        return cls(
+            table=_text(environment, Variable.ANNOUNCEMENTS_TABLE),
+            region=_text(environment, Variable.REGION),
+            regions=_texts(environment, Variable.REGIONS, "names of Regions"),
+        )
+
+    def trusted(self, authorities: tuple[str, ...]) -> tuple[str, ...]:
+        """`authorities`, and where they are this Region's own, those of the other Regions.
+
+        What another Region's CA signs is followed here. Their ARNs are not known here, except for their beginning.
+        """
+        if not authorities or authorities[0].split(":")[3] != self.region:
+            return authorities
+        own = authorities[0].rpartition("/")[0]
+        others = [region for region in self.regions if region != self.region]
+        return (*authorities, *(own.replace(f":{self.region}:", f":{region}:", 1) for region in others))
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerConfig:
+    """The follower's. `region`: its own, whose announcements it does not follow."""
+
+    issuing: IssuerConfig
+    announcements_table: str
+    region: str
+    later_queue_url: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Raises ConfigurationError."""
+        return cls(
+            issuing=IssuerConfig.from_environment(environment),
+            announcements_table=_text(environment, Variable.ANNOUNCEMENTS_TABLE),
+            region=_text(environment, Variable.REGION),
+            later_queue_url=_text(environment, Variable.LATER_QUEUE_URL),
         )
 
 
@@ -216,6 +269,7 @@ class RevocationConfig:
     registry_table: str
     ledger_table: str
     revoking_authorities: tuple[str, ...]
+    announcements: AnnouncementsConfig | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -226,6 +280,7 @@ class RevocationConfig:
             registry_table=_text(environment, Variable.REGISTRY_TABLE),
             ledger_table=_text(environment, Variable.LEDGER_TABLE),
             revoking_authorities=_texts(environment, Variable.REVOKING_AUTHORITIES, "ARNs of certificate authorities"),
+            announcements=AnnouncementsConfig.from_environment(environment),
         )
 
 

@@ -52,6 +52,14 @@ class Variable(StrEnum):
     RETRY_AFTER_SECONDS = "SECRETFREE_RETRY_AFTER_SECONDS"
     REVOKING_AUTHORITIES = "SECRETFREE_REVOKING_AUTHORITIES"
     """The ARNs of the CAs that take revocations, a JSON array."""
+    REGION = "AWS_REGION"
+    """The function's own Region: Lambda sets it."""
+    ANNOUNCEMENTS_TABLE = "SECRETFREE_ANNOUNCEMENTS_TABLE"
+    """Where a product line of several Regions tells its other Regions what it issued; absent with one Region."""
+    REGIONS = "SECRETFREE_REGIONS"
+    """The Regions of such a product line, a JSON array."""
+    LATER_QUEUE_URL = "SECRETFREE_LATER_QUEUE_URL"
+    """Where the follower puts what it could not finish at once."""
 
 
 class Output(StrEnum):
@@ -109,6 +117,12 @@ class Metric(StrEnum):
     """Certificates retired because the device connected with a later one."""
     RETIREMENT_FAILED = "RetirementFailed"
     """Connects whose older certificates were not retired; each is delivered again."""
+    FOLLOWED = "Followed"
+    """Certificates of other Regions that this one registered, or took out of use."""
+    FOLLOW_FAILED = "FollowFailed"
+    """Announcements of other Regions that were not dealt with; each is tried again."""
+    REPLICATION_LAG = "ReplicationLag"
+    """Milliseconds from the issuance in one Region to the registration in another."""
     AUTHORITY_DAYS_LEFT = "AuthorityDaysLeft"
     """Days until the Private CA can no longer sign certificates of the configured validity."""
 
@@ -139,6 +153,7 @@ class AlarmName(StrEnum):
     AUTHORITY_ENDS = "authority-ends"
     BLOCKING = "blocking"
     RETIREMENT = "retirement"
+    REPLICATION = "replication"
 
 
 class Severity(StrEnum):
@@ -199,6 +214,16 @@ class LedgerRecord(StrEnum):
     """Who let a device have a new certificate at an issuer, when and why."""
     RENEWAL = "renewal#"
     """Who asked a device to renew at an issuer, when, why and by which job; the last time alone."""
+
+
+class AnnouncementAttribute(StrEnum):
+    """An attribute of the announcements' items that a key, a filter, the time to live or another package names."""
+
+    DEVICE_ID = "device-id"
+    RECORD = "record"
+    """The Region that issued and the issuer's name, `REGION#ISSUER`."""
+    REGION = "region"
+    EXPIRES_AT = "expires-at"
 
 
 class LedgerIndex(StrEnum):
@@ -275,16 +300,24 @@ class IotRegistration(StrEnum):
 
 
 class AccountResource(StrEnum):
-    """A custom resource of the function that serves the account's IoT Core at deploy time."""
+    """A custom resource of the function that looks up and registers, at deploy time, what CloudFormation cannot."""
 
     IOT_DATA_ENDPOINT = "Custom::IotDataEndpoint"
     IOT_CA_REGISTRATION = "Custom::IotCaRegistration"
+    TABLE_STREAM = "Custom::TableStream"
 
 
 class EndpointAttribute(StrEnum):
     """An attribute of `AccountResource.IOT_DATA_ENDPOINT`."""
 
     ADDRESS = "EndpointAddress"
+
+
+class StreamProperty(StrEnum):
+    """A property of `AccountResource.TABLE_STREAM`, and its attribute."""
+
+    TABLE_NAME = "TableName"
+    STREAM_ARN = "StreamArn"
 
 
 class RegistrationProperty(StrEnum):

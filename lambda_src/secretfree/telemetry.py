@@ -42,6 +42,7 @@ LOG_FIELDS: Final[Mapping[str, str]] = {
 
 
 _NO_DIMENSIONS: Final[Mapping[Dimension, str]] = {}
+_LATENCIES: Final = frozenset({Metric.STAGE_LATENCY.value, Metric.REPLICATION_LAG.value})
 
 
 class Telemetry:
@@ -103,6 +104,10 @@ class Telemetry:
         if throttled:
             self._add(Metric.CALLS_THROTTLED, 1.0, {Dimension.CALL: operation})
 
+    def lag(self, milliseconds: int) -> None:
+        """Measure how late a certificate of another Region was registered."""
+        self._add(Metric.REPLICATION_LAG, float(milliseconds), _NO_DIMENSIONS)
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Measure what runs inside, also when it raises, as StageLatency (milliseconds) of the stage `name`."""
@@ -144,8 +149,7 @@ def _embedded_metrics(
         if not dimensions or dimensions.keys() & {Dimension.STAGE, Dimension.CALL}
         else [[Dimension.PRODUCT], names]
     )
-    latency = Metric.STAGE_LATENCY.value
-    definitions = [{"Name": name, "Unit": "Milliseconds" if name == latency else "Count"} for name in metrics]
+    definitions = [{"Name": name, "Unit": "Milliseconds" if name in _LATENCIES else "Count"} for name in metrics]
     line: dict[str, Any] = {
         "_aws": {
             "Timestamp": timestamp,
@@ -155,7 +159,7 @@ def _embedded_metrics(
         **{dimension.value: value for dimension, value in dimensions.items()},
     }
     for name, values in metrics.items():
-        line[name] = values if name == latency else sum(values)
+        line[name] = values if name in _LATENCIES else sum(values)
     return line
 
 

@@ -24,6 +24,7 @@ RUNTIME_ROOMS = (
     "issuance",
     "revocation",
     "retirement",
+    "following",
     "audit",
     "adapters",
     "handlers",

@@ -5,13 +5,16 @@ import re
 from pathlib import Path
 
 import pytest
+from aws_cdk import App
 from aws_cdk import aws_sns as sns
+from aws_cdk.assertions import Template
 from cdk_iot_secretfree import (
     AlarmName,
     AlarmThresholds,
     DeviceAuthority,
     InvalidArgumentError,
     Issuer,
+    MultiRegionProvisioning,
     SecretFreeProvisioning,
     Severity,
 )
@@ -37,7 +40,30 @@ def every_alarm(synthesise):
         topics = {"topic": sns.Topic(stack, "Pages"), "ticket_topic": sns.Topic(stack, "Tickets")}
         product_line(stack).add_alarms(**topics)
 
-    return [alarm["Properties"] for alarm in synthesise(fill).of_type("AWS::CloudWatch::Alarm").values()]
+    def regional(stack):
+        authority = DeviceAuthority.from_arn(stack, "Authority", ARN)
+        line = SecretFreeProvisioning(
+            stack,
+            "Provisioning",
+            product="widget",
+            issuers=[Issuer.private_ca(authority)],
+            membership=stack.membership,
+        )
+        line.add_alarms()
+        return line
+
+    several = App(context={"aws:cdk:bundling-stacks": []})
+    stacks = MultiRegionProvisioning(
+        several, "Widget", account="111122223333", regions=["us-east-1", "eu-west-1"], line=regional
+    ).stacks
+    templates = [synthesise(fill).resources]
+    templates.append(Template.from_stack(stacks["eu-west-1"]).to_json()["Resources"])
+    return [
+        resource["Properties"]
+        for resources in templates
+        for resource in resources.values()
+        if resource["Type"] == "AWS::CloudWatch::Alarm"
+    ]
 
 
 def test_each_named_alarm_exists_and_names_its_severity_and_runbook(every_alarm):

@@ -78,7 +78,7 @@ def wrong(hint: Any) -> list[object]:
     kinds = alternatives(hint)
     if Any in kinds:
         return []
-    always = [Alien(), Alien]
+    always = [Alien()] if get_origin(kinds[0]) is Callable else [Alien(), Alien]
     return always + [value for value in _likely_mistakes(kinds[0]) if value is not None or type(None) not in kinds]
 
 
@@ -88,6 +88,8 @@ def _likely_mistakes(kind: Any) -> list[object]:
         return (
             [None, "a=b", [("a", "b")], {7: "b"}, {"a": Alien()}] if get_args(kind)[1] is not Any else [None, "a", []]
         )
+    if origin is Callable:
+        return [None, 7, "text"]
     if origin is not None:
         number = Token.as_number({"Ref": "Number"})
         return [None, 7, "text", [Alien()], {"a": Alien()}, (None,), [number], ["text", number]]
@@ -108,7 +110,9 @@ def _likely_mistakes(kind: Any) -> list[object]:
 def right(hint: Any) -> object:
     """A value of the annotation's type, with nothing in it."""
     kind = alternatives(hint)[0]
-    if origin := get_origin(kind):
+    if (origin := get_origin(kind)) is Callable:
+        return lambda *_: None
+    if origin:
         return {} if issubclass(origin, Mapping) else ()
     if kind in {str, int, bool}:
         return kind()

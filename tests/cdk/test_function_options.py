@@ -4,6 +4,7 @@ import json
 
 import pytest
 from aws_cdk import App, Aspects, CfnOutput, Environment, Stack, Tag, Tags
+from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -15,19 +16,23 @@ from cdk_iot_secretfree import (
     AuditTrail,
     AuthoritySubject,
     DeviceAuthority,
+    DeviceRegistry,
     FunctionKind,
     FunctionNetwork,
     FunctionOptions,
     FunctionOverrides,
     InvalidArgumentError,
+    IotRegistration,
     Issuer,
     ManifestImport,
+    RegionMembership,
     SecretFreeProvisioning,
 )
+from cdk_iot_secretfree.announcements import AnnouncementsGrants
 
 from tests.cdk.conftest import WITHOUT_BUNDLING, Synthesised
 
-# The handler of each kind of function that a product line with an import has.
+# The handler of each kind of function that a product line of several Regions with an import has.
 HANDLERS = {
     FunctionKind.AUTHORIZER: "authorizer",
     FunctionKind.CSR_FRONT: "csr_front",
@@ -35,10 +40,13 @@ HANDLERS = {
     FunctionKind.SWEEPER: "sweeper",
     FunctionKind.REVOKER: "revoker",
     FunctionKind.RETIRER: "retirer",
+    FunctionKind.FOLLOWER: "follower",
     FunctionKind.MANIFEST_IMPORT: "manifest_import",
     FunctionKind.AUDIT_TRAIL: "audit_transformation",
     FunctionKind.ACCOUNT: "account_resources",
 }
+CA = "arn:aws:acm-pca:eu-west-1:111122223333:certificate-authority/11111111-2222-3333-4444-555555555555"
+TABLE = "arn:aws:dynamodb:eu-west-1:111122223333:table"
 INTERFACES = {
     "ec2:AssignPrivateIpAddresses",
     "ec2:CreateNetworkInterface",
@@ -49,14 +57,31 @@ INTERFACES = {
 }
 
 
+def membership(stack):
+    """Of a Region whose tables another stack makes."""
+    return RegionMembership(
+        region="eu-west-1",
+        regions=("us-east-1", "eu-west-1"),
+        registry=DeviceRegistry.from_table_name(
+            stack, "Registry", "devices", key_index="by-key", stream_arn=f"{TABLE}/devices/stream/1"
+        ),
+        announcements_table="announcements",
+        announcements_stream=f"{TABLE}/announcements/stream/1",
+        grants=AnnouncementsGrants(dynamodb.TableV2.from_table_name(stack, "Announcements", "announcements")),
+        deployment_id=f"{TABLE}/announcements",
+    )
+
+
 def every_function(stack, functions):
+    authority = DeviceAuthority.from_arn(stack, "Authority", CA, registration=IotRegistration.NONE)
     provisioning = SecretFreeProvisioning(
         stack,
         "Provisioning",
         product="widget",
-        issuers=[Issuer.iot_core()],
+        issuers=[Issuer.private_ca(authority)],
         api=ApiOptions(csr_in_body=True),
         functions=functions,
+        membership=membership(stack),
     )
     ManifestImport(stack, "ManifestImport", provisioning)
     AuditTrail(stack, "AuditTrail", provisioning)

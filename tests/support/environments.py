@@ -86,6 +86,17 @@ def retirer_environment(changes: Mapping[Variable, str] = _NOTHING) -> dict[str,
     return _plain(_EVERY_FUNCTION | things | {Variable.LEDGER_TABLE: "ledger"} | dict(changes))
 
 
+def follower_environment(changes: Mapping[Variable, str] = _NOTHING) -> dict[str, str]:
+    """That of the follower, in a Region of several."""
+    regional = {
+        Variable.ANNOUNCEMENTS_TABLE: "announcements",
+        Variable.REGION: "us-east-1",
+        Variable.REGIONS: '["eu-central-1", "us-east-1"]',
+        Variable.LATER_QUEUE_URL: "https://sqs.example/later",
+    }
+    return issuer_environment(changes=regional | dict(changes))
+
+
 def every_environment() -> dict[str, str]:
     """What all functions together read: each handler can be configured from it."""
     return (
@@ -94,6 +105,7 @@ def every_environment() -> dict[str, str]:
         | issuer_environment()
         | revoker_environment()
         | retirer_environment()
+        | follower_environment()
     )
 
 

@@ -126,7 +126,7 @@ class FakeCloud:
     revoked_serials: set[str] = field(default_factory=set)
     lock: RLock = field(default_factory=RLock)
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, _region: str | None = None) -> Any:
         return Client(self, _SERVICES[service](self))
 
     def call(self, operation: str, act: Callable[[], Any]) -> Any:
@@ -255,7 +255,7 @@ class _PrivateCa:
         return {"Certificate": order["pem"], "CertificateChain": order["pem"]}
 
     def revoke_certificate(self, *, CertificateAuthorityArn: str, CertificateSerial: str, RevocationReason: str) -> Any:  # noqa: N803
-        assert CertificateAuthorityArn in {CA_ARN, NEXT_CA_ARN}
+        assert CertificateAuthorityArn in {CA_ARN, NEXT_CA_ARN, self._cloud.authority_arn}
         assert RevocationReason == "PRIVILEGE_WITHDRAWN"
         if CertificateSerial in self._cloud.revoked_serials:
             raise client_error("RevokeCertificate", "RequestAlreadyProcessedException")
@@ -306,6 +306,9 @@ class _Iot:
             raise client_error("RegisterCertificate", "ResourceAlreadyExistsException", status=409)
         certificate = self._cloud.add_certificate(certificatePem, status)
         return {"certificateArn": certificate.arn, "certificateId": certificate.certificate_id}
+
+    def register_certificate_without_ca(self, *, certificatePem: str, status: str) -> Any:  # noqa: N803
+        return self.register_certificate(certificatePem=certificatePem, status=status)
 
     def create_certificate_from_csr(self, *, certificateSigningRequest: str, setAsActive: bool) -> Any:  # noqa: N803
         pem = self._cloud.sign(certificateSigningRequest, "AWS IoT Certificate")

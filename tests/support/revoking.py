@@ -27,10 +27,10 @@ class Revoker:
         client = self.world.cloud.client
         self.ports = RevocationPorts(
             registry=DynamoDbRegistry(client("dynamodb"), table="registry"),
-            ledger=DynamoDbLedger(client("dynamodb"), table=self.world.ledger),
+            ledger=DynamoDbLedger(client("dynamodb"), table=self.world.ledger, announcing=self.world.announcing),
             certificates=IotCertificates(client("iot")),
             connections=IotConnections(client("iot-data")),
-            authorities=RevokingAuthorities(client("acm-pca"), self.authorities),
+            authorities=RevokingAuthorities(lambda _arn: client("acm-pca"), self.authorities),
         )
 
     def enrol(self, device: str = "widget-1", key: int = 0, **attributes: str) -> None:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from secretfree.adapters.dynamodb.announcing import Announcing
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.adapters.dynamodb.registry import DynamoDbRegistry
 from secretfree.adapters.dynamodb.ticket_counter import DynamoDbTicketCounter
@@ -33,6 +34,7 @@ from secretfree.request.device_id import DeviceId
 from secretfree.request.device_profile import DeviceProfile
 from support.fake_cloud import POLICY, TEMPLATE, THING_TYPE, FakeCloud, InlineExecutor, Killed
 
+ANNOUNCEMENTS = "announcements"
 _CSRS: dict[tuple[str, int], VerifiedCsr] = {}
 
 
@@ -63,18 +65,23 @@ class World:
     validity: timedelta = timedelta(days=365)
     renewal_window: timedelta = timedelta(days=30)
     rate: float = 10.0
+    deployment: str | None = None
+    region: str | None = None
 
     def __post_init__(self) -> None:
         self.clock = self.cloud.clock
         iot = self.cloud.client("iot")
         self.things = IotCoreThings(iot, thing_type=self.thing_type, policy_name=self.policy_name, groups=self.groups)
         numbers = itertools.count()
+        self.announcing = (
+            None if self.region is None else Announcing(table=ANNOUNCEMENTS, region=self.region, clock=self.clock)
+        )
         self.ports = IssuancePorts(
             issuer=IotCoreIssuer(iot, self.things, bounds=self.bounds)
             if self.kind is IssuerKind.IOT_CORE
             else self._private_ca(self.cloud.authority_arn),
             things=self.things,
-            ledger=DynamoDbLedger(self.cloud.client("dynamodb"), table=self.ledger),
+            ledger=DynamoDbLedger(self.cloud.client("dynamodb"), table=self.ledger, announcing=self.announcing),
             registry=DynamoDbRegistry(self.cloud.client("dynamodb"), table="registry"),
             executor=self.executor,
             congestion=Congestion(),
@@ -84,7 +91,7 @@ class World:
         )
         self.policy = IssuancePolicy(
             issuer=self.kind.value,
-            deployment=self.ledger,
+            deployment=self.deployment or self.ledger,
             renewal_window=self.renewal_window,
             match=self.match,
             authorities=() if self.kind is IssuerKind.IOT_CORE else (self.cloud.authority_arn,),

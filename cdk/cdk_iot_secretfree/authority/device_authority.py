@@ -4,7 +4,7 @@ from abc import abstractmethod
 from typing import Final
 
 import jsii
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 from secretfree.contract import IotRegistration
@@ -18,7 +18,6 @@ from cdk_iot_secretfree.function_options import FunctionOptions
 from cdk_iot_secretfree.grants import grant_to_principal
 from cdk_iot_secretfree.options import KeyAlgorithm, UsageMode
 from cdk_iot_secretfree.validation import (
-    is_token,
     refuse,
     require_match,
     require_range,
@@ -272,7 +271,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
         revision: str | None = None,
         functions: FunctionOptions | None = None,
     ) -> "DeviceAuthority":
-        """An existing, active Private CA in the stack's Region: of this account, or shared with it.
+        """An existing, active Private CA of this account or shared with it, in any Region.
 
         Args:
             scope: the parent.
@@ -287,12 +286,9 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
             functions: how the function of the stack's custom resources runs (`AccountResources`).
 
         Raises:
-            InvalidArgumentError: for what is no Private CA's ARN, or an ARN of another Region.
+            InvalidArgumentError: for what is no Private CA's ARN.
         """
         require_match("authority_arn", authority_arn, _CA_ARN, _CA_ARN_FORM)
-        region = Stack.of(scope).region
-        if not is_token(authority_arn) and not is_token(region) and authority_arn.split(":")[3] != region:
-            refuse("authority_arn", authority_arn, f"a Private CA of the stack's Region, {region}")
         from cdk_iot_secretfree.authority.imported import ImportedAuthority
 
         return ImportedAuthority(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-AWS_SERVICES: Final = frozenset({"acm-pca", "dynamodb", "iot", "iot-data", "lambda", "s3", "sts"})
+AWS_SERVICES: Final = frozenset({"acm-pca", "dynamodb", "iot", "iot-data", "lambda", "s3", "sqs", "sts"})
 """The services that the runtime calls, by botocore's names."""
 _ENDPOINTS: Final = (AWS_SERVICES - {"iot-data"}) | {"data-ats.iot"}
 """The same services by their names in botocore's list of endpoints."""

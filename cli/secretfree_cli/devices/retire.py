@@ -206,7 +206,7 @@ def _retiring(target: Target, history: timedelta) -> Retiring:
             certificates=IotCertificates(iot),
             connections=IotConnections(target.client("iot-data")),
             # The stream's function knows which CAs take revocations, and revokes there.
-            authorities=RevokingAuthorities(target.client("acm-pca"), ()),
+            authorities=RevokingAuthorities(lambda _arn: target.client("acm-pca"), ()),
         ),
         clock=SystemClock(),
         history=history,

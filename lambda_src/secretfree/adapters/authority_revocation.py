@@ -1,6 +1,6 @@
 """Private CA: revoking what one of the product line's CAs signed."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import ClientError
@@ -15,10 +15,13 @@ _DONE: Final = frozenset({"RequestAlreadyProcessedException", "ResourceNotFoundE
 
 
 class RevokingAuthorities:
-    """Port `Authorities`. `arns`: the CAs that take revocations; a short-lived CA takes none."""
+    """Port `Authorities`. `arns`: the CAs that take revocations; a short-lived CA takes none.
 
-    def __init__(self, client: "ACMPCAClient", arns: Collection[str]) -> None:
-        self._client = client
+    `client_for` makes the client for a CA's ARN, in the CA's Region.
+    """
+
+    def __init__(self, client_for: Callable[[str], "ACMPCAClient"], arns: Collection[str]) -> None:
+        self._client_for = client_for
         self._arns = frozenset(arns)
 
     def revoke(self, reference: str) -> bool:
@@ -28,7 +31,7 @@ class RevokingAuthorities:
             return False
         with aws_call():
             try:
-                self._client.revoke_certificate(
+                self._client_for(authority).revoke_certificate(
                     CertificateAuthorityArn=authority,
                     CertificateSerial=serial_in_hex(serial),
                     RevocationReason="PRIVILEGE_WITHDRAWN",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mypy_boto3_acm_pca import ACMPCAClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_iot import IoTClient
+    from mypy_boto3_sqs import SQSClient
 
     from secretfree.adapters.iot_connections import DataPlane
 
@@ -48,9 +49,14 @@ def iot_data() -> "DataPlane":
     return client("iot-data")  # type: ignore[no-any-return]
 
 
-def acm_pca() -> "ACMPCAClient":
-    """The client of AWS Private CA."""
-    return client("acm-pca")  # type: ignore[no-any-return]
+def acm_pca(authority_arn: str | None = None) -> "ACMPCAClient":
+    """The client of AWS Private CA, in the Region of a CA where its ARN is given."""
+    return client("acm-pca", region_of(authority_arn))  # type: ignore[no-any-return]
+
+
+def sqs() -> "SQSClient":
+    """The client of SQS."""
+    return client("sqs")  # type: ignore[no-any-return]
 
 
 def observe_calls(observer: "CallObserver") -> None:
@@ -67,9 +73,15 @@ def observe_calls(observer: "CallObserver") -> None:
         _session().register(f"after-call.{service}", observe, unique_id=f"secretfree-calls-{service}")
 
 
+def region_of(arn: str | None) -> str | None:
+    """The Region that an ARN names; None, for the environment's own, without one."""
+    parts = (arn or "").split(":")
+    return parts[3] or None if len(parts) > 3 else None
+
+
 @cache
-def client(service: str) -> Any:
-    """The process's one client of `service`, in the Region and with the credentials of the environment.
+def client(service: str, region: str | None = None) -> Any:
+    """The process's one client of `service` in a Region, by default the environment's, with its credentials.
 
     Safe to share between threads. Connections are kept alive, so that a warm function skips the TLS handshake.
     """
@@ -79,7 +91,7 @@ def client(service: str) -> Any:
         retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
         tcp_keepalive=True,
     )
-    return _session().create_client(service, config=settings)
+    return _session().create_client(service, region_name=region, config=settings)
 
 
 @cache

@@ -28,18 +28,18 @@ def iot() -> "IoTClient":
     return _client("iot")  # type: ignore[no-any-return]
 
 
-def acm_pca() -> "ACMPCAClient":
-    """The client of AWS Private CA, without retries."""
-    return _client("acm-pca")  # type: ignore[no-any-return]
+def acm_pca(authority_arn: str | None = None) -> "ACMPCAClient":
+    """The client of AWS Private CA, without retries, in the Region of a CA where its ARN is given."""
+    return _client("acm-pca", clients.region_of(authority_arn))  # type: ignore[no-any-return]
 
 
 def functions() -> "LambdaClient":
     """The client of Lambda, which waits as long as an issuer may take."""
-    return _client("lambda", _INVOCATION_READ_TIMEOUT)  # type: ignore[no-any-return]
+    return _client("lambda", read_timeout=_INVOCATION_READ_TIMEOUT)  # type: ignore[no-any-return]
 
 
 @cache
-def _client(service: str, read_timeout: float = _READ_TIMEOUT) -> Any:
+def _client(service: str, region: str | None = None, *, read_timeout: float = _READ_TIMEOUT) -> Any:
     settings = Config(
         connect_timeout=_CONNECT_TIMEOUT,
         read_timeout=read_timeout,
@@ -47,4 +47,6 @@ def _client(service: str, read_timeout: float = _READ_TIMEOUT) -> Any:
         tcp_keepalive=True,
     )
     # One session per process: loading a second one's data takes longer than making a client.
-    return clients._session().create_client(service, config=settings)  # noqa: SLF001 - the adapters' own
+    return clients._session().create_client(  # noqa: SLF001 - the adapters' own
+        service, region_name=region, config=settings
+    )

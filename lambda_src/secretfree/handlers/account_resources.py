@@ -1,4 +1,4 @@
-"""CloudFormation custom resources for what an IoT Core account has once: its data endpoint, and its registered CAs."""
+"""CloudFormation custom resources: the IoT data endpoint, registered CAs, and the streams of replicas."""
 
 import os
 from typing import Any, Final
@@ -6,7 +6,14 @@ from typing import Any, Final
 from secretfree.adapters import clients
 from secretfree.adapters.ca_registration import CaRegistration, CaRegistrationRequest, owner_of
 from secretfree.adapters.cloudformation import Answer, respond
-from secretfree.contract import AccountResource, EndpointAttribute, LogLevel, Variable
+from secretfree.contract import (
+    AccountResource,
+    EndpointAttribute,
+    LogLevel,
+    RegistrationProperty,
+    StreamProperty,
+    Variable,
+)
 from secretfree.telemetry import Telemetry
 
 _telemetry: Final = Telemetry(os.environ.get(Variable.PRODUCT, "unknown"))
@@ -33,14 +40,14 @@ def _data_endpoint(event: dict[str, Any]) -> Answer:
 
 def _ca_registration(event: dict[str, Any]) -> Answer:
     """`IOT_CA_REGISTRATION`."""
-    registration = CaRegistration(clients.iot(), clients.acm_pca())
+    properties = event["ResourceProperties"]
+    authority = clients.acm_pca(properties.get(RegistrationProperty.AUTHORITY_ARN))
+    registration = CaRegistration(clients.iot(), authority)
     if event["RequestType"] == "Delete":
         registration.remove(event["PhysicalResourceId"])
         return Answer(physical_id=event["PhysicalResourceId"])
     registered = registration.ensure(
-        CaRegistrationRequest.from_properties(
-            event["ResourceProperties"], owner=owner_of(event["StackId"], event["LogicalResourceId"])
-        ),
+        CaRegistrationRequest.from_properties(properties, owner=owner_of(event["StackId"], event["LogicalResourceId"])),
         previous_physical_id=event.get("PhysicalResourceId"),
     )
     _telemetry.log("CA registered", ca_certificate_id=registered.certificate_id)
@@ -51,7 +58,18 @@ def _ca_registration(event: dict[str, Any]) -> Answer:
     )
 
 
+def _table_stream(event: dict[str, Any]) -> Answer:
+    """`TABLE_STREAM`: the stream of a global table's replica, which CloudFormation names in the first Region alone."""
+    table = event["ResourceProperties"][StreamProperty.TABLE_NAME]
+    physical_id = f"stream/{table}"
+    if event["RequestType"] == "Delete":
+        return Answer(physical_id=event["PhysicalResourceId"])
+    described = clients.dynamodb().describe_table(TableName=table)["Table"]
+    return Answer(physical_id=physical_id, attributes={StreamProperty.STREAM_ARN: described["LatestStreamArn"]})
+
+
 _RESOURCES: Final = {
     AccountResource.IOT_DATA_ENDPOINT: _data_endpoint,
     AccountResource.IOT_CA_REGISTRATION: _ca_registration,
+    AccountResource.TABLE_STREAM: _table_stream,
 }

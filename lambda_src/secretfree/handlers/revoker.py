@@ -15,6 +15,7 @@ from secretfree.config import RevocationConfig
 from secretfree.contract import LogLevel, Metric
 from secretfree.errors import SecretFreeError
 from secretfree.handlers.entry import LambdaHandler, lambda_handler
+from secretfree.handlers.wiring import announcing
 from secretfree.revocation.ports import RevocationPorts
 from secretfree.revocation.revoking import revoke_withdrawn
 from secretfree.telemetry import Telemetry
@@ -33,10 +34,12 @@ class _Revoker:
         clients.observe_calls(self._telemetry.call)
         self._ports = RevocationPorts(
             registry=DynamoDbRegistry(clients.dynamodb(), table=config.registry_table),
-            ledger=DynamoDbLedger(clients.dynamodb(), table=config.ledger_table),
+            ledger=DynamoDbLedger(
+                clients.dynamodb(), table=config.ledger_table, announcing=announcing(config.announcements)
+            ),
             certificates=IotCertificates(clients.iot()),
             connections=IotConnections(clients.iot_data()),
-            authorities=RevokingAuthorities(clients.acm_pca(), config.revoking_authorities),
+            authorities=RevokingAuthorities(clients.acm_pca, config.revoking_authorities),
         )
 
     def __call__(self, event: dict[str, Any], _context: Any) -> dict[str, Any]:

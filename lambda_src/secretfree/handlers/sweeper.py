@@ -53,7 +53,7 @@ def _gauge_authority(telemetry: Telemetry, issuer: IssuerSettings, clock: time.C
 
     try:
         days = days_left(
-            single_try_clients.acm_pca(),
+            single_try_clients.acm_pca(issuer.text(IssuerSetting.AUTHORITY_ARN)),
             issuer.text(IssuerSetting.AUTHORITY_ARN),
             validity=issuer.days(IssuerSetting.VALIDITY_DAYS),
             now=clock.now(),

@@ -6,14 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Final
 
+from secretfree import clock as time
 from secretfree.adapters import clients, single_try_clients
+from secretfree.adapters.dynamodb.announcing import Announcing
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.adapters.dynamodb.registry import DynamoDbRegistry
 from secretfree.adapters.dynamodb.ticket_counter import DynamoDbTicketCounter
 from secretfree.adapters.iot_core import IotCoreThings
 from secretfree.adapters.issuers import IssuerSurroundings, make_issuer
 from secretfree.clock import Clock, SystemClock
-from secretfree.config import IssuerConfig, IssuerSettings
+from secretfree.config import AnnouncementsConfig, IssuerConfig, IssuerSettings
 from secretfree.issuance.model import IssuancePolicy, IssuancePorts, StageTimer
 from secretfree.issuance.rates import Congestion
 from secretfree.issuance.tickets import TicketPolicy
@@ -32,10 +34,12 @@ def ports(
     *,
     stage: StageTimer = nullcontext,
     calls: clients.CallObserver | None = None,
+    announces: bool = True,
 ) -> IssuancePorts:
     """The ports of one issuer, on AWS clients that the process shares.
 
-    `stage`: as of `IssuancePorts`. `calls`: observes each call of IoT Core and Private CA. Raises ConfigurationError.
+    `stage`: as of `IssuancePorts`. `calls`: observes each call of IoT Core and Private CA. `announces`: what the ledger
+    records goes to the other Regions, where the configuration has any. Raises ConfigurationError.
     """
     if calls is not None:
         clients.observe_calls(calls)
@@ -51,7 +55,11 @@ def ports(
     return IssuancePorts(
         issuer=make_issuer(issuer, surroundings),
         things=things,
-        ledger=DynamoDbLedger(clients.dynamodb(), table=config.ledger_table),
+        ledger=DynamoDbLedger(
+            clients.dynamodb(),
+            table=config.ledger_table,
+            announcing=announcing(config.announcements) if announces else None,
+        ),
         registry=DynamoDbRegistry(clients.dynamodb(), table=config.registry_table),
         executor=ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="issuing"),
         congestion=Congestion(),
@@ -62,6 +70,11 @@ def ports(
     )
 
 
+def announcing(config: AnnouncementsConfig | None) -> Announcing | None:
+    """What a ledger needs to announce; None with one Region."""
+    return None if config is None else Announcing(table=config.table, region=config.region, clock=time.SystemClock())
+
+
 def policy(config: IssuerConfig, issuer: IssuerSettings) -> IssuancePolicy:
     """The issuing policy of `issuer`, from the configuration."""
     return IssuancePolicy(
@@ -69,7 +82,9 @@ def policy(config: IssuerConfig, issuer: IssuerSettings) -> IssuancePolicy:
         deployment=config.deployment,
         renewal_window=config.renewal_window,
         match=config.match,
-        authorities=issuer.authorities,
+        authorities=issuer.authorities
+        if config.announcements is None
+        else config.announcements.trusted(issuer.authorities),
     )
 
 

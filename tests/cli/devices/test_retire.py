@@ -66,7 +66,7 @@ def connected_device(kind: IssuerKind) -> tuple[World, Revoker, Retiring]:
         store=FakeStore(world),  # type: ignore[arg-type]
         ledger=DynamoDbLedger(world.cloud.client("dynamodb"), table="ledger"),
         things=world.things,
-        ports=replace(revoker.ports, authorities=RevokingAuthorities(world.cloud.client("acm-pca"), ())),
+        ports=replace(revoker.ports, authorities=RevokingAuthorities(lambda _arn: world.cloud.client("acm-pca"), ())),
         clock=world.clock,
         history=timedelta(days=90),
     )

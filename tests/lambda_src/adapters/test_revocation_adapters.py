@@ -59,7 +59,7 @@ def test_the_ca_revokes_by_the_serial_number_in_the_certificate_s_arn() -> None:
         "RevocationReason": "PRIVILEGE_WITHDRAWN",
     }
     stubber.add_response("revoke_certificate", {}, parameters)
-    assert RevokingAuthorities(client, [CA]).revoke(f"{CA}/certificate/{0xABC}")
+    assert RevokingAuthorities(lambda _arn: client, [CA]).revoke(f"{CA}/certificate/{0xABC}")
     stubber.assert_no_pending_responses()
 
 
@@ -67,12 +67,12 @@ def test_the_ca_revokes_by_the_serial_number_in_the_certificate_s_arn() -> None:
 def test_a_certificate_that_is_revoked_or_gone_is_done(code: str) -> None:
     client, stubber = stubbed("acm-pca")
     stubber.add_client_error("revoke_certificate", code)
-    assert RevokingAuthorities(client, [CA]).revoke(f"{CA}/certificate/1")
+    assert RevokingAuthorities(lambda _arn: client, [CA]).revoke(f"{CA}/certificate/1")
 
 
 def test_a_ca_of_another_product_line_is_left_alone() -> None:
     client, _ = stubbed("acm-pca")
-    assert not RevokingAuthorities(client, []).revoke(f"{CA}/certificate/1")
+    assert not RevokingAuthorities(lambda _arn: client, []).revoke(f"{CA}/certificate/1")
 
 
 @pytest.mark.parametrize(("decimal", "expected"), [("1", "01"), ("16", "10"), ("2748", "0abc"), ("65535", "ffff")])

@@ -83,7 +83,7 @@ class FakeIot:
 @pytest.fixture(autouse=True)
 def _clients(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(account_resources.clients, "iot", FakeIot)
-    monkeypatch.setattr(account_resources.clients, "acm_pca", lambda: None)
+    monkeypatch.setattr(account_resources.clients, "acm_pca", lambda _arn: None)
 
 
 def test_the_data_endpoint_is_looked_up(ask: Any, cloudformation_server: CloudFormation) -> None:

@@ -32,7 +32,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> FakeCloud:
         cloud.enroll(device, verified_csr(device, key).public_key.fingerprint)
     monkeypatch.setattr(clients, "dynamodb", lambda: cloud.client("dynamodb"))
     monkeypatch.setattr(single_try_clients, "iot", lambda: cloud.client("iot"))
-    monkeypatch.setattr(single_try_clients, "acm_pca", lambda: cloud.client("acm-pca"))
+    monkeypatch.setattr(single_try_clients, "acm_pca", lambda _arn: cloud.client("acm-pca"))
     monkeypatch.setattr("secretfree.clock.SystemClock", lambda: cloud.clock)
     # The confirmation, which an answer does not wait for, is then written when the handler returns.
     monkeypatch.setattr(wiring, "ThreadPoolExecutor", lambda **_: InlineExecutor())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import ClientError
 
 from secretfree.adapters.aws_errors import aws_call, error_code
+from secretfree.adapters.dynamodb.announcing import Announcing
 from secretfree.adapters.dynamodb.dates import date_value
 from secretfree.adapters.dynamodb.ledger_items import (
     CERTIFICATE,
@@ -34,14 +35,19 @@ _CONDITION_FAILED: Final = "ConditionalCheckFailed"
 
 
 class DynamoDbLedger:
-    """Port `Ledger`."""
+    """Port `Ledger`. `announcing`: to the other Regions, where there are any."""
 
-    def __init__(self, client: "DynamoDBClient", *, table: str) -> None:
+    def __init__(self, client: "DynamoDBClient", *, table: str, announcing: Announcing | None = None) -> None:
         self._client = client
         self._table = table
+        self._announcing = announcing
 
     def write(self, issuance: Issuance, *, certificate: CertificateRecordState | None = None) -> Issuance:
-        """PutItem, or TransactWriteItems when the certificate's own record goes with it."""
+        """PutItem, or TransactWriteItems when the certificate's own record goes with it.
+
+        What is announced goes into the same transaction, so that no Region has a certificate of which the others do
+        not hear.
+        """
         stored = replace(issuance, version=issuance.version + 1)
         item = issuance_item(stored)
         condition = _condition(issuance)
@@ -52,7 +58,7 @@ class DynamoDbLedger:
                         TableName=self._table, Item=item, ReturnValuesOnConditionCheckFailure="ALL_OLD", **condition
                     )
                 else:
-                    self._write_both(item, condition, certificate_item(stored, certificate))
+                    self._write_all(stored, item, condition, certificate)
             except ClientError as error:
                 found = _found_instead(error)
                 if found is None:
@@ -62,16 +68,19 @@ class DynamoDbLedger:
                     raise StaleLedgerError(required_issuance(found) if found else None) from None
         return stored
 
-    def _write_both(self, item: dict[str, Any], condition: dict[str, Any], certificate: dict[str, Any]) -> None:
+    def _write_all(
+        self, stored: Issuance, item: dict[str, Any], condition: dict[str, Any], state: CertificateRecordState
+    ) -> None:
         issuance_put: Any = {
             "TableName": self._table,
             "Item": item,
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             **condition,
         }
-        self._client.transact_write_items(
-            TransactItems=[{"Put": issuance_put}, {"Put": {"TableName": self._table, "Item": certificate}}]
-        )
+        puts: list[Any] = [issuance_put, {"TableName": self._table, "Item": certificate_item(stored, state)}]
+        if self._announcing is not None and (announced := self._announcing.put_of(stored)) is not None:
+            puts.append(announced)
+        self._client.transact_write_items(TransactItems=[{"Put": put} for put in puts])
 
     def read(self, device_id: DeviceId, issuer: str) -> Issuance | None:
         """GetItem, consistent: the device's record at one issuer (port `IssuanceReader`)."""

@@ -72,11 +72,12 @@ class PrivateCaConfig:
 
 def build(settings: IssuerSettings, surroundings: IssuerSurroundings) -> "PrivateCaIssuer":
     """The issuer of this kind; raises ConfigurationError."""
+    config = PrivateCaConfig.from_settings(settings)
     return PrivateCaIssuer(
-        single_try_clients.acm_pca(),
+        single_try_clients.acm_pca(config.authority_arn),
         single_try_clients.iot(),
         surroundings.things,
-        config=PrivateCaConfig.from_settings(settings),
+        config=config,
         subject=surroundings.subject,
     )
 

@@ -1,0 +1,61 @@
+"""The announcements of a product line of several Regions: a global table of what each Region issued last."""
+
+from typing import Final
+
+from aws_cdk import PhysicalName, RemovalPolicy
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+from secretfree.contract import AnnouncementAttribute
+
+from cdk_iot_secretfree.tables import TableGrants, string_attribute
+
+
+def make_announcements(
+    scope: Construct,
+    id: str,  # noqa: A002 - the name that every construct has
+    *,
+    replicas: list[str],
+    removal_policy: RemovalPolicy,
+) -> dynamodb.TableV2:
+    """Make the table in the first Region, with its replicas in the others.
+
+    One item for each device, issuer and Region. Only the Region that the item names writes it, so that no
+    write is lost to another Region's. It ends 90 days after its certificate.
+    """
+    return dynamodb.TableV2(
+        scope,
+        id,
+        table_name=PhysicalName.GENERATE_IF_NEEDED,
+        partition_key=string_attribute(AnnouncementAttribute.DEVICE_ID),
+        sort_key=string_attribute(AnnouncementAttribute.RECORD),
+        time_to_live_attribute=AnnouncementAttribute.EXPIRES_AT.value,
+        billing=dynamodb.Billing.on_demand(),
+        # A global table's stream has both images, as its replication needs them.
+        dynamo_stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES,
+        replicas=[dynamodb.ReplicaTableProps(region=region) for region in replicas],
+        encryption=dynamodb.TableEncryptionV2.aws_managed_key(),
+        point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
+            point_in_time_recovery_enabled=True
+        ),
+        deletion_protection=removal_policy is RemovalPolicy.RETAIN,
+        removal_policy=removal_policy,
+    )
+
+
+class AnnouncementsGrants:
+    """Rights on one Region's replica of the announcements."""
+
+    def __init__(self, table: dynamodb.ITable) -> None:
+        self._grants = TableGrants(table, None)
+
+    def announce(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let a function that issues or revokes tell the other Regions."""
+        return self._grants.write(grantee, _ANNOUNCE)
+
+    def follow(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let the follower read what all Regions announce of a device."""
+        return self._grants.read_partition(grantee)
+
+
+_ANNOUNCE: Final = ("dynamodb:PutItem",)

@@ -1,0 +1,181 @@
+"""Following: what other Regions issue is registered in this one, from this Region's replica of the announcements."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+from secretfree.contract import METRIC_NAMESPACE, AnnouncementAttribute, Dimension, Metric, Variable
+
+from cdk_iot_secretfree.function_options import FunctionKind, FunctionOptions
+from cdk_iot_secretfree.functions import RuntimeFunction
+from cdk_iot_secretfree.issuers.issuer import Issuer
+from cdk_iot_secretfree.issuers.settings import runtime_settings
+from cdk_iot_secretfree.ledger import IIssuanceLedger
+from cdk_iot_secretfree.membership import RegionMembership
+from cdk_iot_secretfree.things import grant_things
+
+
+class Following(Construct):
+    """The function on the stream of announcements, the queue of what it does later, and its dead letters.
+
+    The stream alone would hold up all devices of a shard for one that cannot be dealt with yet.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002 - the name that every construct has
+        *,
+        product: str,
+        issuers: Sequence[Issuer],
+        membership: RegionMembership,
+        ledger: IIssuanceLedger,
+        thing_groups: Sequence[str],
+        environment: Mapping[Variable, str],
+        options: FunctionOptions,
+        removal_policy: RemovalPolicy,
+    ) -> None:
+        super().__init__(scope, id)
+        self._product = product
+        stack = Stack.of(self)
+        followed = [issuer for issuer in issuers if issuer.authority is not None]
+        self._dead_letters = _queue(self, "DeadLetters", removal_policy, retention=_DEAD_LETTERS_KEPT_FOR)
+        self._later = _queue(self, "Later", removal_policy, dead_letters=self._dead_letters)
+        self._follower = RuntimeFunction(
+            self,
+            "Follower",
+            kind=FunctionKind.FOLLOWER,
+            handler="secretfree.handlers.follower.handler",
+            description=f"Registers the certificates of {product} that other Regions issued, and revokes theirs",
+            environment={
+                **environment,
+                Variable.ISSUERS: runtime_settings(stack, followed),
+                Variable.LATER_QUEUE_URL: self._later.queue_url,
+            },
+            options=options,
+            timeout=_TIMEOUT,
+            removal_policy=removal_policy,
+        )
+        membership.grants.follow(self._follower.role)
+        membership.registry.grant_lookup(self._follower.role, by_key=False)
+        ledger.grant_follow(self._follower.role)
+        grant_things(self._follower, thing_groups)
+        # A CA that the Regions share is known to this IoT Core, another Region's own is not. No resource types.
+        self._follower.allow(["iot:RegisterCertificate", "iot:RegisterCertificateWithoutCA"], ["*"])
+        self._follower.allow(
+            ["iot:DeleteConnection"], [stack.format_arn(service="iot", resource="client", resource_name="*")]
+        )
+        self._follower.allow(list(_STREAM_ACTIONS), [membership.announcements_stream])
+        # The IAM reference gives ListStreams no resource type.
+        self._follower.allow(["dynamodb:ListStreams"], ["*"])
+        self._follower.allow(list(_QUEUE_ACTIONS), [self._later.queue_arn])
+        self._follower.allow(["sqs:SendMessage"], [self._dead_letters.queue_arn])
+        self._feed_from_stream(membership)
+        lambda_.EventSourceMapping(
+            self,
+            "LaterFeed",
+            target=self._follower.function,
+            event_source_arn=self._later.queue_arn,
+            batch_size=_BATCH_SIZE,
+            report_batch_item_failures=True,
+        ).node.add_dependency(self._follower.role)
+
+    @property
+    def function(self) -> lambda_.Function:
+        """The function that registers and revokes."""
+        return self._follower.function
+
+    @property
+    def later(self) -> sqs.IQueue:
+        """What could not be done at once: a device that a worker of this Region is issuing to, or a throttled call."""
+        return self._later
+
+    @property
+    def dead_letters(self) -> sqs.IQueue:
+        """What failed again and again, for 14 days. Sent back to `later`, it is tried anew."""
+        return self._dead_letters
+
+    def metric_dead_letters(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
+        """Announcements that were given up: their devices cannot connect here before they ask here."""
+        return self._dead_letters.metric_approximate_number_of_messages_visible(period=period, statistic="Maximum")
+
+    def metric_lag(self, *, statistic: str = "p99", period: Duration | None = None) -> cloudwatch.IMetric:
+        """Milliseconds from the issuance in another Region to the registration in this one."""
+        return cloudwatch.Metric(
+            namespace=METRIC_NAMESPACE,
+            metric_name=Metric.REPLICATION_LAG.value,
+            dimensions_map={Dimension.PRODUCT.value: self._product},
+            statistic=statistic,
+            period=period or Duration.minutes(5),
+        )
+
+    def _feed_from_stream(self, membership: RegionMembership) -> None:
+        others = lambda_.FilterRule.not_equals(membership.region)
+        image = {AnnouncementAttribute.REGION.value: {"S": others}}
+        feed = lambda_.EventSourceMapping(
+            self,
+            "Feed",
+            target=self._follower.function,
+            event_source_arn=membership.announcements_stream,
+            starting_position=lambda_.StartingPosition.TRIM_HORIZON,
+            filters=[
+                lambda_.FilterCriteria.filter(
+                    {
+                        "eventName": lambda_.FilterRule.or_("INSERT", "MODIFY"),
+                        "dynamodb": {"NewImage": image},
+                    }
+                )
+            ],
+            batch_size=_BATCH_SIZE,
+            parallelization_factor=_PARALLEL,
+            report_batch_item_failures=True,
+            bisect_batch_on_error=True,
+            retry_attempts=_RETRIES,
+            max_record_age=_MOST_AGE,
+        )
+        # The library's own switch for this grants more on the queue than sending to it.
+        resource = feed.node.default_child
+        assert isinstance(resource, lambda_.CfnEventSourceMapping)  # noqa: S101 - so it is made, for the type checker
+        resource.destination_config = lambda_.CfnEventSourceMapping.DestinationConfigProperty(
+            on_failure=lambda_.CfnEventSourceMapping.OnFailureProperty(destination=self._dead_letters.queue_arn)
+        )
+        feed.node.add_dependency(self._follower.role)
+
+
+def _queue(
+    scope: Construct,
+    id: str,  # noqa: A002 - the name that every construct has
+    removal_policy: RemovalPolicy,
+    *,
+    retention: Duration | None = None,
+    dead_letters: sqs.IQueue | None = None,
+) -> sqs.Queue:
+    return sqs.Queue(
+        scope,
+        id,
+        encryption=sqs.QueueEncryption.SQS_MANAGED,
+        enforce_ssl=True,
+        retention_period=retention or Duration.days(4),
+        visibility_timeout=_VISIBILITY,
+        dead_letter_queue=None
+        if dead_letters is None
+        else sqs.DeadLetterQueue(queue=dead_letters, max_receive_count=_MOST_RECEIVES),
+        removal_policy=removal_policy,
+    )
+
+
+_STREAM_ACTIONS: Final = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator")
+_QUEUE_ACTIONS: Final = ("sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage")
+_BATCH_SIZE: Final = 10
+_PARALLEL: Final = 10
+_TIMEOUT: Final = Duration.minutes(1)
+_VISIBILITY: Final = Duration.minutes(1)
+# With the visibility time-out, an hour of trying: an outage of AWS IoT Core, or of the registry's replication.
+_MOST_RECEIVES: Final = 60
+_RETRIES: Final = 50
+_MOST_AGE: Final = Duration.hours(12)
+_DEAD_LETTERS_KEPT_FOR: Final = Duration.days(14)

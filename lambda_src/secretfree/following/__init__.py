@@ -1,0 +1,1 @@
+"""What another Region issued, or took out of use, becomes so in this Region: see `secretfree.following.following`."""

@@ -1,0 +1,88 @@
+"""An announcement: what one Region has issued to a device last, or taken out of use, as the other Regions read it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from secretfree.issuance.ports import CertificateRecordState, DeviceCertificate
+from secretfree.issuance.record import Issuance
+from secretfree.issuance.states import IssuanceState
+from secretfree.request.device_id import DeviceId
+
+
+@dataclass(frozen=True, kw_only=True)
+class Announcement:
+    """One Region's last word on a device at one issuer. Only that Region writes it, so that no write is lost.
+
+    `generation`, `begun_at` and `fingerprint` are those of the issuance. `reference` is the certificate's at its CA.
+    `state` is ACTIVE or REVOKED; `withdrawn`: the registry withdrew the device or its key. `announced_at`: aware, UTC.
+    """
+
+    device_id: DeviceId
+    issuer: str
+    region: str
+    state: CertificateRecordState
+    withdrawn: bool
+    fingerprint: str
+    generation: int
+    certificate_id: str
+    certificate_pem: str
+    chain_pem: str | None
+    not_after: datetime
+    reference: str
+    begun_at: datetime
+    announced_at: datetime
+
+    @classmethod
+    def of(cls, issuance: Issuance, *, region: str, now: datetime) -> Self | None:
+        """The announcement of a record that is active or revoked.
+
+        None for a certificate without a reference: AWS IoT Core's own CA issued it, and it is valid in one Region.
+        """
+        if (
+            issuance.state not in {IssuanceState.ACTIVE, IssuanceState.REVOKED}
+            or issuance.reference is None
+            or issuance.certificate_id is None
+            or issuance.certificate_pem is None
+            or issuance.not_after is None
+        ):
+            return None
+        is_active = issuance.state is IssuanceState.ACTIVE
+        return cls(
+            device_id=issuance.device_id,
+            issuer=issuance.issuer,
+            region=region,
+            state=CertificateRecordState.ACTIVE if is_active else CertificateRecordState.REVOKED,
+            withdrawn=issuance.withdrawn,
+            fingerprint=issuance.fingerprint,
+            generation=issuance.generation,
+            certificate_id=issuance.certificate_id,
+            certificate_pem=issuance.certificate_pem,
+            chain_pem=issuance.chain_pem,
+            not_after=issuance.not_after,
+            reference=issuance.reference,
+            begun_at=issuance.begun_at,
+            announced_at=now,
+        )
+
+    @property
+    def certificate(self) -> DeviceCertificate:
+        """The certificate, not registered here yet."""
+        return DeviceCertificate(
+            certificate_id=self.certificate_id,
+            certificate_pem=self.certificate_pem,
+            chain_pem=self.chain_pem,
+            not_after=self.not_after,
+        )
+
+    @property
+    def rank(self) -> tuple[int, datetime, str]:
+        """The order of certificates, the same in every Region: the highest is the device's current one."""
+        return self.generation, self.not_after, self.certificate_id
+
+
+def rank_of(issuance: Issuance) -> tuple[int, datetime, str] | None:
+    """The rank of a record's own certificate; None where it has none."""
+    if issuance.certificate_id is None or issuance.not_after is None:
+        return None
+    return issuance.generation, issuance.not_after, issuance.certificate_id

@@ -1,0 +1,271 @@
+"""The rule: the certificate that another Region issued last is registered here, and one that it revoked is revoked.
+
+Conditions and transactions hold in one Region, so each Region has a ledger of its own. What it issued goes to the other
+Regions as an announcement, which only its own Region writes. This Region folds it into its ledger. The steps, each safe
+to repeat, for a certificate that ranks above what this ledger has:
+
+    1  registry: permitted          what this Region's replica says decides
+    2  ledger: issued               by version, under a lease: the certificate is known before it is registered
+    3  registry: permitted          a block that this read does not see finds the record of step 2, and revokes it
+    4  IoT Core: certificate, thing, policy, groups
+    5  ledger: active               a device that asks here is given this certificate
+
+A process that dies after step 2 leaves an `issued` record: the announcement is delivered again, and the sweeper
+finishes a registered certificate as it does after an issuer.
+
+The order of certificates (`Announcement.rank`) is the same in every Region, so the ledgers converge to one current
+certificate. With one CA for all Regions, two Regions that a device asks at once use the same idempotency token, and the
+CA makes one certificate. With a CA in each Region there are two, and the lower one is superseded as at a renewal.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import partial
+from typing import Final, TypeVar
+
+from secretfree.clock import Clock
+from secretfree.contract import MatchPolicy
+from secretfree.errors import ErrorCode, Reason, SecretFreeError
+from secretfree.following.announcement import Announcement, rank_of
+from secretfree.following.ports import FollowingPorts
+from secretfree.issuance.calls import CallRunner, OutOfTimeError, results
+from secretfree.issuance.model import IssuancePolicy, clear_at
+from secretfree.issuance.ports import (
+    CertificateRecordState,
+    CertificateRevokedError,
+    StaleLedgerError,
+    ThrottledError,
+    UnreachableError,
+)
+from secretfree.issuance.record import Issuance
+from secretfree.issuance.states import IssuanceState
+from secretfree.registry.entry import RegistryEntry
+from secretfree.request.device_id import DeviceId
+from secretfree.revocation.change import permits
+
+# The registry and the announcements are replicated apart from each other: a device that this Region does not know yet,
+# or still has blocked, is looked at again for this long.
+REGISTRY_PATIENCE: Final = timedelta(minutes=10)
+
+T = TypeVar("T")
+
+
+class FollowOutcome(StrEnum):
+    """What following did with a device at one issuer."""
+
+    REGISTERED = "registered"
+    REVOKED = "revoked"
+    NOTHING = "nothing"  # this Region is as far, or further
+    NOT_PERMITTED = "not-permitted"  # the registry has withdrawn it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Followed:
+    """What was done. `announced_at`: of the announcement that it follows."""
+
+    outcome: FollowOutcome
+    certificate_id: str | None = None
+    announced_at: datetime | None = None
+
+
+def follow(
+    device_id: DeviceId,
+    *,
+    region: str,
+    ports: FollowingPorts,
+    policy: IssuancePolicy,
+    clock: Clock,
+    deadline: float,
+) -> Followed:
+    """Follow what the Regions other than `region` announce of a device at the issuer of `policy`.
+
+    Raises SecretFreeError (`unavailable`), ThrottledError, UnreachableError and OutOfTimeError: try again later.
+    """
+    announced = [
+        one for one in ports.announcements.of_device(device_id) if one.issuer == policy.issuer and one.region != region
+    ]
+    work = _Following(device_id, ports, policy, clock, deadline)
+    revoked = {one.certificate_id: one for one in announced if one.state is CertificateRecordState.REVOKED}
+    closed = [one for one in revoked.values() if work.close(one)]
+    current = max(
+        (one for one in announced if one.certificate_id not in revoked and policy.trusts(one.reference)),
+        key=lambda one: one.rank,
+        default=None,
+    )
+    done = Followed(outcome=FollowOutcome.NOTHING) if current is None else work.adopt(current)
+    if closed and done.outcome is FollowOutcome.NOTHING:
+        last = closed[-1]
+        return Followed(
+            outcome=FollowOutcome.REVOKED, certificate_id=last.certificate_id, announced_at=last.announced_at
+        )
+    return done
+
+
+class _Following:
+    def __init__(
+        self, device_id: DeviceId, ports: FollowingPorts, policy: IssuancePolicy, clock: Clock, deadline: float
+    ) -> None:
+        self._device_id = device_id
+        self._ports = ports
+        self._issuing = ports.issuing
+        self._policy = policy
+        self._clock = clock
+        self._calls = CallRunner(
+            clock=clock,
+            deadline=deadline,
+            executor=ports.issuing.executor,
+            congestion=ports.issuing.congestion,
+            chance=ports.issuing.chance,
+            retry=policy.retry,
+            retry_after=policy.retry_after,
+        )
+
+    def close(self, revoked: Announcement) -> bool:
+        """Take a certificate that another Region revoked out of use here; whether this changed anything.
+
+        The record comes first, as in `secretfree.revocation`: a worker that is issuing can then not write any more.
+        """
+        seen = self._seen()
+        if seen is None or revoked.certificate_id not in seen.known_certificates:
+            return False
+        if seen.certificate_id == revoked.certificate_id and seen.state in {IssuanceState.ISSUED, IssuanceState.ACTIVE}:
+            now = self._clock.now()
+            closed = seen.withdrawn_at(now) if revoked.withdrawn else seen.revoked(now)
+            self._write(closed, certificate=CertificateRecordState.REVOKED)
+        elif seen.certificate_id == revoked.certificate_id:
+            return False
+        if self._call("revoke", lambda: self._issuing.things.revoke(revoked.certificate_id)):
+            self._call("connection", lambda: self._ports.connections.end(self._device_id))
+        return True
+
+    def adopt(self, current: Announcement) -> Followed:
+        """Make the certificate this Region's current one, unless this Region is as far or further."""
+        now = self._clock.now()
+        seen = self._seen()
+        if current.not_after <= now or not _is_behind(seen, current):
+            return Followed(outcome=FollowOutcome.NOTHING)
+        if not self._permits(current):
+            return self._not_permitted(current)
+        if self._policy.match is MatchPolicy.UDID and not self._call("bind", self._bind(current)):
+            return Followed(outcome=FollowOutcome.NOT_PERMITTED, certificate_id=current.certificate_id)
+        held = self._write(self._known(seen, current, now))
+        try:
+            return self._register(held, current)
+        except (ThrottledError, UnreachableError, SecretFreeError, OutOfTimeError):
+            with suppress(ThrottledError, UnreachableError, StaleLedgerError):
+                self._issuing.ledger.write(held.released(self._clock.now()))
+            raise
+
+    def _register(self, held: Issuance, current: Announcement) -> Followed:
+        if not self._permits(current):
+            self._write(held.withdrawn_at(self._clock.now()), certificate=CertificateRecordState.REVOKED)
+            return self._not_permitted(current)
+        try:
+            arn = self._call(
+                "install", lambda: self._ports.registration.install(current.certificate, current.reference)
+            )
+        except CertificateRevokedError:
+            self._write(held.revoked(self._clock.now()), certificate=CertificateRecordState.REVOKED)
+            return Followed(outcome=FollowOutcome.NOTHING, certificate_id=current.certificate_id)
+        self._call("thing", lambda: self._issuing.things.ensure_thing(self._device_id))
+        attachments = self._issuing.things.attachments(self._device_id, arn)
+        results(
+            self._calls.side_by_side(
+                *(partial(self._calls.persist, f"attachment {number}", one) for number, one in enumerate(attachments))
+            )
+        )
+        self._confirm(held.registered(arn).with_thing())
+        return Followed(
+            outcome=FollowOutcome.REGISTERED,
+            certificate_id=current.certificate_id,
+            announced_at=current.announced_at,
+        )
+
+    def _confirm(self, record: Issuance) -> None:
+        active = record.active(clear_at=clear_at(record, self._clock.now()))
+        try:
+            self._call("ledger", lambda: self._issuing.ledger.write(active, certificate=CertificateRecordState.ACTIVE))
+        except StaleLedgerError as stale:
+            if stale.current is not None and stale.current.withdrawn:
+                self._call("revoke", lambda: self._issuing.things.revoke(record.certificate_id or ""))
+            raise _overtaken() from None
+
+    def _known(self, seen: Issuance | None, current: Announcement, now: datetime) -> Issuance:
+        """The record in which the certificate is known and its registration follows, its lease held."""
+        owner = self._issuing.owner()
+        if seen is None:
+            base = Issuance.first(self._device_id, self._policy.issuer, current.fingerprint, owner=owner, now=now)
+        elif seen.certificate_id == current.certificate_id:
+            base = seen.held(owner, now)
+        else:
+            base = seen.next_generation(current.fingerprint, owner, now)
+        return replace(
+            base,
+            state=IssuanceState.ISSUED,
+            generation=current.generation,
+            begun_at=current.begun_at,
+            reference=current.reference,
+            certificate_id=current.certificate_id,
+            certificate_pem=current.certificate_pem,
+            chain_pem=current.chain_pem,
+            not_after=current.not_after,
+        )
+
+    def _seen(self) -> Issuance | None:
+        seen = self._call("ledger", lambda: self._ports.records.read(self._device_id, self._policy.issuer))
+        if seen is not None and seen.is_leased(self._clock.now()):
+            raise SecretFreeError(
+                ErrorCode.UNAVAILABLE, "a worker of this Region is issuing to the device", reason=Reason.LEASE_HELD
+            )
+        return seen
+
+    def _write(self, record: Issuance, *, certificate: CertificateRecordState | None = None) -> Issuance:
+        try:
+            return self._call("ledger", lambda: self._issuing.ledger.write(record, certificate=certificate))
+        except StaleLedgerError:
+            raise _overtaken() from None
+
+    def _permits(self, current: Announcement) -> bool:
+        entry: RegistryEntry | None = self._calls.through_registry(
+            lambda: self._issuing.registry.by_device_id(self._device_id)
+        )
+        return permits(entry, current.fingerprint, self._policy.match)
+
+    def _not_permitted(self, current: Announcement) -> Followed:
+        """What the registry does not permit: it may be behind the announcement, which is then looked at again."""
+        if self._clock.now() < current.announced_at + REGISTRY_PATIENCE:
+            raise SecretFreeError(
+                ErrorCode.UNAVAILABLE,
+                "the registry of this Region does not permit the certificate",
+                reason=Reason.UNKNOWN_DEVICE,
+            )
+        return Followed(outcome=FollowOutcome.NOT_PERMITTED, certificate_id=current.certificate_id)
+
+    def _bind(self, current: Announcement) -> Callable[[], bool]:
+        return lambda: self._issuing.ledger.bind(self._device_id, current.fingerprint)
+
+    def _call(self, name: str, call: Callable[[], T]) -> T:
+        return self._calls.persist(name, call)
+
+
+def _is_behind(seen: Issuance | None, current: Announcement) -> bool:
+    """Whether `current` is to become the certificate of the record `seen`."""
+    if seen is None:
+        return True
+    if seen.certificate_id == current.certificate_id:
+        return seen.state is IssuanceState.ISSUED
+    if current.certificate_id in seen.known_certificates or current.generation < seen.generation:
+        return False
+    if current.generation > seen.generation:
+        return True
+    if seen.state is IssuanceState.REVOKED:
+        return False  # this Region took the generation out of use
+    own = rank_of(seen)
+    return own is None or current.rank > own
+
+
+def _overtaken() -> SecretFreeError:
+    return SecretFreeError(ErrorCode.UNAVAILABLE, "the ledger's record changed meanwhile", reason=Reason.LEASE_HELD)

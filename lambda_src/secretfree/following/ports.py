@@ -1,0 +1,51 @@
+"""What following needs of the world, beside the ports of issuing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from secretfree.following.announcement import Announcement
+from secretfree.issuance.model import IssuancePorts
+from secretfree.issuance.ports import DeviceCertificate
+from secretfree.issuance.record import Issuance
+from secretfree.request.device_id import DeviceId
+from secretfree.revocation.ports import Connections
+
+
+class Announcements(Protocol):
+    """This Region's replica of the announcements."""
+
+    def of_device(self, device_id: DeviceId) -> Sequence[Announcement]:
+        """Every Region's, at every issuer, read consistently. Raises ThrottledError or UnreachableError."""
+        ...
+
+
+class IssuanceReader(Protocol):
+    """This Region's ledger."""
+
+    def read(self, device_id: DeviceId, issuer: str) -> Issuance | None:
+        """The device's record at one issuer, read consistently."""
+        ...
+
+
+class Registration(Protocol):
+    """IoT Core's certificates of this Region."""
+
+    def install(self, certificate: DeviceCertificate, reference: str) -> str:
+        """Make IoT Core know the certificate, active, and return its ARN; safe to repeat.
+
+        `reference`: the certificate's at its CA. Raises CertificateRevokedError if it is out of use here, and
+        ThrottledError or UnreachableError.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowingPorts:
+    """The world, as following sees it. `issuing`: the ports of the issuer; its ledger announces nothing."""
+
+    announcements: Announcements
+    records: IssuanceReader
+    registration: Registration
+    connections: Connections
+    issuing: IssuancePorts

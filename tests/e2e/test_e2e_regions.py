@@ -1,0 +1,252 @@
+"""Two Regions: what one issues is good in the other, the loss of one, a race of devices between both, and a block."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from secretfree_cli.device.mqtt import Broker, DeviceConnection, MqttError
+from secretfree_cli.local.cloud import (
+    bring_down,
+    bring_up,
+    deploy_into,
+    start_region,
+    stop_region,
+)
+from secretfree_cli.local.deployment import Deployment
+from secretfree_cli.local.interruption import ending_on_signals
+from secretfree_cli.local.state import StateFolder
+from secretfree_cli.main import main
+from secretfree_cli.target import Target, local_target
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FIRST, SECOND = "us-east-1", "eu-west-1"
+FIVE_SECONDS = 5.0
+PATIENCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Device:
+    folder: Path
+    device_id: str
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "device.key"
+
+    @property
+    def certificate(self) -> Path:
+        return self.folder / "device.pem"
+
+    def public_key(self) -> bytes:
+        return (
+            self._private_key()
+            .public_key()
+            .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        )
+
+    def csr(self) -> bytes:
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.device_id)])
+        request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(self._private_key(), hashes.SHA256())
+        return request.public_bytes(serialization.Encoding.PEM)
+
+    def _private_key(self) -> ec.EllipticCurvePrivateKey:
+        key = serialization.load_pem_private_key(self.key.read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return key
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Both Regions of a running cloud, and a product line in them."""
+
+    folder: StateFolder
+    targets: Mapping[str, Target]
+
+    def enrol(self, region: str, *devices: Device) -> None:
+        table = self.targets[region].resource("dynamodb").Table(self.targets[region].registry_table)
+        with table.batch_writer() as batch:
+            for device in devices:
+                pubkey = base64.b64encode(device.public_key()).decode()
+                batch.put_item(Item={"device-id": device.device_id, "pubkey": pubkey})
+
+    def is_enrolled(self, region: str, device: Device) -> bool:
+        table = self.targets[region].resource("dynamodb").Table(self.targets[region].registry_table)
+        return "Item" in table.get_item(Key={"device-id": device.device_id}, ConsistentRead=True)
+
+    def ask(self, region: str, device: Device) -> tuple[int, dict[str, Any]]:
+        """One request; the certificate of a 200 is the device's."""
+        request = urllib.request.Request(  # noqa: S310 -- http to loopback
+            f"{self.targets[region].require_url()}/new",
+            method="POST",
+            headers={"device-csr": base64.b64encode(device.csr()).decode()},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+                status, document = answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            status, document = error.code, json.load(error)
+        if status == 200:
+            device.certificate.write_text(document["certificate"])
+        return status, document
+
+    def provision(self, region: str, device: Device) -> dict[str, Any]:
+        """Ask until there is a certificate, as the wire contract says."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            status, document = self.ask(region, device)
+            if status == 200:
+                return document
+            assert status in {202, 429, 503}, (status, document)
+            assert time.monotonic() < end, document
+            time.sleep(1)
+
+    def connection(self, region: str, device: Device) -> DeviceConnection:
+        target = self.targets[region]
+        assert target.mqtt_host is not None
+        broker = Broker(target.mqtt_host, target.mqtt_port, server_name="localhost", ca_file=target.broker_ca)
+        return DeviceConnection(
+            broker, client_id=device.device_id, certificate=device.certificate, private_key=device.key
+        )
+
+    def connects(self, region: str, device: Device) -> bool:
+        try:
+            with self.connection(region, device) as session:
+                session.publish(f"widget/{device.device_id}/temperature", "20")
+        except MqttError:
+            return False
+        return True
+
+    def active(self, region: str) -> dict[str, list[str]]:
+        """The active certificates at IoT Core, by device."""
+        iot = self.targets[region].client("iot")
+        found: dict[str, list[str]] = {}
+        for page in iot.get_paginator("list_certificates").paginate():
+            for one in page["certificates"]:
+                if one["status"] == "ACTIVE":
+                    for thing in iot.list_principal_things(principal=one["certificateArn"])["things"]:
+                        found.setdefault(thing, []).append(one["certificateId"])
+        return found
+
+    def current(self, region: str) -> dict[str, tuple[str, str | None]]:
+        """State and current certificate by device, in the Region's ledger."""
+        table = self.targets[region].resource("dynamodb").Table(self.targets[region].ledger_table)
+        items: list[Any] = []
+        page = table.scan()
+        items += page["Items"]
+        while "LastEvaluatedKey" in page:
+            page = table.scan(ExclusiveStartKey=page["LastEvaluatedKey"])
+            items += page["Items"]
+        return {
+            item["device-id"]: (item["state"], item.get("certificate-id"))
+            for item in items
+            if item["record"].startswith("issuance#")
+        }
+
+
+def seconds_until(condition: Callable[[], bool], *, patience: float = PATIENCE_SECONDS) -> float:
+    start = time.monotonic()
+    while not condition():
+        assert time.monotonic() - start < patience, "it did not come about"
+        time.sleep(0.1)
+    return time.monotonic() - start
+
+
+def make_regions(folder: StateFolder, app: Path, **context: str) -> Regions:
+    bring_up(folder, wanted=(FIRST, SECOND))
+    deploy_into(folder, Deployment(app, context=context))
+    return Regions(folder, {name: local_target(folder.of_region(name).require_up()) for name in (FIRST, SECOND)})
+
+
+@pytest.fixture(scope="module")
+def regions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Regions]:
+    folder = StateFolder(tmp_path_factory.mktemp("regions"))
+    with ending_on_signals():
+        try:
+            yield make_regions(folder, REPOSITORY / "examples" / "two-regions")
+        finally:
+            bring_down(folder, forget_data=True)
+
+
+@pytest.fixture(scope="module")
+def new_device(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Device]:
+    root = tmp_path_factory.mktemp("devices")
+
+    def make(name: str) -> Device:
+        device = Device(root / name, name)
+        device.folder.mkdir()
+        key = ec.generate_private_key(ec.SECP256R1())
+        device.key.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        return device
+
+    return make
+
+
+def test_a_device_of_one_region_connects_in_the_other_without_asking_there(
+    regions: Regions, new_device: Callable[[str], Device]
+) -> None:
+    for here, there in ((FIRST, SECOND), (SECOND, FIRST)):
+        device = new_device(f"roamer-{here}")
+        regions.enrol(here, device)
+        answer = regions.provision(here, device)
+        assert answer["endpoint"] == regions.targets[here].iot_endpoint
+        assert seconds_until(lambda: regions.connects(there, device)) < FIVE_SECONDS  # noqa: B023
+        again = regions.ask(there, device)[1]
+        assert again["certificateId"] == answer["certificateId"]
+        assert again["endpoint"] == regions.targets[there].iot_endpoint
+
+
+def test_a_blocked_device_is_dropped_and_refused_in_both_regions(
+    regions: Regions, new_device: Callable[[str], Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRETFREE_PROJECT", str(regions.folder.project))
+    device = new_device("stolen")
+    regions.enrol(FIRST, device)
+    regions.provision(FIRST, device)
+    seconds_until(lambda: regions.connects(SECOND, device))
+    with regions.connection(FIRST, device) as one, regions.connection(SECOND, device) as other:
+        done = CliRunner().invoke(main, ["block", "stolen", "--reason", "reported stolen", "--local"])
+        assert done.exit_code == 0, done.output
+        assert seconds_until(lambda: not one.is_connected) < FIVE_SECONDS
+        assert seconds_until(lambda: not other.is_connected) < FIVE_SECONDS
+    for region in (FIRST, SECOND):
+        assert regions.ask(region, device)[0] == 403
+        assert not regions.connects(region, device)
+
+
+def test_a_lost_region_keeps_no_device_from_the_other_and_knows_it_when_it_is_back(
+    regions: Regions, new_device: Callable[[str], Device]
+) -> None:
+    before, during = new_device("before-the-loss"), new_device("during-the-loss")
+    regions.enrol(FIRST, before)
+    regions.provision(FIRST, before)
+    seconds_until(lambda: regions.connects(SECOND, before))
+    stop_region(regions.folder, FIRST)
+    try:
+        regions.enrol(SECOND, during)
+        regions.provision(SECOND, during)
+        assert regions.connects(SECOND, during)
+        assert regions.connects(SECOND, before)
+    finally:
+        start_region(regions.folder, FIRST)
+    seconds_until(lambda: regions.connects(FIRST, during))
+    certificate = during.certificate.read_text()
+    assert regions.ask(FIRST, during)[1]["certificate"] == certificate
+    assert regions.connects(FIRST, before)

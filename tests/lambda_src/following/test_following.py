@@ -1,0 +1,241 @@
+"""What one Region issues or revokes becomes so in the other, whatever fails, and however often it is delivered."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from secretfree.errors import SecretFreeError
+from secretfree.following.following import REGISTRY_PATIENCE, FollowOutcome
+from secretfree.issuance.model import IssuedCertificate
+from secretfree.request.device_id import DeviceId
+from support.fake_cloud import Fault
+from support.two_regions import Region, TwoRegions
+
+BOTH_KINDS = pytest.mark.parametrize("one_ca", [True, False], ids=["one CA", "a CA each"])
+DEVICE = DeviceId.parse("widget-1")
+
+
+def issued(region: Region) -> IssuedCertificate:
+    answer = region.world.ask_as_enrolled()
+    assert isinstance(answer, IssuedCertificate), answer
+    return answer
+
+
+def provisioned(one_ca: bool) -> tuple[TwoRegions, IssuedCertificate]:
+    """A device that has asked in one Region, whose announcement has arrived in the other."""
+    both = TwoRegions(one_ca=one_ca)
+    both.enrol()
+    answer = issued(both.here)
+    both.replicate()
+    return both, answer
+
+
+@BOTH_KINDS
+def test_a_certificate_of_one_region_may_connect_in_the_other_which_answers_with_it(one_ca: bool) -> None:
+    both, answer = provisioned(one_ca)
+    done = both.there.follow()
+    assert (done.outcome, done.certificate_id) == (FollowOutcome.REGISTERED, answer.certificate_id)
+    assert both.there.active() == {answer.certificate_id}
+    again = issued(both.there)
+    assert again.reused
+    assert again.certificate_pem == answer.certificate_pem
+    assert len(both.there.world.cloud.issued) == 0
+    assert both.there.world.cloud.other_ledgers["announcements"].keys() == {("widget-1", "eu-central-1#private-ca")}
+
+
+@BOTH_KINDS
+def test_a_repeated_announcement_changes_nothing(one_ca: bool) -> None:
+    both, _ = provisioned(one_ca)
+    both.there.follow()
+    calls = len(both.there.world.cloud.calls)
+    assert both.there.follow().outcome is FollowOutcome.NOTHING
+    assert set(both.there.world.cloud.calls[calls:]) == {"Query", "GetItem"}
+
+
+def calls_of_a_following(one_ca: bool) -> int:
+    both, _ = provisioned(one_ca)
+    begun = len(both.there.world.cloud.calls)
+    both.there.follow()
+    return len(both.there.world.cloud.calls) - begun
+
+
+@BOTH_KINDS
+@pytest.mark.parametrize("fault", list(Fault))
+def test_whatever_call_fails_the_end_is_the_same(one_ca: bool, fault: Fault) -> None:
+    for number in range(1, calls_of_a_following(one_ca) + 1):
+        both, answer = provisioned(one_ca)
+        cloud = both.there.world.cloud
+        cloud.faults[len(cloud.calls) + number] = fault
+        both.there.follow_until_done()
+        both.there.world.quiesce()
+        assert both.there.active() == {answer.certificate_id}, number
+        assert issued(both.there).certificate_id == answer.certificate_id
+        assert len(cloud.certificates) == 1
+
+
+@BOTH_KINDS
+def test_a_block_at_any_moment_of_it_leaves_nothing_active(one_ca: bool) -> None:
+    for number in range(1, calls_of_a_following(one_ca) + 1):
+        both, _ = provisioned(one_ca)
+        cloud = both.there.world.cloud
+
+        def block(region: Region = both.there) -> None:
+            region.revoker.block()
+            region.revoker.deliver()
+
+        cloud.before_call[len(cloud.calls) + number] = block
+        both.there.follow_until_done()
+        both.there.world.quiesce()
+        assert both.there.active() == set(), number
+
+
+@BOTH_KINDS
+def test_a_device_that_asks_in_both_at_once_has_one_current_certificate_in_the_end(one_ca: bool) -> None:
+    both = TwoRegions(one_ca=one_ca)
+    both.enrol()
+    answers = {issued(region).certificate_id for region in both.regions}
+    assert len(answers) == (1 if one_ca else 2)
+    both.converge()
+    current = {issued(region).certificate_id for region in both.regions}
+    assert len(current) == 1
+    assert current <= answers
+    if one_ca:
+        assert both.here.active() == both.there.active() == current
+
+
+@BOTH_KINDS
+def test_a_renewal_follows_and_the_old_certificate_stays_until_its_end(one_ca: bool) -> None:
+    both, first = provisioned(one_ca)
+    both.there.follow()
+    both.clock.sleep_until(first.renew_after)
+    second = issued(both.there)
+    assert second.certificate_id != first.certificate_id
+    both.replicate()
+    assert both.here.follow().outcome is FollowOutcome.REGISTERED
+    assert both.here.active() == both.there.active() == {first.certificate_id, second.certificate_id}
+    assert issued(both.here).certificate_id == second.certificate_id
+    both.clock.sleep_until(first.not_after + timedelta(minutes=1))
+    for region in both.regions:
+        region.world.quiesce()
+        assert region.active() == {second.certificate_id}
+
+
+@BOTH_KINDS
+def test_a_certificate_that_one_region_took_out_of_use_is_so_in_the_other(one_ca: bool) -> None:
+    both, answer = provisioned(one_ca)
+    both.there.follow()
+    both.there.world.cloud.connected.add("widget-1")
+    both.here.world.cloud.revoke(answer.certificate_id)
+    both.pass_time(timedelta(days=2))
+    with pytest.raises(SecretFreeError):
+        both.here.world.ask_as_enrolled()
+    both.replicate()
+    assert both.there.follow().outcome is FollowOutcome.REVOKED
+    assert both.there.active() == set()
+    assert both.there.world.cloud.connected == set()
+    with pytest.raises(SecretFreeError):
+        both.there.world.ask_as_enrolled()
+
+
+@BOTH_KINDS
+def test_a_blocked_device_has_nothing_in_either_region_and_enrols_anew_after_the_unblock(one_ca: bool) -> None:
+    both, first = provisioned(one_ca)
+    both.converge()
+    both.enrol(status="blocked")
+    both.converge()
+    assert both.here.active() == both.there.active() == set()
+    both.enrol()
+    second = issued(both.there)
+    assert second.certificate_id != first.certificate_id
+    both.converge()
+    assert both.here.active() == both.there.active() == {second.certificate_id}
+
+
+def test_a_registry_that_is_behind_is_awaited_and_one_that_never_has_the_device_is_believed() -> None:
+    both = TwoRegions(one_ca=True)
+    both.here.revoker.enrol()
+    answer = issued(both.here)
+    both.replicate()
+    with pytest.raises(SecretFreeError, match="does not permit"):
+        both.there.follow()
+    both.there.revoker.enrol()
+    assert both.there.follow().certificate_id == answer.certificate_id
+
+    both = TwoRegions(one_ca=True)
+    both.here.revoker.enrol()
+    issued(both.here)
+    both.replicate()
+    both.pass_time(REGISTRY_PATIENCE)
+    assert both.there.follow().outcome is FollowOutcome.NOT_PERMITTED
+    assert both.there.active() == set()
+
+
+def test_a_device_that_a_worker_here_is_issuing_to_is_left_to_it() -> None:
+    both = TwoRegions(one_ca=False)
+    both.enrol()
+    both.there.world.cloud.always["IssueCertificate"] = Fault.KILLED_AFTER
+    with pytest.raises(BaseException):  # noqa: B017, PT011 - the process is gone
+        both.there.world.ask_as_enrolled()
+    both.there.world.cloud.always.clear()
+    answer = issued(both.here)
+    both.replicate()
+    with pytest.raises(SecretFreeError, match="issuing to the device"):
+        both.there.follow()
+    both.there.follow_until_done()
+    assert both.there.active() == {answer.certificate_id}
+
+
+def take(both: TwoRegions, step: str) -> None:
+    """One event, in the Region that the step names."""
+    verb, _, where = step.partition(" ")
+    region = both.there if where == "there" else both.here
+    actions: dict[str, Callable[[], object]] = {
+        "ask": region.world.ask_as_enrolled,
+        "replicate": lambda: both.replicate(region),
+        "follow": region.follow,
+        "deliver": lambda: region.revoker.stream and region.revoker.deliver(),
+        "sweep": region.world.sweep,
+        "days": lambda: both.pass_time(timedelta(days=20)),
+        "block": lambda: both.enrol(status="blocked"),
+        "unblock": both.enrol,
+    }
+    with suppress(SecretFreeError):
+        actions[verb]()
+    both.clock.sleep(2)
+
+
+REGIONAL = [
+    f"{verb} {where}" for verb in ("ask", "replicate", "follow", "deliver", "sweep") for where in ("here", "there")
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    one_ca=st.booleans(),
+    steps=st.lists(st.sampled_from([*REGIONAL, "block", "unblock", "days"]), max_size=14),
+)
+def test_in_any_order_the_regions_agree_in_the_end_and_a_blocked_device_has_nothing(
+    one_ca: bool, steps: list[str]
+) -> None:
+    both = TwoRegions(one_ca=one_ca)
+    both.enrol()
+    for step in steps:
+        take(both, step)
+    both.converge()
+    for region in both.regions:
+        region.world.quiesce()
+    decided = [step for step in steps if step in {"block", "unblock"}]
+    if decided and decided[-1] == "block":
+        assert both.here.active() == both.there.active() == set()
+        return
+    both.pass_time(timedelta(minutes=10))
+    both.here.world.ask_until_issued()
+    both.converge()
+    ledgers = [region.world.ports.ledger for region in both.regions]
+    current = {ledger.read(DEVICE, "private-ca").certificate_id for ledger in ledgers}  # type: ignore[attr-defined]
+    assert len(current) == 1
+    for region in both.regions:
+        assert current <= region.active()
