@@ -83,7 +83,7 @@ class _Run:
         self._first = [self._chance.uniform(0, storm.arrival) for _ in storm.devices]
         self._due = [(at, number) for number, at in enumerate(self._first)]
         heapq.heapify(self._due)
-        self._attempts: Counter[int] = Counter()
+        self._failures: Counter[int] = Counter()
         self._busy: Counter[str] = Counter()
         self._ended: SimpleQueue[tuple[int, Future[Outcome]]] = SimpleQueue()
         self._result = Result(answers={way.name: Counter() for _, way in storm.devices})
@@ -129,14 +129,19 @@ class _Run:
         if outcome.certificate is not None:
             self._result.waited[device.device_id] = self._now() - self._first[number]
             _keep(self._result, device, outcome.certificate)
+        elif outcome.status == 202 and outcome.retry_after is not None:
+            self._failures[number] = 0
+            self._ask_at(number, _PATIENCE.until_turn(outcome.retry_after, self._chance.uniform))
         elif outcome.status in {202, 429} or outcome.status >= 500:
             self._ask_again(number, outcome.retry_after)
         else:
             self._result.mistakes.append(f"{device.device_id} was answered {outcome.status}")
 
     def _ask_again(self, number: int, retry_after: float | None) -> None:
-        self._attempts[number] += 1
-        pause = _PATIENCE.pause(self._attempts[number], retry_after, self._chance.uniform)
+        self._failures[number] += 1
+        self._ask_at(number, _PATIENCE.pause(self._failures[number], retry_after, self._chance.uniform))
+
+    def _ask_at(self, number: int, pause: float) -> None:
         heapq.heappush(self._due, (self._now() + pause, number))
 
     def _now(self) -> float:

@@ -13,6 +13,7 @@ from secretfree.errors import ErrorCode, Reason
 from secretfree.handlers.http import answers
 from secretfree.issuance.model import IssuedCertificate
 from secretfree.issuance.rates import RetryAfterPolicy
+from secretfree.issuance.tickets import LONGEST_RETRY_AFTER
 from secretfree_cli.device.provisioning import Patience
 from support import metric_names
 from support.documents import ROOT
@@ -50,12 +51,15 @@ def test_the_simulated_device_waits_as_the_contract_says() -> None:
     patience = Patience()
 
     assert f"min({patience.longest_pause:g}, {patience.first_pause:g} * 2^(n - 1))" in _CONTRACT
+    assert f"min({patience.longest_doubled:g}, Retry-After * 2^(n - 1))" in _CONTRACT
     assert patience.spread == 0.5
     assert "wait = pause + random(0, pause / 2)" in _CONTRACT
+    assert f"wait = Retry-After + random(0, min(Retry-After / 2, {patience.spread_of_turns:g}))" in _CONTRACT
 
 
 def test_the_contract_names_the_longest_wait_of_the_service() -> None:
-    assert f"The service's own waits end at {RetryAfterPolicy().cap:,.0f} seconds" in " ".join(_CONTRACT.split())
+    assert RetryAfterPolicy().cap <= LONGEST_RETRY_AFTER
+    assert f"The range is 1 to {LONGEST_RETRY_AFTER:,}." in " ".join(_CONTRACT.split())
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Random devices, keys, faults, revocations, blocks and clock jumps against the invariants of issuing."""
 
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -40,6 +40,7 @@ class IssuingModel(RuleBasedStateMachine):
     def the_device_asks(self, device: str) -> None:
         issued = len(self.world.cloud.issued)
         has_a_good_one = self.has_a_good_certificate(device)
+        turn = self.turn_of(device)
         try:
             outcome = self.ask(device)
         except Killed:
@@ -58,12 +59,20 @@ class IssuingModel(RuleBasedStateMachine):
             certificate = self.world.cloud.certificates.get(outcome.certificate_id)
             assert certificate is None or certificate.things == {device: "EXCLUSIVE_THING"}
             assert outcome.thing_name == device
+            assert outcome.reused or turn is None or self.world.clock.now() >= turn
             assert self.world.policy.trusts(self.reference_of(outcome.certificate_pem))
 
     def require_cause(self, error: SecretFreeError, *, has_a_good_one: bool) -> None:
         """A device with a good certificate is refused for itself alone, or because a table does not answer."""
         of_a_table = str(error).startswith(TABLE_CALLS)
         assert not has_a_good_one or of_a_table or error.code in {ErrorCode.NOT_AUTHORIZED, ErrorCode.UNAVAILABLE}
+
+    def turn_of(self, device: str) -> datetime | None:
+        """The time before which the device gains nothing by asking."""
+        item = self.world.items.get((device, f"issuance#{self.kind.value}"), {})
+        if "ticket" not in item:
+            return None
+        return datetime.fromtimestamp(int(item["ticket"]["M"]["at"]["N"]) / 1000, UTC)
 
     def has_a_good_certificate(self, device: str) -> bool:
         """Whether the ledger has one for the device's present key that IoT Core has active for another day."""
@@ -117,8 +126,19 @@ class IssuingModel(RuleBasedStateMachine):
             PutItem=Fault.THROTTLED
         )
 
+    @rule(operation=st.sampled_from(["IssueCertificate", "CreateCertificateFromCsr", "AttachPolicy", "UpdateItem"]))
+    def the_fleet_uses_a_quota_up(self, operation: str) -> None:
+        """Devices get numbers, or none while the counter is throttled."""
+        self.world.cloud.always[operation] = Fault.THROTTLED
+
+    @rule(numbers=st.sampled_from([30, 6_000]))
+    def many_other_devices_take_numbers(self, numbers: int) -> None:
+        line = self.world.items.get(("tickets#", f"tickets#{self.kind.value}"))
+        if line is not None:
+            line["given"] = {"N": str(int(line.get("given", {"N": "0"})["N"]) + numbers)}
+
     @rule()
-    def the_ledger_recovers(self) -> None:
+    def the_quotas_and_the_ledger_recover(self) -> None:
         self.world.cloud.always.clear()
 
     @rule(looks=st.sampled_from([0, 2, 40]))

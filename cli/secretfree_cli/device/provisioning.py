@@ -19,10 +19,11 @@ from urllib.parse import SplitResult, urlsplit
 from secretfree.contract import CSR_BODY_SEGMENT
 
 HTTP_OK = 200
+HTTP_ACCEPTED = 202
 _RETRYABLE = frozenset({202, 429, *range(500, 600)})
 """Statuses after which a device posts again (the wire contract, "Retrying")."""
 _FORBIDDEN = 403
-_LONGEST_RETRY_AFTER = 3600.0
+_LONGEST_RETRY_AFTER = 86_400.0
 _MAXIMUM_RETRY_AFTER_DIGITS = 10
 _MAXIMUM_ANSWER_BYTES = 256 * 1024
 """A chain of a few certificates is some 10 KB."""
@@ -120,15 +121,26 @@ class Patience:
     first_pause: float = 1.0
     """Pause after the first failure if the server gives none; doubled at each further one."""
     longest_pause: float = 300.0
+    longest_doubled: float = 3_600.0
+    """The longest pause that follows from doubling the server's."""
     spread: float = 0.5
     """Random share added to a pause, so that devices that were refused together spread out."""
+    spread_of_turns: float = 10.0
+    """The most that is added to the time that a 202 names."""
 
-    def pause(self, attempt: int, retry_after: float | None, uniform: Callable[[float, float], float]) -> float:
-        """Return the pause after the given attempt (1 is the first), never shorter than the server's."""
-        asked = retry_after if retry_after is not None else 0.0
-        own = min(self.first_pause * 2 ** min(attempt - 1, 16), self.longest_pause)
-        base = max(asked, 0.1) if retry_after is not None else own
+    def pause(self, failures: int, retry_after: float | None, uniform: Callable[[float, float], float]) -> float:
+        """Return the pause after so many failures in a row, never shorter than the server's."""
+        doublings = 2 ** min(failures - 1, 16)
+        if retry_after is None:
+            base = min(self.first_pause * doublings, self.longest_pause)
+        else:
+            base = max(retry_after, min(max(retry_after, 0.1) * doublings, self.longest_doubled))
         return base + uniform(0.0, base * self.spread)
+
+    def until_turn(self, retry_after: float, uniform: Callable[[float, float], float]) -> float:
+        """Return the pause after a 202, which names the device's own time."""
+        base = max(retry_after, 0.1)
+        return base + uniform(0.0, min(base * self.spread, self.spread_of_turns))
 
 
 @dataclass(frozen=True)
@@ -159,9 +171,11 @@ class ProvisioningClient:
         Raises: ProvisioningRefusedError, ProvisioningUnavailableError.
         """
         deadline = self.monotonic() + self.patience.total
-        attempt = 0
+        attempt = failures = 0
         while True:
             attempt += 1
+            failures += 1
+            accepted = False
             retry_after: float | None = None
             try:
                 answer = self.post(issuer, signing_request())
@@ -179,7 +193,12 @@ class ProvisioningClient:
                     raise ProvisioningRefusedError(_refusal(answer), answer)
                 trouble = f"answered {answer.status}{_request(answer)}"
                 retry_after = answer.retry_after
-            pause = self.patience.pause(attempt, retry_after, self.uniform)
+                accepted = answer.status == HTTP_ACCEPTED
+            if accepted and retry_after is not None:
+                failures = 0
+                pause = self.patience.until_turn(retry_after, self.uniform)
+            else:
+                pause = self.patience.pause(failures, retry_after, self.uniform)
             if self.monotonic() + pause > deadline:
                 raise ProvisioningUnavailableError(
                     f"no certificate after {attempt} attempts within {self.patience.total:g} s; the last one: {trouble}"

@@ -108,7 +108,7 @@ class RuntimePolicy:
     name: str = "Retry-After of this runtime"
 
     def told(self, seconds: float, source: random.Random) -> float:
-        return seconds + source.uniform(0.0, min(10.0, seconds / 2))
+        return self.patience.until_turn(seconds, source.uniform)
 
     def worker(self) -> Worker:
         return _RuntimeWorker(self.retry, self.after)

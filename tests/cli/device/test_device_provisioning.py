@@ -172,8 +172,34 @@ def test_the_pause_grows_to_five_minutes_and_no_further() -> None:
     assert pauses == [1.0, 2.0, 256.0, 300.0, 300.0]
 
 
-@pytest.mark.parametrize(("given", "taken"), [("3600", 3600.0), ("86400", 3600.0), ("9" * 5000, None), ("-1", None)])
-def test_retry_after_is_bounded_by_an_hour(given: str, taken: float | None) -> None:
+def test_the_server_s_pause_doubles_with_each_failure_up_to_an_hour_and_is_never_cut() -> None:
+    patience = Patience()
+
+    assert [patience.pause(n, 5.0, lambda low, _high: low) for n in (1, 2, 3, 20)] == [5.0, 10.0, 20.0, 3600.0]
+    assert patience.pause(3, 7200.0, lambda low, _high: low) == 7200.0
+
+
+def test_a_turn_is_waited_for_with_ten_seconds_of_spread_at_most() -> None:
+    patience = Patience()
+
+    assert [patience.until_turn(seconds, lambda _low, high: high) for seconds in (4.0, 80_000.0)] == [6.0, 80_010.0]
+
+
+def test_a_202_ends_the_row_of_failures(
+    service: Any, client: ProvisioningClient, device: SimulatedDevice, accepted: Any, clock: ManualTime
+) -> None:
+    turn = (202, {"Retry-After": "4"}, b"")
+    service.script = [(503, {}, b""), (503, {}, b""), turn, (503, {}, b""), accepted]
+
+    device.provision(client)
+
+    assert clock.pauses == [1.5, 3.0, 6.0, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"), [("3600", 3600.0), ("86400", 86400.0), ("90000", 86400.0), ("9" * 5000, None), ("-1", None)]
+)
+def test_retry_after_is_bounded_by_a_day(given: str, taken: float | None) -> None:
     assert Answer(503, {"retry-after": given}, b"").retry_after == taken
 
 
