@@ -12,6 +12,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 from secretfree.contract import Variable
 
+from cdk_iot_secretfree.acknowledgments import INLINE_POLICY, acknowledge
 from cdk_iot_secretfree.function_options import FunctionKind, FunctionOptions
 from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.ledger import IIssuanceLedger
@@ -109,6 +110,7 @@ class ConnectRetirement(Construct):
             ),
         )
         role.add_to_policy(iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[self._queue.queue_arn]))
+        acknowledge(role, INLINE_POLICY)
         deny_other_senders(self._queue, role)
         rule = iot.CfnTopicRule(
             self,
