@@ -35,6 +35,8 @@ def add_outputs(provisioning: "SecretFreeProvisioning") -> None:
     validity = next(validities, None)
     if validity is not None:
         outputs[Output.CERTIFICATE_VALIDITY_DAYS] = str(validity)
+    if provisioning.blocking is not None:
+        outputs[Output.REVOKER] = provisioning.blocking.function.function_name
     authorities = {
         issuer.name: {
             AuthorityField.CURRENT.value: issuer.authority.arn,

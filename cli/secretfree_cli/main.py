@@ -29,8 +29,8 @@ SUBCOMMANDS: Mapping[str, Subcommand] = MappingProxyType(
         ),
         "list": Subcommand("secretfree_cli.devices.commands:list_devices", "List enrolled devices."),
         "show": Subcommand("secretfree_cli.devices.commands:show", "Show one device and its certificates."),
-        "block": Subcommand("secretfree_cli.devices.commands:block", "Refuse devices from now on."),
-        "unblock": Subcommand("secretfree_cli.devices.commands:unblock", "Allow blocked devices again."),
+        "block": Subcommand("secretfree_cli.devices.blocking:block", "Refuse devices from now on."),
+        "unblock": Subcommand("secretfree_cli.devices.blocking:unblock", "Allow blocked devices again."),
         "remove": Subcommand("secretfree_cli.devices.commands:remove", "Remove devices from the registry."),
         "retire": Subcommand(
             "secretfree_cli.devices.retire:retire", "End the life of devices. History stays, and the id stays taken."

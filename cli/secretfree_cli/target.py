@@ -60,6 +60,8 @@ class Target:
     authority_arn: str | None = None
     authorities: str | None = None
     """The stack's output `Authorities`: the CAs of each issuer."""
+    revoker: str | None = None
+    """Name of the function that revokes what blocked devices have, if the stack has one."""
     product: str | None = None
     """The product line's name: thing type, and the topics' first level in the least-privilege policy."""
     match_policy: str | None = None
@@ -326,6 +328,7 @@ def _of_the_product(outputs: Mapping[str, str], stack: str) -> dict[str, Any]:
         "policy_name": outputs.get(Output.DEVICE_POLICY_NAME),
         "thing_type": outputs.get(Output.THING_TYPE_NAME),
         "authorities": outputs.get(Output.AUTHORITIES),
+        "revoker": outputs.get(Output.REVOKER),
         "audit_bucket": outputs.get(Output.AUDIT_BUCKET),
     }
 

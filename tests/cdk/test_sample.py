@@ -38,6 +38,7 @@ OUTPUTS = {
     "Product",
     "ProvisioningUrl",
     "RegistryTable",
+    "Revoker",
     "ThingTypeName",
 }
 

@@ -1,9 +1,9 @@
-"""The commands for enrolled devices: list, show, block, unblock, remove, export, index-keys, stats."""
+"""The commands for enrolled devices: list, show, remove, export, index-keys, stats."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import Final, TextIO
 import click
 from secretfree.registry.entry import DeviceStatus
 
-from secretfree_cli.command_line import command, keep_partial_result
+from secretfree_cli.command_line import command
 from secretfree_cli.devices import enrolled as registry
+from secretfree_cli.devices.chosen import accepted_ids, all_ids, ids_option, outcomes_shown
 from secretfree_cli.devices.device_report import emit_report, report_on
 from secretfree_cli.devices.iot_view import IotView
 from secretfree_cli.devices.ledger_view import LedgerView
@@ -22,9 +23,7 @@ from secretfree_cli.importing.index_keys import index_keys as add_fingerprints
 from secretfree_cli.importing.options import (
     device_id_of,
     exit_code_of,
-    outcomes_document,
     progress_shown,
-    show_outcomes,
 )
 from secretfree_cli.importing.run import registry_of
 from secretfree_cli.importing.whole_file import WholeFile
@@ -41,11 +40,9 @@ from secretfree_cli.output import (
 )
 from secretfree_cli.target import Target, target_options
 
-_NOT_FOUND: Final = registry.Removal.NOT_FOUND.value
 _SHOWN_IDS: Final = 10
 _ROWS_PER_TABLE: Final = 1_000
 """Rows that are aligned together. The limit keeps memory constant for a long list."""
-_CHANGED: Final = registry.Removal.CHANGED.value
 
 
 _batch_option = click.option("--batch", "batch_id", metavar="ID", help="Only devices of this batch.")
@@ -56,12 +53,6 @@ _prefix_option = click.option("--prefix", metavar="TEXT", help="Only devices who
 _contains_option = click.option("--contains", metavar="TEXT", help="Only devices whose id contains this, in any case.")
 _key_option = click.option(
     "--key", metavar="FINGERPRINT|FILE", help="Only the device with this key: hex SHA-256 of the SPKI, or a file."
-)
-ids_option = click.option(
-    "--from",
-    "ids_file",
-    type=click.File("r", encoding="utf-8-sig"),
-    help="Read device ids from this file too, one a line. '-' is stdin.",
 )
 
 
@@ -160,32 +151,6 @@ def show(
         emit_report(report)
     if report.enrolled is None:
         sys.exit(ExitCode.NOT_FOUND)
-
-
-@command("block")
-@click.argument("device_ids", nargs=-1, metavar="DEVICE_ID...")
-@ids_option
-@click.option("--reason", required=True, metavar="TEXT", help="The reason, which is kept with the device.")
-@json_option
-@target_options
-def block(*, target: Target, device_ids: tuple[str, ...], ids_file: TextIO | None, reason: str, as_json: bool) -> None:
-    """Refuse devices from now on, revoke their certificates and end their connections.
-
-    The registry's stream has the latter done within seconds; `secretfree show` shows the state of the certificates.
-    """
-    if not reason.strip():
-        raise click.UsageError("--reason is empty; the reason is kept with the device")
-    _set_status(target, all_ids(device_ids, ids_file), DeviceStatus.BLOCKED, reason=reason, as_json=as_json)
-
-
-@command("unblock")
-@click.argument("device_ids", nargs=-1, metavar="DEVICE_ID...")
-@ids_option
-@json_option
-@target_options
-def unblock(*, target: Target, device_ids: tuple[str, ...], ids_file: TextIO | None, as_json: bool) -> None:
-    """Let blocked devices enrol anew: the next request of each brings a new certificate."""
-    _set_status(target, all_ids(device_ids, ids_file), DeviceStatus.ALLOWED, reason=None, as_json=as_json)
 
 
 @command("remove")
@@ -304,24 +269,6 @@ def _selection(status: str | None, batch_id: str | None, prefix: str | None) -> 
     return registry.Selection(None if status is None else DeviceStatus(status), batch_id, prefix)
 
 
-def _set_status(
-    target: Target, device_ids: Sequence[str], status: DeviceStatus, *, reason: str | None, as_json: bool
-) -> None:
-    accepted, table = accepted_ids(target, device_ids), registry_of(target)
-    with outcomes_shown(as_json=as_json) as outcomes:
-        for given, device_id in accepted.items():
-            try:
-                changed = registry.set_status(table, device_id, status, reason=reason)
-            except CliError as error:
-                if len(accepted) == 1:
-                    raise
-                outcomes[given] = _NOT_FOUND if error.exit_code == ExitCode.NOT_FOUND else _CHANGED
-            else:
-                outcomes[given] = status.value if changed else f"already-{status.value}"
-    failed = [outcome for outcome in outcomes.values() if outcome in {_NOT_FOUND, _CHANGED}]
-    sys.exit(exit_code_of(len(outcomes), failed, not_found=_NOT_FOUND))
-
-
 def _the_one(target: Target, criteria: Criteria) -> str:
     found = [device.device_id for device in Listing(target).devices(criteria, limit=_SHOWN_IDS + 1)]
     if not found:
@@ -330,42 +277,6 @@ def _the_one(target: Target, criteria: Criteria) -> str:
         several = ", ".join(found[:_SHOWN_IDS]) + (", ..." if len(found) > _SHOWN_IDS else "")
         raise CliError(f"several devices match: {inline(several)}", hint="name one of them", exit_code=ExitCode.USAGE)
     return found[0]
-
-
-def all_ids(given: Sequence[str], file: TextIO | None) -> Sequence[str]:
-    """Return the ids of the command line and of `--from`; empty lines and lines that begin with # are skipped."""
-    try:
-        lines = [line.strip() for line in file or ()]
-    except UnicodeDecodeError as error:
-        raise click.UsageError("--from: not UTF-8 text with one device id a line") from error
-    ids = list(dict.fromkeys([*given, *(line for line in lines if line and not line.startswith("#"))]))
-    if not ids:
-        raise click.UsageError("give DEVICE_ID or --from FILE with at least one id")
-    return ids
-
-
-def accepted_ids(target: Target, device_ids: Sequence[str]) -> Mapping[str, str]:
-    """Return each id as given, and as enrolled. A wrong one is an error before any device changes."""
-    return {given: device_id_of(target, given) for given in device_ids}
-
-
-@contextmanager
-def outcomes_shown(*, as_json: bool) -> Iterator[dict[str, str]]:
-    """Show the outcome of each device, also of those before an error."""
-    outcomes: dict[str, str] = {}
-    try:
-        yield outcomes
-    except click.ClickException:
-        if as_json:
-            keep_partial_result(outcomes_document(outcomes))
-        elif outcomes:
-            show_outcomes(outcomes, as_json=False)
-        raise
-    except BaseException:
-        if outcomes:
-            show_outcomes(outcomes, as_json=as_json)
-        raise
-    show_outcomes(outcomes, as_json=as_json)
 
 
 @contextmanager

@@ -93,18 +93,24 @@ def not_enrolled(store: DynamoDbRegistryStore, device_id: str) -> CliError:
 
 
 def set_status(
-    store: DynamoDbRegistryStore, device_id: str, status: DeviceStatus, *, reason: str | None = None
+    store: DynamoDbRegistryStore,
+    device_id: str,
+    status: DeviceStatus,
+    *,
+    reason: str | None = None,
+    again: bool = False,
 ) -> bool:
     """Block or allow a device and return whether that changed anything; raises CliError if it is not enrolled.
 
-    A blocked device gets no certificate. The registry's stream revokes those that it has.
+    `again`: write the status also if the device has it, with a new time: the stream then has the change dealt with once
+    more.
     """
     device = require(store, device_id)
     if device.status is DeviceStatus.RETIRED:
         raise CliError(
             f"device {device_id!a} is retired", hint="`secretfree enroll ... --replace --reason TEXT` enrols it anew"
         )
-    if device.status is status:
+    if device.status is status and not again:
         return False
     try:
         store.set_status(device, status, reason=reason or "", at=datetime.now(UTC))

@@ -42,7 +42,7 @@ from secretfree.revocation.ports import RevocationPorts
 from secretfree.revocation.revoking import revoke_withdrawn
 
 from secretfree_cli.command_line import command
-from secretfree_cli.devices.commands import accepted_ids, all_ids, ids_option, outcomes_shown
+from secretfree_cli.devices.chosen import accepted_ids, all_ids, ids_option, outcomes_shown
 from secretfree_cli.durations import span
 from secretfree_cli.importing.options import exit_code_of
 from secretfree_cli.importing.run import registry_of

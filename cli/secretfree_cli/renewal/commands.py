@@ -16,7 +16,7 @@ from secretfree.contract import LedgerRecord
 from secretfree.issuance.record import Issuance
 
 from secretfree_cli.command_line import command, keep_partial_result
-from secretfree_cli.devices.commands import all_ids, ids_option
+from secretfree_cli.devices.chosen import all_ids, ids_option
 from secretfree_cli.importing.options import device_id_of
 from secretfree_cli.importing.run import caller_arn
 from secretfree_cli.output import CliError, ExitCode, emit_fields, emit_json, json_option, note, rfc3339

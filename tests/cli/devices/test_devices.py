@@ -29,6 +29,7 @@ from secretfree.issuance.record import Issuance
 from secretfree.issuance.states import Standing
 from secretfree.registry.store import ChangedMeanwhile
 from secretfree.request.device_id import DeviceId
+from secretfree_cli.devices import blocking
 from secretfree_cli.devices import commands as devices_commands
 from secretfree_cli.devices.adopt import adopt
 from secretfree_cli.devices.iot_view import IotView
@@ -37,6 +38,7 @@ from secretfree_cli.importing import batch_commands, commands
 from secretfree_cli.importing.prepare import import_table_request
 from secretfree_cli.manifests.generate import sample_devices
 from secretfree_cli.output import CliError, ExitCode
+from secretfree_cli.pacing import Pace
 from secretfree_cli.target import Target
 
 DEVICES = list(sample_devices(4, "dev-{}".format))
@@ -44,8 +46,8 @@ COMMANDS = {
     "enroll": commands.enroll,
     "list": devices_commands.list_devices,
     "show": devices_commands.show,
-    "block": devices_commands.block,
-    "unblock": devices_commands.unblock,
+    "block": blocking.block,
+    "unblock": blocking.unblock,
     "remove": devices_commands.remove,
     "reissue": reissue,
     "adopt": adopt,
@@ -72,6 +74,7 @@ class Stack:
         )
         self._patch = monkeypatch
         self.has_ledger = True
+        self.revoker: str | None = "the-function"
         monkeypatch.setattr("secretfree_cli.target.resolve_target", lambda **_: self.target())
 
     def target(self) -> Target:
@@ -83,6 +86,7 @@ class Stack:
             registry_table="registry",
             ledger_table="ledger" if self.has_ledger else None,
             policy_name="devices",
+            revoker=self.revoker,
         )
 
     def run(self, name: str, *arguments: object, code: int = 0) -> Result:
@@ -833,3 +837,89 @@ def test_batches_are_shown_to_people(stack: Stack) -> None:
     assert "one" in stack.run("batch", "list").stdout
     assert "sha256:" in stack.run("batch", "show", "one").stdout
     stack.run("batch", "show", "nine", code=ExitCode.NOT_FOUND)
+
+
+def without_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secretfree_cli.devices.blocking.Pace", lambda _rate: Pace(1e9))
+
+
+def test_a_batch_is_blocked_as_a_whole_and_no_other(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_pause(monkeypatch)
+    stack.enroll((0, 0), (1, 1), batch="one")
+    stack.enroll((2, 2), batch="two")
+    assert stack.json("block", "--batch", "one", "--reason", "leaked")["devices"] == {"blocked": 2}
+    assert {name: item["status"]["S"] for name, item in stack.items().items() if "blocked-reason" in item} == {
+        "dev-0": "blocked",
+        "dev-1": "blocked",
+    }
+
+
+def test_an_interrupted_block_of_a_batch_is_resumed(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack.enroll((0, 0), (1, 1), (2, 2), batch="one")
+
+    class Interrupted:
+        def __init__(self, _rate: float) -> None:
+            self.waits = 0
+
+        def wait(self) -> None:
+            self.waits += 1
+            if self.waits > 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr("secretfree_cli.devices.blocking.Pace", Interrupted)
+    result = CliRunner().invoke(blocking.block, ["--batch", "one", "--reason", "leaked"])
+    assert "interrupted after 1 devices" in result.stderr
+    without_pause(monkeypatch)
+    done = stack.json("block", "--batch", "one", "--reason", "leaked")
+    assert done["devices"] == {"already-blocked": 1, "blocked": 2}
+
+
+def test_a_device_of_the_batch_that_changes_meanwhile_is_named_and_left(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_pause(monkeypatch)
+    stack.enroll((0, 0), (1, 1), batch="one")
+    change = DynamoDbRegistryStore.set_status
+
+    def raced(self: DynamoDbRegistryStore, device: Any, *arguments: Any, **settings: Any) -> None:
+        if device.device_id == "dev-0":
+            raise ChangedMeanwhile("dev-0")
+        change(self, device, *arguments, **settings)
+
+    monkeypatch.setattr(DynamoDbRegistryStore, "set_status", raced)
+    done = stack.json("block", "--batch", "one", "--reason", "x", code=ExitCode.PARTLY_REFUSED)
+    assert (done["devices"], done["changedMeanwhile"]) == ({"changed-meanwhile": 1, "blocked": 1}, ["dev-0"])
+
+
+def test_what_is_blocked_by_batch_is_named_by_nothing_else(stack: Stack) -> None:
+    stack.enroll((0, 0), batch="one")
+    stack.run("block", "dev-0", "--batch", "one", "--reason", "x", code=ExitCode.USAGE)
+    stack.run("block", "--batch", "none", "--reason", "x", code=ExitCode.NOT_FOUND)
+
+
+def test_a_block_again_writes_the_device_so_that_its_stream_has_a_change(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.enroll((0, 0), batch="one")
+    stack.run("block", "dev-0", "--reason", "stolen")
+    stack.client.update_item(
+        TableName="registry",
+        Key={"device-id": {"S": "dev-0"}},
+        UpdateExpression="SET #at = :at",
+        ExpressionAttributeNames={"#at": "blocked-at"},
+        ExpressionAttributeValues={":at": {"S": "2026-01-01T00:00:00Z"}},
+    )
+    before = stack.items()["dev-0"]
+    stack.run("block", "dev-0", "--reason", "stolen")
+    assert stack.items()["dev-0"] == before
+    stack.run("block", "dev-0", "--reason", "stolen", "--again")
+    after = stack.items()["dev-0"]
+    assert after["status"] == {"S": "blocked"}
+    assert after["blocked-at"] != before["blocked-at"]
+
+
+@pytest.mark.parametrize(("revoker", "said"), [(None, True), ("the-function", False)])
+def test_a_block_says_where_nothing_revokes(stack: Stack, revoker: str | None, said: bool) -> None:
+    stack.enroll((0, 0), batch="one")
+    stack.revoker = revoker
+    assert ("nothing revokes" in stack.run("block", "dev-0", "--reason", "stolen").stderr) is said

@@ -8,7 +8,7 @@ from secretfree.contract import IssuerKind, MatchPolicy
 from secretfree.errors import Reason, SecretFreeError
 from secretfree.issuance.model import IssuedCertificate
 from secretfree.issuance.ports import ThrottledError, UnreachableError
-from support.fake_cloud import Fault, Killed
+from support.fake_cloud import CA_ARN, NEXT_CA_ARN, Fault, Killed
 from support.issuing_calls import CALLS
 from support.revoking import Revoker
 from support.world import World
@@ -71,6 +71,20 @@ def test_a_ca_that_takes_no_revocations_is_not_asked() -> None:
     revoker.deliver()
     assert "RevokeCertificate" not in world.cloud.calls
     require_nothing_active(world)
+
+
+def test_a_certificate_of_a_previous_ca_is_revoked_at_the_ca_that_signed_it() -> None:
+    world, _, certificate_id = issued()
+    world.rotate(NEXT_CA_ARN, CA_ARN)
+    world.clock.sleep(86_400 * 355)
+    renewed, _ = world.ask_until_issued()
+    world.clock.sleep(60)
+    revoker = Revoker(world, authorities=(NEXT_CA_ARN, CA_ARN))
+    revoker.block()
+    assert set(revoker.deliver().certificates) == {certificate_id, renewed.certificate_id}
+    require_nothing_active(world)
+    assert [arn.partition("/certificate/")[0] for arn in world.cloud.orders] == [CA_ARN, NEXT_CA_ARN]
+    assert len(world.cloud.revoked_serials) == 2
 
 
 @BOTH
