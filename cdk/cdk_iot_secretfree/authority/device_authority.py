@@ -1,6 +1,7 @@
 """The certificate authority that signs devices: an AWS Private CA, created here or imported."""
 
 from abc import abstractmethod
+from datetime import datetime
 from typing import Final
 
 import jsii
@@ -11,6 +12,7 @@ from secretfree.contract import IotRegistration
 
 from cdk_iot_secretfree.account_resources import AccountResources
 from cdk_iot_secretfree.argument_types import checks_arguments
+from cdk_iot_secretfree.authority.certificate_end import end_of_first
 from cdk_iot_secretfree.authority.options import AuthorityKind, OwnedAuthorityOptions, pem_certificates
 from cdk_iot_secretfree.authority.revocation import Revocation
 from cdk_iot_secretfree.authority.subject import AuthoritySubject
@@ -53,6 +55,11 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
     def validity_days(self) -> int | None:
         """Validity of the CA's own certificate in days, if synth knows it. No issued certificate may outlive it."""
         return None
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When its own certificate ends, where its PEM was given: as `signed_certificate` or `certificate_chain`."""
+        return end_of_first(self.certificate_chain)
 
     @property
     def certificate_chain(self) -> str | None:

@@ -1,11 +1,13 @@
 """A Private CA that the stack creates."""
 
+from datetime import datetime
 from typing import Final
 
 from aws_cdk import Annotations, CfnOutput, Stack
 from aws_cdk import aws_acmpca as acmpca
 from constructs import Construct
 
+from cdk_iot_secretfree.authority.certificate_end import end_of_first
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.authority.options import OwnedAuthorityOptions
 from cdk_iot_secretfree.authority.revocation import crl_bucket, revocation_configuration
@@ -27,6 +29,7 @@ class OwnedAuthority(DeviceAuthority):
     ) -> None:
         super().__init__(scope, id, options)
         self._validity_days = validity_days
+        self._ends_at: datetime | None = None
         self._activation: acmpca.CfnCertificateAuthorityActivation | None = None
         bucket = crl_bucket(self, crl, options.removal_policy) if (crl := options.revocation.crl) else None
         self._resource = acmpca.CfnCertificateAuthority(
@@ -54,6 +57,10 @@ class OwnedAuthority(DeviceAuthority):
         return self._validity_days
 
     @property
+    def ends_at(self) -> datetime | None:
+        return self._ends_at
+
+    @property
     def certificate_chain(self) -> str | None:
         return self._activation.attr_complete_certificate_chain if self._activation else None
 
@@ -78,6 +85,7 @@ class OwnedAuthority(DeviceAuthority):
         self.activate(certificate.attr_certificate, parent.certificate_chain)
 
     def activate(self, certificate: str, chain: str | None) -> None:
+        self._ends_at = end_of_first(certificate)
         self._activation = acmpca.CfnCertificateAuthorityActivation(
             self,
             "Activation",

@@ -1,6 +1,7 @@
 """AWS Private CA as an issuer."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from aws_cdk import Annotations, Duration, Stack
@@ -43,6 +44,8 @@ class PrivateCaIssuer(Issuer):
                 f"{longest - self._validity_days} days after it was made, nothing can be issued with it any more. "
                 "Renew it in time, or choose a shorter validity.",
             )
+
+        _warn_of_end(authority, self._validity_days)
 
     @property
     def kind(self) -> IssuerKind:
@@ -101,8 +104,22 @@ class PrivateCaIssuer(Issuer):
         function.allow(["acm-pca:GetCertificate"], [one.arn for one in self.authorities])
 
 
+_NOTICE: Final = timedelta(days=60)
 _DEFAULT_DAYS: Final = 365
 _SHORT_LIVED_DAYS: Final = 7
+
+
+def _warn_of_end(authority: DeviceAuthority, validity_days: int) -> None:
+    """The alarm `authority-ends` says the same of a deployed CA; this says it before."""
+    if authority.ends_at is None:
+        return
+    signs_until = authority.ends_at - timedelta(days=validity_days)
+    if signs_until - datetime.now(UTC) < _NOTICE:
+        Annotations.of(authority).add_warning_v2(
+            "cdk-iot-secretfree:authorityEnds",
+            f"This authority ends on {authority.ends_at:%Y-%m-%d}: it signs certificates of {validity_days} days until "
+            f"{signs_until:%Y-%m-%d}. Let another follow it: Issuer.private_ca(following, previous=[this]).",
+        )
 
 
 def _check_previous(authority: DeviceAuthority, previous: Sequence[DeviceAuthority]) -> None:

@@ -1,10 +1,17 @@
 """An issuer with a CA and those before it: registered all, signed by the first, trusted all."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from aws_cdk import Duration
 from cdk_iot_secretfree import AuthoritySubject, DeviceAuthority, InvalidArgumentError, Issuer, SecretFreeProvisioning
+from cdk_iot_secretfree.authority.certificate_end import end_of_first
 from cdk_iot_secretfree.options import UsageMode
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from secretfree.contract import AuthorityField, IotRegistration, IssuerSetting, Output, Variable
 
 FIRST = "arn:aws:acm-pca:eu-west-1:111122223333:certificate-authority/11111111-2222-3333-4444-555555555555"
@@ -103,3 +110,41 @@ def test_authorities_that_are_not_registered_alike_are_refused(stack):
 def test_a_short_lived_authority_may_follow_a_general_purpose_one(stack):
     following = root(stack, "One", usage_mode=UsageMode.SHORT_LIVED_CERTIFICATE)
     assert Issuer.private_ca(following, previous=[root(stack, "Other")]).validity_days == 7
+
+
+def pem_ending_in(days):
+    """A CA's certificate, as an offline parent signs it."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "CA")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(days=1))
+    made = builder.not_valid_after(now + timedelta(days=days)).sign(key, hashes.SHA256())
+    return made.public_bytes(serialization.Encoding.PEM).decode()
+
+
+@pytest.mark.parametrize(("days", "warned"), [(300, True), (400, True), (500, False), (365 * 40, False)])
+@pytest.mark.parametrize("how", ["by ARN", "offline parent"])
+def test_a_ca_that_will_soon_be_too_old_to_sign_is_warned_of(synthesise, how, days, warned):
+    def fill(stack):
+        pem = pem_ending_in(days)
+        if how == "by ARN":
+            authority = DeviceAuthority.from_arn(stack, "Authority", FIRST, certificate_chain=pem)
+        else:
+            subject = AuthoritySubject(common_name="CA")
+            authority = DeviceAuthority.pending_offline_parent(
+                stack, "Authority", subject=subject, signed_certificate=pem, chain=pem
+            )
+        Issuer.private_ca(authority, validity=Duration.days(365))
+
+    said = [one for one in synthesise(fill).warnings() if "This authority ends on" in one]
+    assert bool(said) is warned
+
+
+@pytest.mark.parametrize("pem", [None, "", "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----", "nothing"])
+def test_a_certificate_that_cannot_be_read_ends_at_no_known_date(pem):
+    assert end_of_first(pem) is None
+
+
+def test_the_end_of_a_certificate_is_read_to_the_second():
+    pem = pem_ending_in(365 * 40)  # beyond 2049, where the form of the date changes
+    assert end_of_first(pem) == x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc
