@@ -182,7 +182,7 @@ class _ImportedRegistry(_GrantingRegistry):
         self._import(table_name, stream_arn=stream_arn, encryption_key=encryption_key)
 
 
-_STREAM_ARN: Final = r"arn:[a-z-]+:dynamodb:[a-z0-9-]+:[0-9]{12}:table/" + TABLE_NAME + r"/stream/[0-9T:.-]+"
+_STREAM_ARN: Final = r"arn:[a-z-]+:dynamodb:[a-z0-9-]+:[0-9]{12}:table/" + TABLE_NAME + r"/stream/[0-9TZ:.-]+"
 _ENROLL_ACTIONS: Final = (
     *READ_ACTIONS,
     "dynamodb:BatchWriteItem",

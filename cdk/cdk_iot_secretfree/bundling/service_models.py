@@ -39,7 +39,7 @@ def _rewrite(file: Path, change: Callable[[Any], Any]) -> None:
     content = gzip.decompress(file.read_bytes()) if compressed else file.read_bytes()
     changed = json.dumps(change(json.loads(content)), separators=(",", ":")).encode()
     # Without a time of compression, equal bundles have equal bytes.
-    file.write_bytes(gzip.compress(changed, mtime=0) if compressed else changed)
+    file.write_bytes(_packed(changed) if compressed else changed)
 
 
 def _without_documentation(model: Any) -> Any:
@@ -68,3 +68,10 @@ def _endpoints_of_called_services(endpoints: Any) -> Any:
         services = partition["services"]
         partition["services"] = {name: services[name] for name in services if name in _ENDPOINTS}
     return endpoints
+
+
+def _packed(content: bytes) -> bytes:
+    """Return gzip of the same bytes under every Python: they differ in byte 9, the operating system (RFC 1952)."""
+    packed = bytearray(gzip.compress(content, mtime=0))
+    packed[9] = 255  # unknown
+    return bytes(packed)
