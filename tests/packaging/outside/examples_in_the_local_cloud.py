@@ -56,10 +56,6 @@ def test_two_product_lines(secretfree_cloud: LocalCloud) -> None:
     assert sensors.target.authority_arn == gateways.target.authority_arn
 
 
-def test_queue_mode(secretfree_cloud: LocalCloud) -> None:
-    provisions_a_device(secretfree_cloud.deploy(EXAMPLES / "queue-mode", stack="QueueMode"))
-
-
 def test_manifest_import(secretfree_cloud: LocalCloud) -> None:
     cloud = secretfree_cloud.deploy(EXAMPLES / "manifest-import", stack="ManifestImport")
     device = cloud.new_device()
