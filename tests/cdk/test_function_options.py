@@ -132,7 +132,7 @@ def overridden():
             overrides={
                 FunctionKind.AUTHORIZER: FunctionOverrides(log_group=group, memory_size=2048, tracing=False),
                 FunctionKind.ISSUER: FunctionOverrides(reserved_concurrency=7),
-                FunctionKind.REVOKER: FunctionOverrides(log_level="DEBUG"),
+                FunctionKind.FOLLOWER: FunctionOverrides(log_level="DEBUG"),
                 FunctionKind.SWEEPER: FunctionOverrides(dead_letter_queue=sqs.Queue(stack, "Swept")),
                 FunctionKind.REVOKER: FunctionOverrides(memory_size=512),
                 FunctionKind.MANIFEST_IMPORT: FunctionOverrides(network=FunctionNetwork(vpc=vpc)),
@@ -243,7 +243,7 @@ def test_an_override_is_of_its_kind_alone(overridden):
         assert [kind for kind, function in functions.items() if argument in function] == [owner]
     assert "TracingConfig" not in functions[FunctionKind.AUTHORIZER]
     levels = {kind: f["Environment"]["Variables"]["SECRETFREE_LOG_LEVEL"] for kind, f in functions.items()}
-    assert [kind for kind, level in levels.items() if level == "DEBUG"] == [FunctionKind.REVOKER]
+    assert [kind for kind, level in levels.items() if level == "DEBUG"] == [FunctionKind.FOLLOWER]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ HAS = {
     "existing-table-and-ca": {"AWS::ACMPCA::CertificateAuthority": 0, "AWS::DynamoDB::GlobalTable": 1},
     "offline-parent": {"AWS::ACMPCA::CertificateAuthority": 1, "AWS::ACMPCA::CertificateAuthorityActivation": 0},
     "two-product-lines": {"AWS::ACMPCA::CertificateAuthority": 1, "AWS::DynamoDB::GlobalTable": 4},
-    "two-regions": {"AWS::ACMPCA::CertificateAuthority": 2, "AWS::DynamoDB::GlobalTable": 4, "AWS::SQS::Queue": 6},
+    "two-regions": {"AWS::ACMPCA::CertificateAuthority": 2, "AWS::DynamoDB::GlobalTable": 4},
     "manifest-import": {"AWS::StepFunctions::StateMachine": 1},
 }
 
