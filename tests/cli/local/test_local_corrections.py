@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from urllib.parse import quote
 
 import pytest
 from secretfree_cli.importing.prepare import import_table_request
@@ -28,6 +29,12 @@ def test_a_call_on_a_ca_certificate_is_authorized_on_it():
 def test_attaching_a_policy_is_authorized_on_the_target():
     body = json.dumps({"target": CERTIFICATE}).encode()
     assert iot_resource("/target-policies/Policy", body, **PLACE) == CERTIFICATE
+
+
+def test_listing_the_policies_of_a_target_is_authorized_on_it():
+    assert iot_resource(f"/attached-policies/{CERTIFICATE}", b"", **PLACE) == CERTIFICATE
+    assert iot_resource(f"/attached-policies/{quote(CERTIFICATE, safe='')}", b"", **PLACE) == CERTIFICATE
+    assert iot_resource("/attached-policies/x", b"", **PLACE) is None
 
 
 @pytest.mark.parametrize(

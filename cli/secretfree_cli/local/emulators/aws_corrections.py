@@ -12,8 +12,10 @@ import ssl
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
+from urllib.parse import unquote
 
 _AUTHORIZER_VARIABLE = re.compile(r"\$context\.authorizer\.([A-Za-z0-9_]+)")
+_ATTACHED_POLICIES = "/attached-policies/"
 EXCLUSIVE_THING, NON_EXCLUSIVE_THING = "EXCLUSIVE_THING", "NON_EXCLUSIVE_THING"
 _authorizer_context: ContextVar[Mapping[str, str]] = ContextVar("authorizer_context")
 _request_id: ContextVar[str] = ContextVar("request_id")
@@ -71,8 +73,12 @@ def authorize_iot_calls_on_their_resources() -> None:
 def iot_resource(path: str, body: bytes, *, region: str, account_id: str) -> str | None:
     """Return the ARN that a call of IoT Core is authorized on, for the calls that ministack has none for.
 
-    CA certificates are named by the path. AttachPolicy and DetachPolicy are authorized on their target, in the body.
+    CA certificates are named by the path. AttachPolicy and DetachPolicy are authorized on their target, in the body,
+    ListAttachedPolicies on its target, in the path.
     """
+    if path.startswith(_ATTACHED_POLICIES):
+        target = unquote(path.removeprefix(_ATTACHED_POLICIES))
+        return target if target.startswith("arn:") else None
     match path.strip("/").split("/"):
         case ["cacertificate", certificate_id]:
             return f"arn:aws:iot:{region}:{account_id}:cacert/{certificate_id}"
