@@ -115,11 +115,11 @@ class Blocking(Construct):
         """Changes that failed again and again: each message names records of the stream, for 14 days."""
         return self._dead_letters
 
-    def metric_dead_letters(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
+    def metric_dead_letters(self, *, period: Duration | None = None) -> cloudwatch.Metric:
         """Changes that failed for good. Their devices may still be connected."""
         return self._dead_letters.metric_approximate_number_of_messages_visible(period=period, statistic="Maximum")
 
-    def metric_lag(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
+    def metric_lag(self, *, period: Duration | None = None) -> cloudwatch.Metric:
         """Age, in milliseconds, of the last change that the function received: how late a block takes effect."""
         return self.function.metric("IteratorAge", period=period, statistic="Maximum")
 

@@ -99,11 +99,11 @@ class Following(Construct):
         """What failed again and again, for 14 days. Sent back to `later`, it is tried anew."""
         return self._dead_letters
 
-    def metric_dead_letters(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
+    def metric_dead_letters(self, *, period: Duration | None = None) -> cloudwatch.Metric:
         """Announcements that were given up: their devices cannot connect here before they ask here."""
         return self._dead_letters.metric_approximate_number_of_messages_visible(period=period, statistic="Maximum")
 
-    def metric_lag(self, *, statistic: str = "p99", period: Duration | None = None) -> cloudwatch.IMetric:
+    def metric_lag(self, *, statistic: str = "p99", period: Duration | None = None) -> cloudwatch.Metric:
         """Milliseconds from the issuance in another Region to the registration in this one."""
         return cloudwatch.Metric(
             namespace=METRIC_NAMESPACE,

@@ -190,11 +190,11 @@ class ManifestImport(Construct):
         """Let a principal put manifests into the bucket and read the results, nothing else."""
         return grant_drop(self.bucket, grantee, self._encryption_key)
 
-    def metric_failed(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
+    def metric_failed(self, *, period: Duration | None = None) -> cloudwatch.Metric:
         """Imports that failed. A refused row does not fail an import: the results object lists it."""
         return self.state_machine.metric_failed(period=period or _ALARM_PERIOD, statistic="Sum")
 
-    def metric_timed_out(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
+    def metric_timed_out(self, *, period: Duration | None = None) -> cloudwatch.Metric:
         """Imports that timed out."""
         return self.state_machine.metric_timed_out(period=period or _ALARM_PERIOD, statistic="Sum")
 

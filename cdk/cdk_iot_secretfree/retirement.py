@@ -92,7 +92,7 @@ class ConnectRetirement(Construct):
         """Connects whose old certificates could not be retired, for 14 days."""
         return self._dead_letters
 
-    def metric_dead_letters(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
+    def metric_dead_letters(self, *, period: Duration | None = None) -> cloudwatch.Metric:
         """Connects that were given up: their devices' old certificates stay until the next connect, or their end."""
         return self._dead_letters.metric_approximate_number_of_messages_visible(period=period, statistic="Maximum")
 

@@ -91,7 +91,7 @@ class GrantedTable(Construct):
         """Name of the table."""
         return self._table.table_name
 
-    def metric_throttled_requests(self, *, period: Duration | None = None) -> cloudwatch.IMetric:
+    def metric_throttled_requests(self, *, period: Duration | None = None) -> cloudwatch.Metric:
         """Reads and writes that DynamoDB throttled."""
         return cloudwatch.Metric(
             namespace="AWS/DynamoDB",

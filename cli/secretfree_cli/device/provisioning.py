@@ -130,7 +130,7 @@ class Patience:
 
     def pause(self, failures: int, retry_after: float | None, uniform: Callable[[float, float], float]) -> float:
         """Return the pause after so many failures in a row, never shorter than the server's."""
-        doublings = 2 ** min(failures - 1, 16)
+        doublings = float(2 ** min(failures - 1, 16))
         if retry_after is None:
             base = min(self.first_pause * doublings, self.longest_pause)
         else:
