@@ -147,7 +147,7 @@ def test_a_retired_device_is_gone_everywhere_but_in_the_history_and_its_id_stays
     secretfree(*of_the_page(line, DEVICE_ID=device))
     secretfree("block", device, "--reason", "x", code=1)
     key = f"devices/{device}/device.pub.pem"
-    refused = secretfree("enroll", "device", device, "--public-key", key, code=3)
+    refused = secretfree("enroll", "device", device, "--public-key", key, code=5)
     assert "retired" in refused.output
     anew = 'secretfree enroll device DEVICE_ID --public-key KEY_FILE --replace --reason "refurbished"'
     secretfree(*of_the_page(anew, DEVICE_ID=device, KEY_FILE=key))
