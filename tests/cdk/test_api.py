@@ -17,6 +17,7 @@ from cdk_iot_secretfree import (
     FunctionOptions,
     InvalidArgumentError,
     Issuer,
+    Retirement,
     SecretFreeProvisioning,
     SharedApiDomain,
     TlsPolicy,
@@ -273,9 +274,12 @@ class TestDomain:
         assert len(made.of_type("AWS::ApiGateway::DomainName")) == 1
 
 
-def test_ten_product_lines_fit_a_stack(stack):
-    for number in range(10):
-        line = SecretFreeProvisioning(stack, f"Line{number}", product=f"line-{number}", issuers=[Issuer.iot_core()])
+@pytest.mark.parametrize(("retirement", "lines"), [(Retirement.ON_CONNECT, 8), (Retirement.AT_END, 10)])
+def test_several_product_lines_fit_a_stack(stack, retirement, lines):
+    for number in range(lines):
+        line = SecretFreeProvisioning(
+            stack, f"Line{number}", product=f"line-{number}", issuers=[Issuer.iot_core()], retirement=retirement
+        )
         line.add_dashboard()
         line.add_outputs()
     assert len(Template.from_stack(stack).to_json()["Resources"]) < 500  # CloudFormation's quota
