@@ -76,7 +76,7 @@ class Output(StrEnum):
     DEVICE_PROFILE = "DeviceProfile"
     AUTHORITY_ARN = "AuthorityArn"
     CERTIFICATE_VALIDITY_DAYS = "CertificateValidityDays"
-    REVOKER = "Revoker"
+    REVOKER = "RevokerFunction"
     """Name of the function on the registry's stream; absent where the registry has no known stream."""
     AUTHORITIES = "Authorities"
     """The CAs of each issuer, JSON: see `AuthorityField`."""

@@ -38,7 +38,7 @@ OUTPUTS = {
     "Product",
     "ProvisioningUrl",
     "RegistryTable",
-    "Revoker",
+    "RevokerFunction",
     "ThingTypeName",
 }
 

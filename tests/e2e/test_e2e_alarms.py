@@ -46,7 +46,8 @@ def until(probe: Callable[[], bool], *, meanwhile: Callable[[], object] = lambda
 
 def test_the_sample_has_each_alarm(alarms: Mapping[str, Mapping[str, Any]]) -> None:
     runbooks = {alarm["AlarmDescription"].rpartition("/")[2].removesuffix(".md") for alarm in alarms.values()}
-    assert runbooks == {name.value for name in AlarmName}
+    # Replication has an alarm where there are several Regions.
+    assert runbooks == {name.value for name in AlarmName if name is not AlarmName.REPLICATION}
 
 
 def test_each_alarm_fires_alone_and_clears(cloud: Any, alarms: Mapping[str, Mapping[str, Any]]) -> None:

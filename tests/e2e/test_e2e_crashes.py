@@ -83,7 +83,7 @@ def die(
     account = FakeCloud(faults=faults)
 
     def at(service: str) -> Any:
-        return lambda: Client(account, cloud.target.client(service))
+        return lambda *_: Client(account, cloud.target.client(service))
 
     monkeypatch.setattr(clients, "dynamodb", at("dynamodb"))
     monkeypatch.setattr(single_try_clients, "iot", at("iot"))

@@ -48,7 +48,11 @@ def test_the_construct_imports_the_contract_and_nothing_else_of_the_runtime(modu
     assert all(re.match(r"secretfree\.contract(\.|$)", name) for name in of_runtime)
 
 
-@pytest.mark.parametrize("name", [*contract.Variable, *contract.Metric, *contract.Output])
+# Lambda's own variables stand in the contract for the runtime that reads them; AWS's other tools write them too.
+OURS = [name for name in contract.Variable if name.startswith("SECRETFREE_")]
+
+
+@pytest.mark.parametrize("name", [*OURS, *contract.Metric, *contract.Output])
 def test_no_other_module_writes_a_name_of_the_contract(name: str) -> None:
     writers = {
         module.name
