@@ -30,6 +30,7 @@ from cdk_iot_secretfree import (
     Issuer,
     ManifestImport,
     MatchPolicy,
+    MultiRegionProvisioning,
     Revocation,
     RevocationList,
     SecretFreeProvisioning,
@@ -70,6 +71,7 @@ def assembly(tmp_path_factory):
     SecretFreeStack(app, "Sample")
     options_stack(app)
     hardened_stack(app)
+    regions(app)
     pending = Stack(app, "Pending")
     DeviceAuthority.pending_offline_parent(pending, "Offline", subject=AuthoritySubject(common_name="offline"))
     SecretFreeProvisioning(
@@ -154,10 +156,34 @@ def hardened_stack(app):
     return stack
 
 
+def regions(app):
+    """A product line in two Regions, a stack each."""
+
+    def line(stack):
+        authority = DeviceAuthority.root(stack, "Authority", subject=AuthoritySubject(common_name="devices"))
+        provisioning = SecretFreeProvisioning(
+            stack,
+            "Provisioning",
+            product="widget",
+            issuers=[Issuer.private_ca(authority)],
+            membership=stack.membership,
+        )
+        provisioning.add_alarms()
+        return provisioning
+
+    return MultiRegionProvisioning(app, "Regions", account=ACCOUNT, regions=["us-east-1", REGION], line=line)
+
+
+def templates_of(assembly, stack):
+    """The template of a stack, or those of both Regions."""
+    return sorted(assembly.glob("Regions*.template.json" if stack == "Regions" else f"{stack}.template.json"))
+
+
 STACKS = {
     "Sample": lambda app: SecretFreeStack(app, "Sample"),
     "Options": options_stack,
     "Hardened": hardened_stack,
+    "Regions": regions,
 }
 PACKS = (AwsSolutionsChecks, NIST80053R5Checks, HIPAASecurityChecks, PCIDSS321Checks)
 
@@ -185,7 +211,7 @@ def checkov_findings(assembly):
     checkov = REPOSITORY / ".venv-checkov" / "bin" / "checkov"
     if not checkov.is_file():
         pytest.fail(f"{checkov.relative_to(REPOSITORY)} is not installed: run `make setup`")
-    files = [str(assembly / f"{stack}.template.json") for stack in ("Sample", "Options")]
+    files = [str(file) for stack in ("Sample", "Options", "Regions") for file in templates_of(assembly, stack)]
     command = [str(checkov), "--file", *files, "--framework", "cloudformation"]
     nowhere = "http://127.0.0.1:9"  # nothing of this test may depend on the network
     finished = subprocess.run(
@@ -250,7 +276,7 @@ def acknowledged_in(stack):
 @pytest.fixture(scope="module")
 def cfn_lint_findings(assembly):
     """By stack: (rule, message) of each of cfn-lint's findings."""
-    templates = {str(assembly / f"{stack}.template.json"): stack for stack in (*STACKS, "Pending")}
+    templates = {str(file): stack for stack in (*STACKS, "Pending") for file in templates_of(assembly, stack)}
     regions = ["us-east-1", "eu-west-1", "eu-central-1", "ap-northeast-1"]
     command = [str(Path(sys.executable).with_name("cfn-lint")), "--format", "json", "--regions", *regions]
     finished = subprocess.run([*command, "--", *templates], capture_output=True, text=True, check=False)
