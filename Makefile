@@ -74,7 +74,7 @@ coverage: .venv/.ready ## The gate: 95 % of lambda_src and cdk
 	$(BIN)/coverage report
 
 test-packaging: setup ## The built wheel in fresh virtual environments
-	$(BIN)/python -m pytest -m packaging tests
+	$(BIN)/python -m pytest -m "packaging and not nightly" tests
 
 test-e2e: setup ## The local cloud end to end
 	$(BIN)/python -m pytest -m e2e tests/e2e

@@ -69,6 +69,7 @@ def test_the_readmes_app_is_deployed_as_it_stands_and_provisions_a_device(
     assert answer["certificate"].startswith("-----BEGIN CERTIFICATE-----")
 
 
+@pytest.mark.nightly
 def test_each_example_is_deployed_as_it_stands_and_provisions_a_device(
     environment: Mapping[str, str], tmp_path: Path
 ) -> None:
@@ -76,6 +77,7 @@ def test_each_example_is_deployed_as_it_stands_and_provisions_a_device(
     shutil.copy(Path(__file__).parent / "outside" / "examples_in_the_local_cloud.py", tmp_path / "test_examples.py")
     (tmp_path / "node_modules").symlink_to(ROOT / "node_modules")
     examples = {folder.name.replace("-", "_") for folder in (ROOT / "examples").iterdir() if folder.is_dir()}
+    examples -= {"two_regions"}  # it needs a cloud of two Regions: tests/e2e/test_e2e_regions.py deploys such a line
 
     ended = run(["pytest", "-v", "--basetemp", str(tmp_path / "tmp"), "test_examples.py"], tmp_path, environment)
 

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console
@@ -83,4 +84,5 @@ _NEXT: Final = (
 
 def _program() -> str:
     """Return how to call this command: by its name if it is on the PATH, else by its path, as `make demo` does."""
-    return "secretfree" if shutil.which("secretfree") else os.path.relpath(sys.argv[0])
+    started = Path(sys.argv[0])
+    return os.path.relpath(started) if started.name == "secretfree" and not shutil.which("secretfree") else "secretfree"
