@@ -93,8 +93,9 @@ def test_the_model_s_invariants_hold(kind: IssuerKind, private_ca_url: str) -> N
         def the_operator_deploys_with_other_authorities(self, authorities: tuple[str, ...]) -> None:
             """No rule here: the emulator has the one CA that the world was made with."""
 
-        def reference_of(self, pem: str) -> None:
-            """The emulator's orders are its own: with one CA, there is no other to take a certificate from."""
+        def reference_of(self, pem: str) -> str | None:
+            """The emulator keeps its orders itself: each certificate is of its one CA."""
+            return next((f"{authority}/certificate/any" for authority in self.world.policy.authorities), None)
 
         def teardown(self) -> None:
             try:
