@@ -49,7 +49,9 @@ class Line:
         def write() -> None:
             for chunk in chunks:
                 time.sleep(pause)
-                os.write(self.device_end, chunk)
+                left = chunk
+                while left:  # a full terminal takes a part
+                    left = left[os.write(self.device_end, left) :]
 
         threading.Thread(target=write, daemon=True).start()
 
