@@ -12,7 +12,7 @@ from secretfree.contract import MatchPolicy, Variable
 
 from cdk_iot_secretfree.acknowledgments import acknowledge
 from cdk_iot_secretfree.function_options import FunctionKind, FunctionOptions
-from cdk_iot_secretfree.functions import RuntimeFunction
+from cdk_iot_secretfree.functions import RuntimeFunction, send_failed_to
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.ledger import IIssuanceLedger
 from cdk_iot_secretfree.registry import IDeviceRegistry
@@ -96,12 +96,7 @@ class Blocking(Construct):
             retry_attempts=_RETRIES,
             max_record_age=_MOST_AGE,
         )
-        # The CDK's own option for this grants more rights on the queue than sending.
-        resource = feed.node.default_child
-        assert isinstance(resource, lambda_.CfnEventSourceMapping)  # noqa: S101 - so it is made, for the type checker
-        resource.destination_config = lambda_.CfnEventSourceMapping.DestinationConfigProperty(
-            on_failure=lambda_.CfnEventSourceMapping.OnFailureProperty(destination=self._dead_letters.queue_arn)
-        )
+        send_failed_to(feed, self._dead_letters)
         # Creating the mapping fails while the role may not read the stream.
         feed.node.add_dependency(self._revoker.role)
 

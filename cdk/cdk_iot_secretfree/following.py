@@ -11,7 +11,7 @@ from constructs import Construct
 from secretfree.contract import METRIC_NAMESPACE, AnnouncementAttribute, Dimension, Metric, Variable
 
 from cdk_iot_secretfree.function_options import FunctionKind, FunctionOptions
-from cdk_iot_secretfree.functions import RuntimeFunction
+from cdk_iot_secretfree.functions import RuntimeFunction, send_failed_to
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.issuers.settings import runtime_settings
 from cdk_iot_secretfree.ledger import IIssuanceLedger
@@ -137,12 +137,7 @@ class Following(Construct):
             retry_attempts=_RETRIES,
             max_record_age=_MOST_AGE,
         )
-        # The library's own switch for this grants more on the queue than sending to it.
-        resource = feed.node.default_child
-        assert isinstance(resource, lambda_.CfnEventSourceMapping)  # noqa: S101 - so it is made, for the type checker
-        resource.destination_config = lambda_.CfnEventSourceMapping.DestinationConfigProperty(
-            on_failure=lambda_.CfnEventSourceMapping.OnFailureProperty(destination=self._dead_letters.queue_arn)
-        )
+        send_failed_to(feed, self._dead_letters)
         feed.node.add_dependency(self._follower.role)
 
 

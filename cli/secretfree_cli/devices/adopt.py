@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
@@ -16,6 +16,7 @@ from secretfree.registry.device import EnrolledDevice
 from secretfree.registry.key_material.keys import refusing_rows
 
 from secretfree_cli.command_line import command
+from secretfree_cli.devices.iot_view import unless_missing
 from secretfree_cli.devices.listing import Criteria, Listing
 from secretfree_cli.importing.options import device_id_of
 from secretfree_cli.importing.run import registry_of
@@ -126,7 +127,7 @@ class _Things:
         self._client = client
         self._thing_type = thing_type
         self._dry_run = dry_run
-        if _unless_missing(lambda: client.describe_thing_type(thingTypeName=thing_type)) is None:
+        if unless_missing(lambda: client.describe_thing_type(thingTypeName=thing_type)) is None:
             raise CliError(
                 f"IoT Core has no thing type {thing_type!a}", hint="--thing-type", exit_code=ExitCode.NOT_FOUND
             )
@@ -141,7 +142,7 @@ class _Things:
         """
         device_id = device.device_id
         for _ in range(_ATTEMPTS):
-            thing = _unless_missing(lambda: self._client.describe_thing(thingName=device_id))
+            thing = unless_missing(lambda: self._client.describe_thing(thingName=device_id))
             if thing is None:
                 return Adoption.NO_THING
             current = thing.get("thingTypeName")
@@ -182,12 +183,3 @@ class _Things:
                 raise
             return False
         return True
-
-
-def _unless_missing(call: Callable[[], Any]) -> Any:
-    try:
-        return call()
-    except ClientError as error:
-        if error.response["Error"].get("Code") != "ResourceNotFoundException":
-            raise
-    return None

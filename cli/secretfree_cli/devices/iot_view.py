@@ -41,7 +41,7 @@ class IotView:
 
     def thing(self, device_id: str) -> IotThing | None:
         """Return the device's thing (DescribeThing, ListThingPrincipals), or None if there is none."""
-        described = _unless_missing(lambda: self._client.describe_thing(thingName=device_id))
+        described = unless_missing(lambda: self._client.describe_thing(thingName=device_id))
         if described is None:
             return None
         found = self._pages(self._client.list_thing_principals, "principals", thingName=device_id)
@@ -49,7 +49,7 @@ class IotView:
 
     def certificate(self, certificate_id: str) -> IotCertificate | None:
         """Return a certificate (DescribeCertificate, ListAttachedPolicies, ListPrincipalThings), or None."""
-        described = _unless_missing(lambda: self._client.describe_certificate(certificateId=certificate_id))
+        described = unless_missing(lambda: self._client.describe_certificate(certificateId=certificate_id))
         if described is None:
             return None
         description = described["certificateDescription"]
@@ -71,7 +71,7 @@ class IotView:
     def _pages(call: Callable[..., Any], member: str, **arguments: str) -> Iterator[Any]:
         marker: dict[str, str] = {}
         while True:
-            page = _unless_missing(lambda: call(**arguments, **marker))  # noqa: B023 - called at once
+            page = unless_missing(lambda: call(**arguments, **marker))  # noqa: B023 - called at once
             if page is None:
                 return
             yield from page[member]
@@ -82,7 +82,8 @@ class IotView:
                 return
 
 
-def _unless_missing(call: Callable[[], Any]) -> Any:
+def unless_missing(call: Callable[[], Any]) -> Any:
+    """Return what a call of IoT Core returns, or None if what it asks for does not exist."""
     try:
         return call()
     except ClientError as error:
