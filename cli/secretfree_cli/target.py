@@ -15,20 +15,20 @@ from urllib.parse import urlsplit
 import boto3
 import click
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError
 from secretfree.contract import Output
 
 from secretfree_cli.command_line import section
 from secretfree_cli.local.state import CloudRecord, StateFolder, find_project
 from secretfree_cli.output import CliError, ExitCode, note
 from secretfree_cli.product_line import outputs_of_line
+from secretfree_cli.stack_outputs import CLIENT_CONFIG, deployed_stack, place_in_words, required_output
 
 DEFAULT_STACK = "SecretFree"
 _target_option = section("The cloud")
 _ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
 _ENDPOINT_FORM = "http://HOST[:PORT] or https://HOST[:PORT]"
 MQTT_TLS_PORT = 8883
-_CLIENT_CONFIG = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 5})
 
 
 @dataclass(frozen=True)
@@ -84,18 +84,18 @@ class Target:
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of this target's cloud."""
-        return self.session.client(service, endpoint_url=self.endpoint_of(service), config=_CLIENT_CONFIG)  # type: ignore[call-overload]
+        return self.session.client(service, endpoint_url=self.endpoint_of(service), config=CLIENT_CONFIG)  # type: ignore[call-overload]
 
     def resource(self, service: str) -> Any:
         """Return a boto3 resource of this target's cloud."""
-        return self.session.resource(service, endpoint_url=self.endpoint_of(service), config=_CLIENT_CONFIG)  # type: ignore[call-overload]
+        return self.session.resource(service, endpoint_url=self.endpoint_of(service), config=CLIENT_CONFIG)  # type: ignore[call-overload]
 
     @property
     def place(self) -> str:
         """The cloud in words: local, an AWS account and Region, or a custom endpoint."""
         if self.is_local:
             return f"the local cloud at {self.endpoint_url}, Region {self.region}"
-        return _place(self.custom_endpoint, self.account, self.region)
+        return place_in_words(self.custom_endpoint, self.account, self.region)
 
     def require_url(self) -> str:
         """Return the provisioning API's base, or fail with exit code 4."""
@@ -201,15 +201,15 @@ def local_target(
             hint="`secretfree local deploy`",
             exit_code=ExitCode.NOT_FOUND,
         )
-    outputs = outputs_of_line(_stack_outputs(session, name, record.endpoint_url), product, name)
+    outputs = outputs_of_line(deployed_stack(session, name, record.endpoint_url).outputs, product, name)
     authority_arn = outputs.get(Output.AUTHORITY_ARN) or record.authority_arn
     return in_this_cloud(
         authority_arn=authority_arn,  # of the stack's own CA, if it has one
         ca_certificate=record.certificate_of(authority_arn),
         **_of_the_product(outputs, name),
         stack_name=name,
-        url=local_api_url(_required(outputs, Output.PROVISIONING_URL, name), record.endpoint_url),
-        tls_url=local_api_url(_required(outputs, Output.PROVISIONING_URL, name), record.tls_url),
+        url=local_api_url(required_output(outputs, Output.PROVISIONING_URL, name), record.endpoint_url),
+        tls_url=local_api_url(required_output(outputs, Output.PROVISIONING_URL, name), record.tls_url),
         tls_ca=Path(record.tls_ca),
         iot_endpoint=outputs.get(Output.IOT_ENDPOINT),
     )
@@ -304,14 +304,14 @@ def _account_target(
         account = _account(session) if custom is None else None
         return in_this_cloud(stack_name=None, registry_table=table, account=account)
     name = stack or DEFAULT_STACK
-    described = _stack(session, name, endpoint_url)
+    described = deployed_stack(session, name, endpoint_url)
     outputs = outputs_of_line(described.outputs, product, name)
     iot_endpoint = outputs.get(Output.IOT_ENDPOINT)
     return in_this_cloud(
         **_of_the_product(outputs, name),
         stack_name=name,
         account=described.account,
-        url=_required(outputs, Output.PROVISIONING_URL, name).rstrip("/"),
+        url=required_output(outputs, Output.PROVISIONING_URL, name).rstrip("/"),
         iot_endpoint=iot_endpoint,
         mqtt_host=iot_endpoint,
         authority_arn=outputs.get(Output.AUTHORITY_ARN),
@@ -320,7 +320,7 @@ def _account_target(
 
 def _of_the_product(outputs: Mapping[str, str], stack: str) -> dict[str, Any]:
     return {
-        "registry_table": _required(outputs, Output.REGISTRY_TABLE, stack),
+        "registry_table": required_output(outputs, Output.REGISTRY_TABLE, stack),
         "ledger_table": outputs.get(Output.LEDGER_TABLE),
         "product": outputs.get(Output.PRODUCT),
         "match_policy": outputs.get(Output.MATCH_POLICY),
@@ -361,61 +361,9 @@ def _is_endpoint(text: str) -> bool:
 
 
 def _account(session: boto3.Session) -> str:
-    return str(session.client("sts", config=_CLIENT_CONFIG).get_caller_identity()["Account"])
-
-
-@dataclass(frozen=True)
-class _Stack:
-    account: str | None
-    outputs: Mapping[str, str]
-
-
-def _stack(session: boto3.Session, name: str, endpoint_url: str | None) -> _Stack:
-    """Describe a stack. Its id, an ARN, says which account the credentials belong to."""
-    client = session.client("cloudformation", endpoint_url=endpoint_url, config=_CLIENT_CONFIG)
-    try:
-        stacks = client.describe_stacks(StackName=name)["Stacks"]
-    except ClientError as error:
-        # CloudFormation has no not-found error of its own: DescribeStacks answers ValidationError "... does not exist".
-        if error.response["Error"].get("Code") != "ValidationError":
-            raise
-        stacks = []
-    if not stacks:
-        raise CliError(
-            f"there is no stack {name!r} in {_place(endpoint_url, None, session.region_name)}",
-            hint="check --stack, --region and --profile; `cdk deploy` or `secretfree local up` deploys it",
-            exit_code=ExitCode.NOT_FOUND,
-        )
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
-    return _Stack(_account_of(stacks[0].get("StackId", "")), outputs)
-
-
-def _stack_outputs(session: boto3.Session, name: str, endpoint_url: str | None) -> Mapping[str, str]:
-    return _stack(session, name, endpoint_url).outputs
-
-
-def _account_of(arn: str) -> str | None:
-    parts = arn.split(":")
-    return parts[4] if len(parts) > 5 and parts[4] else None
-
-
-def _required(outputs: Mapping[str, str], key: Output, stack: str) -> str:
-    if key not in outputs:
-        present = ", ".join(sorted(outputs)) or "none"
-        raise CliError(
-            f"stack {stack!r} has no output {key.value!r} (it has: {present})",
-            hint="a stack of SecretFreeStack has it; for another stack, give its registry with --table",
-            exit_code=ExitCode.NOT_FOUND,
-        )
-    return outputs[key]
+    return str(session.client("sts", config=CLIENT_CONFIG).get_caller_identity()["Account"])
 
 
 def _announce(target: Target) -> None:
     what = f"stack {target.stack_name}" if target.stack_name else f"table {target.registry_table}"
     note(f"using {what} in {target.place}")
-
-
-def _place(endpoint_url: str | None, account: str | None, region: str) -> str:
-    if endpoint_url is not None:
-        return f"the custom endpoint {endpoint_url}, Region {region}"
-    return f"AWS account {account}, Region {region}" if account else f"AWS, Region {region}"

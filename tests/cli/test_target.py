@@ -16,6 +16,7 @@ from moto import mock_aws
 from secretfree_cli.local.processes import ServerProcess, start_server
 from secretfree_cli.local.state import CloudRecord, StateFolder
 from secretfree_cli.output import CliError, ExitCode
+from secretfree_cli.stack_outputs import DeployedStack
 from secretfree_cli.target import Target, local_api_url, local_target, resolve_target, target_options
 
 URL = "https://abc123.execute-api.eu-west-1.amazonaws.com/v1/"
@@ -141,7 +142,7 @@ def test_without_any_option_it_is_the_stack_secretfree():
 
 def test_without_any_option_a_running_local_cloud_comes_first(tmp_path, monkeypatch, server):
     running_cloud(StateFolder(tmp_path), server, stack_name="SecretFree")
-    monkeypatch.setattr("secretfree_cli.target._stack_outputs", lambda *_: OUTPUTS)
+    monkeypatch.setattr("secretfree_cli.target.deployed_stack", lambda *_: DeployedStack(None, OUTPUTS))
     target = resolve_target()
     assert target.is_local
     assert target.url == "http://127.0.0.1:4566/_aws/execute-api/abc123/v1"

@@ -19,7 +19,7 @@ from secretfree.adapters.dynamodb.ticket_counter import DynamoDbTicketCounter
 from secretfree.adapters.iot_core import IotCoreThings
 from secretfree.adapters.issuers.iot_core import IotCoreIssuer, SearchBounds
 from secretfree.adapters.issuers.private_ca import PrivateCaConfig, PrivateCaIssuer
-from secretfree.config import SubjectConfig
+from secretfree.config.issuers import SubjectConfig
 from secretfree.contract import IssuerKind, MatchPolicy
 from secretfree.errors import SecretFreeError
 from secretfree.issuance.model import IssuancePolicy, IssuancePorts, IssuedCertificate, NotReady

@@ -11,16 +11,18 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import simpy
-from secretfree.issuance.tickets import Line, TicketPolicy
 
 from secretfree_cli.plan.asking_again import AskingAgain, Worker
 from secretfree_cli.plan.calls import Call, CallSequence, IssuanceProgress, Priced, Stage
-from secretfree_cli.plan.quotas import Quota, QuotaTable
+from secretfree_cli.plan.cohorts import Cohort, WaitingDevices
+from secretfree_cli.plan.quotas import QuotaTable
+from secretfree_cli.plan.ticket_counter import TicketCounter
+from secretfree_cli.plan.token_bucket import TokenBucket
 
 API_QUOTAS = ("ApiStageRequests", "ApiGatewayRequests")
 CONCURRENCY_QUOTA = "LambdaConcurrency"
@@ -85,104 +87,15 @@ def simulate(scenario: Scenario) -> FleetOutcome:
     return _Run(scenario).to_the_end()
 
 
-@dataclass(frozen=True, slots=True)
-class _Cohort:
-    size: int
-    begun: float
-    progress: IssuanceProgress = IssuanceProgress.NOTHING
-    attempts: int = 1
-    """The request that is under way, or comes next, is the device's first, second, ..."""
-    numbers: tuple[int, ...] = ()
-    """Of the devices' tickets, in order; empty where they have none."""
-
-    def part(self, start: int, end: int) -> _Cohort:
-        """Return a part of the cohort."""
-        return replace(self, size=end - start, numbers=self.numbers[start:end])
-
-    def parts(self, number: int) -> Iterator[_Cohort]:
-        """Cut it into at most `number` parts of nearly the same size."""
-        start = 0
-        for size in _parts(self.size, number):
-            yield self.part(start, start + size)
-            start += size
-
-
 @dataclass(slots=True)
 class _Planned:
     """A call in its place: `seconds` pass after it, where it ends its stage."""
 
     call: Call
-    buckets: tuple[tuple[_Bucket, int], ...]
+    buckets: tuple[tuple[TokenBucket, int], ...]
     seconds: float
     resumed_from: IssuanceProgress
     leased: bool
-
-
-@dataclass(slots=True)
-class _Waiting:
-    size: int = 0
-    begun: float = 0.0
-    """Weighted by size."""
-    numbers: list[int] = field(default_factory=list)
-
-
-class _Tickets:
-    """The counter of the tickets. Its rules are the runtime's, and every worker sees it as it is."""
-
-    def __init__(self, policy: TicketPolicy) -> None:
-        self._policy = policy
-        self._line: Line | None = None
-
-    def is_open(self, now: float) -> bool:
-        return self._line is not None and self._line.is_open(self._policy, now)
-
-    def take(self, devices: int) -> tuple[int, ...]:
-        line = self._required()
-        self._line = replace(line, given=line.given + devices)
-        return tuple(range(line.given + 1, line.given + devices + 1))
-
-    def wait(self, number: int, now: float) -> float:
-        return self._required().wait(number, self._policy, now)
-
-    def named(self, number: int, now: float) -> int:
-        return self._policy.named(self.wait(number, now))
-
-    def throttled(self, turns: int, now: float) -> int:
-        """Open the line, or count the turns that were throttled; return how many writes that takes."""
-        if self._line is None or not self._line.is_open(self._policy, now):
-            self._line = Line.opened(self._line, self._policy, now)
-            return 1
-        self._line = replace(self._line, missed=self._line.missed + turns)
-        return turns + self.step(now)
-
-    def step(self, now: float) -> int:
-        """Change the rate if it is time; return how many writes that takes."""
-        later = self._required().next_step(self._policy, now)
-        self._line = later or self._line
-        return 0 if later is None else 1
-
-    def _required(self) -> Line:
-        if self._line is None:
-            raise ValueError("no line was opened")
-        return self._line
-
-
-class _Bucket:
-    """A token bucket. It is used in the order of simulated time, apart from the length of an invocation's calls."""
-
-    __slots__ = ("burst", "rate", "tokens", "updated")
-
-    def __init__(self, quota: Quota) -> None:
-        self.rate = quota.limit
-        self.burst = self.tokens = max(quota.burst, 1.0)
-        self.updated = 0.0
-
-    def available(self, now: float, units: int) -> int:
-        """Return how many calls of `units` each it would take now."""
-        if now > self.updated:
-            self.tokens = min(self.burst, self.tokens + (now - self.updated) * self.rate)
-            self.updated = now
-        return int((self.tokens + 1e-9) / units)
 
 
 class _Run:
@@ -192,18 +105,18 @@ class _Run:
         self._env = simpy.Environment()
         self._finished = self._env.event()
         self._source = random.Random(scenario.seed)  # noqa: S311 - a simulation
-        self._buckets = {name: _Bucket(quota) for name, quota in scenario.quotas.quotas.items() if quota.rate}
+        self._buckets = {name: TokenBucket(quota) for name, quota in scenario.quotas.quotas.items() if quota.rate}
         self._free = scenario.quotas[CONCURRENCY_QUOTA].concurrency or 0
         self._idle: list[Worker] = []
-        self._waiting: defaultdict[int, defaultdict[tuple[IssuanceProgress, int, bool], _Waiting]]
-        self._waiting = defaultdict(lambda: defaultdict(_Waiting))
+        self._waiting: defaultdict[int, defaultdict[tuple[IssuanceProgress, int, bool], WaitingDevices]]
+        self._waiting = defaultdict(lambda: defaultdict(WaitingDevices))
         calls = scenario.calls
         self._paths = {progress: self._planned(stages) for progress, stages in calls.paths.items()}
         self._giving_up = _Planned(
             calls.giving_up, self._drawn(calls.giving_up), 0.0, IssuanceProgress.NOTHING, leased=True
         )
         self._authorizer_seconds = calls.first[0].seconds
-        self._tickets = _Tickets(scenario.asking_again.tickets) if scenario.asking_again.tickets else None
+        self._tickets = TicketCounter(scenario.asking_again.tickets) if scenario.asking_again.tickets else None
         self._looking = tuple(self._unleased(call) for call in calls.looking)
         self._taking_a_number = self._unleased(calls.taking_a_number)
         self._keeping_a_ticket = self._unleased(calls.keeping_a_ticket)
@@ -233,7 +146,7 @@ class _Run:
     def _unleased(self, call: Call) -> _Planned:
         return _Planned(call, self._drawn(call), 0.0, IssuanceProgress.NOTHING, leased=False)
 
-    def _drawn(self, call: Call) -> tuple[tuple[_Bucket, int], ...]:
+    def _drawn(self, call: Call) -> tuple[tuple[TokenBucket, int], ...]:
         return tuple((self._buckets[name], units) for name, units in call.draws.items())
 
     # Devices: arriving, asking, waiting.
@@ -244,10 +157,10 @@ class _Run:
         size = math.ceil(devices / (window * self.scenario.resolution))
         cohorts = math.ceil(devices / size)
         for number in range(cohorts):
-            self._ask(_Cohort(min(size, devices - number * size), begun=self._env.now))
+            self._ask(Cohort(min(size, devices - number * size), begun=self._env.now))
             yield self._env.timeout(window / cohorts)
 
-    def _ask(self, cohort: _Cohort) -> None:
+    def _ask(self, cohort: Cohort) -> None:
         """Send the cohort's requests; those that a throttle turns away wait, the others run."""
         outcome = self.outcome
         outcome.requests += cohort.size
@@ -267,7 +180,7 @@ class _Run:
             outcome.authorizer_seconds += started * self._authorizer_seconds
             self._env.process(self._invoke(cohort.part(0, started), self._worker(), self._env.now))
 
-    def _wait(self, cohort: _Cohort, delay: float) -> None:
+    def _wait(self, cohort: Cohort, delay: float) -> None:
         attempts = min(cohort.attempts + 1, _MANY_ATTEMPTS)
         second = math.ceil(self._env.now + delay)
         if second not in self._waiting:
@@ -281,10 +194,10 @@ class _Run:
         yield self._env.timeout(second - self._env.now)
         waking = self._waiting.pop(second)
         asking = sum(waiting.size for waiting in waking.values())
-        cohorts: list[_Cohort] = []
+        cohorts: list[Cohort] = []
         for (progress, attempts, _), waiting in waking.items():
             numbers = tuple(sorted(waiting.numbers))
-            together = _Cohort(waiting.size, waiting.begun / waiting.size, progress, attempts, numbers)
+            together = Cohort(waiting.size, waiting.begun / waiting.size, progress, attempts, numbers)
             cohorts.extend(together.parts(max(1, round(self.scenario.resolution * waiting.size / asking))))
         self._source.shuffle(cohorts)
         for cohort in cohorts:
@@ -299,7 +212,7 @@ class _Run:
 
     def _invoke(
         self,
-        cohort: _Cohort,
+        cohort: Cohort,
         worker: Worker,
         started: float,
         *,
@@ -338,7 +251,7 @@ class _Run:
 
     # Tickets.
 
-    def _let_through(self, cohort: _Cohort, worker: Worker, started: float) -> _Cohort:
+    def _let_through(self, cohort: Cohort, worker: Worker, started: float) -> Cohort:
         """Return the part of the cohort that goes on. The rest is given a time, where devices take numbers."""
         tickets, now = self._tickets, self._env.now
         if tickets is None or not (worker.knows_line or cohort.numbers):
@@ -360,11 +273,11 @@ class _Run:
             self._end(rest, worker, started)
         return cohort.part(0, through)
 
-    def _numbered(self, tickets: _Tickets, cohort: _Cohort) -> _Cohort:
+    def _numbered(self, tickets: TicketCounter, cohort: Cohort) -> Cohort:
         self._granted(self._taking_a_number, self._env.now, cohort.size)
         return replace(cohort, numbers=tickets.take(cohort.size))
 
-    def _name_times(self, tickets: _Tickets, cohort: _Cohort) -> None:
+    def _name_times(self, tickets: TicketCounter, cohort: Cohort) -> None:
         for device in cohort.parts(cohort.size):
             seconds = tickets.named(device.numbers[0], self._env.now)
             self._wait(replace(device, attempts=0), self.scenario.asking_again.told(seconds, self._source))
@@ -386,7 +299,7 @@ class _Run:
             self.outcome.throttled[call.operation] += wanted - granted
         return granted
 
-    def _throttled(self, cohort: _Cohort, worker: Worker, started: float, *, place: int, tries: int) -> None:
+    def _throttled(self, cohort: Cohort, worker: Worker, started: float, *, place: int, tries: int) -> None:
         now = self._env.now
         planned = self._paths[cohort.progress][place]
         worker.observe(planned.call.kind, now, throttled=True)
@@ -429,11 +342,3 @@ class _Run:
 
     def _sample(self) -> None:
         self.outcome.course.append((self._env.now, self.outcome.provisioned, self.outcome.requests))
-
-
-def _parts(size: int, number: int) -> Iterator[int]:
-    """Cut `size` into at most `number` parts of nearly the same size."""
-    number = min(size, number)
-    whole, larger = divmod(size, number)
-    yield from (whole + 1 for _ in range(larger))
-    yield from (whole for _ in range(number - larger))

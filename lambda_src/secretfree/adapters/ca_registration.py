@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from secretfree.adapters.aws_errors import error_code
-from secretfree.config import ConfigurationError
+from secretfree.config.environment import ConfigurationError
 from secretfree.contract import IotRegistration, RegistrationProperty
 
 if TYPE_CHECKING:

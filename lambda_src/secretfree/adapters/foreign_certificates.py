@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import ClientError
 
 from secretfree.adapters.aws_errors import aws_call, error_code
-from secretfree.config import IssuerSettings
+from secretfree.config.issuers import IssuerSettings
 from secretfree.contract import IssuerSetting
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance.ports import (

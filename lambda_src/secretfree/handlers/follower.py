@@ -15,7 +15,8 @@ from secretfree.adapters.dynamodb.announcing import DynamoDbAnnouncements
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.adapters.foreign_certificates import ForeignCertificates
 from secretfree.adapters.iot_connections import IotConnections
-from secretfree.config import FollowerConfig, IssuerSettings
+from secretfree.config import FollowerConfig
+from secretfree.config.issuers import IssuerSettings
 from secretfree.contract import AnnouncementAttribute, LogLevel, Metric
 from secretfree.errors import SecretFreeError
 from secretfree.following.following import Followed, FollowOutcome, follow

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from secretfree import clock as time
 from secretfree.adapters import single_try_clients
-from secretfree.config import IssuerConfig, IssuerSettings
+from secretfree.config import IssuerConfig
+from secretfree.config.issuers import IssuerSettings
 from secretfree.contract import IssuerSetting, LogLevel, Metric
 from secretfree.errors import SecretFreeError
 from secretfree.handlers import wiring

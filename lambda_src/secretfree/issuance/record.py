@@ -1,15 +1,14 @@
-"""The ledger's record of one issuance per device and issuer: a state machine, each step of which is a new version."""
+"""The steps of the ledger's record of one issuance per device and issuer. Each step is a new version of the record."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import Final, Self
 
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
-from secretfree.issuance.other_certificates import CertificateInUse, Suspect, Trust
-from secretfree.issuance.renewal import renewal_start
-from secretfree.issuance.states import SUCCESSORS, IssuanceState, Standing
+from secretfree.issuance.other_certificates import CertificateInUse, Trust
+from secretfree.issuance.recorded import RecordedIssuance
+from secretfree.issuance.states import SUCCESSORS, IssuanceState
 from secretfree.issuance.tickets import Ticket
 from secretfree.request.device_id import DeviceId
 
@@ -21,57 +20,8 @@ PATIENCE: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Issuance:
-    """What the ledger knows of a device at one issuer.
-
-    `version` is the fencing token: a write names the version it saw, so that a worker presumed dead cannot write
-    after another has taken over. `lease_owner` is None when no worker has it. `due` is when a held lease expires,
-    or when the sweeper should look; None when nothing is left to do. `verified_at`: when
-    IoT Core was last seen to have the certificate active. `certificate_arn` is known once
-    IoT Core has the certificate. `superseded` certificates, the oldest first,
-    are of use until the device connects with a later one, until `superseded_until`, or, where `replaces_key` (they are
-    of another key), until this generation's is active. `obsolete` ones go at any time. `in_use`: one
-    of the superseded, with which the device is answered until this generation is active. `last_reason`: why the last
-    request did not finish; None once one did. `ticket`: the device's place in the line. `withdrawn`: the registry
-    withdrew the device or its key, so the certificate was revoked with it; the registry alone decides whether another
-    follows.
-    `renewal_requested_at`: since when an operator wants the active certificate renewed; the next issuance consumes it.
-    `renewal_job`: the job by which the last such renewal was requested. `forget_after`: of a retired device, until when
-    the record stays as history.
-    """
-
-    device_id: DeviceId
-    issuer: str
-    fingerprint: str
-    state: IssuanceState
-    generation: int
-    version: int
-    lease_owner: str | None
-    due: datetime | None
-    begun_at: datetime
-    attempts: int = 1
-    admission: datetime | None = None
-    requested_at: datetime | None = None
-    reference: str | None = None
-    certificate_id: str | None = None
-    certificate_arn: str | None = None
-    certificate_pem: str | None = None
-    chain_pem: str | None = None
-    not_after: datetime | None = None
-    verified_at: datetime | None = None
-    thing_ensured: bool = False
-    replaces_key: bool = False
-    withdrawn: bool = False
-    last_reason: Reason | None = None
-    ticket: Ticket | None = None
-    in_use: CertificateInUse | None = None
-    superseded: tuple[str, ...] = ()
-    superseded_until: datetime | None = None
-    obsolete: tuple[str, ...] = ()
-    suspects: tuple[Suspect, ...] = ()
-    renewal_requested_at: datetime | None = None
-    renewal_job: str | None = None
-    forget_after: datetime | None = None
+class Issuance(RecordedIssuance):
+    """The record with its steps. Each step returns the next record, which counts once it is written."""
 
     @classmethod
     def first(cls, device_id: DeviceId, issuer: str, fingerprint: str, *, owner: str, now: datetime) -> Self:
@@ -88,77 +38,6 @@ class Issuance:
             begun_at=now,
             requested_at=now,
         )
-
-    def token(self, deployment: str) -> str:
-        """Idempotency token of this generation: alphanumeric, at most 36 characters (IssueCertificate).
-
-        `deployment` tells this ledger from every other. Without it two ledgers on one CA would get one certificate for
-        the same device and key, and either would delete the other's.
-        """
-        text = "\n".join((deployment, self.device_id, self.fingerprint, self.issuer, str(self.generation)))
-        return sha256(text.encode()).hexdigest()[:36]
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether no step of this generation is left."""
-        return self.state in {IssuanceState.ACTIVE, IssuanceState.REVOKED, IssuanceState.ABANDONED}
-
-    @property
-    def known_certificates(self) -> frozenset[str]:
-        """Every certificate that this record accounts for."""
-        return frozenset(self.superseded + self.obsolete) | ({self.certificate_id} if self.certificate_id else set())
-
-    def standing(self, fingerprint: str, *, now: datetime, renewal_window: timedelta, trusts: Trust) -> Standing:
-        """What a request of the device with the key `fingerprint` may do at `now`.
-
-        A certificate that was revoked stays revoked, whatever became of its CA.
-        """
-        if self.is_leased(now):
-            return Standing.WAIT
-        if self.fingerprint != fingerprint or self.state is IssuanceState.ABANDONED:
-            return Standing.NEXT_GENERATION
-        if self.state is IssuanceState.REVOKED:
-            return Standing.NEXT_GENERATION if self.withdrawn else Standing.REFUSE
-        distrusted = self.is_distrusted(trusts)
-        if self.state is not IssuanceState.ACTIVE:
-            expired = self.not_after is not None and now >= self.not_after
-            return Standing.NEXT_GENERATION if expired or distrusted else Standing.RESUME
-        if distrusted:
-            return Standing.REPLACE
-        return Standing.RENEW if self._is_to_be_renewed(now, renewal_window) else Standing.SERVE
-
-    def _is_to_be_renewed(self, now: datetime, renewal_window: timedelta) -> bool:
-        if self.renewal_requested_at is not None or self.not_after is None:
-            return self.renewal_requested_at is not None
-        return now >= renewal_start(self.not_after, self.fingerprint, renewal_window)
-
-    def is_distrusted(self, trusts: Trust) -> bool:
-        """Whether this generation's answer is of a CA that is no longer trusted."""
-        return self.state is not IssuanceState.REQUESTING and not trusts(self.reference)
-
-    def certificate_in_use(self, fingerprint: str, now: datetime, trusts: Trust) -> CertificateInUse | None:
-        """The certificate that the key `fingerprint` may get at `now`, also while another one is being issued."""
-        kept = self._own_certificate() if self.state is IssuanceState.ACTIVE else self.in_use
-        good = kept is not None and self.fingerprint == fingerprint and now < kept.not_after
-        return kept if good and kept is not None and trusts(kept.reference) else None
-
-    def _own_certificate(self) -> CertificateInUse | None:
-        if self.certificate_id is None or self.certificate_pem is None or self.not_after is None:
-            return None
-        return CertificateInUse(
-            certificate_id=self.certificate_id,
-            certificate_pem=self.certificate_pem,
-            chain_pem=self.chain_pem,
-            not_after=self.not_after,
-            verified_at=self.verified_at or self.begun_at,
-            reference=self.reference,
-        )
-
-    def is_leased(self, now: datetime) -> bool:
-        """Whether a worker may still be working on it."""
-        return self.lease_owner is not None and self.due is not None and now < self.due
-
-    # Transitions. Each returns the next record, which counts once it is written.
 
     def taken(self, owner: str, now: datetime) -> Self:
         """The same issuance, its lease held by the worker of another request."""
@@ -191,7 +70,7 @@ class Issuance:
         superseded_until, in_use = self.superseded_until, self.in_use
         if self.state is IssuanceState.ACTIVE:
             superseded, obsolete = self._outlived()
-            superseded_until, in_use = self.not_after, self._own_certificate()
+            superseded_until, in_use = self.not_after, self.own_certificate()
         elif self.state is IssuanceState.REVOKED:
             superseded, obsolete = (), self.superseded + certificate
         same_key = fingerprint == self.fingerprint
@@ -222,7 +101,7 @@ class Issuance:
             superseded_until=superseded_until,
             in_use=in_use if same_key else None,
             obsolete=self.obsolete + obsolete,
-            suspects=(*self.suspects, *self._suspect(), *self._given_up()),
+            suspects=(*self.suspects, *self.unrecorded_request(), *self.given_up_reference()),
         )
 
     def waiting(self, ticket: Ticket) -> Self:
@@ -305,7 +184,7 @@ class Issuance:
             )
         if self.state is IssuanceState.REVOKED or (self.state is IssuanceState.ABANDONED and not self.superseded):
             return self
-        suspects = (*self.all_suspects, *self._given_up())
+        suspects = (*self.all_suspects, *self.given_up_reference())
         obsolete = self.obsolete + self.superseded
         return replace(
             self._to(IssuanceState.ABANDONED),
@@ -338,7 +217,7 @@ class Issuance:
 
     def abandoned(self, now: datetime) -> Self:
         """Rolled back. Its own certificate will be deleted. The certificate that it would replace stays active."""
-        suspects = (*self.suspects, *self._given_up())
+        suspects = (*self.suspects, *self.given_up_reference())
         return replace(
             self._to(IssuanceState.ABANDONED),
             lease_owner=None,
@@ -374,7 +253,7 @@ class Issuance:
         in_use: CertificateInUse | None = None
         if self.state is IssuanceState.ACTIVE:
             superseded, obsolete = self._outlived()
-            own = self._own_certificate()
+            own = self.own_certificate()
             in_use = None if own is None else replace(own, verified_at=None)
         elif self.state is IssuanceState.REVOKED:
             superseded, obsolete = (), self.superseded + certificate
@@ -460,28 +339,6 @@ class Issuance:
     def cleared(self) -> Self:
         """Nothing is left of earlier generations."""
         return replace(self.without_leftovers(), superseded=(), superseded_until=None, lease_owner=None, due=None)
-
-    @property
-    def has_leftovers(self) -> bool:
-        """Whether something has to be cleared away, independently of this generation."""
-        return bool(self.obsolete or self.suspects)
-
-    @property
-    def all_suspects(self) -> tuple[Suspect, ...]:
-        """Earlier unrecorded requests and, where there is one, this generation's own."""
-        return (*self.suspects, *self._suspect())
-
-    def _suspect(self) -> tuple[Suspect, ...]:
-        if self.state is IssuanceState.REQUESTING and self.requested_at is not None:
-            return (Suspect(fingerprint=self.fingerprint, requested_at=self.requested_at),)
-        return ()
-
-    def _given_up(self) -> tuple[Suspect, ...]:
-        """This generation's certificate if only its reference is recorded. It may be registered nevertheless."""
-        if self.state is IssuanceState.REQUESTED and self.reference is not None:
-            requested_at = self.requested_at or self.begun_at
-            return (Suspect(fingerprint=self.fingerprint, requested_at=requested_at, reference=self.reference),)
-        return ()
 
     def _to(self, state: IssuanceState) -> Self:
         if state is not self.state and state not in SUCCESSORS[self.state]:

@@ -1,6 +1,6 @@
 """The subject of what is issued: the registry's device id and the configured organisation; nothing of the CSR's."""
 
-from secretfree.config import SubjectConfig
+from secretfree.config.issuers import SubjectConfig
 from secretfree.request.device_id import DeviceId
 
 

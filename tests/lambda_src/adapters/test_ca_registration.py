@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 from secretfree.adapters.ca_registration import CaRegistration, CaRegistrationRequest
-from secretfree.config import ConfigurationError
+from secretfree.config.environment import ConfigurationError
 
 CA_ARN = "arn:aws:acm-pca:eu-central-1:111122223333:certificate-authority/11111111-2222-3333-4444-555555555555"
 ARN = f"{CA_ARN}/certificate/0123456789abcdef0123456789abcdef"

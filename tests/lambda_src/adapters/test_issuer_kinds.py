@@ -6,7 +6,8 @@ import pytest
 from secretfree.adapters import issuers
 from secretfree.adapters.iot_core import IotCoreThings
 from secretfree.adapters.issuers import IssuerSurroundings, make_issuer
-from secretfree.config import ConfigurationError, IssuerSettings, SubjectConfig
+from secretfree.config.environment import ConfigurationError
+from secretfree.config.issuers import IssuerSettings, SubjectConfig
 from secretfree.contract import IssuerKind, IssuerSetting
 from support.environments import private_ca_settings
 from support.fake_cloud import FakeCloud

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from secretfree.adapters.iot_core import IotCoreThings
 from secretfree.adapters.issuers.private_ca import PrivateCaConfig, PrivateCaIssuer
-from secretfree.config import SubjectConfig
+from secretfree.config.issuers import SubjectConfig
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance.ports import (
     CertificateOrder,

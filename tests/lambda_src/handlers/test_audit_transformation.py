@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from secretfree.audit.event import shard_of
-from secretfree.config import ConfigurationError
+from secretfree.config.environment import ConfigurationError
 from secretfree.handlers.audit_transformation import build
 from support.environments import audit_environment
 

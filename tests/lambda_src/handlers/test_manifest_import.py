@@ -14,7 +14,8 @@ from moto import mock_aws
 from secretfree.adapters import clients, manifest_bucket
 from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
 from secretfree.adapters.manifest_bucket import ManifestBucket
-from secretfree.config import ConfigurationError, ImportConfig
+from secretfree.config import ImportConfig
+from secretfree.config.environment import ConfigurationError
 from secretfree.contract import Variable
 from secretfree.registry.batch import BatchState
 from secretfree.registry.manifest_steps import ManifestObject, ManifestRefused

@@ -7,7 +7,7 @@ CONTRIBUTING.md says how to add a kind.
 from dataclasses import dataclass
 from importlib import import_module
 
-from secretfree.config import IssuerSettings, SubjectConfig
+from secretfree.config.issuers import IssuerSettings, SubjectConfig
 from secretfree.issuance.ports import CertificateIssuer, ThingRegistry
 
 

@@ -12,7 +12,7 @@ from secretfree.adapters.aws_errors import aws_call
 from secretfree.adapters.certificates import device_certificate, key_fingerprint
 from secretfree.adapters.iot_core import described
 from secretfree.adapters.issuers import IssuerSurroundings
-from secretfree.config import IssuerSettings
+from secretfree.config.issuers import IssuerSettings
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance.ports import (
     CertificateOrder,

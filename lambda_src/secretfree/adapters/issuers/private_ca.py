@@ -11,7 +11,7 @@ from secretfree.adapters import single_try_clients
 from secretfree.adapters.aws_errors import aws_call, error_code
 from secretfree.adapters.certificates import device_certificate
 from secretfree.adapters.issuers import IssuerSurroundings
-from secretfree.config import IssuerSettings, SubjectConfig
+from secretfree.config.issuers import IssuerSettings, SubjectConfig
 from secretfree.contract import IssuerSetting, Variable
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance.ports import (
