@@ -1,20 +1,20 @@
 """Blocking: a function on the registry's stream revokes a device's certificates and ends its connection."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from aws_cdk import Annotations, Duration, RemovalPolicy, Stack
+from aws_cdk import Annotations, Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
-from secretfree.contract import MatchPolicy, Variable
+from secretfree.contract import Variable
 
 from cdk_iot_secretfree.acknowledgments import acknowledge
-from cdk_iot_secretfree.function_options import FunctionKind, FunctionOptions
+from cdk_iot_secretfree.function_options import FunctionKind
 from cdk_iot_secretfree.functions import RuntimeFunction, send_failed_to
 from cdk_iot_secretfree.issuers.issuer import Issuer
-from cdk_iot_secretfree.ledger import IIssuanceLedger
+from cdk_iot_secretfree.product_line import ProductLine
 from cdk_iot_secretfree.registry import IDeviceRegistry
 
 
@@ -29,27 +29,21 @@ class Blocking(Construct):
         self,
         scope: Construct,
         id: str,  # noqa: A002 - the name that every construct has
+        line: ProductLine,
         *,
-        product: str,
-        match: MatchPolicy,
-        issuers: Sequence[Issuer],
-        registry: IDeviceRegistry,
         stream_arn: str,
-        ledger: IIssuanceLedger,
-        environment: Mapping[Variable, str],
-        options: FunctionOptions,
-        removal_policy: RemovalPolicy,
     ) -> None:
         super().__init__(scope, id)
+        product = line.product
         stack = Stack.of(self)
-        authorities = _revoking_authorities(issuers)
+        authorities = _revoking_authorities(line.issuers)
         self._dead_letters = sqs.Queue(
             self,
             "DeadLetters",
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
             retention_period=_DEAD_LETTERS_KEPT_FOR,
-            removal_policy=removal_policy,
+            removal_policy=line.removal_policy,
         )
         acknowledge(self._dead_letters, {"AwsSolutions-SQS3": "This queue has the dead letters of the stream."})
         self._revoker = RuntimeFunction(
@@ -59,18 +53,19 @@ class Blocking(Construct):
             handler="secretfree.handlers.revoker.handler",
             description=f"Revokes the certificates of devices of {product} that are blocked, removed or have a new key",
             environment={
-                **environment,
-                Variable.MATCH_POLICY: match.value,
-                Variable.REGISTRY_TABLE: registry.table_name,
-                Variable.LEDGER_TABLE: ledger.table_name,
+                **line.environment,
+                **line.ledger.environment,
+                Variable.MATCH_POLICY: line.match.value,
+                Variable.REGISTRY_TABLE: line.registry.table_name,
+                Variable.LEDGER_TABLE: line.ledger.table_name,
                 Variable.REVOKING_AUTHORITIES: stack.to_json_string(list(authorities)),
             },
-            options=options,
+            options=line.functions,
             timeout=_TIMEOUT,
-            removal_policy=removal_policy,
+            removal_policy=line.removal_policy,
         )
-        registry.grant_lookup(self._revoker.role, by_key=False)
-        ledger.grant_revoke(self._revoker.role)
+        line.registry.grant_lookup(self._revoker.role, by_key=False)
+        line.ledger.grant_revoke(self._revoker.role)
         self._revoker.allow(
             ["iot:UpdateCertificate"], [stack.format_arn(service="iot", resource="cert", resource_name="*")]
         )

@@ -1,6 +1,5 @@
 """Following: what other Regions issue is registered in this one, from this Region's replica of the announcements."""
 
-from collections.abc import Mapping, Sequence
 from typing import Final
 
 from aws_cdk import Duration, RemovalPolicy, Stack
@@ -10,12 +9,11 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 from secretfree.contract import METRIC_NAMESPACE, AnnouncementAttribute, Dimension, Metric, Variable
 
-from cdk_iot_secretfree.function_options import FunctionKind, FunctionOptions
+from cdk_iot_secretfree.function_options import FunctionKind
 from cdk_iot_secretfree.functions import RuntimeFunction, send_failed_to
-from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.issuers.settings import runtime_settings
-from cdk_iot_secretfree.ledger import IIssuanceLedger
 from cdk_iot_secretfree.membership import RegionMembership
+from cdk_iot_secretfree.product_line import ProductLine
 from cdk_iot_secretfree.things import grant_things
 
 
@@ -29,41 +27,35 @@ class Following(Construct):
         self,
         scope: Construct,
         id: str,  # noqa: A002 - the name that every construct has
+        line: ProductLine,
         *,
-        product: str,
-        issuers: Sequence[Issuer],
         membership: RegionMembership,
-        ledger: IIssuanceLedger,
-        thing_groups: Sequence[str],
-        environment: Mapping[Variable, str],
-        options: FunctionOptions,
-        removal_policy: RemovalPolicy,
     ) -> None:
         super().__init__(scope, id)
-        self._product = product
+        self._product = line.product
         stack = Stack.of(self)
-        followed = [issuer for issuer in issuers if issuer.authority is not None]
-        self._dead_letters = _queue(self, "DeadLetters", removal_policy, retention=_DEAD_LETTERS_KEPT_FOR)
-        self._later = _queue(self, "Later", removal_policy, dead_letters=self._dead_letters)
+        followed = [issuer for issuer in line.issuers if issuer.authority is not None]
+        self._dead_letters = _queue(self, "DeadLetters", line.removal_policy, retention=_DEAD_LETTERS_KEPT_FOR)
+        self._later = _queue(self, "Later", line.removal_policy, dead_letters=self._dead_letters)
         self._follower = RuntimeFunction(
             self,
             "Follower",
             kind=FunctionKind.FOLLOWER,
             handler="secretfree.handlers.follower.handler",
-            description=f"Registers the certificates of {product} that other Regions issued, and revokes theirs",
+            description=f"Registers the certificates of {line.product} that other Regions issued, and revokes theirs",
             environment={
-                **environment,
+                **line.issuing_environment(stack),
                 Variable.ISSUERS: runtime_settings(stack, followed),
                 Variable.LATER_QUEUE_URL: self._later.queue_url,
             },
-            options=options,
+            options=line.functions,
             timeout=_TIMEOUT,
-            removal_policy=removal_policy,
+            removal_policy=line.removal_policy,
         )
         membership.grants.follow(self._follower.role)
         membership.registry.grant_lookup(self._follower.role, by_key=False)
-        ledger.grant_follow(self._follower.role)
-        grant_things(self._follower, thing_groups)
+        line.ledger.grant_follow(self._follower.role)
+        grant_things(self._follower, line.thing_groups)
         # A CA that the Regions share is known to this IoT Core, another Region's own is not. No resource types.
         self._follower.allow(["iot:RegisterCertificate", "iot:RegisterCertificateWithoutCA"], ["*"])
         self._follower.allow(

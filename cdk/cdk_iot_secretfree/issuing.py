@@ -1,34 +1,24 @@
 """The functions that issue certificates: one behind the API for each issuer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import Duration, Stack
 from constructs import Construct
 from secretfree.contract import Variable
 
-from cdk_iot_secretfree.function_options import FunctionKind, FunctionOptions
+from cdk_iot_secretfree.function_options import FunctionKind
 from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.issuers.settings import runtime_settings
-from cdk_iot_secretfree.ledger import IIssuanceLedger
-from cdk_iot_secretfree.registry import IDeviceRegistry
+from cdk_iot_secretfree.product_line import ProductLine
 from cdk_iot_secretfree.things import grant_things
 
 
-def make_issuing_functions(
-    scope: Construct,
-    *,
-    product: str,
-    issuers: Sequence[Issuer],
-    registry: IDeviceRegistry,
-    ledger: IIssuanceLedger,
-    thing_groups: Sequence[str],
-    environment: Mapping[Variable, str],
-    options: FunctionOptions,
-    removal_policy: RemovalPolicy,
-) -> Mapping[str, RuntimeFunction]:
+def make_issuing_functions(scope: Construct, line: ProductLine) -> Mapping[str, RuntimeFunction]:
     """Make the function of each issuer, by the issuer's name. Each has the rights of its own issuer alone."""
+    stack = Stack.of(scope)
+    environment = line.issuing_environment(stack)
 
     def function_of(issuer: Issuer) -> RuntimeFunction:
         function = RuntimeFunction(
@@ -36,23 +26,23 @@ def make_issuing_functions(
             issuer.construct_id,
             kind=FunctionKind.ISSUER,
             handler="secretfree.handlers.issuer.handler",
-            description=f"Issues certificates to devices of {product}: {issuer.name}",
+            description=f"Issues certificates to devices of {line.product}: {issuer.name}",
             environment={
                 **environment,
                 Variable.ISSUER: issuer.name,
-                Variable.ISSUERS: runtime_settings(Stack.of(scope), [issuer]),
+                Variable.ISSUERS: runtime_settings(stack, [issuer]),
             },
-            options=options,
+            options=line.functions,
             timeout=_API_TIMEOUT,
-            removal_policy=removal_policy,
+            removal_policy=line.removal_policy,
         )
         issuer.grant_issue(function)
-        ledger.grant_record(function.role)
-        registry.grant_lookup(function.role, by_key=False)
-        grant_things(function, thing_groups)
+        line.ledger.grant_record(function.role)
+        line.registry.grant_lookup(function.role, by_key=False)
+        grant_things(function, line.thing_groups)
         return function
 
-    return {issuer.name: function_of(issuer) for issuer in issuers}
+    return {issuer.name: function_of(issuer) for issuer in line.issuers}
 
 
 # API Gateway waits as long for the integration; the function must not go on behind its back.

@@ -32,13 +32,13 @@ from cdk_iot_secretfree.issuers.checks import (
     renewal_window_hours,
 )
 from cdk_iot_secretfree.issuers.issuer import Issuer
-from cdk_iot_secretfree.issuers.settings import runtime_settings
 from cdk_iot_secretfree.issuing import make_issuing_functions
 from cdk_iot_secretfree.ledger import IIssuanceLedger, IssuanceLedger
 from cdk_iot_secretfree.membership import RegionMembership
 from cdk_iot_secretfree.metrics import ProductLineMetrics
 from cdk_iot_secretfree.options import CertificateSubject, Retirement
 from cdk_iot_secretfree.outputs import add_outputs
+from cdk_iot_secretfree.product_line import ProductLine
 from cdk_iot_secretfree.registry import DeviceRegistry, IDeviceRegistry
 from cdk_iot_secretfree.retirement import ConnectRetirement
 from cdk_iot_secretfree.sweeper import make_sweeper
@@ -127,103 +127,58 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
             refuse("encryption_key", encryption_key.node.path, "none with membership: global tables have AWS's keys")
         if membership is not None and registry is not None:
             refuse("registry", registry.table_name, "none with membership, which brings the registry")
-        self._product = product
-        self._match = match
-        self._device_profile = device_profile
-        self._issuers = tuple(issuers)
-        self._functions = functions or FunctionOptions()
         self._encryption_key = encryption_key
-        self._removal_policy = removal_policy
-
         shared = registry if membership is None else membership.registry
-        self._registry: IDeviceRegistry = shared or DeviceRegistry(
+        held_registry: IDeviceRegistry = shared or DeviceRegistry(
             self, "Registry", encryption_key=encryption_key, removal_policy=removal_policy
         )
-        self._ledger: IIssuanceLedger = ledger or IssuanceLedger(
+        held_ledger: IIssuanceLedger = ledger or IssuanceLedger(
             self, "Ledger", encryption_key=encryption_key, removal_policy=removal_policy, membership=membership
         )
         account = AccountResources.of(self)
         account.accept(functions, given_by=self)
-        self._iot_endpoint = account.data_endpoint(self, "IotDataEndpoint")
-        self._device_policy = (device_policy or DevicePolicy.least_privilege(product)).bind(
+        iot_endpoint = account.data_endpoint(self, "IotDataEndpoint")
+        bound_policy = (device_policy or DevicePolicy.least_privilege(product)).bind(
             self, "DevicePolicy", removal_policy=removal_policy
         )
-        warn_of_nested_prefixes(self, self._device_policy, _policies_of_others(self))
-        check_subject_variables(Stack.of(self).resolve(self._device_policy.document), issuers, match)
-        self._thing_type_name = (thing_type or ThingType.created()).bind(
-            self, "ThingType", product=product, removal_policy=removal_policy
-        )
-        groups = [
-            group.bind(self, f"ThingGroup{number}", removal_policy=removal_policy)
-            for number, group in enumerate(thing_groups, start=1)
-        ]
-
-        self._authorizer = make_authorizer(
-            self,
+        warn_of_nested_prefixes(self, bound_policy, _policies_of_others(self))
+        check_subject_variables(Stack.of(self).resolve(bound_policy.document), issuers, match)
+        self._line = ProductLine(
             product=product,
             match=match,
-            registry=self._registry,
-            ledger=self._ledger,
-            environment=self.runtime_environment(),
-            options=self._functions,
-            removal_policy=removal_policy,
-        )
-        stack = Stack.of(self)
-        issuer_environment = {
-            **self.runtime_environment(),
-            Variable.MATCH_POLICY: match.value,
-            Variable.REGISTRY_TABLE: self._registry.table_name,
-            Variable.LEDGER_TABLE: self._ledger.table_name,
-            Variable.DEPLOYMENT: self._ledger.deployment_id,
-            **self._ledger.environment,
-            Variable.POLICY_NAME: self._device_policy.policy_name,
-            Variable.THING_TYPE: self._thing_type_name,
-            Variable.THING_GROUPS: stack.to_json_string(groups),
-            Variable.THING_ATTRIBUTES: stack.to_json_string(_sorted(thing_attributes or {})),
-            Variable.IOT_ENDPOINT: self._iot_endpoint,
-            Variable.SUBJECT: stack.to_json_string(_sorted((subject or CertificateSubject()).as_environment())),
-            Variable.RENEWAL_WINDOW_HOURS: str(renewal_window_hours(renewal_window, issuers)),
-            Variable.ISSUANCE_RATE: str(issuance_rate),
-        }
-        self._issuing = make_issuing_functions(
-            self,
-            product=product,
-            issuers=self._issuers,
-            registry=self._registry,
-            ledger=self._ledger,
-            thing_groups=groups,
-            environment=issuer_environment,
-            options=self._functions,
-            removal_policy=removal_policy,
-        )
-        self._sweeper = make_sweeper(
-            self,
-            product=product,
-            issuers=self._issuers,
-            ledger=self._ledger,
-            thing_groups=groups,
-            environment={**issuer_environment, Variable.ISSUERS: runtime_settings(stack, issuers)},
-            options=self._functions,
+            device_profile=device_profile,
+            issuers=tuple(issuers),
+            issuance_rate=issuance_rate,
+            registry=held_registry,
+            ledger=held_ledger,
+            device_policy=bound_policy,
+            subject=subject or CertificateSubject(),
+            thing_type_name=(thing_type or ThingType.created()).bind(
+                self, "ThingType", product=product, removal_policy=removal_policy
+            ),
+            thing_groups=[
+                group.bind(self, f"ThingGroup{number}", removal_policy=removal_policy)
+                for number, group in enumerate(thing_groups, start=1)
+            ],
+            thing_attributes=thing_attributes or {},
+            renewal_window_hours=renewal_window_hours(renewal_window, issuers),
+            iot_endpoint=iot_endpoint,
+            functions=functions or FunctionOptions(),
             removal_policy=removal_policy,
         )
 
-        self._blocking = self._make_blocking()
-        self._retirement = self._make_retirement() if retirement is Retirement.ON_CONNECT else None
+        self._authorizer = make_authorizer(self, self._line)
+        self._issuing = make_issuing_functions(self, self._line)
+        self._sweeper = make_sweeper(self, self._line)
+        stream_arn = known_stream(self, held_registry)
+        self._blocking = None if stream_arn is None else Blocking(self, "Blocking", self._line, stream_arn=stream_arn)
+        self._retirement = (
+            ConnectRetirement(self, "Retirement", self._line) if retirement is Retirement.ON_CONNECT else None
+        )
         self._following = (
             None
             if membership is None or self.authority is None
-            else Following(
-                self,
-                "Following",
-                product=product,
-                issuers=self._issuers,
-                membership=membership,
-                ledger=self._ledger,
-                thing_groups=groups,
-                environment=issuer_environment,
-                options=self._functions,
-                removal_policy=removal_policy,
-            )
+            else Following(self, "Following", self._line, membership=membership)
         )
 
         options = api or ApiOptions()
@@ -233,47 +188,36 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
             name=f"{product}-provisioning",
             authorizer=self._authorizer.invoked,
             options=options,
-            functions=self._functions,
+            functions=self._line.functions,
             removal_policy=removal_policy,
         )
         answering = {issuer.path: self._issuing[issuer.name].invoked for issuer in issuers}
         for path, function in answering.items():
             self._api.add_post(path, function)
         if options.csr_in_body:
-            front = make_csr_front(
-                self,
-                product=product,
-                match=match,
-                registry=self._registry,
-                ledger=self._ledger,
-                issuers=answering,
-                retry_after=options.retry_after,
-                environment=self.runtime_environment(),
-                options=self._functions,
-                removal_policy=removal_policy,
-            )
+            front = make_csr_front(self, self._line, issuers=answering, retry_after=options.retry_after)
             for path in answering:
                 self._api.add_csr_post(path, front.invoked)
 
     @property
     def product(self) -> str:
         """The product line."""
-        return self._product
+        return self._line.product
 
     @property
     def match(self) -> MatchPolicy:
         """How a device is found in the registry."""
-        return self._match
+        return self._line.match
 
     @property
     def device_profile(self) -> DeviceProfile:
         """The device family, which decides what a CSR may look like."""
-        return self._device_profile
+        return self._line.device_profile
 
     @property
     def function_options(self) -> FunctionOptions:
         """How the Lambdas run, for further functions of the product line."""
-        return self._functions
+        return self._line.functions
 
     @property
     def encryption_key(self) -> kms.IKey | None:
@@ -283,7 +227,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
     @property
     def removal_policy(self) -> RemovalPolicy:
         """What happens to tables, logs and other data when they leave the stack."""
-        return self._removal_policy
+        return self._line.removal_policy
 
     @property
     def api(self) -> apigateway.RestApi:
@@ -298,17 +242,17 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
     @property
     def iot_endpoint(self) -> str:
         """The account's IoT data endpoint (ATS), part of each answer to a device."""
-        return self._iot_endpoint
+        return self._line.iot_endpoint
 
     @property
     def registry(self) -> IDeviceRegistry:
         """The table of devices that may have a certificate."""
-        return self._registry
+        return self._line.registry
 
     @property
     def ledger(self) -> IIssuanceLedger:
         """The table of what was issued."""
-        return self._ledger
+        return self._line.ledger
 
     @property
     def authorizer_function(self) -> lambda_.Function:
@@ -323,7 +267,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
     @property
     def issuers(self) -> Sequence[Issuer]:
         """The issuers."""
-        return self._issuers
+        return self._line.issuers
 
     @property
     def account_function(self) -> lambda_.Function:
@@ -353,29 +297,29 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
     @property
     def device_policy(self) -> BoundDevicePolicy:
         """The IoT policy that every certificate gets."""
-        return self._device_policy
+        return self._line.device_policy
 
     @property
     def thing_type_name(self) -> str:
         """Name of the thing type that every thing gets."""
-        return self._thing_type_name
+        return self._line.thing_type_name
 
     @property
     def authority(self) -> DeviceAuthority | None:
         """The Private CA that signs first, or None."""
-        return next((issuer.authority for issuer in self._issuers if issuer.authority is not None), None)
+        return next((issuer.authority for issuer in self._line.issuers if issuer.authority is not None), None)
 
     def runtime_environment(self) -> Mapping[Variable, str]:
         """The environment that every function of the product line has."""
-        return {Variable.PRODUCT: self._product, Variable.DEVICE_PROFILE: self._device_profile.value}
+        return self._line.environment
 
     def grant_enroll(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal add, change and remove devices: for the factory's importer."""
-        return self._registry.grant_enroll(grantee)
+        return self._line.registry.grant_enroll(grantee)
 
     def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal read who may have a certificate, and what was issued."""
-        return self._registry.grant_read(grantee).combine(self._ledger.grant_read(grantee))
+        return self._line.registry.grant_read(grantee).combine(self._line.ledger.grant_read(grantee))
 
     def grant_diagnose(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal run `secretfree diagnose` and `secretfree logs`: read only."""
@@ -430,39 +374,6 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         """
         add_outputs(self)
 
-    def _make_blocking(self) -> Blocking | None:
-        stream_arn = known_stream(self, self._registry)
-        if stream_arn is None:
-            return None
-        return Blocking(
-            self,
-            "Blocking",
-            product=self._product,
-            match=self._match,
-            issuers=self._issuers,
-            registry=self._registry,
-            stream_arn=stream_arn,
-            ledger=self._ledger,
-            environment={**self.runtime_environment(), **self._ledger.environment},
-            options=self._functions,
-            removal_policy=self._removal_policy,
-        )
-
-    def _make_retirement(self) -> ConnectRetirement:
-        return ConnectRetirement(
-            self,
-            "Retirement",
-            product=self._product,
-            ledger=self._ledger,
-            environment={
-                **self.runtime_environment(),
-                Variable.POLICY_NAME: self._device_policy.policy_name,
-                Variable.THING_TYPE: self._thing_type_name,
-            },
-            options=self._functions,
-            removal_policy=self._removal_policy,
-        )
-
 
 def _policies_of_others(line: SecretFreeProvisioning) -> Sequence[BoundDevicePolicy]:
     """The policies of the app's earlier product lines in the same account and Region, if synth knows these."""
@@ -472,7 +383,3 @@ def _policies_of_others(line: SecretFreeProvisioning) -> Sequence[BoundDevicePol
         for other in line.node.root.node.find_all()
         if isinstance(other, SecretFreeProvisioning) and other is not line and Stack.of(other).environment == place
     ]
-
-
-def _sorted(values: Mapping[str, str]) -> Mapping[str, str]:
-    return dict(sorted(values.items()))

@@ -1,9 +1,8 @@
 """Old certificates are retired once a device connects with a newer one: presence events, a queue, and a function."""
 
-from collections.abc import Mapping
 from typing import Final
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_iot as iot
@@ -13,9 +12,9 @@ from constructs import Construct
 from secretfree.contract import Variable
 
 from cdk_iot_secretfree.acknowledgments import INLINE_POLICY, acknowledge
-from cdk_iot_secretfree.function_options import FunctionKind, FunctionOptions
+from cdk_iot_secretfree.function_options import FunctionKind
 from cdk_iot_secretfree.functions import RuntimeFunction
-from cdk_iot_secretfree.ledger import IIssuanceLedger
+from cdk_iot_secretfree.product_line import ProductLine
 from cdk_iot_secretfree.queues import deny_other_senders, make_queue
 from cdk_iot_secretfree.things import grant_certificate_look_up, grant_closing
 
@@ -31,14 +30,10 @@ class ConnectRetirement(Construct):
         self,
         scope: Construct,
         id: str,  # noqa: A002 - the name that every construct has
-        *,
-        product: str,
-        ledger: IIssuanceLedger,
-        environment: Mapping[Variable, str],
-        options: FunctionOptions,
-        removal_policy: RemovalPolicy,
+        line: ProductLine,
     ) -> None:
         super().__init__(scope, id)
+        removal_policy = line.removal_policy
         self._dead_letters = make_queue(self, "DeadLetters", removal_policy, retention_period=_DEAD_LETTERS_KEPT_FOR)
         self._queue = make_queue(
             self,
@@ -48,19 +43,24 @@ class ConnectRetirement(Construct):
             visibility_timeout=_VISIBILITY,
             dead_letter_queue=sqs.DeadLetterQueue(queue=self._dead_letters, max_receive_count=_MOST_RECEIVES),
         )
-        self._make_rule(product)
+        self._make_rule(line.product)
         self._retirer = RuntimeFunction(
             self,
             "Retirer",
             kind=FunctionKind.RETIRER,
             handler="secretfree.handlers.retirer.handler",
-            description=f"Retires the old certificates of devices of {product} that connect with a new one",
-            environment={**environment, Variable.LEDGER_TABLE: ledger.table_name},
-            options=options,
+            description=f"Retires the old certificates of devices of {line.product} that connect with a new one",
+            environment={
+                **line.environment,
+                Variable.POLICY_NAME: line.device_policy.policy_name,
+                Variable.THING_TYPE: line.thing_type_name,
+                Variable.LEDGER_TABLE: line.ledger.table_name,
+            },
+            options=line.functions,
             timeout=_TIMEOUT,
             removal_policy=removal_policy,
         )
-        ledger.grant_retire(self._retirer.role)
+        line.ledger.grant_retire(self._retirer.role)
         grant_certificate_look_up(self._retirer)
         grant_closing(self._retirer)
         self._retirer.allow(

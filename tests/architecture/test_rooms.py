@@ -12,6 +12,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 ROOTS = {"secretfree": "lambda_src", "secretfree_cli": "cli", "cdk_iot_secretfree": "cdk"}
 SDK = ("boto3", "botocore", "s3transfer")
+MOST_LINES = 400
 # From the bottom up: a room may import itself and the rooms before it.
 RUNTIME_ROOMS = (
     "contract",
@@ -114,6 +115,12 @@ def test_a_room_of_the_runtime_imports_only_rooms_below_it(module: str) -> None:
 def test_there_is_no_cycle_of_imports(package: str) -> None:
     graph = {module: _imports(module, at_import_time=True) & set(MODULES) - {module} for module in _of(package)}
     graphlib.TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_has_at_most_400_lines(module: str) -> None:
+    lines = len(MODULES[module].read_text(encoding="utf-8").splitlines())
+    assert lines <= MOST_LINES, f"{module} has {lines} lines: split it by responsibility"
 
 
 def test_the_contract_is_standard_library_only() -> None:
