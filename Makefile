@@ -49,7 +49,7 @@ lint: .venv/.ready ## Style, format, spelling, secrets
 	@git ls-files -z | grep -zvE '$(NO_TEXT)' | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
 
 repeated: .venv/.ready ## Repeated code: no ten lines twice
-	@$(BIN)/symilar -d 10 -i --ignore-comments --ignore-docstrings --ignore-signatures $$(git ls-files 'cdk/*.py' 'lambda_src/*.py' 'cli/*.py') \
+	@$(BIN)/symilar -d 10 -i --ignore-comments --ignore-docstrings --ignore-signatures $$(git ls-files 'cdk/*.py' 'lambda_src/*.py' 'cli/*.py' 'device/*.py') \
 	  | grep 'duplicates=0 ' >/dev/null || { echo "Code of ten lines and more is repeated; $(BIN)/symilar -d 10 -i FILES shows it" >&2; exit 1; }
 
 typecheck: .venv/.ready ## mypy --strict
@@ -61,7 +61,7 @@ FAST := -n auto --dist loadfile -m "not e2e and not packaging and not slow and n
 test-fast: setup ## Unit and construct tests, in minutes, with coverage of lambda_src and cdk recorded
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest $(FAST) tests/lambda_src tests/cdk tests/fuzz
-	$(BIN)/python -m pytest $(FAST) tests/architecture tests/examples tests/cli tests/docs
+	$(BIN)/python -m pytest $(FAST) tests/architecture tests/examples tests/cli tests/device tests/docs
 
 test-slow: setup ## Long property runs, the fuzzer, kills and resumes, the templates' linters
 	$(BIN)/python -m pytest --timeout 900 -n auto --dist loadgroup -m slow tests

@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 
 from cloud import Device
 from runtime import Outcome
-from secretfree_cli.device.provisioning import Patience
 from secretfree_cli.local.emulators.private_ca.settings import TokenBucket
+from secretfree_device import Patience
 
 API_THROTTLED, BUSY = "429 of the API", "503, every function busy"
 # Seconds: what the construct's gateway response for a throttled request says.

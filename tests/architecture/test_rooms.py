@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-ROOTS = {"secretfree": "lambda_src", "secretfree_cli": "cli", "cdk_iot_secretfree": "cdk"}
+ROOTS = {
+    "secretfree": "lambda_src",
+    "secretfree_cli": "cli",
+    "secretfree_device": "device",
+    "cdk_iot_secretfree": "cdk",
+}
 SDK = ("boto3", "botocore", "s3transfer")
 MOST_LINES = 400
 # From the bottom up: a room may import itself and the rooms before it.
@@ -100,6 +105,12 @@ def test_the_construct_imports_the_contract_and_nothing_else_of_the_runtime(modu
 @pytest.mark.parametrize("module", _of("secretfree_cli"))
 def test_the_command_line_does_not_import_the_construct(module: str) -> None:
     assert not _uses(module, "aws_cdk", "constructs", "cdk_iot_secretfree")
+
+
+@pytest.mark.parametrize("module", _of("secretfree_device"))
+def test_the_device_s_library_imports_neither_an_sdk_nor_another_room_but_the_contract(module: str) -> None:
+    assert not _uses(module, *SDK, "aws_cdk", "constructs", "cdk_iot_secretfree", "secretfree_cli", "click", "rich")
+    assert {name for name in _uses(module, "secretfree") if not name.startswith("secretfree.contract")} == set()
 
 
 @pytest.mark.parametrize("module", [module for module in _of("secretfree") if "." in module])

@@ -14,7 +14,7 @@ from secretfree.handlers.http import answers
 from secretfree.issuance.model import IssuedCertificate
 from secretfree.issuance.rates import RetryAfterPolicy
 from secretfree.issuance.tickets import LONGEST_RETRY_AFTER
-from secretfree_cli.device.provisioning import Patience
+from secretfree_device import Patience
 from support import metric_names
 from support.documents import ROOT
 

@@ -14,7 +14,7 @@ from support.plain_words import phrases_to_avoid
 
 LONGEST_LINE = 120
 PAGES = [document for document in DOCUMENTS if document.name != "CHANGELOG.md"]  # which speaks of the past
-_PATH = re.compile(r"`((?:cdk|lambda_src|cli|tests|docs|examples|benchmarks|requirements)/[\w./-]+)`")
+_PATH = re.compile(r"`((?:cdk|lambda_src|cli|device|tests|docs|examples|benchmarks|requirements)/[\w./-]+)`")
 _COMMAND = re.compile(r"`(secretfree [^`]+)`")
 
 

@@ -9,7 +9,7 @@ import pytest
 from support.documents import ROOT
 from support.plain_words import phrases_to_avoid
 
-_PACKAGES = ("cdk", "lambda_src", "cli")
+_PACKAGES = ("cdk", "lambda_src", "cli", "device")
 _FOLDERS = (*_PACKAGES, "tests", "benchmarks", "examples")
 _FILES = sorted(path for folder in _FOLDERS for path in (ROOT / folder).rglob("*.py"))
 

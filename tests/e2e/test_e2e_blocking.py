@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from secretfree_cli.device.mqtt import Broker, DeviceConnection, MqttError
 from secretfree_cli.main import main
+from secretfree_device.mqtt import DeviceConnection
+from secretfree_device.session import Broker, MqttError
 
 PATIENCE_SECONDS = 20.0
 

@@ -10,8 +10,8 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from secretfree.request.keys import DevicePublicKey
-from secretfree_cli.device.provisioning import IssuerPath, ProvisioningClient
 from secretfree_cli.device.simulator import Firmware, SimulatedDevice
+from secretfree_device import IssuerPath, ProvisioningClient
 
 UDID = "0f 1e 2d 3c 4b 5a 69 78 87 96 a5 b4 c3 d2 e1 f0"
 NORMALISED = UDID.replace(" ", "")

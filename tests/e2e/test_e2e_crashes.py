@@ -26,8 +26,8 @@ from secretfree.registry.authorization import AuthorizedDevice
 from secretfree.request.csr import UnverifiedCsr, verify
 from secretfree.request.device_id import DeviceId
 from secretfree.request.device_profile import DeviceProfile
-from secretfree_cli.device.provisioning import IssuerPath, Patience, ProvisioningClient
 from secretfree_cli.device.simulator import Identity, SimulatedDevice
+from secretfree_device import IssuerPath, Patience, ProvisioningClient
 from support.fake_cloud import Client, FakeCloud, Fault, InlineExecutor, Killed
 from support.issuing_calls import CALLS
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from secretfree_cli.device.provisioning import IssuerPath, ProvisioningClient
 from secretfree_cli.device.simulator import SimulatedDevice
+from secretfree_device import IssuerPath, ProvisioningClient
 
 PKCS10 = "content-type: application/pkcs10"
 

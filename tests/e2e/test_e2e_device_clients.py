@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
+from secretfree_device import Device, IdentityStore, KeyFile, ProvisioningClient, ProvisioningRefusedError
 from support.documents import ROOT, code_blocks
 from support.tls_front import TlsFront, tls_front
 
@@ -64,6 +65,30 @@ def client(request: pytest.FixtureRequest, front: TlsFront, cloud: Any, tmp_path
 
 
 @pytest.fixture
+def gateway(cloud: Any, tmp_path: Path) -> Callable[[Any, Path], subprocess.CompletedProcess[str]]:
+    """The gateway's program of the library's page. It takes a device and the folder of its certificate."""
+    page = (PAGE.parent / "device-library.md").read_text(encoding="utf-8")
+    program = tmp_path / "gateway.py"
+    program.write_text(next(block.text for block in code_blocks(page) if block.title == program.name), encoding="utf-8")
+    target = cloud.target
+    url, roots = target.device_url()
+    trust = {"BROKER": f"{target.mqtt_host}:{target.mqtt_port}", "BROKER_CA": str(target.broker_ca)}
+
+    def run(device: Any, folder: Path) -> subprocess.CompletedProcess[str]:
+        folder.mkdir(exist_ok=True)
+        return subprocess.run(
+            [sys.executable, str(program), url, device.device_id, str(device.key), str(folder), target.product],
+            env={**os.environ, **trust, "CA_FILE": str(roots)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
 def path(cloud: Any) -> str:
     return urlsplit(cloud.url).path
 
@@ -87,3 +112,29 @@ def test_an_unknown_device_is_refused_with_the_status(client: Client, workshop: 
     assert done.returncode == 1
     assert "403" in done.stderr
     assert "not-authorized" in done.stderr
+
+
+def test_a_gateway_gets_its_certificate_publishes_with_it_and_finds_it_again(
+    gateway: Any, cloud: Any, workshop: Any, tmp_path: Path
+) -> None:
+    device = workshop.enrolled(cloud)
+
+    first, second = gateway(device, tmp_path / "store"), gateway(device, tmp_path / "store")
+
+    assert first.returncode == 0, first.stderr
+    assert second.stdout == first.stdout
+    kept = json.loads((tmp_path / "store" / "identity.json").read_text())
+    assert kept["certificate_id"] == first.stdout.strip()
+
+
+def test_a_clone_that_uses_the_library_is_refused(
+    cloud: Any, workshop: Any, nothing_is_issued: None, tmp_path: Path
+) -> None:
+    clone = workshop.device(device_id=workshop.enrolled(cloud).device_id)
+    url, roots = cloud.target.device_url()
+    device = Device(clone.device_id, KeyFile(clone.key), IdentityStore(tmp_path))
+
+    with pytest.raises(ProvisioningRefusedError, match="403, not-authorized"):
+        device.provision(ProvisioningClient(url, ca_file=roots))
+
+    assert device.identity is None

@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from secretfree_cli.device.mqtt import Broker, DeviceConnection, Message, MqttRefusedError
 from secretfree_cli.local.cloud import deploy_into
 from secretfree_cli.local.deployment import Deployment
 from secretfree_cli.main import main
 from secretfree_cli.target import Target, local_target
+from secretfree_device.mqtt import DeviceConnection
+from secretfree_device.session import Broker, Message, MqttRefusedError
 from support.documents import ROOT, blocks
 
 PAGE = ROOT / "docs" / "guides" / "migrating-from-the-sample.md"

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from secretfree_cli.device.mqtt import Broker, DeviceConnection, Message, MqttRefusedError
+from secretfree_device.mqtt import DeviceConnection
+from secretfree_device.session import Broker, Message, MqttRefusedError
 
 SILENCE_SECONDS = 0.5
 

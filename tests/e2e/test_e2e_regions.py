@@ -18,7 +18,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from secretfree_cli.device.mqtt import Broker, DeviceConnection, MqttError
 from secretfree_cli.local.cloud import (
     bring_down,
     bring_up,
@@ -31,6 +30,8 @@ from secretfree_cli.local.interruption import ending_on_signals
 from secretfree_cli.local.state import StateFolder
 from secretfree_cli.main import main
 from secretfree_cli.target import Target, local_target
+from secretfree_device.mqtt import DeviceConnection
+from secretfree_device.session import Broker, MqttError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FIRST, SECOND = "us-east-1", "eu-west-1"

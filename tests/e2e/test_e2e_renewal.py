@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from boto3.dynamodb.conditions import Key
 from click.testing import CliRunner, Result
-from secretfree_cli.device.mqtt import Broker, DeviceConnection, MqttError
 from secretfree_cli.main import main
+from secretfree_device.mqtt import DeviceConnection
+from secretfree_device.session import Broker, MqttError
 from support.documents import ROOT, blocks
 
 PATIENCE_SECONDS = 30.0

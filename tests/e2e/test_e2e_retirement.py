@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from secretfree_cli.device.mqtt import Broker, DeviceConnection, MqttError
+from secretfree_device.mqtt import DeviceConnection
+from secretfree_device.session import Broker, MqttError
 
 PATIENCE_SECONDS = 30.0
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from cryptography import x509
-from secretfree_cli.device.mqtt import Broker, DeviceConnection, MqttError
 from secretfree_cli.main import main
+from secretfree_device.mqtt import DeviceConnection
+from secretfree_device.session import Broker, MqttError
 from support.documents import ROOT, blocks
 
 NAME = "Rotation"

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from secretfree_cli.device.provisioning import Answer, IssuerPath, Patience, ProvisioningClient
 from secretfree_cli.device.simulator import SimulatedDevice
 from secretfree_cli.local.emulators.aws_limits import DEFAULT_CONCURRENCY
+from secretfree_device import Answer, IssuerPath, Patience, ProvisioningClient
 
 CONCURRENT = 200
 GOOD_DEVICES = 20

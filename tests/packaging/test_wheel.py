@@ -18,7 +18,7 @@ from support.own_app import synthesise
 pytestmark = pytest.mark.packaging
 
 
-def test_wheel_carries_the_three_packages_and_what_bundling_needs(wheel: Path) -> None:
+def test_wheel_carries_the_four_packages_and_what_bundling_needs(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {
         "cdk_iot_secretfree/__init__.py",
@@ -30,8 +30,10 @@ def test_wheel_carries_the_three_packages_and_what_bundling_needs(wheel: Path) -
         "secretfree/handlers/issuer.py",
         "secretfree_cli/main.py",
         "secretfree_cli/py.typed",
+        "secretfree_device/__init__.py",
+        "secretfree_device/py.typed",
     } <= names
-    assert not [name for name in names if name.startswith(("tests/", "cdk/", "lambda_src/", "cli/"))]
+    assert not [name for name in names if name.startswith(("tests/", "cdk/", "lambda_src/", "cli/", "device/"))]
 
 
 def test_wheel_declares_no_emulator_and_no_aws_sdk_as_a_requirement_of_the_construct(wheel: Path) -> None:

@@ -9,12 +9,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
+from secretfree_device import ProvisioningError
+from secretfree_device.session import MqttError
 
 from secretfree_cli.command_line import command
 from secretfree_cli.demo.narrator import Narrator, StepFailedError
 from secretfree_cli.demo.story import Story
-from secretfree_cli.device.mqtt import MqttError
-from secretfree_cli.device.provisioning import ProvisioningError
 from secretfree_cli.local.cloud import bring_down, bring_up, deploy_into
 from secretfree_cli.local.deployment import Deployment
 from secretfree_cli.local.interruption import ending_on_signals, undisturbed

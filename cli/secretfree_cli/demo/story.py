@@ -15,12 +15,12 @@ from typing import Final
 
 from secretfree.errors import ErrorCode
 from secretfree.registry.entry import DeviceStatus
+from secretfree_device import Answer, IssuerPath, ProvisioningClient
+from secretfree_device.keys import KeyType
+from secretfree_device.session import DeviceSession, MqttRefusedError
 
 from secretfree_cli.demo.narrator import Narrator
 from secretfree_cli.device.commands import broker_of, own_topic
-from secretfree_cli.device.keys import KeyType
-from secretfree_cli.device.mqtt import DeviceConnection, MqttRefusedError
-from secretfree_cli.device.provisioning import Answer, IssuerPath, ProvisioningClient
 from secretfree_cli.device.simulator import SimulatedDevice
 from secretfree_cli.devices.enrolled import set_status
 from secretfree_cli.importing.options import gate_of
@@ -174,7 +174,7 @@ class Story:
             )
             self._publish_for_another(sensor, cast.gateway)
 
-    def _publish_for_another(self, sensor: DeviceConnection, other: SimulatedDevice) -> None:
+    def _publish_for_another(self, sensor: DeviceSession, other: SimulatedDevice) -> None:
         identity = other.identity
         assert identity is not None  # noqa: S101 - provisioned in the chapter before
         topic = own_topic(self._target, identity, "temperature")

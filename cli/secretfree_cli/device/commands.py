@@ -9,12 +9,7 @@ from pathlib import Path
 
 import click
 from secretfree.errors import SecretFreeError
-
-from secretfree_cli.command_line import Group
-from secretfree_cli.device.jobs import work_off_next
-from secretfree_cli.device.keys import KeyType
-from secretfree_cli.device.mqtt import MQTT_TLS_PORT, Broker, DeviceConnection, MqttError, MqttRefusedError
-from secretfree_cli.device.provisioning import (
+from secretfree_device import (
     Identity,
     IssuerPath,
     Patience,
@@ -22,6 +17,11 @@ from secretfree_cli.device.provisioning import (
     ProvisioningError,
     ProvisioningRefusedError,
 )
+from secretfree_device.jobs import work_off_next
+from secretfree_device.keys import KeyType
+from secretfree_device.session import MQTT_TLS_PORT, Broker, DeviceSession, MqttError, MqttRefusedError
+
+from secretfree_cli.command_line import Group
 from secretfree_cli.device.simulator import Firmware, SimulatedDevice
 from secretfree_cli.output import (
     CliError,
@@ -265,13 +265,12 @@ def jobs(*, device_id: str, directory: Path, wait: float, find_target: Callable[
     identity = _provisioned(simulated, directory)
     target = find_target()
     client = ProvisioningClient(target.require_url())
-    issuer = IssuerPath.PRIVATE_CA if identity.chain_pem is not None else IssuerPath.IOT_CORE
 
-    def session() -> DeviceConnection:
+    def session() -> DeviceSession:
         return simulated.connection(broker_of(target, simulated.identity or identity))
 
     def renew() -> str:
-        return simulated.provision(client, issuer).certificate_id
+        return simulated.provision(client, identity.issuer).certificate_id
 
     try:
         done = work_off_next(session, identity.thing_name, renew, timeout=wait)
@@ -340,7 +339,7 @@ def _dialled(broker: str, broker_ca: Path | None, identity: Identity) -> Broker:
     )
 
 
-def _print_messages(session: DeviceConnection, *, listen: float, as_json: bool) -> None:
+def _print_messages(session: DeviceSession, *, listen: float, as_json: bool) -> None:
     message = session.receive(timeout=10.0)
     if message is None:
         raise MqttError("the published message did not come back within 10 s")

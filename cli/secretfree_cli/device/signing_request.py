@@ -14,8 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.x509.oid import NameOID, ObjectIdentifier, SignatureAlgorithmOID
-
-from secretfree_cli.device.keys import PrivateKey, PublicKey
+from secretfree_device.csr import fitting_digest
+from secretfree_device.keys import PrivateKey, PublicKey
 
 _SEQUENCE = 0x30
 _INTEGER = 0x02
@@ -70,7 +70,7 @@ def certification_request(
 
     An honest device passes its own key as both. `digest` defaults to the hash that fits the signer's key.
     """
-    digest = digest or _fitting_digest(signer)
+    digest = digest or fitting_digest(signer)
     spki = public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     version_1 = _der(_INTEGER, b"\x00")
     information = _der(_SEQUENCE, version_1 + subject.public_bytes() + spki + _NO_ATTRIBUTES)
@@ -88,16 +88,6 @@ def standard_pem(request: bytes) -> bytes:
 def cc32xx_pem(request: bytes) -> bytes:
     """Return the request as the CC32xx SDK writes it: the base64 on one unbroken line, bare CR line ends."""
     return b"-----BEGIN CERTIFICATE REQUEST-----\r%b\r-----END CERTIFICATE REQUEST-----\r" % base64.b64encode(request)
-
-
-def _fitting_digest(key: PrivateKey) -> hashes.HashAlgorithm:
-    """Return SHA-256, or the longer hash where a curve is stronger than that (FIPS 186-5, section 6.1.1)."""
-    if isinstance(key, ec.EllipticCurvePrivateKey):
-        if key.curve.key_size > 384:
-            return hashes.SHA512()
-        if key.curve.key_size > 256:
-            return hashes.SHA384()
-    return hashes.SHA256()
 
 
 def _sign(key: PrivateKey, data: bytes, digest: hashes.HashAlgorithm) -> tuple[bytes, bytes]:

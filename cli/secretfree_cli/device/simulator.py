@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -14,18 +14,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from secretfree.errors import SecretFreeError
 from secretfree.request.device_id import DeviceId, normalise_udid
+from secretfree_device import Device, Identity, IdentityStore, IssuerPath, KeyType, ProvisioningClient, keys
+from secretfree_device.session import Broker, DeviceSession
 
-from secretfree_cli.device import keys, signing_request
-from secretfree_cli.device.keys import KeyType
-from secretfree_cli.device.mqtt import Broker, DeviceConnection
-from secretfree_cli.device.provisioning import Identity, IssuerPath, ProvisioningClient, ProvisioningError
+from secretfree_cli.device import signing_request
 
 PRIVATE_KEY_FILE = "device.key.pem"
 PUBLIC_KEY_FILE = "device.pub.pem"
-CERTIFICATE_FILE = "certificate.pem"
-CHAIN_FILE = "chain.pem"
 _DESCRIPTION_FILE = "device.json"
-_IDENTITY_FILE = "identity.json"
 
 
 class Firmware(StrEnum):
@@ -148,13 +144,12 @@ class SimulatedDevice:
     @property
     def certificate_file(self) -> Path:
         """PEM of the device's certificate, once it has one."""
-        return self.folder / CERTIFICATE_FILE
+        return IdentityStore(self.folder).certificate_file
 
     @property
     def identity(self) -> Identity | None:
         """Certificate and addresses of this device, or None before it is provisioned."""
-        path = self.folder / _IDENTITY_FILE
-        return Identity(**json.loads(path.read_text())) if path.exists() else None
+        return self._device.identity
 
     def signing_request(self) -> bytes:
         """Return a new CSR in the form of this firmware, before the header's base64."""
@@ -169,31 +164,17 @@ class SimulatedDevice:
 
     def provision(self, client: ProvisioningClient, issuer: IssuerPath = IssuerPath.PRIVATE_CA) -> Identity:
         """Get a certificate and keep it. Raises ProvisioningError, as the client does."""
-        identity = client.provision(issuer, self.signing_request)
-        certificate = x509.load_pem_x509_certificate(identity.certificate_pem.encode())
-        if certificate.public_key() != self.private_key.public_key():
-            raise ProvisioningError("the certificate received is not for this device's key")
-        self.certificate_file.write_text(identity.certificate_pem)
-        chain = self.folder / CHAIN_FILE
-        if identity.chain_pem is None:
-            chain.unlink(missing_ok=True)
-        else:
-            chain.write_text(identity.chain_pem)
-        _write_json(self.folder / _IDENTITY_FILE, asdict(identity))
-        return identity
+        return self._device.provision(client, issuer)
 
-    def connection(self, broker: Broker, *, client_id: str | None = None, timeout: float = 10.0) -> DeviceConnection:
+    def connection(self, broker: Broker, *, client_id: str | None = None, timeout: float = 10.0) -> DeviceSession:
         """Return the MQTT session to enter with `with`. The client id is the thing's name, as the policy requires."""
-        identity = self.identity
-        if identity is None:
-            raise ValueError(f"device {self.device_id} has no certificate yet: provision it first")
-        return DeviceConnection(
-            broker,
-            client_id=client_id or identity.thing_name,
-            certificate=self.certificate_file,
-            private_key=self.folder / PRIVATE_KEY_FILE,
-            timeout=timeout,
-        )
+        return self._device.connection(broker, client_id=client_id, timeout=timeout)
+
+    @property
+    def _device(self) -> Device:
+        """The device's own software: the client library, with a CSR in the form of this firmware."""
+        key = keys.KeyFile(self.folder / PRIVATE_KEY_FILE)
+        return Device(str(self.device_id), key, IdentityStore(self.folder), request=self.signing_request)
 
     def _signing_request(self, signer: keys.PrivateKey) -> bytes:
         form = _CSR_FORMS[self.firmware]

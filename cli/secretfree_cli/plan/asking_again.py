@@ -9,8 +9,7 @@ from typing import Protocol
 
 from secretfree.issuance.rates import Congestion, RetryAfterPolicy, RetryPolicy
 from secretfree.issuance.tickets import TicketPolicy
-
-from secretfree_cli.device.provisioning import Patience
+from secretfree_device import Patience
 
 
 class Worker(Protocol):

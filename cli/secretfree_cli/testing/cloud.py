@@ -13,11 +13,11 @@ from typing import Any
 
 import boto3
 from secretfree.registry.entry import DeviceStatus
+from secretfree_device import Identity, IssuerPath, Patience, ProvisioningClient
+from secretfree_device.keys import KeyType
+from secretfree_device.session import DeviceSession
 
 from secretfree_cli.device.commands import broker_of, own_topic
-from secretfree_cli.device.keys import KeyType
-from secretfree_cli.device.mqtt import DeviceConnection
-from secretfree_cli.device.provisioning import Identity, IssuerPath, Patience, ProvisioningClient
 from secretfree_cli.device.simulator import Firmware, SimulatedDevice
 from secretfree_cli.devices.enrolled import set_status
 from secretfree_cli.importing.options import gate_of
@@ -159,7 +159,7 @@ class LocalCloud:
         client = ProvisioningClient(url, ca_file=roots, patience=Patience(total=seconds))
         return device.provision(client, issuer)
 
-    def connect(self, device: SimulatedDevice) -> DeviceConnection:
+    def connect(self, device: SimulatedDevice) -> DeviceSession:
         """Return the MQTT session of a provisioned device: `with cloud.connect(device) as session`."""
         return device.connection(broker_of(self.target, _identity_of(device)))
 

@@ -16,9 +16,9 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 from secretfree_cli.demo import commands as demo
 from secretfree_cli.demo.narrator import Narrator, StepFailedError
-from secretfree_cli.device.mqtt import MqttError
 from secretfree_cli.local.state import CloudRecord
 from secretfree_cli.output import ExitCode
+from secretfree_device.session import MqttError
 
 RECORD = CloudRecord(
     endpoint_url="http://127.0.0.1:1",

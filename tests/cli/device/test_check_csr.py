@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives import hashes
-from secretfree_cli.device import keys, signing_request
-from secretfree_cli.device.keys import KeyType
+from secretfree_cli.device import signing_request
 from secretfree_cli.main import main
 from secretfree_cli.output import ExitCode
+from secretfree_device import keys
+from secretfree_device.keys import KeyType
 
 SHA1 = hashes.SHA1()  # noqa: S303 - what a CC32xx signs with
 

@@ -11,10 +11,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID, SignatureAlgorithmOID
-from secretfree_cli.device import keys
-from secretfree_cli.device.keys import KeyType
 from secretfree_cli.device.signing_request import certification_request, standard_subject
 from secretfree_cli.device.simulator import Firmware, SimulatedDevice
+from secretfree_device import keys
+from secretfree_device.keys import KeyType
 
 UDID = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 

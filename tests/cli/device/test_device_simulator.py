@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from secretfree.errors import SecretFreeError
-from secretfree_cli.device import keys
-from secretfree_cli.device.keys import KeyType
 from secretfree_cli.device.simulator import PRIVATE_KEY_FILE, Firmware, SimulatedDevice
+from secretfree_device import keys
+from secretfree_device.keys import KeyType
 
 
 def test_the_private_key_and_its_folder_are_the_owners_alone(tmp_path: Path) -> None:

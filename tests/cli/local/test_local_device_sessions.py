@@ -10,9 +10,10 @@ from pathlib import Path
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from secretfree_cli.device.mqtt import Broker, DeviceConnection, MqttError
 from secretfree_cli.local.cloud import bring_down, bring_up
 from secretfree_cli.local.state import CloudRecord, StateFolder
+from secretfree_device.mqtt import DeviceConnection
+from secretfree_device.session import Broker, MqttError
 
 PATIENCE_SECONDS = 10
 POLICY = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:*","Resource":"*"}]}'

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from secretfree_cli.device.mqtt import Broker, DeviceConnection, Message, MqttError, MqttRefusedError
 from secretfree_cli.device.simulator import PRIVATE_KEY_FILE, SimulatedDevice
+from secretfree_device.mqtt import DeviceConnection
+from secretfree_device.session import Broker, Message, MqttError, MqttRefusedError
 
 ENDPOINT = "device-endpoint.iot.example.com"
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from secretfree.contract import RENEWAL_OPERATION, RENEWAL_VERSION
 
-from secretfree_cli.device.mqtt import DeviceConnection, Message
-from secretfree_cli.device.provisioning import ProvisioningError
+from secretfree_device.provisioning import ProvisioningError
+from secretfree_device.session import DeviceSession, Message
 
 _LONGEST_REASON: Final = 1024
 """Characters of a value of `statusDetails` (AWS IoT Jobs)."""
@@ -49,7 +49,7 @@ class Job:
 class JobQueue:
     """The device's jobs over its MQTT session."""
 
-    def __init__(self, session: DeviceConnection, thing_name: str) -> None:
+    def __init__(self, session: DeviceSession, thing_name: str) -> None:
         self._session = session
         self._topics = f"$aws/things/{thing_name}/jobs"
 
@@ -79,7 +79,7 @@ class JobQueue:
 
 
 def work_off_next(
-    open_session: Callable[[], DeviceConnection], thing_name: str, renew: Callable[[], str], *, timeout: float
+    open_session: Callable[[], DeviceSession], thing_name: str, renew: Callable[[], str], *, timeout: float
 ) -> tuple[Job, str] | None:
     """Connect, wait for the next job, do it and report; the job and its last status, or None: there was none.
 

@@ -1,15 +1,19 @@
-"""The key pair of a simulated device: in one file that only its owner can read, and never sent."""
+"""The device's key: in a file that only its owner can read, or in hardware. It is never sent."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from secretfree_device.session import Broker, DeviceSession
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
@@ -19,7 +23,7 @@ OWNER_ONLY_FOLDER = 0o700
 
 
 class KeyType(StrEnum):
-    """Types of key of a simulated device. The cloud accepts each of them."""
+    """Types of key that the cloud accepts."""
 
     EC_P256 = "ec-p256"
     EC_P384 = "ec-p384"
@@ -39,6 +43,66 @@ _GENERATORS: Mapping[KeyType, Callable[[], PrivateKey]] = MappingProxyType(
 )
 
 
+class DeviceKey(Protocol):
+    """A device's key, wherever it is. It signs CSRs, and opens MQTT sessions by mutual TLS."""
+
+    def private_key(self) -> PrivateKey:
+        """Return the key to sign with. One in hardware signs there and has no private bytes."""
+        ...
+
+    def public_key(self) -> PublicKey:
+        """Return the public key."""
+        ...
+
+    def connection(
+        self,
+        broker: Broker,
+        *,
+        client_id: str,
+        certificate: Path,
+        timeout: float,
+        connected: Callable[[], None] | None = None,
+    ) -> DeviceSession:
+        """Return an MQTT session to enter with `with`. `connected` is called after each successful connect."""
+        ...
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """A key as PKCS#8 PEM in a file. It is read at each use."""
+
+    path: Path
+
+    def private_key(self) -> PrivateKey:
+        """Read the key. Raises OSError, and ValueError for a key of another type."""
+        return read_private_key(self.path)
+
+    def public_key(self) -> PublicKey:
+        """Return the public key. Raises as `private_key`."""
+        return self.private_key().public_key()
+
+    def connection(
+        self,
+        broker: Broker,
+        *,
+        client_id: str,
+        certificate: Path,
+        timeout: float,
+        connected: Callable[[], None] | None = None,
+    ) -> DeviceSession:
+        """Return an MQTT session over Python's own TLS. It needs `paho-mqtt`."""
+        from secretfree_device.mqtt import DeviceConnection
+
+        return DeviceConnection(
+            broker,
+            client_id=client_id,
+            certificate=certificate,
+            private_key=self.path,
+            timeout=timeout,
+            connected=connected,
+        )
+
+
 def generate(key_type: KeyType) -> PrivateKey:
     """Make a new private key of that type."""
     return _GENERATORS[key_type]()
@@ -46,6 +110,8 @@ def generate(key_type: KeyType) -> PrivateKey:
 
 def write_private_key(path: Path, key: PrivateKey) -> None:
     """Write the key as unencrypted PKCS#8 PEM into a new file that is 0600 from its first byte on.
+
+    The file is complete on the disk before the call returns: a public key that is enrolled must have its private one.
 
     Raises FileExistsError if the file exists: a device that loses its key cannot be provisioned again.
     """
@@ -56,6 +122,8 @@ def write_private_key(path: Path, key: PrivateKey) -> None:
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
         )
+        file.flush()
+        os.fsync(descriptor)
 
 
 def read_private_key(path: Path) -> PrivateKey:

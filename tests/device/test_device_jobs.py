@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import pytest
-from secretfree_cli.device.jobs import Job, work_off_next
-from secretfree_cli.device.mqtt import Message
-from secretfree_cli.device.provisioning import ProvisioningError
+from secretfree_device import ProvisioningError
+from secretfree_device.jobs import Job, work_off_next
+from secretfree_device.session import Message
 
 TOPICS = "$aws/things/widget-1/jobs"
 RENEWAL: dict[str, object] = {"operation": "secretfree-renew", "version": 1}

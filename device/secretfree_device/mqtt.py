@@ -9,7 +9,6 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -20,43 +19,10 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-MQTT_TLS_PORT = 8883
+from secretfree_device.session import Broker, Message, MqttError, MqttRefusedError
+
 _AT_LEAST_ONCE = 1
 _KEEP_ALIVE_SECONDS = 60
-
-
-@dataclass(frozen=True)
-class Broker:
-    """Address of a broker, and how its certificate is verified."""
-
-    host: str
-    port: int = MQTT_TLS_PORT
-    server_name: str | None = None
-    """Name sent as SNI and looked for in the broker's certificate; None means `host`."""
-    ca_file: Path | None = None
-    """PEM of the CA of the broker; None means the system's roots, which include Amazon's."""
-
-
-@dataclass(frozen=True)
-class Message:
-    """One message received."""
-
-    topic: str
-    payload: bytes
-
-
-class MqttError(Exception):
-    """The broker could not be reached, or did not answer in time."""
-
-
-class MqttRefusedError(MqttError):
-    """The broker refused what the device asked for: by a reason code, or by closing the connection."""
-
-    def __init__(self, message: str, *, reason: str, disconnected: bool) -> None:
-        super().__init__(message)
-        self.reason = reason
-        """Name of the MQTT 5 reason code, or what is known in its place."""
-        self.disconnected = disconnected
 
 
 class DeviceConnection:
@@ -70,14 +36,17 @@ class DeviceConnection:
         certificate: Path | None,
         private_key: Path | None,
         timeout: float = 10.0,
+        connected: Callable[[], None] | None = None,
     ) -> None:
         """Prepare a session. `timeout`, in seconds, bounds each wait for the broker.
 
+        `connected` is called after each successful connect.
         `certificate` and `private_key` are PEM files; both None makes a client that presents none.
         """
         self._broker = broker
         self._client_id = client_id
         self._timeout = timeout
+        self._after_connect = connected
         self._changed = threading.Condition()
         self._connected: ReasonCode | None = None
         self._disconnected: ReasonCode | None = None
@@ -108,6 +77,8 @@ class DeviceConnection:
         self._client.loop_start()
         try:
             self._await_connack()
+            if self._after_connect is not None:
+                self._after_connect()
         except BaseException:  # Ctrl-C too: the socket and the network thread must not outlive the attempt
             self._close()
             raise

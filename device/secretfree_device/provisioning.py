@@ -3,98 +3,24 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import http.client
-import json
 import random
 import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from secretfree.contract import CSR_BODY_SEGMENT
 
-HTTP_OK = 200
-HTTP_ACCEPTED = 202
-_RETRYABLE = frozenset({202, 429, *range(500, 600)})
-"""Statuses after which a device posts again (the wire contract, "Retrying")."""
-_FORBIDDEN = 403
-_LONGEST_RETRY_AFTER = 86_400.0
-_MAXIMUM_RETRY_AFTER_DIGITS = 10
+from secretfree_device.answer import HTTP_ACCEPTED, HTTP_OK, Answer, AskAgain, IssuerPath
+from secretfree_device.identity import Identity
+from secretfree_device.patience import Patience
+
 _MAXIMUM_ANSWER_BYTES = 256 * 1024
 """A chain of a few certificates is some 10 KB."""
-
-
-class IssuerPath(StrEnum):
-    """The issuer, by the last segment of the path."""
-
-    PRIVATE_CA = "new"
-    IOT_CORE = "proto"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One HTTP response, read to its end."""
-
-    status: int
-    headers: Mapping[str, str]
-    """Names in lower case."""
-    body: bytes
-
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds to wait before asking again, or None where the server named none (RFC 9110, section 10.2.3).
-
-        The wire contract has whole seconds only: a date or garbage counts as absent, more than an hour as an hour.
-        """
-        value = self.headers.get("retry-after", "")
-        if not (value.isascii() and value.isdigit() and len(value) < _MAXIMUM_RETRY_AFTER_DIGITS):
-            return None
-        return min(float(value), _LONGEST_RETRY_AFTER)
-
-    @property
-    def is_retryable(self) -> bool:
-        """Whether the device posts again soon. A 403 without `code` comes from API Gateway, not from the service."""
-        return self.status in _RETRYABLE or (self.status == _FORBIDDEN and not self.problem_code)
-
-    @property
-    def request_id(self) -> str | None:
-        """API Gateway's id of the request: `requestId` of a problem document, or the header of any answer."""
-        return self._problem_member("requestId") or self.headers.get("x-amzn-requestid")
-
-    @property
-    def problem_code(self) -> str | None:
-        """`code` of a problem document (RFC 9457), or None for any other body."""
-        return self._problem_member("code")
-
-    def _problem_member(self, name: str) -> str | None:
-        with contextlib.suppress(ValueError):
-            document = json.loads(self.body)
-            if isinstance(document, dict) and isinstance(document.get(name), str):
-                return str(document[name])
-        return None
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What a device gets by provisioning. All of it is public."""
-
-    certificate_pem: str
-    chain_pem: str | None
-    """Issuer first; None from IoT Core's own CA."""
-    endpoint: str
-    thing_name: str
-    certificate_id: str
-    not_after: str
-    """RFC 3339, UTC."""
-    renew_after: str | None = None
-    """RFC 3339, UTC: the start of the renewal window. None: the service does not name it yet."""
-    request_id: str | None = field(default=None, compare=False)
-    """API Gateway's id of the request that was answered: what to look for in the log."""
 
 
 class ProvisioningError(Exception):
@@ -102,7 +28,7 @@ class ProvisioningError(Exception):
 
 
 class ProvisioningRefusedError(ProvisioningError):
-    """The service refuses, and will again: a 4xx, or an answer outside the wire contract."""
+    """The service refuses, or gives an answer outside the wire contract."""
 
     def __init__(self, message: str, answer: Answer) -> None:
         super().__init__(message)
@@ -111,36 +37,6 @@ class ProvisioningRefusedError(ProvisioningError):
 
 class ProvisioningUnavailableError(ProvisioningError):
     """The service was not reachable or not ready within the device's time."""
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long a device tries. Times are in seconds."""
-
-    total: float = 60.0
-    first_pause: float = 1.0
-    """Pause after the first failure if the server gives none; doubled at each further one."""
-    longest_pause: float = 300.0
-    longest_doubled: float = 3_600.0
-    """The longest pause that follows from doubling the server's."""
-    spread: float = 0.5
-    """Random share added to a pause, so that devices that were refused together spread out."""
-    spread_of_turns: float = 10.0
-    """The most that is added to the time that a 202 names."""
-
-    def pause(self, failures: int, retry_after: float | None, uniform: Callable[[float, float], float]) -> float:
-        """Return the pause after so many failures in a row, never shorter than the server's."""
-        doublings = float(2 ** min(failures - 1, 16))
-        if retry_after is None:
-            base = min(self.first_pause * doublings, self.longest_pause)
-        else:
-            base = max(retry_after, min(max(retry_after, 0.1) * doublings, self.longest_doubled))
-        return base + uniform(0.0, base * self.spread)
-
-    def until_turn(self, retry_after: float, uniform: Callable[[float, float], float]) -> float:
-        """Return the pause after a 202, which names the device's own time."""
-        base = max(retry_after, 0.1)
-        return base + uniform(0.0, min(base * self.spread, self.spread_of_turns))
 
 
 @dataclass(frozen=True)
@@ -175,8 +71,7 @@ class ProvisioningClient:
         while True:
             attempt += 1
             failures += 1
-            accepted = False
-            retry_after: float | None = None
+            answer: Answer | None = None
             try:
                 answer = self.post(issuer, signing_request())
             except ssl.SSLCertVerificationError as error:
@@ -188,17 +83,13 @@ class ProvisioningClient:
                 trouble = f"{type(error).__name__}: {error}"
             else:
                 if answer.status == HTTP_OK:
-                    return identity_of(answer)
-                if not answer.is_retryable:
-                    raise ProvisioningRefusedError(_refusal(answer), answer)
+                    return _identity_of(answer)
                 trouble = f"answered {answer.status}{_request(answer)}"
-                retry_after = answer.retry_after
-                accepted = answer.status == HTTP_ACCEPTED
-            if accepted and retry_after is not None:
+            if answer is not None and self._is_final(answer):
+                raise ProvisioningRefusedError(_refusal(answer), answer)
+            if answer is not None and answer.status == HTTP_ACCEPTED and answer.retry_after is not None:
                 failures = 0
-                pause = self.patience.until_turn(retry_after, self.uniform)
-            else:
-                pause = self.patience.pause(failures, retry_after, self.uniform)
+            pause = self._pause(answer, failures)
             if self.monotonic() + pause > deadline:
                 raise ProvisioningUnavailableError(
                     f"no certificate after {attempt} attempts within {self.patience.total:g} s; the last one: {trouble}"
@@ -216,6 +107,19 @@ class ProvisioningClient:
             return self._exchange(f"{issuer.value}/{CSR_BODY_SEGMENT}", headers, encoded)
         headers = {"device-csr": encoded, "accept": accept, "content-length": "0"}
         return self._exchange(issuer.value, headers)
+
+    def _is_final(self, answer: Answer) -> bool:
+        again = answer.ask_again
+        return again is AskAgain.NEVER or (again is AskAgain.RARELY and not self.patience.after_refusals)
+
+    def _pause(self, answer: Answer | None, failures: int) -> float:
+        """Return the pause after an answer, or after none. No failure: a 202 named the device's turn."""
+        retry_after = None if answer is None else answer.retry_after
+        if failures == 0 and retry_after is not None:
+            return self.patience.until_turn(retry_after, self.uniform)
+        if answer is not None and answer.ask_again is AskAgain.RARELY:
+            return self.patience.rare_pause(failures, self.uniform)
+        return self.patience.pause(failures, retry_after, self.uniform)
 
     def _exchange(self, path: str, headers: Mapping[str, str], body: str | None = None) -> Answer:
         url = _checked_url(self.base_url)
@@ -239,30 +143,11 @@ class ProvisioningClient:
         return http.client.HTTPSConnection(host, url.port, timeout=self.timeout, context=context)
 
 
-def identity_of(answer: Answer) -> Identity:
-    """Read a 200's JSON (the wire contract). Raises ProvisioningRefusedError where a field is missing."""
+def _identity_of(answer: Answer) -> Identity:
     try:
-        document = json.loads(answer.body)
-        chain = document.get("certificateChain")
-        return Identity(
-            certificate_pem=_text(document, "certificate"),
-            chain_pem=chain if isinstance(chain, str) else None,
-            endpoint=_text(document, "endpoint"),
-            thing_name=_text(document, "thingName"),
-            certificate_id=_text(document, "certificateId"),
-            not_after=_text(document, "notAfter"),
-            renew_after=_text(document, "renewAfter") if "renewAfter" in document else None,
-            request_id=answer.request_id,
-        )
-    except (ValueError, KeyError, AttributeError) as error:
+        return Identity.of_answer(answer)
+    except ValueError as error:
         raise ProvisioningRefusedError(f"the answer 200 is not that of the wire contract: {error}", answer) from error
-
-
-def _text(document: Mapping[str, object], name: str) -> str:
-    value = document.get(name)
-    if not isinstance(value, str) or not value:
-        raise KeyError(f"{name} is missing")
-    return value
 
 
 def _refusal(answer: Answer) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from secretfree_cli.device.provisioning import (
+from secretfree_cli.device.simulator import SimulatedDevice
+from secretfree_device import (
     Answer,
     IssuerPath,
     Patience,
@@ -21,7 +23,6 @@ from secretfree_cli.device.provisioning import (
     ProvisioningRefusedError,
     ProvisioningUnavailableError,
 )
-from secretfree_cli.device.simulator import CHAIN_FILE, SimulatedDevice
 
 Issued = Callable[[Any], bytes]
 
@@ -115,7 +116,7 @@ def test_certificate_chain_and_identity_are_kept(
     identity = device.provision(client)
 
     assert device.certificate_file.read_text() == json.loads(accepted[2])["certificate"]
-    assert (device.folder / CHAIN_FILE).read_text() == authority.file.read_text()
+    assert (device.folder / "chain.pem").read_text() == authority.file.read_text()
     assert SimulatedDevice.open(device.folder).identity == identity
 
 
@@ -129,7 +130,7 @@ def test_an_answer_without_a_chain_leaves_no_old_chain_behind(
     device.provision(client)
     device.provision(client, IssuerPath.IOT_CORE)
 
-    assert not (device.folder / CHAIN_FILE).exists()
+    assert not (device.folder / "chain.pem").exists()
 
 
 @pytest.mark.parametrize("status", [202, 429, 500, 503])
@@ -197,7 +198,8 @@ def test_a_202_ends_the_row_of_failures(
 
 
 @pytest.mark.parametrize(
-    ("given", "taken"), [("3600", 3600.0), ("86400", 86400.0), ("90000", 86400.0), ("9" * 5000, None), ("-1", None)]
+    ("given", "taken"),
+    [("3600", 3600.0), ("86400", 86400.0), ("90000", 86400.0), ("9" * 5000, None), ("-1", None), ("0", None)],
 )
 def test_retry_after_is_bounded_by_a_day(given: str, taken: float | None) -> None:
     assert Answer(503, {"retry-after": given}, b"").retry_after == taken
@@ -212,6 +214,42 @@ def test_a_403_without_a_code_is_not_a_refusal_by_the_service(
     device.provision(client)
 
     assert clock.pauses == [1.5]
+
+
+@pytest.mark.parametrize("status", [204, 301, 418])
+def test_a_status_that_the_contract_does_not_name_counts_as_a_fault_of_the_service(
+    *, service: Any, client: ProvisioningClient, device: SimulatedDevice, accepted: Any, clock: ManualTime, status: int
+) -> None:
+    service.script = [(status, {"Location": "https://example.com/"}, b""), accepted]
+
+    device.provision(client)
+
+    assert clock.pauses == [1.5]
+
+
+@pytest.mark.parametrize("status", [400, 403, 409])
+def test_a_device_without_an_operator_asks_again_rarely_after_a_refusal_that_may_end(
+    *, service: Any, client: ProvisioningClient, device: SimulatedDevice, accepted: Any, clock: ManualTime, status: int
+) -> None:
+    refused = (status, {}, b'{"code":"not-authorized"}')
+    service.script = [*[refused] * 7, accepted]
+
+    device.provision(replace(client, patience=Patience(total=math.inf, after_refusals=True)))
+
+    hour = 3600.0
+    assert clock.pauses == [pause * 1.5 for pause in (hour, 2 * hour, 4 * hour, 8 * hour, 16 * hour, 86400, 86400)]
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, "missing-csr"), (403, "malformed-request"), (404, "not-found")])
+def test_no_device_asks_again_after_a_fault_of_its_own(
+    *, service: Any, client: ProvisioningClient, device: SimulatedDevice, clock: ManualTime, status: int, code: str
+) -> None:
+    service.script = [(status, {}, json.dumps({"code": code}).encode())]
+
+    with pytest.raises(ProvisioningRefusedError, match=code):
+        device.provision(replace(client, patience=Patience(total=math.inf, after_refusals=True)))
+
+    assert clock.pauses == []
 
 
 def test_patience_ends(service: Any, client: ProvisioningClient, device: SimulatedDevice, clock: ManualTime) -> None:
@@ -235,7 +273,7 @@ def test_a_retry_after_beyond_patience_is_not_waited_for(
     assert clock.pauses == []
 
 
-@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 409])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 415])
 def test_a_refusal_is_not_asked_again(
     service: Any, client: ProvisioningClient, device: SimulatedDevice, clock: ManualTime, status: int
 ) -> None:
@@ -293,7 +331,7 @@ def test_a_certificate_for_another_key_is_not_kept(
     assert not device.certificate_file.exists()
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"certificate": 7}', b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"certificate": 7}', b"\xff", b"[" * 9999])
 def test_a_200_outside_the_wire_contract_is_an_error(
     service: Any, client: ProvisioningClient, device: SimulatedDevice, body: bytes
 ) -> None:
