@@ -35,6 +35,8 @@ class AlarmThresholds:
         throttled_calls: calls of one AWS operation that AWS throttled, in five minutes, in three periods in a row.
         throttled_reads_or_writes: of a table, in five minutes.
         authority_days: days until the Private CA can no longer sign.
+        certificates_ending: devices that are late to renew: their certificate ends within a quarter of the renewal
+            window. Devices that are switched off for good count too, so a large fleet needs a larger value.
     """
 
     failures: int = 5
@@ -45,6 +47,7 @@ class AlarmThresholds:
     throttled_calls: int = 50
     throttled_reads_or_writes: int = 50
     authority_days: int = 60
+    certificates_ending: int = 100
 
     def __post_init__(self) -> None:
         """Refuse thresholds at which an alarm would always fire."""
@@ -56,6 +59,7 @@ class AlarmThresholds:
             "throttled_calls",
             "throttled_reads_or_writes",
             "authority_days",
+            "certificates_ending",
         ):
             require_range(argument, getattr(self, argument), 1, 1_000_000)
         require_seconds("slow", self.slow, 1, 14 * 86_400, "whole seconds, up to 14 days")
@@ -291,6 +295,13 @@ def _resources(provisioning: "SecretFreeProvisioning", thresholds: AlarmThreshol
             threshold=thresholds.authority_days,
             operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
         )
+    yield _Spec(
+        name=AlarmName.CERTIFICATES_END,
+        severity=Severity.TICKET,
+        meaning="certificates of many devices end soon, and the devices do not renew.",
+        metric=provisioning.metric_certificates_ending(),
+        threshold=thresholds.certificates_ending,
+    )
 
 
 _FIVE_MINUTES: Final = Duration.minutes(5)

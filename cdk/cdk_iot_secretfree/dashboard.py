@@ -1,4 +1,4 @@
-"""The dashboard of a product line: the funnel, refusals, latency, quotas, tables, the CA."""
+"""The dashboard of a product line: the funnel, refusals, latency, quotas, tables, the CA, blocks, renewals."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
+from secretfree.contract import Metric
 
 from cdk_iot_secretfree import measures
 from cdk_iot_secretfree.argument_types import checks_arguments
@@ -13,6 +14,7 @@ from cdk_iot_secretfree.validation import refuse, require_range
 
 if TYPE_CHECKING:
     from cdk_iot_secretfree.blocking import Blocking
+    from cdk_iot_secretfree.following import Following
     from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
 
 
@@ -46,6 +48,9 @@ class ProvisioningDashboard(Construct):
         self._dashboard.add_widgets(*_machinery(provisioning))
         if provisioning.blocking is not None:
             self._dashboard.add_widgets(*_blocking(provisioning, provisioning.blocking))
+        if provisioning.following is not None:
+            self._dashboard.add_widgets(*_following(provisioning.product, provisioning.following))
+        self._dashboard.add_widgets(*_renewal(provisioning))
 
     @property
     def dashboard(self) -> cloudwatch.Dashboard:
@@ -68,8 +73,10 @@ def _funnel(provisioning: "SecretFreeProvisioning") -> Sequence[cloudwatch.IWidg
         provisioning.metric_issued().with_(label="issued"),
         provisioning.metric_reused().with_(label="answered again"),
     ]
+    if provisioning.retirement is not None:
+        steps.append(provisioning.metric_connected().with_(label="connected"))
     return (
-        cloudwatch.GraphWidget(title="From request to certificate", left=steps, width=16, height=_HEIGHT),
+        cloudwatch.GraphWidget(title="From request to connection", left=steps, width=16, height=_HEIGHT),
         cloudwatch.SingleValueWidget(
             title="In the time shown",
             metrics=[*steps, provisioning.metric_denied().with_(label="refused")],
@@ -190,6 +197,64 @@ def _blocking(provisioning: "SecretFreeProvisioning", blocking: "Blocking") -> S
             height=_HEIGHT,
         ),
     )
+
+
+def _following(product: str, following: "Following") -> Sequence[cloudwatch.IWidget]:
+    return (
+        cloudwatch.GraphWidget(
+            title="Certificates of other Regions",
+            left=[
+                measures.of_product(product, Metric.FOLLOWED).with_(label="registered or revoked here"),
+                measures.of_product(product, Metric.FOLLOW_FAILED).with_(label="failed, tried again"),
+            ],
+            width=8,
+            height=_HEIGHT,
+        ),
+        cloudwatch.GraphWidget(
+            title="Replication lag (ms)",
+            left=[following.metric_lag(statistic=name).with_(label=f"lag {name}") for name in ("p50", "p99")],
+            width=8,
+            height=_HEIGHT,
+        ),
+        cloudwatch.GraphWidget(
+            title="Other Regions: dead letters",
+            left=[following.metric_dead_letters().with_(label="dead letters")],
+            width=8,
+            height=_HEIGHT,
+        ),
+    )
+
+
+def _renewal(provisioning: "SecretFreeProvisioning") -> Sequence[cloudwatch.IWidget]:
+    """Devices that do not renew and, where connects are watched, the old certificates of those that did."""
+    widgets = [
+        cloudwatch.GraphWidget(
+            title="Devices late to renew",
+            left=[provisioning.metric_certificates_ending().with_(label="certificates that end soon")],
+            left_y_axis=_FROM_ZERO,
+            width=8,
+            height=_HEIGHT,
+        )
+    ]
+    if (retirement := provisioning.retirement) is not None:
+        widgets += [
+            cloudwatch.GraphWidget(
+                title="Old certificates retired",
+                left=[
+                    measures.of_product(provisioning.product, Metric.RETIRED).with_(label="retired"),
+                    measures.of_product(provisioning.product, Metric.RETIREMENT_FAILED).with_(label="failed"),
+                ],
+                width=8,
+                height=_HEIGHT,
+            ),
+            cloudwatch.GraphWidget(
+                title="Retirement: dead letters",
+                left=[retirement.metric_dead_letters().with_(label="dead letters")],
+                width=8,
+                height=_HEIGHT,
+            ),
+        ]
+    return widgets
 
 
 def _rows(widgets: Sequence[cloudwatch.IWidget], length: int) -> Sequence[Sequence[cloudwatch.IWidget]]:

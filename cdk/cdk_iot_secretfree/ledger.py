@@ -112,7 +112,9 @@ class _GrantingLedger(GrantedTable):
 
     def grant_sweep(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the sweeper find the unfinished issuances, and finish or close them."""
-        swept = self._grants.query(grantee, LedgerIndex.PENDING).combine(self._grants.write(grantee, _SWEEP_ACTIONS))
+        swept = self._grants.write(grantee, _SWEEP_ACTIONS)
+        for index in LedgerIndex:
+            swept = swept.combine(self._grants.query(grantee, index))
         return self._announcing(grantee, swept)
 
     def grant_revoke(self, grantee: iam.IGrantable) -> iam.Grant:
@@ -166,6 +168,12 @@ class IssuanceLedger(_GrantingLedger):
                     ),
                     projection_type=dynamodb.ProjectionType.KEYS_ONLY,
                 ),
+                dynamodb.GlobalSecondaryIndexPropsV2(
+                    index_name=LedgerIndex.ENDING.value,
+                    partition_key=string_attribute(LedgerAttribute.ENDING),
+                    sort_key=dynamodb.Attribute(name=LedgerAttribute.ENDS_AT.value, type=dynamodb.AttributeType.NUMBER),
+                    projection_type=dynamodb.ProjectionType.KEYS_ONLY,
+                ),
             ],
             encryption_key=encryption_key,
             removal_policy=removal_policy,
@@ -183,7 +191,7 @@ class IssuanceLedger(_GrantingLedger):
     ) -> IIssuanceLedger:
         """Use an existing ledger in the stack's account and Region, for example one restored from a backup.
 
-        The table needs the keys, the index and the time to live of a ledger of this library. Two product lines must
+        The table needs the keys, the indexes and the time to live of a ledger of this library. Two product lines must
         not share a ledger: each would finish, or delete, what the other issues.
 
         Args:

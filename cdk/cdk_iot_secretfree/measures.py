@@ -63,6 +63,17 @@ def table_throttles(table_name: str, kind: str) -> cloudwatch.Metric:
     )
 
 
+def of_product(product: str, metric: Metric) -> cloudwatch.Metric:
+    """A counter of the product line, its sum over five minutes."""
+    return cloudwatch.Metric(
+        namespace=METRIC_NAMESPACE,
+        metric_name=metric.value,
+        dimensions_map={Dimension.PRODUCT.value: product},
+        statistic="Sum",
+        period=Duration.minutes(5),
+    )
+
+
 def _of_call(product: str, metric: Metric, call: str, period: Duration | None) -> cloudwatch.Metric:
     return cloudwatch.Metric(
         namespace=METRIC_NAMESPACE,

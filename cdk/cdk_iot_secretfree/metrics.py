@@ -72,6 +72,19 @@ class ProductLineMetrics:
         """Milliseconds that one stage of the runtime took."""
         return self._metric(Metric.STAGE_LATENCY, {Dimension.STAGE: stage}, statistic, period)
 
+    def metric_connected(self, *, statistic: str = "Sum", period: Duration | None = None) -> cloudwatch.Metric:
+        """Connects of the product line's devices; nothing with `Retirement.AT_END`, which watches no connects."""
+        return self._metric(Metric.CONNECTED, {}, statistic, period)
+
+    def metric_certificates_ending(
+        self, *, statistic: str = "Maximum", period: Duration | None = None
+    ) -> cloudwatch.Metric:
+        """Devices that are late to renew: their certificate ends within a quarter of the renewal window.
+
+        The sweeper counts them at each run, up to 16,000 of each issuer; the maximum is of the issuer with the most.
+        """
+        return self._metric(Metric.CERTIFICATES_ENDING, {}, statistic, period or Duration.hours(1))
+
     def metric_revoked(self, *, statistic: str = "Sum", period: Duration | None = None) -> cloudwatch.Metric:
         """Certificates revoked because the registry withdrew the device or its key."""
         return self._metric(Metric.REVOKED, {}, statistic, period)

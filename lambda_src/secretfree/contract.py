@@ -115,6 +115,8 @@ class Metric(StrEnum):
     """Certificates revoked because the registry withdrew the device or its key."""
     REVOCATION_FAILED = "RevocationFailed"
     """Changes of the registry that were not dealt with; each is delivered again."""
+    CONNECTED = "Connected"
+    """Connects of devices with a certificate of this product line; each connect counts, and one may count twice."""
     RETIRED = "Retired"
     """Certificates retired because the device connected with a later one."""
     RETIREMENT_FAILED = "RetirementFailed"
@@ -127,6 +129,8 @@ class Metric(StrEnum):
     """Milliseconds from the issuance in one Region to the registration in another."""
     AUTHORITY_DAYS_LEFT = "AuthorityDaysLeft"
     """Days until the Private CA can no longer sign certificates of the configured validity."""
+    CERTIFICATES_ENDING = "CertificatesEnding"
+    """Devices whose certificate ends soon and that have not renewed, though they could for long."""
 
 
 class Dimension(StrEnum):
@@ -153,6 +157,7 @@ class AlarmName(StrEnum):
     TABLE_THROTTLED = "table-throttled"
     SWEEPER = "sweeper"
     AUTHORITY_ENDS = "authority-ends"
+    CERTIFICATES_END = "certificates-end"
     BLOCKING = "blocking"
     RETIREMENT = "retirement"
     REPLICATION = "replication"
@@ -200,6 +205,10 @@ class LedgerAttribute(StrEnum):
     RECORD = "record"
     PENDING = "pending"
     LEASE_EXPIRES = "lease-expires"
+    ENDING = "ending"
+    """The issuer and a shard, where the device has a certificate to connect with."""
+    ENDS_AT = "ends-at"
+    """When that certificate ends."""
     EXPIRES_AT = "expires-at"
     LAST_REASON = "last-reason"
     """Why the last request for a certificate did not finish: a reason's code."""
@@ -232,6 +241,7 @@ class LedgerIndex(StrEnum):
     """An index of the ledger."""
 
     PENDING = "pending-index"
+    ENDING = "ending-index"
 
 
 RENEWAL_OPERATION: Final = "secretfree-renew"

@@ -138,12 +138,15 @@ def test_the_dashboard_shows_the_funnel_the_refusals_the_latency_the_quotas_and_
         for widget in widgets_of(synthesise(lambda stack: product_line(stack).add_dashboard()))
     ]
     for expected in (
-        "From request to certificate",
+        "From request to connection",
         "Refused, by reason",
         "Latency of a request (ms)",
         "RegisterCertificate: calls a minute",
         "Sweeper",
         "Private CA: days left",
+        "Devices late to renew",
+        "Old certificates retired",
+        "Retirement: dead letters",
     ):
         assert expected in titles
 

@@ -134,7 +134,10 @@ class TestLedger:
     def test_records_are_kept_for_each_device_and_the_unfinished_are_found(self, synthesise):
         table = synthesise(lambda stack: IssuanceLedger(stack, "Ledger")).only("AWS::DynamoDB::GlobalTable")
         assert [key["AttributeName"] for key in table["KeySchema"]] == ["device-id", "record"]
-        assert key_schemas(table) == {LedgerIndex.PENDING.value: ["pending", "lease-expires"]}
+        assert key_schemas(table) == {
+            LedgerIndex.PENDING.value: ["pending", "lease-expires"],
+            LedgerIndex.ENDING.value: ["ending", "ends-at"],
+        }
         assert {"AttributeName": "lease-expires", "AttributeType": "N"} in table["AttributeDefinitions"]
         assert table["TimeToLiveSpecification"] == {"AttributeName": "expires-at", "Enabled": True}
 

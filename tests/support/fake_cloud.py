@@ -469,6 +469,8 @@ class _DynamoDb:
             prefix = ExpressionAttributeValues.get(":issuance", {"S": ""})["S"]
             items = sorted(self._table(TableName).items())
             return {"Items": [item for (owner, name), item in items if owner == device and name.startswith(prefix)]}
+        if ":ending" in ExpressionAttributeValues:
+            return {"Count": len(self._ending(TableName, ExpressionAttributeValues)[:Limit])}
         pending = ExpressionAttributeValues[":pending"]
         due = int(ExpressionAttributeValues[":due"]["N"])
         found = [
@@ -479,6 +481,11 @@ class _DynamoDb:
         found.sort(key=lambda item: int(item["lease-expires"]["N"]))
         keys = ("device-id", "record", "lease-expires")
         return {"Items": [{key: item[key] for key in keys} for item in found[:Limit]]}
+
+    def _ending(self, table: str, values: Any) -> list[Any]:
+        first, last = (int(values[name]["N"]) for name in (":after", ":until"))
+        found = [item for item in self._table(table).values() if item.get("ending") == values[":ending"]]
+        return [item for item in found if first <= int(item["ends-at"]["N"]) <= last]
 
 
 _SERVICES = {"iot": _Iot, "iot-data": _IotData, "acm-pca": _PrivateCa, "dynamodb": _DynamoDb}

@@ -33,8 +33,8 @@ class Retirer:
         self.events.append(event_body(certificate_id, device))
         return True
 
-    def deliver(self, body: str | None = None) -> tuple[str, ...]:
-        """Deal with `body`, or with the oldest event."""
+    def deliver(self, body: str | None = None) -> tuple[str, ...] | None:
+        """Deal with `body`, or with the oldest event; as `retire_older`."""
         connected = Connected.from_message(self.events.pop(0) if body is None else body)
         assert connected is not None
         return retire_older(connected, ports=self.ports, clock=self.world.clock)

@@ -33,6 +33,11 @@ LEDGER_TABLE: Any = {
         {"AttributeName": LedgerAttribute.RECORD, "AttributeType": "S"},
         {"AttributeName": LedgerAttribute.PENDING, "AttributeType": "S"},
         {"AttributeName": LedgerAttribute.LEASE_EXPIRES, "AttributeType": "N"},
+        {"AttributeName": LedgerAttribute.ENDING, "AttributeType": "S"},
+        {"AttributeName": LedgerAttribute.ENDS_AT, "AttributeType": "N"},
     ],
-    "GlobalSecondaryIndexes": [_index(LedgerIndex.PENDING, LedgerAttribute.PENDING, LedgerAttribute.LEASE_EXPIRES)],
+    "GlobalSecondaryIndexes": [
+        _index(LedgerIndex.PENDING, LedgerAttribute.PENDING, LedgerAttribute.LEASE_EXPIRES),
+        _index(LedgerIndex.ENDING, LedgerAttribute.ENDING, LedgerAttribute.ENDS_AT),
+    ],
 }

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from secretfree.adapters.dynamodb.dates import date_of
+from secretfree.contract import LedgerAttribute
 
 from secretfree_cli.diagnose.collectors import authority
 from secretfree_cli.diagnose.collectors.reading import Reading
@@ -20,7 +21,14 @@ _NAMES: Final = {
     "#state": "state",
     "#end": "not-after",
     "#certificate": "certificate-id",
+    "#ends": LedgerAttribute.ENDS_AT.value,
+    "#used": "in-use",
 }
+# A record that an earlier version wrote has no `ends-at`.
+_ENDING: Final = (
+    "begins_with(#record, :issuance) AND "
+    "(#ends <= :last OR (attribute_not_exists(#ends) AND #state = :active AND #end <= :last))"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +49,7 @@ class Ending:
 def certificates(target: Target, *, now: datetime, within: timedelta) -> Iterator[Ending]:
     """Yield each device's current certificate that ends before `now + within`, or has ended. Reads the whole ledger.
 
-    A renewed certificate is not current, so each one that is yielded waits for its device to renew.
+    A renewed certificate is not current, so each one that is yielded waits for its device to renew, or to finish it.
     """
     last = int((now + within).timestamp() * 1000)
     pages = (
@@ -49,7 +57,7 @@ def certificates(target: Target, *, now: datetime, within: timedelta) -> Iterato
         .get_paginator("scan")
         .paginate(
             TableName=target.ledger_table,
-            FilterExpression="begins_with(#record, :issuance) AND #state = :active AND #end <= :last",
+            FilterExpression=_ENDING,
             ProjectionExpression=", ".join(_NAMES),
             ExpressionAttributeNames=_NAMES,
             ExpressionAttributeValues={
@@ -72,10 +80,11 @@ def authorities(target: Target, reading: Reading, *, now: datetime, within: time
 
 
 def _certificate(item: Mapping[str, Any]) -> Ending:
+    used = item.get("in-use", {}).get("M", item)
     return Ending(
         kind="certificate",
         name=item["device-id"]["S"],
         issuer=item["record"]["S"].removeprefix(_ISSUANCE),
-        certificate_id=item.get("certificate-id", {}).get("S"),
-        not_after=date_of(item, "not-after"),
+        certificate_id=used.get("certificate-id", {}).get("S"),
+        not_after=date_of(item, LedgerAttribute.ENDS_AT if LedgerAttribute.ENDS_AT in item else "not-after"),
     )

@@ -51,7 +51,7 @@ class _Retirer:
         connected = None
         try:
             connected = Connected.from_message(message["body"])
-            retired = () if connected is None else retire_older(connected, ports=self._ports, clock=self._clock)
+            retired = None if connected is None else retire_older(connected, ports=self._ports, clock=self._clock)
         except Exception as error:  # noqa: BLE001 - one message's failure is not the others'
             known = error if isinstance(error, SecretFreeError) else None
             self._telemetry.count(Metric.RETIREMENT_FAILED)
@@ -65,6 +65,9 @@ class _Retirer:
             )
             # The sweeper reports such a certificate until an operator decides; another delivery changes nothing.
             return known is not None and known.code is ErrorCode.CONFLICT
+        if retired is None:  # a client that is no device of this product line
+            return True
+        self._telemetry.count(Metric.CONNECTED)
         for certificate_id in retired:
             self._telemetry.count(Metric.RETIRED)
             self._telemetry.log("retired", device_id=connected and connected.device_id, certificate_id=certificate_id)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from secretfree import clock as time
-from secretfree.adapters import single_try_clients
+from secretfree.adapters import clients, single_try_clients
 from secretfree.config import IssuerConfig
 from secretfree.config.issuers import IssuerSettings
 from secretfree.contract import IssuerSetting, LogLevel, Metric
@@ -12,6 +12,7 @@ from secretfree.errors import SecretFreeError
 from secretfree.handlers import wiring
 from secretfree.handlers.entry import LambdaHandler, lambda_handler
 from secretfree.issuance.ports import ThrottledError, UnreachableError
+from secretfree.issuance.renewal import late_renewal
 from secretfree.issuance.sweeping import SweepOutcome, SweepReport, sweep
 from secretfree.telemetry import Telemetry
 
@@ -39,6 +40,7 @@ def build(environment: Mapping[str, str]) -> LambdaHandler:
                 deadline=clock.monotonic() + share,
             )
             _gauge_authority(telemetry[issuer.name], issuer, clock)
+            _gauge_ending(telemetry[issuer.name], config, issuer, clock)
             _tell(telemetry[issuer.name], report)
             done[issuer.name] = _summary(report)
         return done
@@ -64,6 +66,28 @@ def _gauge_authority(telemetry: Telemetry, issuer: IssuerSettings, clock: time.C
         return
     if days is not None:
         telemetry.count(Metric.AUTHORITY_DAYS_LEFT, days)
+
+
+def _gauge_ending(telemetry: Telemetry, config: IssuerConfig, issuer: IssuerSettings, clock: time.Clock) -> None:
+    """Count the devices that are late to renew. A failure is logged; the next run counts again.
+
+    A table that this library did not make may lack the index: the rest of the sweeper works without it.
+    """
+    from secretfree.adapters.dynamodb.ending_certificates import count_ending
+
+    now = clock.now()
+    try:
+        ending = count_ending(
+            clients.dynamodb(),
+            table=config.ledger_table,
+            issuer=issuer.name,
+            after=now,
+            until=now + late_renewal(config.renewal_window),
+        )
+    except (ThrottledError, UnreachableError, SecretFreeError) as error:
+        telemetry.log("certificates not counted", level=LogLevel.WARNING, error_type=type(error).__name__)
+        return
+    telemetry.count(Metric.CERTIFICATES_ENDING, ending)
 
 
 def _summary(report: SweepReport) -> dict[str, Any]:

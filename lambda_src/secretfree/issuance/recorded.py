@@ -135,6 +135,13 @@ class RecordedIssuance:
             reference=self.reference,
         )
 
+    @property
+    def ends_at(self) -> datetime | None:
+        """When the certificate ends that the device connects with, also while another one is being issued."""
+        if self.state is IssuanceState.ACTIVE:
+            return self.not_after
+        return None if self.in_use is None else self.in_use.not_after
+
     def is_leased(self, now: datetime) -> bool:
         """Whether a worker may still be working on it."""
         return self.lease_owner is not None and self.due is not None and now < self.due

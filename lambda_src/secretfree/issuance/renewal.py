@@ -5,6 +5,8 @@ from typing import Final
 
 # The first characters of a fingerprint, which is a hash in hexadecimal, are a uniform number.
 _DIGITS: Final = 8
+# A device has at least half of its renewal window to renew in. When half of that is over, it is late.
+_LATE_SHARE: Final = 4
 
 
 def renewal_start(not_after: datetime, fingerprint: str, window: timedelta) -> datetime:
@@ -15,3 +17,8 @@ def renewal_start(not_after: datetime, fingerprint: str, window: timedelta) -> d
     """
     share = int(fingerprint[:_DIGITS], 16) / 16**_DIGITS
     return not_after - window + timedelta(seconds=int(window.total_seconds() / 2 * share))
+
+
+def late_renewal(window: timedelta) -> timedelta:
+    """How long before its certificate's end a device that has not renewed is late: a quarter of the renewal window."""
+    return window / _LATE_SHARE

@@ -66,8 +66,10 @@ class RetirementPorts:
 
 def retire_older(
     connected: Connected, *, ports: RetirementPorts, clock: Clock, history: timedelta = HISTORY_KEPT_FOR
-) -> tuple[str, ...]:
+) -> tuple[str, ...] | None:
     """Retire what the device no longer needs; the ids of the certificates that are deleted.
+
+    None for a certificate that no record of the device has: it is none of this product line's.
 
     Raises ThrottledError, UnreachableError and SecretFreeError (`not-ready`): the event is then to be delivered again.
     SecretFreeError (`conflict`) for a certificate that another product line uses too: it stays as it is, and the
@@ -76,7 +78,7 @@ def retire_older(
     for record in ports.ledger.issuances(connected.device_id):
         if isinstance(record, Issuance) and connected.certificate_id in _line(record):
             return _retire(record, connected, ports=ports, clock=clock, history=history)
-    return ()
+    return None
 
 
 def _line(record: Issuance) -> Sequence[str]:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from secretfree.errors import Reason
+from secretfree.request.device_id import DeviceId
 from secretfree_cli.expiry.commands import expiring
 from secretfree_cli.logs.commands import logs
 
@@ -73,3 +74,11 @@ def test_what_ends_later_and_what_was_replaced_is_not_listed(desk: Any, run: Any
     run(expiring, code=4)
     desk.begin("dev-2")
     run(expiring, "--within", "90d", code=4)
+
+
+def test_a_certificate_whose_renewal_does_not_finish_is_listed(desk: Any, run: Any) -> None:
+    desk.provision("dev-1")
+    held = desk.ledger.read(DeviceId.parse("dev-1"), "private-ca")
+    desk.ledger.write(held.next_generation(held.fingerprint, "worker", desk.now))
+    (found,) = json.loads(run(expiring, "--within", "310d", "--json").stdout)["ending"]
+    assert (found["name"], found["certificateId"]) == ("dev-1", held.certificate_id)

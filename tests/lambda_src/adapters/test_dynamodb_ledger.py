@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
 from secretfree.adapters.dynamodb.dates import date_of, date_value
+from secretfree.adapters.dynamodb.ending_certificates import count_ending
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.adapters.dynamodb.ledger_items import ABANDONED_KEPT_FOR
 from secretfree.errors import SecretFreeError
@@ -208,3 +209,27 @@ def test_a_date_is_read_as_it_was_stored() -> None:
     moment = datetime(2026, 5, 4, 3, 2, 1, 123000, tzinfo=UTC)
 
     assert date_of({"not-after": date_value(moment)}, "not-after") == moment
+
+
+def test_devices_whose_certificate_ends_in_a_time_are_counted_until_they_have_renewed(
+    client: Any, ledger: DynamoDbLedger
+) -> None:
+    def counted(after: timedelta, until: timedelta, issuer: str = "private-ca") -> int:
+        return count_ending(client, table="ledger", issuer=issuer, after=NOW + after, until=NOW + until)
+
+    week, fortnight = timedelta(days=7), timedelta(days=14)
+    active = {
+        device: ledger.write(issued(ledger.write(first(device))).active(clear_at=None)) for device in ("w-1", "w-2")
+    }
+    ledger.write(issued(ledger.write(first("w-3"))))  # no certificate yet that the device could connect with
+    assert (counted(timedelta(), week), counted(week, fortnight), counted(fortnight, 2 * fortnight)) == (0, 2, 0)
+    assert counted(week, fortnight, issuer="iot-core") == 0
+
+    renewing = ledger.write(active["w-1"].next_generation("a" * 64, "worker", NOW))
+    assert counted(week, fortnight) == 2
+    renewed = renewing.requested("arn:2").issued(
+        certificate_id="f" * 64, certificate_pem="PEM\n", chain_pem=None, not_after=NOW + timedelta(days=90)
+    )
+    ledger.write(renewed.active(clear_at=NOW))
+    ledger.write(active["w-2"].revoked(NOW))
+    assert counted(week, fortnight) == 0

@@ -240,6 +240,25 @@ def test_the_sweeper_measures_how_long_the_ca_can_sign(
     assert f'"{Metric.AUTHORITY_DAYS_LEFT}"' not in capsys.readouterr().out
 
 
+def test_the_sweeper_counts_the_devices_that_are_late_to_renew(
+    load: Any, cloud: FakeCloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def counted() -> list[int]:
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        return [line[Metric.CERTIFICATES_ENDING] for line in lines if Metric.CERTIFICATES_ENDING in line]
+
+    load(issuer)(event(), CONTEXT)
+    sweep = load(sweeper)
+    for passed, expected in ((0, [0]), (358, [1]), (8, [0])):  # of 365 days; a quarter of the window is 7.5 days
+        cloud.clock.sleep(timedelta(days=passed).total_seconds())
+        capsys.readouterr()
+        sweep({}, LONG_CONTEXT)
+        assert counted() == expected
+    cloud.always["Query"] = Fault.REFUSED
+    sweep({}, LONG_CONTEXT)
+    assert counted() == []
+
+
 def test_the_sweeper_reports_what_was_removed_and_what_failed(
     load: Any, cloud: FakeCloud, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,6 +54,7 @@ def test_a_message_that_fails_stops_no_other_and_alone_comes_again(
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["deviceId"] for line in lines if line.get("event") == "retired"] == ["widget-1", "widget-3"]
     (counted,) = [line for line in lines if Metric.RETIRED in line]
+    assert counted[Metric.CONNECTED] == 2
     assert (counted[Metric.RETIRED], counted[Metric.RETIREMENT_FAILED]) == (2, 1)
     assert build(ENVIRONMENT)(batch(bodies[1]), CONTEXT) == {"batchItemFailures": []}
     assert set(world.cloud.certificates) == set(new)
@@ -87,3 +88,14 @@ def test_another_product_line_s_certificate_is_reported_and_not_tried_again(
     assert build(ENVIRONMENT)(batch(event_body(new)), CONTEXT) == {"batchItemFailures": []}
     assert "foreign-certificate" in capsys.readouterr().out
     assert len(world.cloud.certificates) == 2
+
+
+def test_a_connect_counts_where_the_certificate_is_the_product_line_s(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = world.ask("widget-1")
+    assert isinstance(first, IssuedCertificate)
+    bodies = [event_body(first.certificate_id), event_body("a" * 64)]
+    assert build(ENVIRONMENT)(batch(*bodies), CONTEXT) == {"batchItemFailures": []}
+    (counted,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if f'"{Metric.CONNECTED}"' in line]
+    assert counted[Metric.CONNECTED] == 1

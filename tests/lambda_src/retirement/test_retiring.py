@@ -108,11 +108,11 @@ def test_events_that_come_twice_or_late_or_in_the_wrong_order_retire_nothing_tha
     world, retirer, old, new = renewed(kind)
     first, second = event_body(old), event_body(new)
     assert retirer.deliver(second) == (old,)
-    assert retirer.deliver(first) == ()
+    assert retirer.deliver(first) is None
     assert retirer.deliver(second) == ()
     world.clock.sleep(timedelta(days=350).total_seconds())
     latest = renew(world)
-    assert [retirer.deliver(event) for event in (first, second, second)] == [(), (), ()]
+    assert [retirer.deliver(event) for event in (first, second, second)] == [None, (), ()]
     assert set(world.cloud.certificates) == {new, latest}
 
 
@@ -201,8 +201,8 @@ def test_a_certificate_with_another_product_line_s_policy_stays_as_it_is() -> No
 
 def test_another_client_under_a_device_s_name_retires_nothing() -> None:
     world, retirer, old, new = renewed()
-    assert retirer.deliver(event_body("f" * 64)) == ()
-    assert retirer.deliver(event_body(new, device="widget-2")) == ()
+    assert retirer.deliver(event_body("f" * 64)) is None
+    assert retirer.deliver(event_body(new, device="widget-2")) is None
     assert set(world.cloud.certificates) == {old, new}
 
 

@@ -16,9 +16,9 @@ from secretfree.adapters.dynamodb.ledger_items import (
     SHARDS,
     certificate_item,
     issuance_item,
-    pending_value,
     readable_issuance,
     required_issuance,
+    shard_value,
     text_of,
 )
 from secretfree.contract import LedgerAttribute, LedgerIndex
@@ -146,7 +146,7 @@ class DynamoDbLedger:
 
     def unfinished(self, issuer: str, *, due: datetime, limit: int) -> Sequence[Issuance | UnreadableRecord]:
         """Queries of the sparse index, which holds keys alone, then each record itself, read consistently."""
-        keys = [key for shard in range(SHARDS) for key in self._due(pending_value(issuer, shard), due, limit)]
+        keys = [key for shard in range(SHARDS) for key in self._due(shard_value(issuer, shard), due, limit)]
         keys.sort(key=lambda key: int(key["lease-expires"]["N"]))
         items = (self._item(key["device-id"], key["record"]) for key in keys[:limit])
         records = [readable_issuance(item) for item in items if item]

@@ -27,7 +27,7 @@ CERTIFICATE: Final = LedgerRecord.CERTIFICATE.value
 
 
 def issuance_item(issuance: Issuance) -> dict[str, Any]:
-    """The record's item. Only an unfinished record has `pending`, which makes the index sparse."""
+    """The record's item."""
     item: dict[str, Any] = {
         "device-id": {"S": str(issuance.device_id)},
         "record": {"S": ISSUANCE + issuance.issuer},
@@ -41,9 +41,7 @@ def issuance_item(issuance: Issuance) -> dict[str, Any]:
         "thing-ensured": {"BOOL": issuance.thing_ensured},
         "withdrawn": {"BOOL": issuance.withdrawn},
     }
-    if issuance.due is not None:
-        item["pending"] = {"S": pending_value(issuance.issuer, crc32(issuance.device_id.encode()) % SHARDS)}
-        item["lease-expires"] = date_value(issuance.due)
+    item |= _index_keys(issuance)
     for name, moment in (
         ("admission", issuance.admission),
         ("requested-at", issuance.requested_at),
@@ -121,7 +119,8 @@ def required_issuance(item: Mapping[str, Any]) -> Issuance:
     return record
 
 
-def pending_value(issuer: str, shard: int) -> str:
+def shard_value(issuer: str, shard: int) -> str:
+    """The partition key of an index, for the records of an issuer in one of `SHARDS` shards."""
     return f"{issuer}#{shard}"
 
 
@@ -164,6 +163,17 @@ def _issuance(item: Mapping[str, Any]) -> Issuance:
         renewal_job=text_of(item, "renewal-job"),
         forget_after=_moment(item, "forget-after"),
     )
+
+
+def _index_keys(issuance: Issuance) -> dict[str, Any]:
+    """The keys of two sparse indexes: of the unfinished records, and of the devices that have a certificate."""
+    shard = {"S": shard_value(issuance.issuer, crc32(issuance.device_id.encode()) % SHARDS)}
+    keys: dict[str, Any] = {}
+    if issuance.due is not None:
+        keys |= {LedgerAttribute.PENDING.value: shard, LedgerAttribute.LEASE_EXPIRES.value: date_value(issuance.due)}
+    if issuance.ends_at is not None:
+        keys |= {LedgerAttribute.ENDING.value: shard, LedgerAttribute.ENDS_AT.value: date_value(issuance.ends_at)}
+    return keys
 
 
 def _other_certificates(issuance: Issuance) -> dict[str, Any]:
