@@ -59,7 +59,6 @@ def table_throttles(table_name: str, kind: str) -> cloudwatch.Metric:
         metric_name=f"{kind}ThrottleEvents",
         dimensions_map={"TableName": table_name},
         statistic="Sum",
-        period=Duration.minutes(5),
     )
 
 
@@ -80,5 +79,5 @@ def _of_call(product: str, metric: Metric, call: str, period: Duration | None) -
         metric_name=metric.value,
         dimensions_map={Dimension.PRODUCT.value: product, Dimension.CALL.value: call},
         statistic="Sum",
-        period=period or Duration.minutes(5),
+        period=period,  # five minutes, if none is given
     )

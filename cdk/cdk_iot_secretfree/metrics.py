@@ -104,7 +104,7 @@ class ProductLineMetrics:
                 **{dimension.value: value for dimension, value in dimensions.items()},
             },
             statistic=statistic,
-            period=period or Duration.minutes(5),
+            period=period,  # five minutes, if none is given
         )
 
     def _issuer_dimension(self, issuer: str | None) -> Mapping[Dimension, str]:

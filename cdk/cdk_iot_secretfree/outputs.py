@@ -64,9 +64,10 @@ def add_outputs(provisioning: "SecretFreeProvisioning") -> None:
 
 def _is_taken(stack: Stack, scope: Construct, keys: Iterable[Output], suffix: str) -> bool:
     """Whether another line of the stack, or an output of its own, has one of the keys."""
+    lines, own = scope.node, stack.node
     return any(
-        scope.node.try_find_child(key.value + suffix) is not None
-        or isinstance(stack.node.try_find_child(key.value + suffix), CfnOutput)
+        lines.try_find_child(key.value + suffix) is not None
+        or isinstance(own.try_find_child(key.value + suffix), CfnOutput)
         for key in keys
     )
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,11 @@ from cdk_iot_secretfree import (
     MatchPolicy,
     SampleOptions,
     SecretFreeProvisioning,
+    SecretFreeStack,
 )
 from cdk_iot_secretfree.bundling.bundle import BundleTarget
 from constructs import Construct
+from jsii._kernel.providers.process import _NodeProcess
 from secretfree.contract import METRIC_NAMESPACE, IssuerSetting, Metric
 
 ARN = "arn:aws:acm-pca:eu-west-1:111122223333:certificate-authority/11111111-2222-3333-4444-555555555555"
@@ -46,6 +49,21 @@ OUTPUTS = {
 def options_of(**context):
     keys = {f"secretfree:{name.replace('_', '-')}": value for name, value in context.items()}
     return SampleOptions.from_context(App(context=keys).node)
+
+
+def test_the_sample_takes_few_messages_to_the_cdks_process(monkeypatch):
+    """Each one is a message to another process and its answer. A loop over resources that sends several adds up."""
+    sent = Counter()
+    send = _NodeProcess.send
+    monkeypatch.setattr(
+        _NodeProcess,
+        "send",
+        lambda process, request, answer: (sent.update([type(request).__name__]), send(process, request, answer))[1],
+    )
+    app = App(context={"aws:cdk:bundling-stacks": []})
+    SecretFreeStack(app, "Sample", options=SampleOptions.from_context(app.node))
+    resources = len(Template.from_stack(app.node.find_child("Sample")).to_json()["Resources"])
+    assert sent.total() < 1 * resources, (sent, resources)
 
 
 def test_the_outputs_are_those_that_the_command_reads(sample):

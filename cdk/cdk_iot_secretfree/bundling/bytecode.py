@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -44,6 +44,8 @@ for name in sys.stdin.read().split("\\0"):
 # No site-packages, no user site, no current folder on the path, no bytecode of the compiler's own.
 _BARE: Final = ("-s", "-S", "-P", "-B", "-W", "ignore")
 _SECONDS_TO_START: Final = 30
+# The setting also holds for versions of uv that lack the option of that name.
+_ONLY_MANAGED: Final = {"UV_PYTHON_PREFERENCE": "only-managed"}
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def running_compiler() -> Compiler:
 
 @functools.cache
 def find_compiler(version: str) -> Compiler | None:
-    """Return a released CPython of `version`, such as 3.13: this one, uv's or one on the PATH. Else None."""
+    """Return a released CPython of `version`, such as 3.13: this one, one on the PATH or one of uv's. Else None."""
     if sys.version_info[:2] == tuple(map(int, version.split("."))) and _is_released():
         return running_compiler()
     return next(filter(None, (_probed(candidate, version) for candidate in _candidates(version))), None)
@@ -102,7 +104,8 @@ def _candidates(version: str) -> Iterator[str]:
     if (on_path := shutil.which(f"python{version}")) is not None:
         yield on_path
     if (uv := find_uv()) is not None:
-        found = _output([uv, "python", "find", "--no-python-downloads", "--no-project", version])
+        # The interpreters that uv installed. A look at all others takes as long as the rest of a synth.
+        found = _output([uv, "python", "find", "--no-python-downloads", "--no-project", version], _ONLY_MANAGED)
         if found:
             yield found[0]
 
@@ -117,14 +120,14 @@ def _probed(executable: str, version: str) -> Compiler | None:
     return Compiler(path, release) if is_fit else None
 
 
-def _output(command: Sequence[str]) -> list[str]:
+def _output(command: Sequence[str], settings: Mapping[str, str] | None = None) -> list[str]:
     """The lines that a command prints; none if it fails."""
     try:
         # Run outside the project, because a project in the current folder may pin another version.
         finished = subprocess.run(  # noqa: S603
             command,
             cwd=tempfile.gettempdir(),
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(settings or {})},
             capture_output=True,
             text=True,
             check=False,

@@ -200,6 +200,12 @@ class TestSearch:
         self.put(machine / "managed")
         assert bytecode.find_compiler("3.99") == bytecode.Compiler(str(machine / "managed"), "3.99.2")
 
+    def test_uv_starts_no_interpreter_that_it_did_not_install(self, machine, monkeypatch):
+        (machine / "uv").write_text('#!/bin/sh\n[ "$UV_PYTHON_PREFERENCE" = only-managed ] || echo /elsewhere/python\n')
+        (machine / "uv").chmod(0o755)
+        monkeypatch.setattr(bytecode, "find_uv", lambda: str(machine / "uv"))
+        assert list(bytecode._candidates("3.99")) == []
+
     @pytest.mark.parametrize(
         "other", [{"implementation": "pypy"}, {"level": "candidate"}, {"release": "3.98.2"}, {"release": "3.990.1"}]
     )
