@@ -12,7 +12,7 @@ export npm_config_loglevel := error
 # Bytecode is kept even where the environment forbids it: each of many processes would compile the CDK library again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo docs test release audit lint repeated typecheck test-fast test-slow test-nightly test-packaging test-e2e coverage metric-names pictures lock clean
+.PHONY: help setup demo docs test release audit lint repeated typecheck test-fast test-slow test-nightly test-packaging test-e2e coverage metric-names pictures barcode-reader lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -41,7 +41,7 @@ audit: .venv/.ready ## Not in CI: the known vulnerabilities of the locked depend
 	  $(BIN)/pip-audit --disable-pip --require-hashes -r $$lock || exit; done
 
 # Files with no text of ours would slow down the search for secrets.
-NO_TEXT := ^requirements/.*txt$$|^package-lock|[.](der|png)$$|^tests/fuzz/corpus/
+NO_TEXT := ^requirements/.*txt$$|^package-lock|[.](der|png|wasm)$$|^tests/fuzz/corpus/
 lint: .venv/.ready ## Style, format, spelling, secrets
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -84,6 +84,9 @@ pictures: .venv/.ready ## Draw the dashboard's picture from its definition
 
 metric-names: .venv/.ready ## Write the names of the metrics into Operations
 	PYTHONPATH=tests $(BIN)/python -m support.metric_names
+
+barcode-reader: .venv/.ready ## Fetch the barcode reader of the scanning page, check its digest and put it into the package
+	$(BIN)/python release/vendor_barcode_reader.py
 
 lock: .venv/.ready ## Renew the hash-locked requirement files
 	@set -- $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate; \

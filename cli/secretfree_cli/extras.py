@@ -10,7 +10,7 @@ from typing import Final
 EXTRAS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
         "plan": frozenset({"matplotlib", "simpy"}),
-        "factory": frozenset({"PIL", "serial", "zxingcpp"}),
+        "factory": frozenset({"PIL", "segno", "serial", "zxingcpp"}),
         "local": frozenset({"ministack", "moto"}),
     }
 )

@@ -51,8 +51,14 @@ class Signal:
         """Show that the device is refused, and why."""
         self._say(styled("FAIL", bg="red", fg="white", bold=True), device, why, rings=3)
 
+    def again(self, device: str, note: str, *, ok: bool) -> None:
+        """Take note that a device is read again, with the answer that it had; the terminal shows nothing."""
+
     def _say(self, word: str, device: str, note: str, *, rings: int) -> None:
-        click.echo(f"{word} {_printable(device)}  {_printable(note)}" + ("\a" * rings if self.bell else ""), err=True)
+        click.echo(
+            f"{word} {without_controls(device)}  {without_controls(note)}" + ("\a" * rings if self.bell else ""),
+            err=True,
+        )
 
 
 def enroll_from_codes(
@@ -61,6 +67,7 @@ def enroll_from_codes(
     enroll: Enroll,
     known: KnownKeys | None = None,
     key_required: bool = True,
+    code_keys: bool = True,
     count: int | None = None,
     profile: DeviceProfile = DeviceProfile.STANDARD,
     application_identifier: str = SERIAL_NUMBER,
@@ -69,11 +76,13 @@ def enroll_from_codes(
     """Enrol the devices of codes: lines that a scanner types, or what `picture.codes_in_picture` read.
 
     Forms of a code: `secretfree_cli.factory.codes`. `key_required` is False under match policy UDID only.
+    Without `code_keys`, a public key in a code must be one of `known`.
     """
     source = _scanned(
         lines,
         known=known,
         key_required=key_required,
+        code_keys=code_keys,
         profile=profile,
         application_identifier=application_identifier,
     )
@@ -87,7 +96,7 @@ def run_session(
 
     A device that is read twice (a board that prints at each reset, a code scanned twice) counts once.
     """
-    answered: set[tuple[str, str | None]] = set()
+    answered: dict[tuple[str, str | None], tuple[str, bool]] = {}
     accepted = refused = unreadable = 0
     cut_short = False
     try:
@@ -98,12 +107,15 @@ def run_session(
                 continue
             identity = (reading.device_id, reading.public_key.fingerprint if reading.public_key else None)
             if identity in answered:
+                before, was_ok = answered[identity]
+                signal.again(reading.device_id, before, ok=was_ok)
                 continue
-            answered.add(identity)
             try:
-                signal.ok(reading.device_id, enroll(reading))
+                answered[identity] = (enroll(reading), True)
+                signal.ok(reading.device_id, answered[identity][0])
                 accepted += 1
             except RowRefused as refusal:
+                answered[identity] = (str(refusal), False)
                 signal.fail(reading.device_id, str(refusal))
                 refused += 1
             if count is not None and len(answered) >= count:
@@ -124,6 +136,7 @@ def _scanned(
     *,
     known: KnownKeys | None,
     key_required: bool,
+    code_keys: bool,
     profile: DeviceProfile,
     application_identifier: str,
 ) -> Iterator[Reading | Unreadable]:
@@ -133,11 +146,11 @@ def _scanned(
         code = None
         try:
             code = read_code(line, profile=profile, application_identifier=application_identifier)
-            yield pair(code, known, key_required=key_required)
+            yield pair(code, known, key_required=key_required, code_keys=code_keys)
         except RowRefused as refusal:
             yield Unreadable(code.device_id if code else None, str(refusal))
 
 
-def _printable(text: str) -> str:
+def without_controls(text: str) -> str:
     """Return text from a device or a label without characters that control a terminal."""
     return "".join(character if character.isprintable() else "?" for character in text)

@@ -118,13 +118,16 @@ def gs1_elements(content: str) -> Sequence[tuple[str, str]]:
         raise RowRefused(Refusal.MALFORMED_ROW, f"a GS1 code that cannot be read: {error}") from error
 
 
-def pair(code: DeviceCode, known: KnownKeys | None, *, key_required: bool) -> Reading:
+def pair(code: DeviceCode, known: KnownKeys | None, *, key_required: bool, code_keys: bool = True) -> Reading:
     """Return the scanned device with its key: the code's own, or the one known by its fingerprint or the device id.
 
-    Without `key_required` (match policy UDID) a device without a known key has its id only.
+    Without `key_required` (match policy UDID) a device without a known key has its id only. Without `code_keys`, the
+    code's own key must be known too.
 
     Raises: RowRefused, also if these give different keys
     """
+    if not code_keys and code.public_key is not None and not _knows(known, code.public_key):
+        raise RowRefused(Refusal.MISSING_PUBLIC_KEY, "the code's public key is in no manifest of this session")
     keys = [key for key in _candidates(code, known) if key is not None]
     if len({key.fingerprint for key in keys}) > 1 or (keys and code.fingerprint not in (None, keys[0].fingerprint)):
         raise RowRefused(Refusal.IDENTITY_MISMATCH, "the code and the manifest name different keys for this device")
@@ -161,6 +164,10 @@ def _candidates(code: DeviceCode, known: KnownKeys | None) -> Iterable[DevicePub
         yield known.of_device(code.device_id)
         if code.fingerprint is not None:
             yield known.of_fingerprint(code.fingerprint)
+
+
+def _knows(known: KnownKeys | None, key: DevicePublicKey) -> bool:
+    return known is not None and known.of_fingerprint(key.fingerprint) is not None
 
 
 def _read_json_code(content: str, profile: DeviceProfile) -> DeviceCode:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from secretfree.registry.admission import EnrollmentRecord, RowRefused
-from secretfree.registry.gate import Gate
-from secretfree.registry.store import find_batch
 
 from secretfree_cli.command_line import command, section
-from secretfree_cli.factory.bench import SessionTally, Signal, enroll_from_codes
-from secretfree_cli.factory.codes import ManifestKeys
-from secretfree_cli.factory.gs1 import APPLICATION_IDENTIFIER, SERIAL_NUMBER
-from secretfree_cli.factory.session import EnrollmentSession, closing_batch
+from secretfree_cli.factory.bench import Signal, enroll_from_codes
+from secretfree_cli.factory.session import closing_batch
+from secretfree_cli.factory.session_commands import (
+    all_devices_option,
+    bell_option,
+    code_option,
+    code_options,
+    exit_code_of,
+    known_keys,
+    open_session,
+    show_session,
+)
 from secretfree_cli.factory.uart import DEFAULT_BAUD, DEFAULT_KEY_TIMEOUT
 from secretfree_cli.importing.options import (
     batch_option,
@@ -26,25 +31,10 @@ from secretfree_cli.importing.options import (
     format_options_of,
     gate_of,
 )
-from secretfree_cli.importing.run import caller_arn, registry_of
-from secretfree_cli.manifests.detect import open_manifest
-from secretfree_cli.manifests.manifest import Manifest
-from secretfree_cli.output import CliError, ExitCode, emit_fields, emit_json, json_option, note
+from secretfree_cli.output import ExitCode, json_option, note
 from secretfree_cli.target import Target, target_options
 
 _port_option = section("The port")
-_code_option = section("The codes")
-
-
-def _bell_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    help_text = "Ring for each device: once for OK, three times for FAIL."
-    return click.option("--bell/--no-bell", default=True, help=help_text)(function)
-
-
-def _checked_identifier(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
-    if not APPLICATION_IDENTIFIER.fullmatch(text):
-        raise click.BadParameter(f"{text!a}; accepted are 2 to 4 digits, such as 21")
-    return text
 
 
 @command("uart")
@@ -57,7 +47,7 @@ def _checked_identifier(_context: click.Context, _parameter: click.Parameter, te
     help="Stop after N devices; 0 runs until Ctrl-C.",
 )
 @dry_run_option
-@_bell_option
+@bell_option
 @device_profile_option
 @json_option
 @_port_option("--port", "--serial", "port", required=True, metavar="PORT", help="Serial port, or a URL of pyserial.")
@@ -101,7 +91,7 @@ def enroll_uart(
     from secretfree_cli.factory.serial_port import enroll_from_serial  # pyserial is of the extra `factory`
 
     gate = gate_of(target, device_profile)
-    session = _session(target, gate, "uart", port, batch_id, dry_run=dry_run)
+    session = open_session(target, gate, "uart", port, batch_id, dry_run=dry_run)
     with closing_batch(session):
         tally = enroll_from_serial(
             port,
@@ -113,45 +103,24 @@ def enroll_uart(
             timeout=timeout,
             signal=Signal(bell=bell),
         )
-    _show(session, tally, as_json=as_json)
-    sys.exit(_exit_code(tally, count=count))
+    show_session(session, tally, as_json=as_json)
+    sys.exit(exit_code_of(tally, count=count))
 
 
 @command("scan")
 @click.option("--scan", is_flag=True, hidden=True)
-@click.option(
-    "--count",
-    type=click.IntRange(min=0),
-    metavar="N",
-    default=0,
-    show_default=True,
-    help="Stop after N devices; 0 is all.",
-)
+@all_devices_option
 @dry_run_option
-@_bell_option
+@bell_option
 @json_option
-@_code_option(
+@code_option(
     "--image",
     "images",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Read the codes from this picture, not from a scanner that types them.",
 )
-@_code_option(
-    "--keys",
-    multiple=True,
-    type=click.Path(exists=True, path_type=Path),
-    help="Manifest with the keys. Of its devices, only those that are scanned are enrolled.",
-)
-@_code_option(
-    "--gs1-identifier",
-    "application_identifier",
-    metavar="AI",
-    default=SERIAL_NUMBER,
-    show_default=True,
-    callback=_checked_identifier,
-    help="GS1 labels: application identifier whose value is the device id. 21 is the serial number.",
-)
+@code_options
 @batch_option
 @format_options
 @target_options
@@ -180,35 +149,26 @@ def enroll_scan(
         raise click.UsageError("--scan and --image contradict each other")
     gate = gate_of(target, device_profile)
     options = format_options_of(gate.profile, **reading)
-    manifests = [open_manifest(path, options, forced=forced) for path in keys]
+    known = known_keys(keys, options, gate, forced=forced)
     origin = ", ".join(path.name for path in images)
     source = "image" if images else "scan"
-    session = _session(target, gate, source, origin or "stdin", batch_id, dry_run=dry_run)
+    session = open_session(target, gate, source, origin or "stdin", batch_id, dry_run=dry_run)
     with closing_batch(session):
         tally = enroll_from_codes(
             _codes(images) if images else _typed_codes(),
             enroll=session.enroll,
-            known=ManifestKeys(_records(manifests, gate)) if manifests else None,
+            known=known,
             key_required=not gate.key_optional,
             count=count or None,
             profile=gate.profile,
             application_identifier=application_identifier,
             signal=Signal(bell=bell),
         )
-    _show(session, tally, as_json=as_json)
+    show_session(session, tally, as_json=as_json)
     if not (tally.accepted or tally.refused or tally.unreadable or tally.cut_short):
         note("no code was read")
         sys.exit(ExitCode.FAILURE)
-    sys.exit(_exit_code(tally))
-
-
-def _session(
-    target: Target, gate: Gate, source: str, origin: str, batch_id: str | None, *, dry_run: bool
-) -> EnrollmentSession:
-    table = registry_of(target, parallelism=1)
-    if batch_id is not None and find_batch(table, batch_id) is not None:
-        raise CliError(f"batch {batch_id!r} exists already", hint="leave --batch out, or give another id")
-    return EnrollmentSession(table, gate, caller_arn(target), source, origin, batch_id, dry_run)
+    sys.exit(exit_code_of(tally))
 
 
 def _typed_codes() -> Iterator[str]:
@@ -222,37 +182,3 @@ def _codes(images: Sequence[Path]) -> Iterator[str]:
 
     for path in images:
         yield from codes_in_picture(path)
-
-
-def _records(manifests: Iterable[Manifest], gate: Gate) -> Iterator[EnrollmentRecord]:
-    for manifest in manifests:
-        refused = 0
-        for entry in manifest.entries():
-            try:
-                if entry.broken is not None:
-                    raise entry.broken
-                yield gate.admit(manifest.interpret(entry))
-            except RowRefused:
-                refused += 1
-        if refused:
-            note(f"{manifest.name}: {refused} rows would be refused; their keys are not known here")
-
-
-def _show(session: EnrollmentSession, tally: SessionTally, *, as_json: bool) -> None:
-    batch = None if session.batch is None else session.batch.id
-    account = {"accepted": tally.accepted, "refused": tally.refused, "unreadable": tally.unreadable}
-    if as_json:
-        emit_json({"batch": batch, "dryRun": session.dry_run, **account, **session.counts})
-        return
-    if session.dry_run:
-        note("dry run: nothing was written; a session would end with these counts")
-    emit_fields({"batch": batch, **{name: count for name, count in account.items() if count}})
-
-
-def _exit_code(tally: SessionTally, *, count: int = 0) -> ExitCode:
-    """Return 1 for a session that was cut short with nothing enrolled, or before the `count` devices asked for."""
-    if tally.cut_short and (not tally.accepted or tally.accepted + tally.refused < count):
-        return ExitCode.FAILURE
-    if not tally.refused + tally.unreadable:
-        return ExitCode.OK
-    return ExitCode.PARTLY_REFUSED if tally.accepted else ExitCode.REFUSED

@@ -45,6 +45,9 @@ SOURCES: Final[Mapping[str, Subcommand]] = MappingProxyType(
         "scan": Subcommand(
             "secretfree_cli.factory.commands:enroll_scan", "Enrol devices by their bar or QR codes.", "factory"
         ),
+        "phone": Subcommand(
+            "secretfree_cli.factory.phone.commands:enroll_phone", "Enrol devices by a phone's camera.", "factory"
+        ),
     }
 )
 _SOURCE_OF_OPTION: Final[Mapping[str, str]] = MappingProxyType(
@@ -74,6 +77,7 @@ def enroll() -> None:
     secretfree enroll device sensor-1 --public-key sensor-1.pem
     secretfree enroll uart --port /dev/ttyACM0
     secretfree enroll scan --keys reel-17.csv
+    secretfree enroll phone --keys reel-17.csv --address 192.168.1.20
 
     Each device is checked as the runtime would check it, then against the registry. Exit code: 0 all taken, 3 some
     refused, 5 all refused. `secretfree batch revert` undoes a batch.
