@@ -17,6 +17,20 @@ from secretfree_cli.local.processes import ServerProcess
 from secretfree_cli.local.state import StateFolder
 
 
+@pytest.fixture(autouse=True)
+def hang_ups_are_not_ignored() -> Iterator[None]:
+    """Have SIGHUP's default also where the tests run under nohup, which ignores it for good."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_that_nohup_ignores_stays_ignored():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with ending_on_signals():
+        signal.raise_signal(signal.SIGHUP)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_block_as_ctrl_c_does(number):
     with pytest.raises(KeyboardInterrupt), ending_on_signals():
