@@ -1,4 +1,7 @@
-"""One product line in two Regions: one registry, a CA in each Region, certificates that are good in both."""
+"""One product line in two Regions: one registry, a CA in each Region, certificates that are good in both.
+
+With the context `shared-authority=ARN`, devices may also ask at `/shared`: there one CA signs for both Regions.
+"""
 
 import os
 
@@ -16,11 +19,16 @@ from cdk_iot_secretfree import (
 def line(stack: RegionStack) -> SecretFreeProvisioning:
     """Make the product line in one Region's stack."""
     authority = DeviceAuthority.root(stack, "Authority", subject=AuthoritySubject(common_name="Example Device CA"))
+    issuers = [Issuer.private_ca(authority)]
+    arn = stack.node.try_get_context("shared-authority")
+    if arn is not None:
+        shared = DeviceAuthority.from_arn(stack, "SharedAuthority", arn)
+        issuers.append(Issuer.private_ca(shared, name="shared-ca", path="shared"))
     provisioning = SecretFreeProvisioning(
         stack,
         "Provisioning",
         product="widget",
-        issuers=[Issuer.private_ca(authority)],
+        issuers=issuers,
         membership=stack.membership,
     )
     provisioning.add_alarms()

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 CA_ARN = "arn:aws:acm-pca:eu-central-1:111122223333:certificate-authority/11111111-2222-3333-4444-555555555555"
-NEXT_CA_ARN = CA_ARN.replace("11111111-", "99999999-")
+NEXT_CA_ARN = CA_ARN.replace("11111111-", "99999999-").replace("eu-central-1", "eu-west-1")
 TEMPLATE = "arn:aws:acm-pca:::template/EndEntityClientAuthCertificate_APIPassthrough/V1"
 THING_TYPE = "widget"
 POLICY = "widget-policy"
@@ -129,6 +129,10 @@ class FakeCloud:
     def client(self, service: str, _region: str | None = None) -> Any:
         return Client(self, _SERVICES[service](self))
 
+    def authority_client(self, authority_arn: str) -> Any:
+        """A client of Private CA in the Region of a CA: it knows the CAs of that Region alone."""
+        return Client(self, _PrivateCa(self, authority_arn.split(":")[3]))
+
     def call(self, operation: str, act: Callable[[], Any]) -> Any:
         with self.lock:
             self.calls.append(operation)
@@ -219,8 +223,13 @@ class Client:
 
 
 class _PrivateCa:
-    def __init__(self, cloud: FakeCloud) -> None:
+    def __init__(self, cloud: FakeCloud, region: str | None = None) -> None:
         self._cloud = cloud
+        self._region = region
+
+    def _require_here(self, arn: str) -> None:
+        if self._region not in {None, arn.split(":")[3]}:
+            raise client_error("PrivateCa", "ResourceNotFoundException", "no such authority in this Region", 400)
 
     def describe_certificate_authority(self, **_: Any) -> Any:
         return {
@@ -229,6 +238,7 @@ class _PrivateCa:
 
     def issue_certificate(self, **order: Any) -> Any:
         cloud = self._cloud
+        self._require_here(order["CertificateAuthorityArn"])
         token = order["IdempotencyToken"]
         for arn, earlier in cloud.orders.items():
             same = (earlier["CertificateAuthorityArn"], earlier["IdempotencyToken"]) == (
@@ -244,6 +254,7 @@ class _PrivateCa:
         return {"CertificateArn": arn}
 
     def get_certificate(self, *, CertificateAuthorityArn: str, CertificateArn: str) -> Any:  # noqa: N803
+        self._require_here(CertificateAuthorityArn)
         order = self._cloud.orders[CertificateArn]
         assert order["CertificateAuthorityArn"] == CertificateAuthorityArn
         if CertificateArn in self._cloud.failed_orders:
@@ -255,6 +266,7 @@ class _PrivateCa:
         return {"Certificate": order["pem"], "CertificateChain": order["pem"]}
 
     def revoke_certificate(self, *, CertificateAuthorityArn: str, CertificateSerial: str, RevocationReason: str) -> Any:  # noqa: N803
+        self._require_here(CertificateAuthorityArn)
         assert CertificateAuthorityArn in {CA_ARN, NEXT_CA_ARN, self._cloud.authority_arn}
         assert RevocationReason == "PRIVILEGE_WITHDRAWN"
         if CertificateSerial in self._cloud.revoked_serials:

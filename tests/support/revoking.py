@@ -30,7 +30,7 @@ class Revoker:
             ledger=DynamoDbLedger(client("dynamodb"), table=self.world.ledger, announcing=self.world.announcing),
             certificates=IotCertificates(client("iot")),
             connections=IotConnections(client("iot-data")),
-            authorities=RevokingAuthorities(lambda _arn: client("acm-pca"), self.authorities),
+            authorities=RevokingAuthorities(self.world.cloud.authority_client, self.authorities),
         )
 
     def enrol(self, device: str = "widget-1", key: int = 0, **attributes: str) -> None:

@@ -112,7 +112,7 @@ class World:
             previous_arns=previous,
         )
         return PrivateCaIssuer(
-            self.cloud.client("acm-pca"),
+            self.cloud.authority_client,
             self.cloud.client("iot"),
             self.things,
             config=config,

@@ -175,7 +175,7 @@ def remove(*, target: Target, device_ids: tuple[str, ...], ids_file: TextIO | No
 @click.option("--format", "chosen", type=click.Choice(["csv", "jsonl"]), default="jsonl", show_default=True)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: stdout]")
 @click.option("--attribute", "attributes", multiple=True, metavar="NAME", help="CSV: add a column for this attribute.")
-@_status_option
+@click.option("--status", type=click.Choice(["allowed", "blocked"]), help="Only devices with this status.")
 @_batch_option
 @_prefix_option
 @target_options
@@ -192,7 +192,7 @@ def export(
     """Write the registry in a form that `enroll` reads.
 
     The file is written atomically. `enroll` reads each device's id, key, status and attributes from it, but not the
-    time and the reason of a block.
+    time and the reason of a block. Retired devices have no key and are left out: `list --status retired` shows them.
     """
     found = registry.select(registry_of(target), _selection(status, batch_id, prefix))
     with _output(output) as stream:

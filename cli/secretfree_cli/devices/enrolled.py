@@ -221,7 +221,7 @@ def export_csv(devices: Iterator[EnrolledDevice], stream: TextIO, attributes: Se
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([*EXPORTED_COLUMNS, *(f"attributes.{name}" for name in attributes)])
     written = 0
-    for device in devices:
+    for device in _enrollable(devices):
         row = _exported(device)
         own = device.attributes
         cells = [*(row.get(name, "") for name in EXPORTED_COLUMNS), *(own.get(name, "") for name in attributes)]
@@ -234,13 +234,18 @@ def export_csv(devices: Iterator[EnrolledDevice], stream: TextIO, attributes: Se
 def export_json_lines(devices: Iterator[EnrolledDevice], stream: TextIO) -> Exported:
     """Write JSON Lines that `enroll` reads, attributes included."""
     written = 0
-    for device in devices:
+    for device in _enrollable(devices):
         row: dict[str, Any] = dict(_exported(device))
         if device.attributes:
             row["attributes"] = dict(device.attributes)
         stream.write(json.dumps(row, separators=(",", ":")) + "\n")
         written += 1
     return Exported(written)
+
+
+def _enrollable(devices: Iterator[EnrolledDevice]) -> Iterator[EnrolledDevice]:
+    """Leave the retired devices out: they have no key, so `enroll` would refuse their rows."""
+    return (device for device in devices if device.status is not DeviceStatus.RETIRED)
 
 
 def _exported(device: EnrolledDevice) -> dict[str, str]:

@@ -6,7 +6,6 @@ from botocore.exceptions import ClientError
 
 from secretfree.adapters.aws_errors import aws_call, error_code
 from secretfree.config.issuers import IssuerSettings
-from secretfree.contract import IssuerSetting
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance.ports import (
     CertificateIssuer,
@@ -23,12 +22,12 @@ _CERTIFICATE: Final = "/certificate/"
 
 
 class ForeignCertificates:
-    """Port `Registration`. `issuer`: this Region's, for certificates of the CA that both Regions share."""
+    """Port `Registration`. `issuer`: this Region's, for certificates of a CA that both Regions name."""
 
     def __init__(
         self, settings: IssuerSettings, issuer: CertificateIssuer, iot: "IoTClient", things: ThingRegistry
     ) -> None:
-        self._authority = settings.text(IssuerSetting.AUTHORITY_ARN)
+        self._authorities = settings.authorities
         self._issuer = issuer
         self._iot = iot
         self._things = things
@@ -38,7 +37,7 @@ class ForeignCertificates:
 
         "Already exists" is success when the certificate is active.
         """
-        if reference.partition(_CERTIFICATE)[0] == self._authority:
+        if reference.partition(_CERTIFICATE)[0] in self._authorities:
             return self._issuer.install(certificate, resumed=False)
         with aws_call():
             try:

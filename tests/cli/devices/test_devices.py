@@ -676,6 +676,16 @@ def test_an_export_goes_to_stdout_and_takes_a_selection(stack: Stack) -> None:
     assert [row["device-id"] for row in csv.DictReader(io.StringIO(output))] == ["dev-1"]
 
 
+@pytest.mark.parametrize("chosen", ["csv", "jsonl"])
+def test_an_export_leaves_out_retired_devices_which_have_no_key(chosen: str, stack: Stack) -> None:
+    stack.enroll((0, 0), batch="one")
+    gone = {"device-id": {"S": "gone"}, "status": {"S": "retired"}, "retired-at": {"S": "2026-01-01T00:00:00Z"}}
+    stack.client.put_item(TableName="registry", Item=gone)
+    exported = stack.run("export", "--format", chosen)
+    assert "1 devices" in exported.stderr
+    assert "gone" not in exported.stdout
+
+
 def test_a_csv_says_which_attributes_it_leaves_out(stack: Stack) -> None:
     stack.enroll((0, 0), batch="one")
     assert "attributes colour:" in stack.run("export", "--format", "csv").stderr

@@ -62,7 +62,7 @@ class Stubbed:
 
     def issuer(self, config: PrivateCaConfig = CONFIG, subject: SubjectConfig | None = None) -> PrivateCaIssuer:
         subject = subject or SubjectConfig(organization="Example", organizational_unit="Widgets", country="DE")
-        return PrivateCaIssuer(self.authority, self.iot, self.things, config=config, subject=subject)
+        return PrivateCaIssuer(lambda _arn: self.authority, self.iot, self.things, config=config, subject=subject)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Issuing through AWS Private CA, and registering what it issued with IoT Core."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -73,8 +73,9 @@ class PrivateCaConfig:
 def build(settings: IssuerSettings, surroundings: IssuerSurroundings) -> "PrivateCaIssuer":
     """The issuer of this kind; raises ConfigurationError."""
     config = PrivateCaConfig.from_settings(settings)
+    single_try_clients.acm_pca(config.authority_arn)  # made at start, not within the first request
     return PrivateCaIssuer(
-        single_try_clients.acm_pca(config.authority_arn),
+        single_try_clients.acm_pca,
         single_try_clients.iot(),
         surroundings.things,
         config=config,
@@ -83,18 +84,18 @@ def build(settings: IssuerSettings, surroundings: IssuerSurroundings) -> "Privat
 
 
 class PrivateCaIssuer:
-    """Port `CertificateIssuer`."""
+    """Port `CertificateIssuer`. `client_for` makes the client for a CA's ARN, in the CA's Region."""
 
     def __init__(
         self,
-        authority: "ACMPCAClient",
+        client_for: Callable[[str], "ACMPCAClient"],
         iot: "IoTClient",
         things: ThingRegistry,
         *,
         config: PrivateCaConfig,
         subject: SubjectConfig,
     ) -> None:
-        self._authority = authority
+        self._client_for = client_for
         self._iot = iot
         self._things = things
         self._config = config
@@ -116,7 +117,7 @@ class PrivateCaIssuer:
         """IssueCertificate: subject and extensions from the policy and the template, the key alone from the CSR."""
         with aws_call():
             try:
-                answer = self._authority.issue_certificate(
+                answer = self._client_for(self._config.authority_arn).issue_certificate(
                     CertificateAuthorityArn=self._config.authority_arn,
                     Csr=order.csr.pem().encode(),
                     SigningAlgorithm=self._config.signing_algorithm,  # type: ignore[arg-type]
@@ -140,7 +141,7 @@ class PrivateCaIssuer:
             raise RequestFailedError("asked of another CA")
         with aws_call():
             try:
-                answer = self._authority.get_certificate(
+                answer = self._client_for(authority_arn).get_certificate(
                     CertificateAuthorityArn=authority_arn, CertificateArn=reference
                 )
             except ClientError as error:
