@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def grant_diagnose(provisioning: "SecretFreeProvisioning", grantee: iam.IGrantable) -> iam.Grant:
-    """Let a principal read one device's way through the product line, and the state of its CAs.
+    """Let a principal read one device's way through the product line, the state of its CAs, and the dead letters.
 
     Nothing can be changed, and no table listed.
     """
@@ -70,6 +70,13 @@ def _statements(provisioning: "SecretFreeProvisioning") -> Sequence[tuple[Sequen
                 [stack.format_arn(service="iot", resource="cacert", resource_name="*")],
             ),
         ]
+    queues = [
+        one.dead_letters.queue_arn
+        for one in (provisioning.blocking, provisioning.retirement, provisioning.following)
+        if one is not None
+    ]
+    if queues:
+        statements.append((["sqs:GetQueueAttributes", "sqs:ReceiveMessage"], queues))
     return statements
 
 

@@ -60,6 +60,9 @@ SUBCOMMANDS: Mapping[str, Subcommand] = MappingProxyType(
         "logs": Subcommand(
             "secretfree_cli.logs.commands:logs", "Show the log lines about a device, a request or a reason."
         ),
+        "queue": Subcommand(
+            "secretfree_cli.queue.commands:queue", "Show what waits: each issuer's line, and the dead letters."
+        ),
         "expiring": Subcommand("secretfree_cli.expiry.commands:expiring", "List certificates and CAs that end soon."),
         "ca": Subcommand(
             "secretfree_cli.authorities.commands:ca", "Show the CAs that sign devices, or take one out of use."

@@ -7,7 +7,7 @@ from aws_cdk import aws_iam as iam
 from cdk_iot_secretfree import DeviceAuthority, Issuer, SecretFreeProvisioning
 
 ARN = "arn:aws:acm-pca:eu-west-1:111122223333:certificate-authority/11111111-2222-3333-4444-555555555555"
-READS = re.compile(r"[a-z-]+:(Describe|Get|List|Query|Filter|Search)[A-Za-z]*")
+READS = re.compile(r"[a-z-]+:(Describe|Get|List|Query|Filter|Receive|Search)[A-Za-z]*")
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,8 @@ def test_the_rights_are_what_the_command_calls(granted, in_list):
         "iot:ListPrincipalThings",
         "iot:SearchIndex",
         "logs:FilterLogEvents",
+        "sqs:GetQueueAttributes",
+        "sqs:ReceiveMessage",
     }
 
 

@@ -89,6 +89,27 @@ class TableHealth:
     throttled_since: datetime | None = None
 
 
+class GivenUp(StrEnum):
+    """What a queue of dead letters holds."""
+
+    BLOCK = "blocks"
+    """Changes of the registry whose certificates could not be revoked."""
+    RETIREMENT = "retirements"
+    """Connects whose older certificates could not be retired."""
+    FOLLOWING = "other Regions"
+    """Certificates of other Regions that could not be registered here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadLetters:
+    """A queue of dead letters. `devices`: those that the messages name, of the messages that were looked at."""
+
+    kind: GivenUp
+    url: str
+    count: int
+    devices: frozenset[str]
+
+
 LOGS = "the logs"
 """`Gap.what` of the functions' logs."""
 
@@ -131,6 +152,7 @@ class Evidence:
     authority: Authority | None = None
     validity: timedelta | None = None
     tables: Sequence[TableHealth] = ()
+    dead_letters: Sequence[DeadLetters] = ()
     log: Sequence[LogEvent] = ()
     unmatched_paths: int = 0
     gaps: Sequence[Gap] = ()

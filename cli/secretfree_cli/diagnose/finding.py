@@ -58,6 +58,8 @@ class Cause(StrEnum):
     TABLE_NOT_ACTIVE = "table-not-active"
     TABLE_THROTTLED = "table-throttled"
     QUOTA_USED_UP = "quota-used-up"
+    BLOCK_NOT_THROUGH = "block-not-through"
+    DEAD_LETTERS = "in-the-dead-letters"
     WAITING_FOR_TURN = "waiting-for-turn"
     STALE_LEASE = "stale-lease"
     STUCK = "stuck-at-202"
@@ -72,15 +74,17 @@ class Cause(StrEnum):
 class Rank(IntEnum):
     """The order of findings: a cause that hides others comes first."""
 
-    REGISTRY = 0
-    CERTIFICATE = 1
-    REFUSAL = 2
-    CLOUD = 3
-    FAILURE = 4
-    LINE = 5
-    WAITING = 6
-    ABSENT = 7
-    REMARK = 8
+    WITHDRAWAL = 0
+    """A device that must not connect, and can."""
+    REGISTRY = 1
+    CERTIFICATE = 2
+    REFUSAL = 3
+    CLOUD = 4
+    FAILURE = 5
+    LINE = 6
+    WAITING = 7
+    ABSENT = 8
+    REMARK = 9
     """Nothing that stops this device."""
 
 

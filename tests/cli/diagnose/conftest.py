@@ -36,6 +36,7 @@ CONNECT = {
         }
     ],
 }
+_GIVEN_UP = ("Blocking", "Retirement", "Following")
 _KEYS = {
     "Registry": [("device-id", "HASH")],
     "Ledger": [("device-id", "HASH"), ("record", "RANGE")],
@@ -57,6 +58,10 @@ def _template(authority_arn: str, *, validity_days: int) -> dict[str, Any]:
     return {
         "Resources": {
             **{name: _table(keys) for name, keys in _KEYS.items()},
+            **{
+                f"Line{name}DeadLetters": {"Type": "AWS::SQS::Queue"}
+                for name in ("Blocking", "Retirement", "Following")
+            },
             **{f"{name}Log": {"Type": "AWS::Logs::LogGroup"} for name in ("Authorizer", "PrivateCaIssuer", "Api")},
         },
         "Outputs": {
@@ -139,6 +144,11 @@ class Desk:
             TableName=self.physical["Registry"],
             Item={"device-id": {"S": device_id}, **{name: {"S": text} for name, text in item.items()}},
         )
+
+    def give_up(self, queue: str, message: dict[str, str]) -> None:
+        """Put a message into a queue of dead letters."""
+        url = self.physical[f"Line{queue}DeadLetters"]
+        boto3.client("sqs").send_message(QueueUrl=url, MessageBody=json.dumps(message))
 
     @property
     def ledger(self) -> DynamoDbLedger:

@@ -253,6 +253,35 @@ def test_a_device_that_waits_for_its_turn_is_named_with_its_number_and_time(desk
     )
 
 
+def test_a_certificate_of_another_region_in_the_dead_letters_is_named(desk: Any, first_line: Any) -> None:
+    desk.enroll("dev-1")
+    desk.give_up("Following", {"device": "dev-1", "issuer": "private-ca"})
+    assert first_line("dev-1") == (
+        "in-the-dead-letters: A certificate that another Region issued to dev-1 was given up in this Region. "
+        "It is in the dead letters."
+    )
+
+
+def test_a_connect_in_the_dead_letters_does_not_hide_the_good_certificate(desk: Any, run: Any) -> None:
+    desk.enroll("dev-1")
+    desk.provision("dev-1")
+    desk.give_up("Retirement", {"clientId": "dev-1", "principalIdentifier": "ab" * 32})
+    for _ in range(2):  # a look hides no message
+        found = json.loads(run(diagnose, "dev-1", "--json").stdout)["findings"]
+        assert [one["cause"] for one in found] == ["provisioned", "in-the-dead-letters"]
+
+
+@pytest.mark.parametrize("given_up", [0, 2])
+def test_a_block_that_did_not_take_effect_comes_before_the_block(desk: Any, first_line: Any, given_up: int) -> None:
+    desk.enroll("dev-1", status="blocked")
+    desk.provision("dev-1")
+    for _ in range(given_up):
+        desk.give_up("Blocking", {"DDBStreamBatchInfo": "..."})
+    line = first_line("dev-1")
+    assert line.startswith("block-not-through: Device dev-1 is blocked, and a certificate of it is still active: ")
+    assert ("the dead letters have 2 changes" in line) is bool(given_up)
+
+
 def test_a_device_refused_as_unknown_and_enrolled_since_only_has_to_ask_again(desk: Any, first_line: Any) -> None:
     denied(desk, Reason.UNKNOWN_DEVICE, "no such device")
     desk.enroll("dev-1", **{"enrolled-at": f"{desk.now:%Y-%m-%dT%H:%M:%SZ}"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from secretfree_cli.diagnose.collectors import authority, health, iot, ledger, logs, registry
+from secretfree_cli.diagnose.collectors import authority, dead_letters, health, iot, ledger, logs, registry
 from secretfree_cli.diagnose.collectors.reading import Reading
 from secretfree_cli.diagnose.collectors.stack import read_stack
 from secretfree_cli.diagnose.evidence import Evidence
@@ -39,6 +39,7 @@ def collect(
         authority=authority.read(target, reading),
         validity=stack.validity,
         tables=tables,
+        dead_letters=dead_letters.read(target, stack, reading),
         log=found.lines,
         unmatched_paths=found.unmatched_paths,
         gaps=reading.gaps,

@@ -1,0 +1,1 @@
+"""What waits: the line of each issuer, and the dead letters."""

@@ -1,0 +1,60 @@
+"""The command `queue`: the line of each issuer, who is next, and the dead letters."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+from secretfree.adapters.dynamodb.ticket_counter import DynamoDbTicketCounter
+from secretfree.issuance.tickets import Line, Ticket, TicketPolicy
+from secretfree_cli.queue.commands import queue
+
+SECOND = timedelta(seconds=1)
+
+
+def opened(desk: Any, *, given: int, rate: float) -> None:
+    """A line that opened just now, of so many numbers."""
+    counter = DynamoDbTicketCounter(desk.dynamodb, table=desk.physical["Ledger"], issuer="private-ca")
+    assert counter.change(None, Line.opened(None, TicketPolicy(rate=rate), desk.now.timestamp()))
+    for _ in range(given):
+        counter.take()
+
+
+def wait(desk: Any, device_id: str, number: int, wait: timedelta) -> None:
+    held = desk.begin(device_id).never_asked().parked()
+    desk.ledger.write(held.waiting(Ticket(number=number, at=desk.now + wait)))
+
+
+def test_a_line_shows_its_rate_and_how_many_wait(desk: Any, run: Any) -> None:
+    opened(desk, given=7, rate=0.001)
+    (line,) = json.loads(run(queue, "--json").stdout)["lines"]
+    assert (line["issuer"], line["open"], line["waiting"], line["given"]) == ("private-ca", True, 7, 7)
+    assert line["turnsPerSecond"] == 0.001
+    assert line["lastTurnInSeconds"] > 3600
+    shown = run(queue).stdout
+    assert "open" in shown
+
+
+def test_the_devices_whose_turns_come_first_are_named_in_order(desk: Any, run: Any) -> None:
+    opened(desk, given=4, rate=0.001)
+    for number, device_id in enumerate(("late", "next", "passed", "then")):
+        wait(desk, device_id, number, {"late": 900, "next": 60, "passed": -60, "then": 120}[device_id] * SECOND)
+    found = json.loads(run(queue, "--next", "2", "--json").stdout)["next"]
+    assert [one["deviceId"] for one in found] == ["next", "then"]
+    assert "next" in run(queue, "--next", "1").stdout
+
+
+def test_dead_letters_are_counted_and_their_devices_named(desk: Any, run: Any) -> None:
+    desk.give_up("Retirement", {"clientId": "dev-1", "principalIdentifier": "ab" * 32})
+    desk.give_up("Blocking", {"DDBStreamBatchInfo": "..."})
+    letters = json.loads(run(queue, "--json").stdout)["deadLetters"]
+    assert {one["kind"]: (one["messages"], one["devices"]) for one in letters} == {
+        "blocks": (1, []),
+        "retirements": (1, ["dev-1"]),
+        "other Regions": (0, []),
+    }
+
+
+def test_nothing_that_waits_is_said(desk: Any, run: Any) -> None:
+    assert "no device ever waited" in run(queue).stderr
