@@ -13,6 +13,7 @@ from cdk_iot_secretfree.bundling.bundle import Bundle, BundleTarget
 from cdk_iot_secretfree.bundling.errors import BundlingError
 from cdk_iot_secretfree.dashboard import ProvisioningDashboard
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
+from cdk_iot_secretfree.est_options import EstOptions, MutualTlsDomain
 from cdk_iot_secretfree.function_options import FunctionKind, FunctionNetwork, FunctionOptions, FunctionOverrides
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.ledger import IIssuanceLedger, IssuanceLedger
@@ -43,6 +44,7 @@ __all__ = [
     "DevicePolicy",
     "DeviceProfile",
     "DeviceRegistry",
+    "EstOptions",
     "FunctionKind",
     "FunctionNetwork",
     "FunctionOptions",
@@ -57,6 +59,7 @@ __all__ = [
     "ManifestImport",
     "MatchPolicy",
     "MultiRegionProvisioning",
+    "MutualTlsDomain",
     "ProvisioningAlarms",
     "ProvisioningDashboard",
     "RegionMembership",

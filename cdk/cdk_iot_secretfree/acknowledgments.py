@@ -110,6 +110,7 @@ API: Final = {
 CSR_IN_BODY: Final = {
     "AwsSolutions-APIG4": "An authorizer sees no body. The function decides by the authorizer's own rules."
 }
+EST: Final = {"AwsSolutions-APIG4": "EST has the CSR in the body. The function decides by the authorizer's own rules."}
 _NO_WEB_ACL: Final = (
     "A web ACL costs by the month. ApiOptions(source_rate_limit=...) makes one, web_acl_arn takes yours."
 )

@@ -11,10 +11,11 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
-from secretfree.contract import CSR_BODY_SEGMENT
+from secretfree.contract import CSR_BODY_SEGMENT, EST_BASE_PATH, EST_LABEL, EstOperation
 
 from cdk_iot_secretfree import acknowledgments
 from cdk_iot_secretfree.api_options import ApiDomain, ApiOptions, SharedApiDomain
+from cdk_iot_secretfree.est_options import MutualTlsDomain
 from cdk_iot_secretfree.function_options import FunctionOptions
 from cdk_iot_secretfree.functions import make_log_group
 
@@ -67,6 +68,8 @@ class ProvisioningApi(Construct):
         )
         # The stack names its outputs: `add_outputs`.
         self.rest_api.node.try_remove_child("Endpoint")
+        reenroll = None if options.est is None else options.est.reenroll
+        self.reenroll_domain = None if reenroll is None else self._make_reenroll_domain(reenroll)
         self._apply_tls_policy()
         if isinstance(domain, SharedApiDomain):
             self._map_into(domain)
@@ -114,6 +117,45 @@ class ProvisioningApi(Construct):
         acknowledgments.acknowledge(method, acknowledgments.CSR_IN_BODY)
         return method
 
+    def add_est(self, function: lambda_.IFunction) -> None:
+        """The operations of EST, without a label and with one. Re-enrolment is there if its domain is."""
+        base = self.rest_api.root.resource_for_path(EST_BASE_PATH)
+        for parent in (base, base.add_resource(f"{{{EST_LABEL}}}")):
+            for operation in EstOperation:
+                if operation is EstOperation.SIMPLE_REENROLL and self.reenroll_domain is None:
+                    continue
+                method = parent.add_resource(operation.value).add_method(
+                    "POST" if operation in _POSTED else "GET",
+                    _integration(function),
+                    authorization_type=apigateway.AuthorizationType.NONE,
+                )
+                acknowledgments.acknowledge(method, acknowledgments.EST)
+
+    def _make_reenroll_domain(self, chosen: MutualTlsDomain) -> apigateway.DomainName:
+        domain = apigateway.DomainName(
+            self,
+            "ReenrollDomain",
+            domain_name=chosen.name,
+            certificate=chosen.certificate,
+            endpoint_type=apigateway.EndpointType.REGIONAL,
+            security_policy=apigateway.SecurityPolicy.TLS_1_2,
+            mtls=apigateway.MTLSConfig(
+                bucket=chosen.truststore_bucket, key=chosen.truststore_key, version=chosen.truststore_version
+            ),
+        )
+        if chosen.ownership_certificate is not None:
+            resource = cast("CfnResource", domain.node.default_child)
+            arn = chosen.ownership_certificate.certificate_arn
+            resource.add_property_override("OwnershipVerificationCertificateArn", arn)
+        apigateway.BasePathMapping(
+            self,
+            "ReenrollMapping",
+            domain_name=domain,
+            rest_api=self.rest_api,
+            stage=self.rest_api.deployment_stage,
+        )
+        return domain
+
     def _acknowledge(self) -> None:
         options = self._options
         reasons = dict(acknowledgments.API)
@@ -128,8 +170,7 @@ class ProvisioningApi(Construct):
     def _apply_tls_policy(self) -> None:
         policy = self._options.tls_policy
         domain = self.rest_api.domain_name
-        owners = [self.rest_api] if domain is None else [self.rest_api, domain]
-        for owner in owners:
+        for owner in filter(None, (self.rest_api, domain, self.reenroll_domain)):
             # As overrides these do not ask for the newest aws-cdk-lib.
             resource = cast("CfnResource", owner.node.default_child)
             resource.add_property_override("SecurityPolicy", policy.value)
@@ -227,6 +268,7 @@ def _own_domain(domain: ApiDomain) -> apigateway.DomainNameOptions:
     )
 
 
+_POSTED: Final = frozenset({EstOperation.SIMPLE_ENROLL, EstOperation.SIMPLE_REENROLL})
 _NO_LOGGING_ROLE: Final = "@aws-cdk/aws-apigateway:disableCloudWatchRole"
 _INTEGRATION_TIMEOUT: Final = Duration.seconds(29)
 _SINGLETON: Final = "SecretFreeApiLogging"

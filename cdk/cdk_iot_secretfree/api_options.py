@@ -13,7 +13,15 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 
 from cdk_iot_secretfree.argument_types import checks_arguments
-from cdk_iot_secretfree.validation import refuse, require_match, require_range, require_seconds
+from cdk_iot_secretfree.est_options import EstOptions
+from cdk_iot_secretfree.validation import (
+    HOST_NAME,
+    HOST_NAME_FORM,
+    refuse,
+    require_match,
+    require_range,
+    require_seconds,
+)
 
 
 class TlsPolicy(StrEnum):
@@ -63,8 +71,7 @@ class ApiDomain:
 
     def __post_init__(self) -> None:
         """Refuse what is no host name, or no path segment."""
-        form = "a lower-case host name, without a wildcard"
-        require_match("name", self.name, r"([a-z0-9-]{1,63}\.)+[a-z0-9-]{2,63}", form)
+        require_match("name", self.name, HOST_NAME, HOST_NAME_FORM)
         if self.base_path is not None:
             _require_base_path(self.base_path)
 
@@ -108,6 +115,8 @@ class ApiOptions:
         retry_after: what the API's own 429 and 503 tell the device to wait, whole seconds.
         csr_in_body: also take the CSR as the body of `POST {base}/new/csr`, for clients whose headers are short. A
             function of its own decides there by the authorizer's rules and has the issuer answer.
+        est: also answer EST (RFC 7030), the standard protocol of enrolment over TLS. A function of its own decides
+            there by the authorizer's rules and has the issuer answer.
         domain: a name of your own: `ApiDomain`, or `SharedApiDomain` for several APIs under one name.
         tls_policy: of the API, and of the domain that is made here.
         strict_endpoint_access: requires that the TLS server name is the host of the request, and that the request
@@ -133,6 +142,7 @@ class ApiOptions:
     stage_name: str = "v1"
     retry_after: Duration = field(default_factory=lambda: Duration.seconds(5))
     csr_in_body: bool = False
+    est: EstOptions | None = None
     domain: ApiDomain | SharedApiDomain | None = None
     tls_policy: TlsPolicy = TlsPolicy.TLS_1_2
     strict_endpoint_access: bool = True
@@ -157,6 +167,16 @@ class ApiOptions:
                 refuse("web_acl_arn", "one beside source_rate_limit", "one of the two: a stage has one web ACL")
         if self.private_endpoints and self.domain is not None:
             refuse("domain", "one beside private_endpoints", "none: private DNS of the VPC endpoint finds the API")
+        self._check_reenrollment()
+
+    def _check_reenrollment(self) -> None:
+        reenroll = None if self.est is None else self.est.reenroll
+        if reenroll is None:
+            return
+        if self.private_endpoints:
+            refuse("reenroll", "a domain beside private_endpoints", "none: a private API has no mutual TLS")
+        if isinstance(self.domain, ApiDomain) and self.domain.name == reenroll.name:
+            refuse("reenroll", f"the API's own domain {reenroll.name}", "another: a new device has no certificate yet")
 
 
 def _require_base_path(value: str) -> None:

@@ -21,7 +21,6 @@ def make_csr_front(
 
     `retry_after`: as of the API.
     """
-    names = {path: function.function_name for path, function in issuers.items()}
     function = RuntimeFunction(
         scope,
         "CsrFrontFunction",
@@ -30,18 +29,34 @@ def make_csr_front(
         description=f"Takes requests of {line.product} devices that carry the CSR in the body",
         environment={
             **line.environment,
-            **decision_environment(line),
-            Variable.ISSUER_FUNCTIONS: Stack.of(scope).to_json_string(names),
-            Variable.RETRY_AFTER_SECONDS: str(int(retry_after.to_seconds())),
+            **answering_environment(line, issuers=issuers, retry_after=retry_after),
         },
         options=line.functions,
         timeout=_TIMEOUT,
         removal_policy=line.removal_policy,
     )
+    grant_answering(function, line, issuers)
+    return function
+
+
+def answering_environment(
+    line: ProductLine, *, issuers: Mapping[str, lambda_.IFunction], retry_after: Duration
+) -> Mapping[Variable, str]:
+    """What a function needs to know to answer requests whose body is a CSR."""
+    stack = Stack.of(next(iter(issuers.values())))
+    names = {path: function.function_name for path, function in issuers.items()}
+    return {
+        **decision_environment(line),
+        Variable.ISSUER_FUNCTIONS: stack.to_json_string(names),
+        Variable.RETRY_AFTER_SECONDS: str(int(retry_after.to_seconds())),
+    }
+
+
+def grant_answering(function: RuntimeFunction, line: ProductLine, issuers: Mapping[str, lambda_.IFunction]) -> None:
+    """Let a function decide about such requests, and have the issuers answer."""
     grant_decision(function, line)
     for issuer in issuers.values():
         issuer.grant_invoke(function.role)
-    return function
 
 
 # As long as API Gateway waits.

@@ -26,6 +26,9 @@ class FunctionKind(StrEnum):
     CSR_FRONT = "csr-front"
     """Takes requests that carry the CSR in the body (`ApiOptions.csr_in_body`)."""
 
+    EST = "est"
+    """Answers EST (`ApiOptions.est`)."""
+
     ISSUER = "issuer"
     """Issues, and answers the devices."""
 
@@ -216,7 +219,9 @@ def _require_log_level(value: str) -> None:
 ASYNCHRONOUS: Final = frozenset({FunctionKind.SWEEPER, FunctionKind.ACCOUNT})
 """What Lambda invokes without a caller that waits: only there does a dead-letter queue receive anything."""
 
-_DEVICES_WAIT_FOR: Final = frozenset({FunctionKind.AUTHORIZER, FunctionKind.CSR_FRONT, FunctionKind.ISSUER})
+_DEVICES_WAIT_FOR: Final = frozenset(
+    {FunctionKind.AUTHORIZER, FunctionKind.CSR_FRONT, FunctionKind.EST, FunctionKind.ISSUER}
+)
 _OWN_MEMORY: Final = {FunctionKind.ACCOUNT: 512}
 _MOST_SECURITY_GROUPS: Final = 5
 _LOG_LEVELS: Final = tuple(level.name for level in LogLevel)

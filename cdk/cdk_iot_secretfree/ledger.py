@@ -40,7 +40,7 @@ class IIssuanceLedger(Protocol):
         """Let a principal read and list what was issued."""
 
     def grant_read_bindings(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let the authorizer read the key that a device id is bound to (`MatchPolicy.UDID`)."""
+        """Let a function read single records: the key that a device id is bound to, the state of a certificate."""
 
     def grant_record(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let an issuer record each step."""
@@ -97,7 +97,7 @@ class _GrantingLedger(GrantedTable):
         return self._grants.read(grantee)
 
     def grant_read_bindings(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let the authorizer read the key that a device id is bound to (`MatchPolicy.UDID`)."""
+        """Let a function read single records: the key that a device id is bound to, the state of a certificate."""
         return self._grants.read_items(grantee)
 
     def grant_record(self, grantee: iam.IGrantable) -> iam.Grant:

@@ -29,6 +29,8 @@ def add_outputs(provisioning: "SecretFreeProvisioning") -> None:
         Output.MATCH_POLICY: provisioning.match.value,
         Output.DEVICE_PROFILE: provisioning.device_profile.value,
     }
+    if provisioning.reenroll_domain is not None:
+        outputs[Output.EST_REENROLL_URL] = f"https://{provisioning.reenroll_domain.domain_name}"
     if provisioning.authority is not None:
         outputs[Output.AUTHORITY_ARN] = provisioning.authority.arn
     validities = (issuer.validity_days for issuer in provisioning.issuers if issuer.validity_days is not None)

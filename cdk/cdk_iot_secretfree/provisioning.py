@@ -23,6 +23,7 @@ from cdk_iot_secretfree.csr_front import make_csr_front
 from cdk_iot_secretfree.dashboard import ProvisioningDashboard
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy, warn_of_nested_prefixes
 from cdk_iot_secretfree.diagnosis import grant_diagnose
+from cdk_iot_secretfree.est import make_est
 from cdk_iot_secretfree.following import Following
 from cdk_iot_secretfree.function_options import FunctionOptions
 from cdk_iot_secretfree.issuers.checks import (
@@ -198,6 +199,9 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
             front = make_csr_front(self, self._line, issuers=answering, retry_after=options.retry_after)
             for path in answering:
                 self._api.add_csr_post(path, front.invoked)
+        if options.est is not None:
+            est = make_est(self, self._line, options.est, issuers=answering, retry_after=options.retry_after)
+            self._api.add_est(est.invoked)
 
     @property
     def product(self) -> str:
@@ -238,6 +242,11 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
     def url(self) -> str:
         """The base of the devices' URLs, without a slash at its end: `{url}/new`, `{url}/proto`."""
         return self._api.url
+
+    @property
+    def reenroll_domain(self) -> apigateway.DomainName | None:
+        """The domain name with mutual TLS, where EST's `simplereenroll` is; None where the API has none."""
+        return self._api.reenroll_domain
 
     @property
     def iot_endpoint(self) -> str:

@@ -1,10 +1,13 @@
 """The sample stack: one product line, chosen by CDK context, to deploy as it is or to copy."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from aws_cdk import CfnOutput, CliCredentialsStackSynthesizer, Environment, RemovalPolicy, Stack
+from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_s3 as s3
 from constructs import Construct, Node
 from secretfree.contract import DeviceProfile, IssuerKind, MatchPolicy, Output
 
@@ -15,6 +18,7 @@ from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.authority.subject import AuthoritySubject
 from cdk_iot_secretfree.bundling.bundle import Bundle, BundleTarget
 from cdk_iot_secretfree.device_policy import DevicePolicy
+from cdk_iot_secretfree.est_options import EstOptions, MutualTlsDomain
 from cdk_iot_secretfree.function_options import FunctionOptions
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.manifest_import import ManifestImport
@@ -45,6 +49,10 @@ class SampleOptions:
         removal: `retain` or `destroy` for tables, logs, policy and CA.
         synthesizer: `default`, or `cli-credentials` to deploy with the caller's own credentials alone.
         csr_in_body: `true` also takes a CSR as the body of a request.
+        est: `true` also answers EST (RFC 7030).
+        est_domain: a domain name with mutual TLS for EST's re-enrolment, with the two that follow.
+        est_domain_certificate: the ARN of its certificate.
+        est_truststore: the CAs of client certificates, as in `s3://bucket/truststore.pem`.
         manifest_import: `true` adds a bucket whose manifests are enrolled in the cloud, `false` none.
         audit: `true` adds an audit trail in a bucket with Object Lock, `false` none.
     """
@@ -61,6 +69,10 @@ class SampleOptions:
     removal: RemovalPolicy = RemovalPolicy.RETAIN
     synthesizer: str = "default"
     csr_in_body: bool = False
+    est: bool = False
+    est_domain: str | None = None
+    est_domain_certificate: str | None = None
+    est_truststore: str | None = None
     manifest_import: bool = False
     audit: bool = False
 
@@ -92,6 +104,10 @@ class SampleOptions:
             removal=context.choice("removal", _REMOVALS, defaults.removal),
             synthesizer=context.choice("synthesizer", {name: name for name in _SYNTHESIZERS}, defaults.synthesizer),
             csr_in_body=context.choice("csr-in-body", _SWITCH, defaults.csr_in_body),
+            est=context.choice("est", _SWITCH, defaults.est),
+            est_domain=context.text("est-domain", "") or None,
+            est_domain_certificate=context.text("est-domain-certificate", "") or None,
+            est_truststore=context.text("est-truststore", "") or None,
             manifest_import=context.choice("manifest-import", _SWITCH, defaults.manifest_import),
             audit=context.choice("audit", _SWITCH, defaults.audit),
         )
@@ -127,7 +143,7 @@ class SecretFreeStack(Stack):
             device_policy=DevicePolicy.least_privilege(chosen.product),
             match=chosen.match_policy,
             device_profile=chosen.device_profile,
-            api=ApiOptions(csr_in_body=chosen.csr_in_body),
+            api=ApiOptions(csr_in_body=chosen.csr_in_body, est=self._est(chosen) if chosen.est else None),
             functions=functions,
             removal_policy=chosen.removal,
         )
@@ -142,6 +158,24 @@ class SecretFreeStack(Stack):
             CfnOutput(self, Output.MANIFEST_BUCKET.value, value=self.manifest_import.bucket.bucket_name)
         if self.audit_trail is not None:
             CfnOutput(self, Output.AUDIT_BUCKET.value, value=self.audit_trail.bucket.bucket_name)
+
+    def _est(self, options: SampleOptions) -> EstOptions:
+        if options.est_domain is None:
+            return EstOptions()
+        truststore = re.fullmatch(r"s3://([^/]+)/(.+)", options.est_truststore or "")
+        if truststore is None:
+            refuse("est_truststore", options.est_truststore, "s3://BUCKET/KEY, with est_domain")
+        if options.est_domain_certificate is None:
+            refuse("est_domain_certificate", None, "a certificate's ARN, with est_domain")
+        certificate, bucket = options.est_domain_certificate, truststore[1]
+        return EstOptions(
+            reenroll=MutualTlsDomain(
+                name=options.est_domain,
+                certificate=acm.Certificate.from_certificate_arn(self, "EstCertificate", certificate),
+                truststore_bucket=s3.Bucket.from_bucket_name(self, "EstTruststore", bucket),
+                truststore_key=truststore[2],
+            )
+        )
 
     def _issuer(self, name: str, options: SampleOptions, functions: FunctionOptions) -> Issuer:
         if name == IssuerKind.IOT_CORE:

@@ -5,6 +5,9 @@ from typing import Final, NoReturn
 
 from aws_cdk import Duration, RemovalPolicy, Token
 
+HOST_NAME: Final = r"([a-z0-9-]{1,63}\.)+[a-z0-9-]{2,63}"
+HOST_NAME_FORM: Final = "a lower-case host name, without a wildcard"
+
 _SHOWN: Final = 120
 # Begins every token that the CDK puts into text.
 _MARK_IN_TEXT: Final = "${Token["

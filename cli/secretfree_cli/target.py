@@ -49,6 +49,8 @@ class Target:
     """In the local cloud: the same base over TLS, as a device reaches it."""
     tls_ca: Path | None = None
     """PEM of the CA that the certificate at `tls_url` chains to."""
+    est_reenroll_url: str | None = None
+    """Base of the domain with mutual TLS, where EST's re-enrolment is, if the stack has one."""
     iot_endpoint: str | None = None
     """IoT Core's data endpoint, as devices get it."""
     mqtt_host: str | None = None
@@ -211,6 +213,7 @@ def local_target(
         url=local_api_url(required_output(outputs, Output.PROVISIONING_URL, name), record.endpoint_url),
         tls_url=local_api_url(required_output(outputs, Output.PROVISIONING_URL, name), record.tls_url),
         tls_ca=Path(record.tls_ca),
+        est_reenroll_url=local_domain_url(outputs.get(Output.EST_REENROLL_URL), record.tls_url),
         iot_endpoint=outputs.get(Output.IOT_ENDPOINT),
     )
 
@@ -228,6 +231,11 @@ def local_api_url(deployed: str, endpoint_url: str) -> str:
             f"{Output.PROVISIONING_URL} is {deployed!r}; expected https://API.execute-api.REGION.SUFFIX/STAGE"
         )
     return f"{endpoint_url}/_aws/execute-api/{named['api']}/{parts.path.strip('/')}"
+
+
+def local_domain_url(deployed: str | None, tls_url: str) -> str | None:
+    """Return the address of a custom domain of the local cloud that this host can reach; None for none."""
+    return None if deployed is None else f"{tls_url}/_aws/domains/{urlsplit(deployed).hostname}"
 
 
 def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -312,6 +320,7 @@ def _account_target(
         stack_name=name,
         account=described.account,
         url=required_output(outputs, Output.PROVISIONING_URL, name).rstrip("/"),
+        est_reenroll_url=outputs.get(Output.EST_REENROLL_URL),
         iot_endpoint=iot_endpoint,
         mqtt_host=iot_endpoint,
         authority_arn=outputs.get(Output.AUTHORITY_ARN),

@@ -10,12 +10,15 @@ from typing import Final
 METRIC_NAMESPACE: Final = "SecretFree"
 """The CloudWatch namespace of every `Metric`."""
 
-
 ISSUER_NAME_FORM: Final = r"[a-z][a-z0-9-]{0,31}"
 """The form of an issuer's name, a regular expression. The name is a part of ledger records, metrics and tokens."""
 
 CSR_BODY_SEGMENT: Final = "csr"
 """Below an issuer's path: the resource that takes the CSR as the body, `POST {base}/new/csr`."""
+
+EST_BASE_PATH: Final = ".well-known/est"
+EST_LABEL: Final = "label"
+"""Of EST (RFC 7030 section 3.2.2): the path below the API's base, and the parameter of its label, an issuer's path."""
 
 LOCAL_CONTEXT: Final = "secretfree:local"
 """The context key, `true`, by which `secretfree local deploy` names an emulator on this machine as the target."""
@@ -50,6 +53,11 @@ class Variable(StrEnum):
     ISSUER_FUNCTIONS = "SECRETFREE_ISSUER_FUNCTIONS"
     """The function that answers for each issuer, by the issuer's path, a JSON object."""
     RETRY_AFTER_SECONDS = "SECRETFREE_RETRY_AFTER_SECONDS"
+    EST_ISSUER = "SECRETFREE_EST_ISSUER"
+    """The path of the issuer that EST without a label means."""
+    EST_AUTHORITIES = "SECRETFREE_EST_AUTHORITIES"
+    """The CAs of each issuer that has any, by the issuer's path: a JSON object of ARNs by commas."""
+    EST_REENROLL_DOMAIN = "SECRETFREE_EST_REENROLL_DOMAIN"
     REVOKING_AUTHORITIES = "SECRETFREE_REVOKING_AUTHORITIES"
     """The ARNs of the CAs that take revocations, a JSON array."""
     REGION = "AWS_REGION"
@@ -60,6 +68,15 @@ class Variable(StrEnum):
     """The Regions of such a product line, a JSON array."""
     LATER_QUEUE_URL = "SECRETFREE_LATER_QUEUE_URL"
     """Where the follower puts what it could not finish at once."""
+
+
+class EstOperation(StrEnum):
+    """An operation of EST (RFC 7030), the last segment of its path."""
+
+    CA_CERTIFICATES = "cacerts"
+    SIMPLE_ENROLL = "simpleenroll"
+    SIMPLE_REENROLL = "simplereenroll"
+    CSR_ATTRIBUTES = "csrattrs"
 
 
 class Output(StrEnum):
@@ -83,6 +100,7 @@ class Output(StrEnum):
     MANIFEST_BUCKET = "ManifestBucket"
     LOG_GROUPS = "LogGroups"
     AUDIT_BUCKET = "AuditBucket"
+    EST_REENROLL_URL = "EstReenrollUrl"
 
 
 class AuthorityField(StrEnum):
@@ -245,10 +263,8 @@ class LedgerIndex(StrEnum):
 
 
 RENEWAL_OPERATION: Final = "secretfree-renew"
-"""The `operation` of an AWS IoT Job's document that asks a device to renew its certificate."""
-
 RENEWAL_VERSION: Final = 1
-"""The `version` beside it."""
+"""The `operation` and the `version` of an AWS IoT Job's document that asks a device to renew its certificate."""
 
 
 class MatchPolicy(StrEnum):
@@ -269,7 +285,6 @@ class DeviceProfile(StrEnum):
 
     STANDARD = "STANDARD"
     """No rule relaxed."""
-
     TI_CC32XX = "TI_CC32XX"
     """TI SimpleLink CC32xx: SHA-1 proof of possession, e-mail in the subject, UDIDs in any spelling."""
 
@@ -286,14 +301,12 @@ class IssuerSetting(StrEnum):
 
     KIND = "kind"
     """An `IssuerKind`; the only setting that every kind has."""
-
     AUTHORITY_ARN = "authorityArn"
     SIGNING_ALGORITHM = "signingAlgorithm"
     TEMPLATE_ARN = "templateArn"
     VALIDITY_DAYS = "validityDays"
     REGISTERED = "registered"
     """`true` where IoT Core knows the CA, else `false`."""
-
     PREVIOUS_AUTHORITY_ARNS = "previousAuthorityArns"
     """The ARNs of the CAs before it whose certificates stay good, by commas; absent where there are none."""
 

@@ -11,6 +11,7 @@ class ErrorCode(StrEnum):
     MALFORMED_REQUEST = "malformed-request"
     NOT_AUTHORIZED = "not-authorized"
     INVALID_REQUEST = "invalid-request"
+    NOT_FOUND = "not-found"
     CONFLICT = "conflict"
     TOO_MANY_REQUESTS = "too-many-requests"
     NOT_READY = "not-ready"
@@ -32,6 +33,7 @@ class Reason(StrEnum):
     MISSING_BODY = "missing-body"
     CONTENT_TYPE = "content-type"
     HEADER_AND_BODY = "header-and-body"
+    NO_SUCH_PATH = "no-such-path"
     OVERSIZED = "oversized"
     NOT_BASE64 = "not-base64"
     NOT_A_CSR = "not-a-csr"
@@ -58,6 +60,7 @@ class Reason(StrEnum):
     AMBIGUOUS_KEY = "ambiguous-key"
     REGISTRY_RECORD = "registry-record"
     DIGEST_MISMATCH = "digest-mismatch"
+    CLIENT_CERTIFICATE = "client-certificate"
     # AWS, or the service itself.
     REGISTRY_UNAVAILABLE = "registry-unavailable"
     LEDGER_UNAVAILABLE = "ledger-unavailable"
@@ -111,6 +114,7 @@ _STATUS: Final = {
     ErrorCode.MALFORMED_REQUEST: 403,
     ErrorCode.NOT_AUTHORIZED: 403,
     ErrorCode.INVALID_REQUEST: 400,
+    ErrorCode.NOT_FOUND: 404,
     ErrorCode.CONFLICT: 409,
     ErrorCode.TOO_MANY_REQUESTS: 429,
     ErrorCode.NOT_READY: 202,

@@ -17,6 +17,7 @@ from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from cdk_iot_secretfree import (
@@ -25,12 +26,14 @@ from cdk_iot_secretfree import (
     AuditTrail,
     AuthoritySubject,
     DeviceAuthority,
+    EstOptions,
     FunctionNetwork,
     FunctionOptions,
     Issuer,
     ManifestImport,
     MatchPolicy,
     MultiRegionProvisioning,
+    MutualTlsDomain,
     Revocation,
     RevocationList,
     SecretFreeProvisioning,
@@ -146,6 +149,18 @@ def hardened_stack(app):
             source_rate_limit=300,
             tls_policy=TlsPolicy.TLS_1_3,
             csr_in_body=True,
+            est=EstOptions(
+                reenroll=MutualTlsDomain(
+                    name="renew.example.com",
+                    certificate=acm.Certificate.from_certificate_arn(
+                        stack,
+                        "Certificate",
+                        f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/11111111-2222-3333-4444-555555555555",
+                    ),
+                    truststore_bucket=s3.Bucket.from_bucket_name(stack, "Truststore", "truststores"),
+                    truststore_key="devices.pem",
+                )
+            ),
         ),
         encryption_key=key,
     )

@@ -17,6 +17,7 @@ from cdk_iot_secretfree import (
     AuthoritySubject,
     DeviceAuthority,
     DeviceRegistry,
+    EstOptions,
     FunctionKind,
     FunctionNetwork,
     FunctionOptions,
@@ -36,6 +37,7 @@ from tests.cdk.conftest import WITHOUT_BUNDLING, Synthesised
 HANDLERS = {
     FunctionKind.AUTHORIZER: "authorizer",
     FunctionKind.CSR_FRONT: "csr_front",
+    FunctionKind.EST: "est",
     FunctionKind.ISSUER: "issuer",
     FunctionKind.SWEEPER: "sweeper",
     FunctionKind.REVOKER: "revoker",
@@ -79,7 +81,7 @@ def every_function(stack, functions):
         "Provisioning",
         product="widget",
         issuers=[Issuer.private_ca(authority)],
-        api=ApiOptions(csr_in_body=True),
+        api=ApiOptions(csr_in_body=True, est=EstOptions()),
         functions=functions,
         membership=membership(stack),
     )
@@ -324,11 +326,11 @@ def restored(synthesise):
 class TestSnapStart:
     def test_what_devices_wait_for_starts_from_a_snapshot(self, restored):
         by_snapshot = {kind for kind, handler in HANDLERS.items() if "SnapStart" in restored.function(handler)}
-        assert by_snapshot == {FunctionKind.AUTHORIZER, FunctionKind.CSR_FRONT, FunctionKind.ISSUER}
+        assert by_snapshot == {FunctionKind.AUTHORIZER, FunctionKind.CSR_FRONT, FunctionKind.EST, FunctionKind.ISSUER}
 
     def test_the_api_invokes_aliases_of_published_versions_and_may_invoke_nothing_else(self, restored):
         aliases = restored.of_type("AWS::Lambda::Alias")
-        assert len(aliases) == len(restored.of_type("AWS::Lambda::Version")) == 3
+        assert len(aliases) == len(restored.of_type("AWS::Lambda::Version")) == 4
         by_api = [
             permission["Properties"]["FunctionName"]
             for permission in restored.of_type("AWS::Lambda::Permission").values()

@@ -18,6 +18,7 @@ from cdk_iot_secretfree import (
     DevicePolicy,
     DeviceProfile,
     DeviceRegistry,
+    EstOptions,
     FunctionOptions,
     IDeviceRegistry,
     IIssuanceLedger,
@@ -70,11 +71,12 @@ provisioning = SecretFreeProvisioning(
     thing_attributes={"line": "1"},
     renewal_window=Duration.days(30),
     encryption_key=kms.Key(stack, "Key"),
-    api=ApiOptions(rate_limit=10),
+    api=ApiOptions(rate_limit=10, est=EstOptions(default_issuer="private-ca", reenroll=None)),
     functions=FunctionOptions(bundle=Bundle(runtime=lambda_.Runtime.PYTHON_3_13)),
 )
 
 api: apigateway.RestApi = provisioning.api
+reenroll_domain: apigateway.DomainName | None = provisioning.reenroll_domain
 url: str = provisioning.url
 registry_of: IDeviceRegistry = provisioning.registry
 ledger: IIssuanceLedger = provisioning.ledger

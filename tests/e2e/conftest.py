@@ -208,6 +208,24 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 
 @pytest.fixture(scope="session")
+def bodies(cloud: Cloud) -> Cloud:
+    """A stack that takes the CSR in the body too, by EST as well, and has a domain with mutual TLS."""
+    s3 = cloud.target.client("s3")
+    s3.create_bucket(Bucket="truststores")
+    assert cloud.target.ca_certificate is not None
+    s3.put_object(Bucket="truststores", Key="devices.pem", Body=cloud.target.ca_certificate.read_bytes())
+    return cloud.stack(
+        "Bodies",
+        product="body",
+        csr_in_body="true",
+        est="true",
+        est_domain="renew.example.com",
+        est_domain_certificate="arn:aws:acm:us-east-1:000000000000:certificate/11111111-2222-3333-4444-555555555555",
+        est_truststore="s3://truststores/devices.pem",
+    )
+
+
+@pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return Workshop(tmp_path_factory.mktemp("devices"))
 

@@ -14,12 +14,6 @@ from secretfree_device import IssuerPath, ProvisioningClient
 PKCS10 = "content-type: application/pkcs10"
 
 
-@pytest.fixture(scope="module")
-def bodies(cloud: Any) -> Any:
-    """A stack that takes the CSR in either form."""
-    return cloud.stack("Bodies", product="body", csr_in_body="true")
-
-
 @pytest.mark.parametrize("path", ["new", "proto"])
 def test_either_form_gets_the_same_certificate(
     path: str, bodies: Any, workshop: Any, curl: Callable[..., Any], post: Callable[..., Any]

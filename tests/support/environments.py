@@ -57,6 +57,16 @@ def csr_front_environment(changes: Mapping[Variable, str] = _NOTHING) -> dict[st
     return authorizer_environment(own | dict(changes))
 
 
+def est_environment(changes: Mapping[Variable, str] = _NOTHING) -> dict[str, str]:
+    """That of the function that answers EST."""
+    own = {
+        Variable.EST_ISSUER: "new",
+        Variable.EST_AUTHORITIES: json.dumps({"new": CA_ARN}),
+        Variable.EST_REENROLL_DOMAIN: "renew.example.com",
+    }
+    return csr_front_environment(own | dict(changes))
+
+
 def import_environment(changes: Mapping[Variable, str] = _NOTHING) -> dict[str, str]:
     """That of the manifest import."""
     return _plain(_EVERY_FUNCTION | _REGISTRY | {Variable.IMPORT_BUCKET: "manifests"} | dict(changes))
@@ -100,7 +110,7 @@ def follower_environment(changes: Mapping[Variable, str] = _NOTHING) -> dict[str
 def every_environment() -> dict[str, str]:
     """What all functions together read: each handler can be configured from it."""
     return (
-        csr_front_environment()
+        est_environment()
         | import_environment()
         | issuer_environment()
         | revoker_environment()

@@ -25,6 +25,8 @@ class ProductLine:
     """Base of the provisioning API, resolvable from this host."""
     tls_url: str
     """The same base over TLS; its certificate chains to the cloud's `tls_ca`."""
+    est_reenroll_url: str | None
+    """Base of the domain with mutual TLS, where EST's re-enrolment is, if the line has one."""
     registry_table: str
     ledger_table: str | None
     authority_arn: str | None
@@ -39,6 +41,7 @@ class ProductLine:
             stack_name=target.stack_name or "",
             url=target.require_url(),
             tls_url=target.device_url()[0],
+            est_reenroll_url=target.est_reenroll_url,
             registry_table=target.registry_table,
             ledger_table=target.ledger_table,
             authority_arn=target.authority_arn,
@@ -52,6 +55,7 @@ class ProductLine:
             "stackName": self.stack_name,
             "url": self.url,
             "tlsUrl": self.tls_url,
+            "estReenrollUrl": self.est_reenroll_url,
             "registryTable": self.registry_table,
             "ledgerTable": self.ledger_table,
             "authorityArn": self.authority_arn,
@@ -91,6 +95,7 @@ class Status:
         own: dict[str, object] = {
             "url": None,
             "tlsUrl": None,
+            "estReenrollUrl": None,
             "stackName": None,
             "registryTable": None,
             "ledgerTable": None,

@@ -34,11 +34,18 @@ class Decision:
         self._bindings = None if config.ledger_table is None else DynamoDbBindings(client, table=config.ledger_table)
         self._telemetry = telemetry
 
-    def __call__(self, read: Callable[[], UnverifiedCsr], ids: RequestIds) -> Allowed:
+    def __call__(
+        self,
+        read: Callable[[], UnverifiedCsr],
+        ids: RequestIds,
+        *,
+        also: Callable[[AuthorizedDevice], None] | None = None,
+    ) -> Allowed:
         """Judge the request that `read` returns.
 
-        `ids` are the log fields by which the request is found. Raises SecretFreeError, counted and logged, and nothing
-        else: an unexpected error is `internal`, and leaves no CSR in a traceback.
+        `ids` are the log fields by which the request is found. `also` may refuse the device that the registry allows:
+        it raises SecretFreeError. Raises SecretFreeError, counted and logged, and nothing else: an unexpected error is
+        `internal`, and leaves no CSR in a traceback.
         """
         claims: Claims = {}
         try:
@@ -47,6 +54,8 @@ class Decision:
                 claims = claims_of(unverified, self._profile)
                 csr = verify(unverified, self._profile)
                 device = authorize(csr, match=self._match, registry=self._registry, bindings=self._bindings)
+                if also is not None:
+                    also(device)
         except SecretFreeError as error:
             self._report(error, ids, claims)
             raise

@@ -7,13 +7,20 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from secretfree_cli.local.emulators.tls_front import APIS, TlsSettings, listen
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from secretfree_cli.local.emulators.aws_domains import client_certificate
+from secretfree_cli.local.emulators.tls_front import APIS, DOMAINS, TICKET_HEADER, TlsSettings, listen
 from secretfree_cli.local.tls_certificate import ensure_tls_certificate
 
 PATH = f"{APIS}api/v1/new"
@@ -143,3 +150,132 @@ def test_a_certificate_that_was_lost_is_made_anew(tmp_path: Path) -> None:
     authority.write_text("damaged")
     ensure_tls_certificate(authority, server)
     ssl.create_default_context(cafile=str(authority))
+
+
+# --- custom domains with mutual TLS ---
+
+
+class Trusting:
+    """Two domains with a truststore each, and one without mutual TLS."""
+
+    def __init__(self, own: bytes, other: bytes) -> None:
+        self.given: list[tuple[str, bytes | None]] = []
+        self._truststores = {"renew.example.com": [own], "other.example.com": [other]}
+
+    def truststores(self) -> dict[str, list[bytes]]:
+        return self._truststores
+
+    def resolve(self, domain: str, path: str) -> str | None:
+        return f"{APIS}api/v1{path}" if domain.endswith(".example.com") else None
+
+    def ticket(self, domain: str, certificate: bytes | None) -> str:
+        self.given.append((domain, certificate))
+        return f"ticket-{len(self.given)}"
+
+
+@dataclass(frozen=True)
+class Client:
+    """A CA, and a client certificate that it signed, with its key."""
+
+    authority: bytes
+    certificate: bytes
+    pem: Path
+
+
+def client_of_a_ca(folder: Path) -> Client:
+    folder.mkdir()
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in (folder.name, "device-1")]
+    now = datetime.now(UTC)
+    made = [
+        x509.CertificateBuilder()
+        .subject_name(names[number])
+        .issuer_name(names[0])
+        .public_key(keys[number].public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=number == 0, path_length=None), critical=True)
+        .sign(keys[0], hashes.SHA256())
+        for number in range(2)
+    ]
+    key = keys[1].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "client.pem").write_bytes(key + made[1].public_bytes(Encoding.PEM))
+    authority, certificate = (one.public_bytes(Encoding.DER) for one in made)
+    return Client(authority, certificate, folder / "client.pem")
+
+
+@pytest.fixture(scope="module")
+def clients(tmp_path_factory: pytest.TempPathFactory) -> list[Client]:
+    """Of the domain's CA, of the other domain's, and of a CA that nothing trusts."""
+    folder = tmp_path_factory.mktemp("clients")
+    return [client_of_a_ca(folder / name) for name in ("own", "other", "foreign")]
+
+
+@pytest.fixture
+def mutual(behind: Behind, tmp_path: Path, clients: list[Client]) -> Iterator[Any]:
+    ensure_tls_certificate(tmp_path / "ca.pem", tmp_path / "server.pem")
+    domains = Trusting(clients[0].authority, clients[1].authority)
+    server: Any = listen(TlsSettings(0, str(tmp_path / "server.pem"), behind.server_port), domains)
+    server.domains = domains
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def ask_as(client: Client | None, front: Any, folder: Path, path: str, **headers: str) -> int:
+    context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+    if client is not None:
+        context.load_cert_chain(client.pem)
+    asked = http.client.HTTPSConnection("localhost", front.server_port, timeout=20, context=context)
+    asked.request("POST", path, headers=headers)
+    return asked.getresponse().status
+
+
+RENEW = f"{DOMAINS}renew.example.com/.well-known/est/simplereenroll"
+
+
+def test_a_client_of_the_truststore_is_handed_on_with_its_certificate(
+    mutual: Any, behind: Behind, tmp_path: Path, clients: list[Client]
+) -> None:
+    assert ask_as(clients[0], mutual, tmp_path, f"{RENEW}?a=b") == 202
+    ((_, path, headers, _),) = behind.seen
+    assert path == f"{APIS}api/v1/.well-known/est/simplereenroll?a=b"
+    assert headers[TICKET_HEADER] == "ticket-1"
+    assert mutual.domains.given == [("renew.example.com", clients[0].certificate)]
+
+
+def test_at_a_domain_with_mutual_tls_no_other_client_comes_in(
+    mutual: Any, behind: Behind, tmp_path: Path, clients: list[Client]
+) -> None:
+    assert ask_as(None, mutual, tmp_path, RENEW) == 403
+    assert ask_as(clients[1], mutual, tmp_path, RENEW) == 403
+    with pytest.raises((ssl.SSLError, OSError)):
+        ask_as(clients[2], mutual, tmp_path, RENEW)
+    assert behind.seen == []
+
+
+def test_a_ticket_that_a_client_sends_is_dropped(
+    mutual: Any, behind: Behind, tmp_path: Path, clients: list[Client]
+) -> None:
+    for path in (PATH, f"{DOMAINS}plain.example.com/new"):
+        assert ask_as(None, mutual, tmp_path, path, **{TICKET_HEADER: "forged"}) == 202
+    assert [headers.get(TICKET_HEADER) for _, _, headers, _ in behind.seen] == [None, "ticket-1"]
+    assert mutual.domains.given == [("plain.example.com", None)]
+
+
+def test_a_domain_that_is_not_deployed_is_not_found(mutual: Any, behind: Behind, tmp_path: Path) -> None:
+    assert ask_as(None, mutual, tmp_path, f"{DOMAINS}elsewhere.example.org/new") == 404
+    assert behind.seen == []
+
+
+def test_the_context_has_the_certificate_as_api_gateway_writes_it(clients: list[Client]) -> None:
+    certificate = x509.load_der_x509_certificate(clients[0].certificate)
+    described = client_certificate(certificate)
+    assert described["clientCertPem"].startswith("-----BEGIN CERTIFICATE-----\n")
+    assert (described["subjectDN"], described["issuerDN"]) == ("CN=device-1", "CN=own")
+    assert bytes.fromhex(described["serialNumber"].replace(":", "")) == certificate.serial_number.to_bytes(
+        described["serialNumber"].count(":") + 1
+    )
+    assert described["validity"].keys() == {"notBefore", "notAfter"}
+    assert described["validity"]["notAfter"].endswith(f"{certificate.not_valid_after_utc:%Y} GMT")

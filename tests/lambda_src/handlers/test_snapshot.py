@@ -15,7 +15,7 @@ from secretfree.handlers import entry
 from support.environments import every_environment
 
 # The handlers that devices wait for: these start from a snapshot.
-MODULES = ("authorizer", "csr_front", "issuer")
+MODULES = ("authorizer", "csr_front", "est", "issuer")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from secretfree_cli.local.emulators import aws_function_starts, cloudformation_p
 from secretfree_cli.local.emulators.aws_change_streams import stream_changes
 from secretfree_cli.local.emulators.aws_corrections import correct
 from secretfree_cli.local.emulators.aws_device_sessions import correct_sessions
+from secretfree_cli.local.emulators.aws_domains import DeployedDomains
 from secretfree_cli.local.emulators.aws_gate import install
 from secretfree_cli.local.emulators.aws_limits import Limits, impose
 from secretfree_cli.local.emulators.aws_metrics import measure
@@ -52,6 +53,8 @@ def main() -> None:
     confine_to_loopback()
     correct()
     correct_sessions()
+    domains = DeployedDomains()
+    domains.install()
     aws_function_starts.install()
     correct_streams()
     stream_changes()
@@ -64,7 +67,7 @@ def main() -> None:
     install(operator, routes=replicate(os.environ, operator))
     tls = TlsSettings.from_environment(os.environ)
     if tls is not None:
-        listen(tls)
+        listen(tls, domains)
     from ministack.app import main as serve
 
     serve()

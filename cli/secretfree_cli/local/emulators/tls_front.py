@@ -1,7 +1,7 @@
 """The deployed APIs over TLS: a device checks the server there, as it does on AWS.
 
 A listener before the emulator's own port. It hands on requests for deployed APIs and nothing else. Each then passes
-the emulator's door like any other request.
+the emulator's door like any other request. A custom domain name resolves nowhere, so it is part of the path here.
 """
 
 from __future__ import annotations
@@ -9,14 +9,19 @@ from __future__ import annotations
 import http.client
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Protocol
 
 LOOPBACK = "127.0.0.1"
 PORT_VARIABLE = "SECRETFREE_TLS_PORT"
 CERTIFICATE_VARIABLE = "SECRETFREE_TLS_CERTIFICATE"
 APIS = "/_aws/execute-api/"
+DOMAINS = "/_aws/domains/"
+"""What is below has the name of a custom domain as its first segment."""
+TICKET_HEADER = "x-secretfree-tls-ticket"
+"""Names, between this listener and the emulator, the domain and the client certificate of a request."""
 _SECONDS = 60.0
 _LONGEST_BODY = 10 * 1024 * 1024
 """API Gateway takes 10 MB."""
@@ -39,15 +44,69 @@ class TlsSettings:
         return cls(int(environment[PORT_VARIABLE]), environment[CERTIFICATE_VARIABLE], int(environment["GATEWAY_PORT"]))
 
 
-def listen(settings: TlsSettings) -> ThreadingHTTPServer:
+class Domains(Protocol):
+    """The custom domain names of the deployed APIs."""
+
+    def truststores(self) -> Mapping[str, Collection[bytes]]:
+        """The trusted certificates (DER) of each domain with mutual TLS, by the domain's name in lower case."""
+        ...
+
+    def resolve(self, domain: str, path: str) -> str | None:
+        """The path of the emulator that a path of a domain stands for; None where nothing is mapped there."""
+        ...
+
+    def ticket(self, domain: str, certificate: bytes | None) -> str:
+        """A value of `TICKET_HEADER` for one request; `certificate` is the client's, in DER."""
+        ...
+
+
+class NoDomains:
+    """No custom domain name."""
+
+    def truststores(self) -> Mapping[str, Collection[bytes]]:
+        return {}
+
+    def resolve(self, domain: str, path: str) -> str | None:  # noqa: ARG002
+        return None
+
+    def ticket(self, domain: str, certificate: bytes | None) -> str:
+        raise NotImplementedError
+
+
+class _Trust:
+    """The TLS settings. A client certificate is asked for once a domain has mutual TLS, and is optional.
+
+    A certificate must lead to some domain's truststore, whichever the request is for: the path comes after the
+    handshake. The truststore of the domain itself is compared then.
+    """
+
+    def __init__(self, certificate: str, domains: Domains) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._context.load_cert_chain(certificate)
+        self._context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a truststore need not have the root
+        self._domains = domains
+        self._loaded: set[bytes] = set()
+        self._lock = threading.Lock()
+
+    def wrap(self, connection: Any) -> ssl.SSLSocket:
+        with self._lock:
+            wanted = {one for truststore in self._domains.truststores().values() for one in truststore}
+            for one in wanted - self._loaded:
+                self._context.load_verify_locations(cadata=one)
+                self._context.verify_mode = ssl.CERT_OPTIONAL
+            self._loaded |= wanted
+        return self._context.wrap_socket(connection, server_side=True)
+
+
+def listen(settings: TlsSettings, domains: Domains | None = None) -> ThreadingHTTPServer:
     """Listen on a thread that ends with the process; OSError if the port or the certificate cannot be used."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.certificate)
+    known = domains or NoDomains()
 
     class Handler(_Handler):
         emulator_port = settings.emulator_port
-        tls = context
+        domains = known
+        tls = _Trust(settings.certificate, known)
 
     server = _Server((LOOPBACK, settings.port), Handler)
     threading.Thread(target=server.serve_forever, name="tls", daemon=True).start()
@@ -68,11 +127,12 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = _SECONDS
     emulator_port: int
-    tls: ssl.SSLContext
+    domains: Domains
+    tls: _Trust
 
     def setup(self) -> None:
         self.request.settimeout(_SECONDS)
-        self.request = self.tls.wrap_socket(self.request, server_side=True)
+        self.request = self.tls.wrap(self.request)
         super().setup()
 
     def handle(self) -> None:
@@ -89,15 +149,50 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self._body()
-        if body is None or not self.path.startswith(APIS):
-            self.send_error(404 if body is not None else 413)
+        if body is None:
+            self.send_error(413)
             return
+        ticket = None
+        path: str | None = self.path
+        if self.path.startswith(DOMAINS):
+            domain, slash, rest = self.path.removeprefix(DOMAINS).partition("/")
+            domain = domain.lower()
+            if not self._is_trusted(domain):
+                self._forbid()
+                return
+            plain, mark, query = f"{slash}{rest}".partition("?")
+            path = self.domains.resolve(domain, plain)
+            path = None if path is None else f"{path}{mark}{query}"
+            ticket = None if path is None else self.domains.ticket(domain, self.request.getpeercert(binary_form=True))
+        if path is None or not path.startswith(APIS):
+            self.send_error(404)
+            return
+        self._hand_on(path, body, ticket)
+
+    do_GET = do_PUT = do_DELETE = do_PATCH = do_POST  # noqa: N815 - the base class's names
+
+    def _is_trusted(self, domain: str) -> bool:
+        """Whether the client may come in at a domain: with mutual TLS its verified chain has one of the truststore."""
+        truststore = self.domains.truststores().get(domain)
+        return truststore is None or not set(truststore).isdisjoint(_verified_chain(self.request))
+
+    def _forbid(self) -> None:
+        content = b'{"message":"Forbidden"}'
+        self.send_response(403)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _hand_on(self, path: str, body: bytes, ticket: str | None) -> None:
         connection = http.client.HTTPConnection(LOOPBACK, self.emulator_port, timeout=_SECONDS)
         try:
-            connection.putrequest(self.command, self.path, skip_accept_encoding=True)
+            connection.putrequest(self.command, path, skip_accept_encoding=True)
             for name, value in self.headers.items():
-                if name.lower() not in _HOP_BY_HOP:
+                if name.lower() not in _HOP_BY_HOP and name.lower() != TICKET_HEADER:
                     connection.putheader(name, value)
+            if ticket is not None:
+                connection.putheader(TICKET_HEADER, ticket)
             connection.putheader("Content-Length", str(len(body)))
             connection.endheaders(body)
             self._answer(connection.getresponse())
@@ -105,8 +200,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(502)
         finally:
             connection.close()
-
-    do_GET = do_PUT = do_DELETE = do_PATCH = do_POST  # noqa: N815 - the base class's names
 
     def _body(self) -> bytes | None:
         """Return the body, or None for one that is too long or whose length is not known beforehand."""
@@ -127,3 +220,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_arguments: object) -> None:
         """The emulator logs its requests itself."""
+
+
+def _verified_chain(connection: ssl.SSLSocket) -> list[bytes]:
+    """The client's chain as TLS verified it, each certificate in DER; empty without a client certificate."""
+    if connection.getpeercert(binary_form=True) is None:
+        return []
+    if hasattr(connection, "get_verified_chain"):  # from Python 3.13 on
+        return list(connection.get_verified_chain())
+    return [one.public_bytes(_DER) for one in connection._sslobj.get_verified_chain()]  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+_DER = 2
+"""OpenSSL's format of a certificate that Python before 3.13 asks for by number."""

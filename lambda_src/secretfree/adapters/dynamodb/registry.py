@@ -34,7 +34,7 @@ class DynamoDbRegistry:
 
     def by_device_id(self, device_id: DeviceId) -> RegistryEntry | None:
         """One consistent GetItem: a device blocked a moment ago is blocked."""
-        with _unavailable(Reason.REGISTRY_UNAVAILABLE):
+        with unavailable(Reason.REGISTRY_UNAVAILABLE):
             answer = self._client.get_item(
                 TableName=self._table,
                 Key={"device-id": {"S": device_id}},
@@ -47,7 +47,7 @@ class DynamoDbRegistry:
 
     def by_fingerprint(self, fingerprint: str) -> Sequence[RegistryEntry]:
         """A Query of the index for the ids (all it holds, and never consistent), then the entries themselves."""
-        with _unavailable(Reason.REGISTRY_UNAVAILABLE):
+        with unavailable(Reason.REGISTRY_UNAVAILABLE):
             answer = self._client.query(
                 TableName=self._table,
                 IndexName=self._key_index,
@@ -70,7 +70,7 @@ class DynamoDbBindings:
 
     def bound_fingerprint(self, device_id: DeviceId) -> str | None:
         """One consistent GetItem. A record without a fingerprint binds to no key at all, so that nothing matches it."""
-        with _unavailable(Reason.LEDGER_UNAVAILABLE):
+        with unavailable(Reason.LEDGER_UNAVAILABLE):
             answer = self._client.get_item(
                 TableName=self._table,
                 Key={"device-id": {"S": device_id}, "record": {"S": "binding"}},
@@ -95,7 +95,8 @@ def _strings(item: Mapping[str, Any]) -> dict[str, str]:
 
 
 @contextmanager
-def _unavailable(reason: Reason) -> Iterator[None]:
+def unavailable(reason: Reason) -> Iterator[None]:
+    """Raise what a call of DynamoDB raises as SecretFreeError (`unavailable`)."""
     try:
         yield
     except ClientError as error:

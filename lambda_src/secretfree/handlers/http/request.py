@@ -57,6 +57,20 @@ def _body(event: Mapping[str, Any]) -> bytes:
         raise malformed("a body that is not in base64, as its event says", reason=Reason.NOT_BASE64) from None
 
 
+def client_certificate(event: Mapping[str, Any]) -> str | None:
+    """PEM of the client certificate that API Gateway verified, at a domain with mutual TLS; None without one.
+
+    API Gateway writes it itself. No header counts, because a client can send any header.
+    """
+    identity = (event.get("requestContext") or {}).get("identity") or {}
+    return str((identity.get("clientCert") or {}).get("clientCertPem") or "") or None
+
+
+def domain_name(event: Mapping[str, Any]) -> str:
+    """The domain name that the request came through, in lower case, as API Gateway writes it; empty if unknown."""
+    return str((event.get("requestContext") or {}).get("domainName") or "").lower()
+
+
 def request_id(event: Mapping[str, Any]) -> str:
     """The id in the device's answer (`$context.requestId`); empty if the event has none."""
     return str((event.get("requestContext") or {}).get("requestId") or "")

@@ -1,0 +1,215 @@
+"""EST by clients of others: curl with openssl, and strongSwan's `pki` where it is installed."""
+
+from __future__ import annotations
+
+import base64
+import random
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+
+EST = ".well-known/est"
+PKCS10 = "content-type: application/pkcs10"
+CERTS_ONLY = "application/pkcs7-mime; smime-type=certs-only"
+
+strongswan = pytest.mark.skipif(shutil.which("pki") is None, reason="strongSwan's pki (strongswan-pki) is absent")
+
+
+@pytest.fixture
+def call(bodies: Any) -> Callable[..., tuple[int, dict[str, str], bytes]]:
+    """Curl over TLS, with a client certificate where a device is given."""
+
+    def make(
+        url: str, *headers: str, body: bytes | None = None, device: Any = None, get: bool = False
+    ) -> tuple[int, dict[str, str], bytes]:
+        client = ["--cert", device.certificate, "--key", device.key] if device is not None else []
+        done = subprocess.run(
+            ["curl", "--silent", "--show-error", "--include", "--http1.1", "--max-time", "60"]
+            + ["--cacert", str(bodies.target.tls_ca), *map(str, client), "-X", "GET" if get else "POST"]
+            + [part for header in headers for part in ("-H", header)]
+            + ([] if body is None else ["--data-binary", "@-"])
+            + [url],
+            input=body,
+            capture_output=True,
+            check=True,
+        )
+        head, _, content = done.stdout.partition(b"\r\n\r\n")
+        status, _, fields = head.decode().partition("\r\n")
+        parsed = dict(line.split(": ", 1) for line in fields.split("\r\n"))
+        return int(status.split()[1]), {name.lower(): value for name, value in parsed.items()}, content
+
+    return make
+
+
+@pytest.fixture
+def read(openssl: Callable[..., bytes]) -> Callable[[bytes], list[x509.Certificate]]:
+    """The certificates of an answer, as openssl reads them from one line of base64."""
+
+    def certificates(body: bytes) -> list[x509.Certificate]:
+        der = base64.b64decode(body, validate=True)
+        return x509.load_pem_x509_certificates(openssl("pkcs7", "-inform", "DER", "-print_certs", stdin=der))
+
+    return certificates
+
+
+@pytest.fixture
+def enrolled(bodies: Any, workshop: Any, call: Callable[..., Any], read: Callable[..., Any]) -> Any:
+    """A device that enrolled by `simpleenroll`, and holds its certificate."""
+    device = workshop.enrolled(bodies)
+    status, headers, body = call(f"{bodies.target.tls_url}/{EST}/simpleenroll", PKCS10, body=der(device))
+    assert (status, headers["content-type"]) == (200, CERTS_ONLY), body
+    (certificate,) = read(body)
+    device.certificate.write_bytes(pem(certificate))
+    return device
+
+
+def pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(Encoding.PEM)
+
+
+def der(device: Any) -> bytes:
+    """A CSR as an EST client sends it."""
+    return base64.b64encode(x509.load_pem_x509_csr(device.csr()).public_bytes(Encoding.DER))
+
+
+def fingerprints(*certificates: x509.Certificate) -> set[str]:
+    return {one.fingerprint(hashes.SHA256()).hex() for one in certificates}
+
+
+def test_the_certificate_is_that_of_the_header_form_and_leads_to_the_ca_certificates(
+    bodies: Any,
+    enrolled: Any,
+    post: Callable[..., Any],
+    call: Callable[..., Any],
+    read: Callable[..., Any],
+    openssl: Callable[..., bytes],
+) -> None:
+    by_header = post(f"{bodies.url}/new", enrolled.csr())
+    assert by_header.json["certificate"].encode() == enrolled.certificate.read_bytes()
+    status, headers, body = call(f"{bodies.target.tls_url}/{EST}/cacerts", get=True)
+    assert (status, headers["content-type"]) == (200, "application/pkcs7-mime")
+    assert headers["content-transfer-encoding"] == "base64"
+    authorities = enrolled.folder / "authorities.pem"
+    authorities.write_bytes(b"".join(map(pem, read(body))))
+    assert b"OK" in openssl("verify", "-CAfile", authorities, enrolled.certificate)
+
+
+def test_a_label_chooses_the_issuer(bodies: Any, workshop: Any, call: Callable[..., Any], read: Any) -> None:
+    device = workshop.enrolled(bodies)
+    issued = [
+        read(call(f"{bodies.target.tls_url}/{EST}/{label}/simpleenroll", PKCS10, body=der(device))[2])
+        for label in ("new", "proto")
+    ]
+    assert issued[0] != issued[1]
+    assert call(f"{bodies.target.tls_url}/{EST}/other/simpleenroll", PKCS10, body=der(device))[0] == 404
+    assert call(f"{bodies.target.tls_url}/{EST}/proto/cacerts", get=True)[0] == 404
+    assert call(f"{bodies.target.tls_url}/{EST}/csrattrs", get=True)[0] == 204
+
+
+def test_a_device_renews_with_its_certificate_at_the_domain_with_mutual_tls(
+    bodies: Any, enrolled: Any, call: Callable[..., Any], read: Callable[..., Any]
+) -> None:
+    url = f"{bodies.target.est_reenroll_url}/{EST}/simplereenroll"
+    status, _, body = call(url, PKCS10, body=der(enrolled), device=enrolled)
+    assert status == 200, body
+    own = x509.load_pem_x509_certificate(enrolled.certificate.read_bytes())
+    assert fingerprints(*read(body)) == fingerprints(own)  # outside its window, the current one
+
+
+def test_a_clone_a_forgery_and_a_blocked_device_get_nothing_at_either_door(
+    bodies: Any, enrolled: Any, workshop: Any, call: Callable[..., Any]
+) -> None:
+    clone = workshop.device(device_id=enrolled.device_id)
+    blocked = workshop.device()
+    bodies.put_item(blocked.device_id, blocked.public_key_pem(), status="blocked")
+    forged = bytearray(base64.b64decode(der(enrolled)))
+    forged[-6] ^= 1
+    before = bodies.issued()
+    requests = [der(clone), der(blocked), der(workshop.device()), base64.b64encode(bytes(forged))]
+    doors = [
+        (f"{bodies.target.tls_url}/{EST}/simpleenroll", None),
+        (f"{bodies.target.est_reenroll_url}/{EST}/simplereenroll", enrolled),
+    ]
+    answers = [call(url, PKCS10, body=request, device=device) for url, device in doors for request in requests]
+    assert {status for status, _, _ in answers} == {403}
+    assert all(b'"code":"not-authorized"' in body for _, _, body in answers)
+    assert bodies.issued() == before
+
+
+def test_no_client_renews_without_its_own_active_certificate(
+    bodies: Any, enrolled: Any, workshop: Any, call: Callable[..., Any], read: Callable[..., Any]
+) -> None:
+    url = f"{bodies.target.est_reenroll_url}/{EST}/simplereenroll"
+    other = workshop.enrolled(bodies)
+    (certificate,) = read(call(f"{bodies.target.tls_url}/{EST}/simpleenroll", PKCS10, body=der(other))[2])
+    other.certificate.write_bytes(pem(certificate))
+    forged = "x-ssl-client-cert: " + enrolled.certificate.read_text().replace("\n", "%0A")
+    before = bodies.issued()
+    assert call(url, PKCS10, body=der(enrolled), device=other)[0] == 403
+    assert call(url, PKCS10, forged, body=der(enrolled))[0] == 403
+    default = f"{bodies.target.tls_url}/{EST}/simplereenroll"
+    assert call(default, PKCS10, forged, body=der(enrolled), device=enrolled)[0] == 404
+    (certificate_id,) = fingerprints(x509.load_pem_x509_certificate(enrolled.certificate.read_bytes()))
+    iot = bodies.target.client("iot")
+    iot.update_certificate(certificateId=certificate_id, newStatus="INACTIVE")
+    assert call(url, PKCS10, body=der(enrolled), device=enrolled)[0] == 403
+    iot.update_certificate(certificateId=certificate_id, newStatus="ACTIVE")
+    assert call(url, PKCS10, body=der(enrolled), device=enrolled)[0] == 200
+    assert bodies.issued() == before
+
+
+@pytest.mark.parametrize("rounds", [25, pytest.param(10_000, marks=pytest.mark.nightly)])
+def test_mutated_bodies_are_no_fault_of_ours_and_issue_nothing(
+    rounds: int, bodies: Any, enrolled: Any, curl: Callable[..., Any]
+) -> None:
+    chance = random.Random(23)
+    original = der(enrolled)
+    before = bodies.issued()
+    statuses = set()
+    for _ in range(rounds):
+        body = bytearray(original)
+        position = chance.randrange(len(body))
+        body[position : position + chance.randint(1, 3)] = chance.randbytes(chance.randint(1, 4))
+        if bytes(body) != original:
+            statuses.add(curl(f"{bodies.url}/{EST}/simpleenroll", PKCS10, body=bytes(body)).status)
+    assert statuses <= {400, 401, 403}
+    assert bodies.issued() == before
+
+
+@strongswan
+def test_strongswan_enrols_and_renews(bodies: Any, workshop: Any, tmp_path: Path) -> None:
+    device = workshop.enrolled(bodies)
+    trusted = ["--cacert", str(bodies.target.tls_ca)]
+    pki("--estca", "--url", bodies.target.tls_url, *trusted, "--caout", str(tmp_path / "ca"), "--outform", "pem")
+    authorities = sorted(tmp_path.glob("ca*"))
+    assert authorities
+    trusted += [part for file in authorities for part in ("--cacert", str(file))]
+    (tmp_path / "device.csr").write_bytes(device.csr())
+    request = ["--est", "--in", str(tmp_path / "device.csr"), *trusted, "--outform", "pem"]
+    issued = pki(*request, "--url", bodies.target.tls_url)
+    device.certificate.write_bytes(issued)
+    assert device.device_id in x509.load_pem_x509_certificate(issued).subject.rfc4514_string()
+    client = ["--cert", str(device.certificate), "--key", str(device.key)]
+    assert pki(*request, *client, "--url", bodies.target.est_reenroll_url) == issued
+
+
+@strongswan
+def test_strongswan_reports_a_refusal(bodies: Any, workshop: Any, tmp_path: Path) -> None:
+    (tmp_path / "device.csr").write_bytes(workshop.device().csr())
+    before = bodies.issued()
+    trusted = ["--cacert", str(bodies.target.tls_ca), "--cacert", str(bodies.target.ca_certificate)]
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        pki("--est", "--in", str(tmp_path / "device.csr"), *trusted, "--url", bodies.target.tls_url)
+    assert b"HTTP 403" in refused.value.stderr
+    assert bodies.issued() == before
+
+
+def pki(*arguments: str) -> bytes:
+    return subprocess.run(["pki", *arguments], capture_output=True, check=True, timeout=120).stdout
