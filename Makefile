@@ -38,7 +38,7 @@ release: setup ## Wheel, sdist, SBOMs and provenance of this commit, into dist
 
 audit: .venv/.ready ## Not in CI: the known vulnerabilities of the locked dependencies, which a service knows
 	@for lock in requirements/wheel.txt cdk/cdk_iot_secretfree/bundling/requirements/runtime.txt requirements/dev.txt; do \
-	  $(BIN)/pip-audit --disable-pip --require-hashes -r $$lock || exit; done
+	  $(BIN)/pip-audit --strict --disable-pip --require-hashes -r $$lock || exit; done
 
 # Files with no text of ours would slow down the search for secrets.
 NO_TEXT := ^requirements/.*txt$$|^package-lock|[.](der|png|wasm)$$|^tests/fuzz/corpus/
@@ -79,8 +79,9 @@ test-packaging: setup ## The built wheel in fresh virtual environments
 test-e2e: setup ## The local cloud end to end
 	$(BIN)/python -m pytest -m "e2e and not nightly" tests/e2e
 
-pictures: .venv/.ready ## Draw the dashboard's picture from its definition
+pictures: .venv/.ready ## Draw the pictures of the documents from what they show
 	PYTHONPATH=tests $(BIN)/python -m support.dashboard_picture
+	PYTHONPATH=tests $(BIN)/python -m support.diagrams
 
 metric-names: .venv/.ready ## Write the names of the metrics into Operations
 	PYTHONPATH=tests $(BIN)/python -m support.metric_names

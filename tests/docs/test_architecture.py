@@ -1,25 +1,21 @@
-"""The architecture page shows the states that the code has."""
+"""The architecture page shows the states and the functions that there are."""
 
-from secretfree.issuance.states import SUCCESSORS, IssuanceState
-from support.documents import ROOT, blocks
+from pathlib import Path
+
+import pytest
+from secretfree.issuance.states import IssuanceState
+from support import diagrams
+from support.documents import ROOT
 
 _PAGE = ROOT / "docs" / "architecture.md"
 
 
-def state_diagram() -> str:
-    """The Mermaid diagram of an issuance's states, from the transitions that the code allows."""
-    arrows = [
-        f"    {state.value} --> {successor.value}"
-        for state in IssuanceState
-        for successor in IssuanceState
-        if successor in SUCCESSORS[state]
-    ]
-    final = [f"    {state.value} --> [*]" for state in IssuanceState if not SUCCESSORS[state]]
-    return "\n".join(["stateDiagram-v2", "    [*] --> requesting", *arrows, *final])
-
-
-def test_the_diagram_of_a_certificates_life_is_that_of_the_code() -> None:
-    assert state_diagram() in list(blocks(_PAGE, "mermaid"))
+@pytest.mark.parametrize(
+    ("picture", "drawn"), [(diagrams.STATES, diagrams.states()), (diagrams.FUNCTIONS, diagrams.functions())]
+)
+def test_the_pictures_are_those_of_the_code_and_the_template(picture: Path, drawn: str) -> None:
+    assert picture.read_text(encoding="utf-8") == drawn, "run `make pictures`"
+    assert f"({picture.name})" in _PAGE.read_text(encoding="utf-8")
 
 
 def test_every_state_is_explained() -> None:

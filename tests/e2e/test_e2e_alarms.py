@@ -132,6 +132,22 @@ def test_the_calls_of_an_issuance_are_counted_by_operation(cloud: Any, workshop:
     assert until(lambda: expected <= operations()), operations()
 
 
+def test_the_sweeper_counts_the_late_devices_in_the_deployed_index(cloud: Any) -> None:
+    (sweeper,) = [one for one in cloud.functions() if one["Handler"].endswith("sweeper.handler")]
+    answer = cloud.target.client("lambda").invoke(FunctionName=sweeper["FunctionName"], Payload=b"{}")
+    assert "FunctionError" not in answer
+    group = sweeper["LoggingConfig"]["LogGroup"]
+    logs = cloud.target.client("logs")
+
+    def counted() -> bool:
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group)
+        lines = [event["message"] for page in pages for event in page["events"]]
+        assert not [line for line in lines if "certificates not counted" in line]
+        return any(f'"{Metric.CERTIFICATES_ENDING}":0' in line for line in lines)
+
+    assert until(counted)
+
+
 def test_the_dashboard_is_there(cloud: Any) -> None:
     client = cloud.target.client("cloudwatch")
     (entry,) = client.list_dashboards()["DashboardEntries"]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from secretfree_cli.diagnose.commands import diagnose
+from secretfree_cli.queue.commands import queue
 
 
 @pytest.fixture
@@ -112,3 +113,10 @@ def test_the_timeline_of_a_device(cloud: Any, workshop: Any, post: Any, first_li
     shown = json.loads(CliRunner().invoke(diagnose, [device.device_id, "--json"]).stdout)
     assert [entry["what"].split(" ")[0] for entry in shown["timeline"]][:1] in (["issuance"], ["allowed"])
     assert shown["notRead"] == []
+
+
+def test_the_queues_of_the_stack_are_read(cloud: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secretfree_cli.target.resolve_target", lambda **_: cloud.target)
+    shown = json.loads(CliRunner().invoke(queue, ["--next", "1", "--json"], catch_exceptions=False).stdout)
+    assert shown["notRead"] == []
+    assert {one["kind"] for one in shown["deadLetters"]} == {"blocks", "retirements"}

@@ -80,7 +80,8 @@ def _show(found: Sequence[IssuerLine], letters: Sequence[DeadLetters], waiting: 
     elif waiting is not None:
         note("no device waits for its turn")
     if letters:
-        emit("")
+        if found or waiting:
+            emit("")
         emit_table(
             ("DEAD LETTERS", "MESSAGES", "DEVICES"),
             ((one.kind.value, str(one.count), ", ".join(sorted(one.devices))) for one in letters),

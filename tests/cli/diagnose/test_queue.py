@@ -57,4 +57,6 @@ def test_dead_letters_are_counted_and_their_devices_named(desk: Any, run: Any) -
 
 
 def test_nothing_that_waits_is_said(desk: Any, run: Any) -> None:
-    assert "no device ever waited" in run(queue).stderr
+    shown = run(queue)
+    assert "no device ever waited" in shown.stderr
+    assert shown.stdout.startswith("DEAD LETTERS")
