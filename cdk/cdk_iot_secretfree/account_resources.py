@@ -46,6 +46,7 @@ class AccountResources(Construct):
         self._given_by: str | None = None
         self._is_configured = False
         self._runtime: RuntimeFunction | None = None
+        self._endpoint: str | None = None
         self._statements: list[tuple[list[str], list[str], Mapping[str, Any] | None]] = []
         Aspects.of(self).add(_AtSynth(self))
         # Not with the registration that needs it: a registration that leaves the stack is deleted after the
@@ -112,11 +113,16 @@ class AccountResources(Construct):
             self._options, self._given_by = functions, given_by.node.path
 
     def data_endpoint(self, scope: Construct, id: str) -> str:  # noqa: A002 - the name that every construct has
-        """The account's ATS data endpoint, looked up once at deploy time (`DescribeEndpoint`, 10 a second)."""
-        # The IAM reference gives DescribeEndpoint no resource type.
-        self._allow(["iot:DescribeEndpoint"], ["*"])
-        resource = self._resource(scope, id, AccountResource.IOT_DATA_ENDPOINT, {})
-        return str(resource.get_att_string(EndpointAttribute.ADDRESS.value))
+        """The account's ATS data endpoint, looked up once a stack at deploy time (`DescribeEndpoint`, 10 a second).
+
+        The first product line of the stack has the resource, under its own `scope` and `id`.
+        """
+        if self._endpoint is None:
+            # The IAM reference gives DescribeEndpoint no resource type.
+            self._allow(["iot:DescribeEndpoint"], ["*"])
+            resource = self._resource(scope, id, AccountResource.IOT_DATA_ENDPOINT, {})
+            self._endpoint = str(resource.get_att_string(EndpointAttribute.ADDRESS.value))
+        return self._endpoint
 
     def table_stream(self, scope: Construct, id: str, table_name: str) -> str:  # noqa: A002
         """The ARN of the stream of a global table's replica in the stack's Region, looked up at deploy time."""

@@ -159,7 +159,7 @@ class ProvisioningApi(Construct):
     def _acknowledge(self) -> None:
         options = self._options
         reasons = dict(acknowledgments.API)
-        if options.source_rate_limit is None and options.web_acl_arn is None:
+        if not self._has_web_acl:
             reasons |= acknowledgments.API_WITHOUT_WEB_ACL
         if options.execution_logging is apigateway.MethodLoggingLevel.OFF:
             reasons |= acknowledgments.API_WITHOUT_EXECUTION_LOG
@@ -200,9 +200,13 @@ class ProvisioningApi(Construct):
             name = f"API-Gateway-Execution-Logs_{self.rest_api.rest_api_id}/{self._options.stage_name}"
             stage.node.add_dependency(make_log_group(self, "ExecutionLog", functions, removal_policy, name=name))
 
+    @property
+    def _has_web_acl(self) -> bool:
+        return self._options.source_rate_limit is not None or self._options.web_acl_arn is not None
+
     def _add_web_acl(self) -> None:
         limit, web_acl_arn = self._options.source_rate_limit, self._options.web_acl_arn
-        if limit is None and web_acl_arn is None:
+        if not self._has_web_acl:
             return
         # Few apps need this large module of the CDK.
         from cdk_iot_secretfree.web_acl import attach_web_acl, make_web_acl
@@ -214,6 +218,8 @@ class ProvisioningApi(Construct):
     def _add_gateway_responses(self) -> None:
         retry_after = str(int(self._options.retry_after.to_seconds()))
         for kind, (status, code) in _GATEWAY_RESPONSES.items():
+            if kind == _WAF_FILTERED and not self._has_web_acl:
+                continue
             headers = {"Content-Type": "'application/problem+json'", "Cache-Control": "'no-store'"}
             if status in _RETRIED:
                 headers["Retry-After"] = f"'{retry_after}'"
@@ -272,8 +278,7 @@ _POSTED: Final = frozenset({EstOperation.SIMPLE_ENROLL, EstOperation.SIMPLE_REEN
 _NO_LOGGING_ROLE: Final = "@aws-cdk/aws-apigateway:disableCloudWatchRole"
 _INTEGRATION_TIMEOUT: Final = Duration.seconds(29)
 _SINGLETON: Final = "SecretFreeApiLogging"
-# Where a function has no free execution, API Gateway answers 500: it is ours, and the device posts again later.
-_RETRIED: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE)
+_RETRIED: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 # An allow-list: no header, so no CSR. API Gateway escapes nothing here, so no field has text that a caller chooses: a
 # caller can set `requestId`, and API Gateway alone sets `extendedRequestId`, which the runtime logs beside the other.
@@ -294,20 +299,19 @@ _ACCESS_LOG_FIELDS: Final = {
 
 # API Gateway's gateway response types, with the status and code of the wire contract. What a device sends again
 # later is 429 or 503; 404 says that this product line has no such issuer. The two defaults answer for every type that
-# is not here: a stack has 500 resources at most, so a type that would say the same as its default is left out.
+# is not here: a stack has 500 resources at most, so a type that would say the same as its default is left out. What
+# the gateway fails to do itself is unavailable, whatever part of it failed.
+_WAF_FILTERED: Final = "WAF_FILTERED"
 _GATEWAY_RESPONSES: Final = {
     "UNAUTHORIZED": (HTTPStatus.UNAUTHORIZED, "missing-csr"),
     "ACCESS_DENIED": (HTTPStatus.FORBIDDEN, "$context.authorizer.code"),
     # A web ACL sheds load by address. It knows no devices, so a device behind such an address posts again soon.
-    "WAF_FILTERED": (HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests"),
+    _WAF_FILTERED: (HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests"),
     "MISSING_AUTHENTICATION_TOKEN": (HTTPStatus.NOT_FOUND, "not-found"),
-    "RESOURCE_NOT_FOUND": (HTTPStatus.NOT_FOUND, "not-found"),
     "REQUEST_TOO_LARGE": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "invalid-request"),
     "THROTTLED": (HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests"),
-    "INTEGRATION_TIMEOUT": (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
-    "INTEGRATION_FAILURE": (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
     "DEFAULT_4XX": (HTTPStatus.BAD_REQUEST, "invalid-request"),
-    "DEFAULT_5XX": (HTTPStatus.INTERNAL_SERVER_ERROR, "internal"),
+    "DEFAULT_5XX": (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
 }
 
 

@@ -47,9 +47,9 @@ def decision_environment(line: ProductLine) -> Mapping[Variable, str]:
 
 def grant_decision(function: RuntimeFunction, line: ProductLine) -> None:
     """Let a function read what a decision needs: the registry, and the ledger for `UDID` only."""
-    line.registry.grant_lookup(function.role, by_key=line.match is MatchPolicy.PUBLIC_KEY)
+    line.registry.grant_lookup(function.rights, by_key=line.match is MatchPolicy.PUBLIC_KEY)
     if line.match is MatchPolicy.UDID:
-        line.ledger.grant_read_bindings(function.role)
+        line.ledger.grant_read_bindings(function.rights)
 
 
 # API Gateway waits 30 s for an authorizer at most; a device has given up on one that takes half of that.

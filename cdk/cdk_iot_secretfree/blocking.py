@@ -64,8 +64,8 @@ class Blocking(Construct):
             timeout=_TIMEOUT,
             removal_policy=line.removal_policy,
         )
-        line.registry.grant_lookup(self._revoker.role, by_key=False)
-        line.ledger.grant_revoke(self._revoker.role)
+        line.registry.grant_lookup(self._revoker.rights, by_key=False)
+        line.ledger.grant_revoke(self._revoker.rights)
         self._revoker.allow(
             ["iot:UpdateCertificate"], [stack.format_arn(service="iot", resource="cert", resource_name="*")]
         )

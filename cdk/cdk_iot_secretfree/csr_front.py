@@ -55,8 +55,7 @@ def answering_environment(
 def grant_answering(function: RuntimeFunction, line: ProductLine, issuers: Mapping[str, lambda_.IFunction]) -> None:
     """Let a function decide about such requests, and have the issuers answer."""
     grant_decision(function, line)
-    for issuer in issuers.values():
-        issuer.grant_invoke(function.role)
+    function.allow(["lambda:InvokeFunction"], [issuer.function_arn for issuer in issuers.values()])
 
 
 # As long as API Gateway waits.

@@ -59,7 +59,7 @@ def make_est(
         function.allow(["acm-pca:GetCertificateAuthorityCertificate"], list(dict.fromkeys(arns)))
     if est.reenroll is not None:
         if line.match is not MatchPolicy.UDID:
-            line.ledger.grant_read_bindings(function.role)
+            line.ledger.grant_read_bindings(function.rights)
         grant_certificate_look_up(function)
     return function
 

@@ -52,9 +52,9 @@ class Following(Construct):
             timeout=_TIMEOUT,
             removal_policy=line.removal_policy,
         )
-        membership.grants.follow(self._follower.role)
-        membership.registry.grant_lookup(self._follower.role, by_key=False)
-        line.ledger.grant_follow(self._follower.role)
+        membership.grants.follow(self._follower.rights)
+        membership.registry.grant_lookup(self._follower.rights, by_key=False)
+        line.ledger.grant_follow(self._follower.rights)
         grant_things(self._follower, line.thing_groups)
         # A CA that the Regions share is known to this IoT Core, another Region's own is not. No resource types.
         self._follower.allow(["iot:RegisterCertificate", "iot:RegisterCertificateWithoutCA"], ["*"])

@@ -14,6 +14,7 @@ from secretfree.contract import Variable
 from cdk_iot_secretfree import acknowledgments
 from cdk_iot_secretfree.acknowledgments import acknowledge, acknowledge_wildcard
 from cdk_iot_secretfree.function_options import ASYNCHRONOUS, FunctionKind, FunctionOptions, FunctionSettings
+from cdk_iot_secretfree.inline_rights import InlineRights
 from cdk_iot_secretfree.key_grants import allow_log_encryption, grant_key
 
 
@@ -40,8 +41,11 @@ class RuntimeFunction(Construct):
         super().__init__(scope, id)
         settings = options.of(kind)
         self.log_group = settings.log_group or make_log_group(self, "Log", options, removal_policy)
-        self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        self.log_group.grant_write(self.role)
+        self.rights = InlineRights(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        self.role = self.rights.role
+        if options.log_encryption_key is not None:
+            self.rights.put_apart()
+        self.log_group.grant_write(self.rights)
         self._grant(settings)
         self.function = lambda_.Function(
             self,
@@ -75,7 +79,7 @@ class RuntimeFunction(Construct):
 
     def allow(self, actions: list[str], resources: list[str], conditions: Mapping[str, Any] | None = None) -> None:
         """Add one statement to the role."""
-        self.role.add_to_policy(iam.PolicyStatement(actions=actions, resources=resources, conditions=conditions))
+        self.rights.add_to_policy(iam.PolicyStatement(actions=actions, resources=resources, conditions=conditions))
         for resource in resources:
             acknowledge_wildcard(self.role, resource)
 
@@ -100,7 +104,7 @@ class RuntimeFunction(Construct):
         if settings.network is not None:
             # Lambda itself makes the interfaces, with this role. The function's own code may not.
             self.allow(list(_INTERFACE_ACTIONS), ["*"])
-            self.role.add_to_policy(
+            self.rights.add_to_policy(
                 iam.PolicyStatement(
                     effect=iam.Effect.DENY,
                     actions=list(_INTERFACE_ACTIONS),

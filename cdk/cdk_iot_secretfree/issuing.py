@@ -37,8 +37,8 @@ def make_issuing_functions(scope: Construct, line: ProductLine) -> Mapping[str, 
             removal_policy=line.removal_policy,
         )
         issuer.grant_issue(function)
-        line.ledger.grant_record(function.role)
-        line.registry.grant_lookup(function.role, by_key=False)
+        line.ledger.grant_record(function.rights)
+        line.registry.grant_lookup(function.rights, by_key=False)
         grant_things(function, line.thing_groups)
         return function
 

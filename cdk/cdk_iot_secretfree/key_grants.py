@@ -8,6 +8,7 @@ from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from cdk_iot_secretfree.grants import grant_to_principal
+from cdk_iot_secretfree.inline_rights import InlineRights
 
 
 def grant_key(key: kms.IKey | None, grantee: iam.IGrantable, *, service: str, writes: bool) -> None:
@@ -19,6 +20,8 @@ def grant_key(key: kms.IKey | None, grantee: iam.IGrantable, *, service: str, wr
     if key is None:
         return
     stack = Stack.of(key)
+    if isinstance(grantee, InlineRights):
+        grantee.put_apart()
     grant_to_principal(
         key,
         grantee,

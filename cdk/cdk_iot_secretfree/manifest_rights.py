@@ -21,10 +21,10 @@ from cdk_iot_secretfree.registry import IDeviceRegistry
 def grant_function(
     runtime: RuntimeFunction, bucket: s3.Bucket, registry: IDeviceRegistry, encryption_key: kms.IKey | None
 ) -> None:
-    registry.grant_import(runtime.role)
+    registry.grant_import(runtime.rights)
     runtime.allow(["s3:GetObject"], [bucket.arn_for_objects(f"{part}*") for part in ManifestFolder])
     runtime.allow(["s3:PutObject"], [bucket.arn_for_objects(f"{ManifestFolder.RESULTS}*")])
-    grant_key(encryption_key, runtime.role, service="s3", writes=True)
+    grant_key(encryption_key, runtime.rights, service="s3", writes=True)
 
 
 def grant_state_machine(role: iam.Role, function_arn: str, bucket: s3.Bucket, encryption_key: kms.IKey | None) -> None:

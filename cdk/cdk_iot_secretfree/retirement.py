@@ -2,25 +2,23 @@
 
 from typing import Final
 
-from aws_cdk import Duration, Stack
+from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_iam as iam
-from aws_cdk import aws_iot as iot
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 from secretfree.contract import Variable
 
-from cdk_iot_secretfree.acknowledgments import INLINE_POLICY, acknowledge
+from cdk_iot_secretfree.connect_events import ConnectEvents
 from cdk_iot_secretfree.function_options import FunctionKind
 from cdk_iot_secretfree.functions import RuntimeFunction
 from cdk_iot_secretfree.product_line import ProductLine
-from cdk_iot_secretfree.queues import deny_other_senders, make_queue
+from cdk_iot_secretfree.queues import make_queue
 from cdk_iot_secretfree.things import grant_certificate_look_up, grant_closing
 
 
 class ConnectRetirement(Construct):
-    """The rule on the connects of AWS IoT Core, its queue, and the function that retires.
+    """The queue of the connects of AWS IoT Core, and the function that retires.
 
     AWS IoT Core reports the connects of all clients of the account and Region. The function passes over those that are
     no devices of the product line. A lost event delays a retirement until the device connects again.
@@ -43,7 +41,7 @@ class ConnectRetirement(Construct):
             visibility_timeout=_VISIBILITY,
             dead_letter_queue=sqs.DeadLetterQueue(queue=self._dead_letters, max_receive_count=_MOST_RECEIVES),
         )
-        self._make_rule(line.product)
+        ConnectEvents.of(self).send_to(self._queue)
         self._retirer = RuntimeFunction(
             self,
             "Retirer",
@@ -60,7 +58,7 @@ class ConnectRetirement(Construct):
             timeout=_TIMEOUT,
             removal_policy=removal_policy,
         )
-        line.ledger.grant_retire(self._retirer.role)
+        line.ledger.grant_retire(self._retirer.rights)
         grant_certificate_look_up(self._retirer)
         grant_closing(self._retirer)
         self._retirer.allow(
@@ -96,47 +94,7 @@ class ConnectRetirement(Construct):
         """Connects that were given up: their devices' old certificates stay until the next connect, or their end."""
         return self._dead_letters.metric_approximate_number_of_messages_visible(period=period, statistic="Maximum")
 
-    def _make_rule(self, product: str) -> None:
-        stack = Stack.of(self)
-        role = iam.Role(
-            self,
-            "RuleRole",
-            assumed_by=iam.ServicePrincipal(
-                "iot.amazonaws.com",
-                conditions={
-                    "StringEquals": {"aws:SourceAccount": stack.account},
-                    "ArnLike": {"aws:SourceArn": stack.format_arn(service="iot", resource="rule", resource_name="*")},
-                },
-            ),
-        )
-        role.add_to_policy(iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[self._queue.queue_arn]))
-        acknowledge(role, INLINE_POLICY)
-        deny_other_senders(self._queue, role)
-        rule = iot.CfnTopicRule(
-            self,
-            "Rule",
-            topic_rule_payload=iot.CfnTopicRule.TopicRulePayloadProperty(
-                description=f"Connects of devices, to retire the old certificates of {product}",
-                aws_iot_sql_version="2016-03-23",
-                sql=_SQL,
-                actions=[
-                    iot.CfnTopicRule.ActionProperty(
-                        sqs=iot.CfnTopicRule.SqsActionProperty(
-                            queue_url=self._queue.queue_url, role_arn=role.role_arn, use_base64=False
-                        )
-                    )
-                ],
-            ),
-        )
-        # AWS IoT Core refuses no rule whose role cannot send yet: the first events would be lost.
-        rule.node.add_dependency(role)
 
-
-# The principal of a client with a certificate is the certificate's id; other credentials have other principals.
-_SQL: Final = (
-    "SELECT clientId, principalIdentifier FROM '$aws/events/presence/connected/+' "
-    "WHERE eventType = 'connected' AND regexp_matches(principalIdentifier, '^[0-9a-f]{64}$')"
-)
 _BATCH_SIZE: Final = 50
 _BATCHING_WINDOW: Final = Duration.seconds(2)
 # One retirement takes half a second. Five at a time keep to the default quota of UpdateCertificate, ten a second.

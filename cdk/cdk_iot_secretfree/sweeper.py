@@ -31,7 +31,7 @@ def make_sweeper(scope: Construct, line: ProductLine) -> RuntimeFunction:
     )
     for issuer in line.issuers:
         issuer.grant_sweep(function)
-    line.ledger.grant_sweep(function.role)
+    line.ledger.grant_sweep(function.rights)
     grant_things(function, line.thing_groups)
     grant_retirement(function)
     rule = events.Rule(scope, "SweeperSchedule", schedule=events.Schedule.rate(line.functions.sweep_interval))

@@ -1,7 +1,7 @@
 """Shared by the construct's tests: one process, one synth for each shape, no bundling unless a test is about it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -59,13 +59,15 @@ class Synthesised:
     def statements(self, handler: str, issuer: str | None = None) -> list[dict[str, Any]]:
         """The statements of a function's role, but for those of its log group."""
         role = self.function(handler, issuer)["Role"]["Fn::GetAtt"][0]
-        return [
-            statement
-            for policy in self.of_type("AWS::IAM::Policy").values()
-            if {"Ref": role} in policy["Properties"]["Roles"]
-            for statement in policy["Properties"]["PolicyDocument"]["Statement"]
-            if "logs:PutLogEvents" not in listed(statement["Action"])
-        ]
+        return [s for s in self.rights(role) if "logs:PutLogEvents" not in listed(s["Action"])]
+
+    def rights(self, role: str) -> list[dict[str, Any]]:
+        """The statements of a role, by its logical id."""
+        return rights_of(self.resources, role)
+
+    def every_right(self) -> list[dict[str, Any]]:
+        """The statements of all roles."""
+        return [statement for role in self.of_type("AWS::IAM::Role") for statement in self.rights(role)]
 
     def actions(self, handler: str, issuer: str | None = None) -> set[str]:
         return {action for statement in self.statements(handler, issuer) for action in listed(statement["Action"])}
@@ -73,6 +75,17 @@ class Synthesised:
     def warnings(self) -> list[str]:
         found = Annotations.from_stack(self.stack).find_warning("*", Match.any_value())
         return [str(message.entry.data) for message in found]
+
+
+def rights_of(resources: Mapping[str, Any], role: str) -> list[dict[str, Any]]:
+    """The statements of a role: those in it and those of the policies attached to it."""
+    attached = [
+        resource["Properties"]
+        for resource in resources.values()
+        if resource["Type"] == "AWS::IAM::Policy" and {"Ref": role} in resource["Properties"].get("Roles", [])
+    ]
+    policies = [*resources[role]["Properties"].get("Policies", []), *attached]
+    return [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
 
 
 def listed(value: Any) -> list[Any]:

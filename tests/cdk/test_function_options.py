@@ -209,7 +209,7 @@ class TestLogs:
     def test_an_existing_log_group_is_used_and_none_made_beside_it(self, overridden):
         assert overridden.function("authorizer")["LoggingConfig"] == {"LogGroup": "/ours/authorizer"}
         assert not [name for name in overridden.of_type("AWS::Logs::LogGroup") if "AuthorizerFunction" in name]
-        writes = [p for p in overridden.of_type("AWS::IAM::Policy").values() if "/ours/authorizer" in json.dumps(p)]
+        writes = [statement for statement in overridden.every_right() if "/ours/authorizer" in json.dumps(statement)]
         assert len(writes) == 1
 
     def test_grant_diagnose_includes_it(self, stack):

@@ -26,6 +26,8 @@ from cdk_iot_secretfree.manifest_import import ManifestImport
 from secretfree.config import ImportConfig
 from secretfree.contract import Variable
 
+from tests.cdk.conftest import rights_of
+
 WITHOUT_BUNDLING = {"aws:cdk:bundling-stacks": []}
 IRELAND = Environment(account="111122223333", region="eu-west-1")
 
@@ -74,12 +76,7 @@ def definition_of(resources: Mapping[str, Any]) -> dict[str, Any]:
 
 def statements_of(resources: Mapping[str, Any], role_prefix: str) -> list[dict[str, Any]]:
     (role,) = [name for name, r in resources.items() if r["Type"] == "AWS::IAM::Role" and name.startswith(role_prefix)]
-    return [
-        statement
-        for resource in resources.values()
-        if resource["Type"] == "AWS::IAM::Policy" and {"Ref": role} in resource["Properties"]["Roles"]
-        for statement in resource["Properties"]["PolicyDocument"]["Statement"]
-    ]
+    return rights_of(resources, role)
 
 
 class TestBucket:

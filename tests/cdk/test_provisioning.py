@@ -111,26 +111,24 @@ class TestLeastPrivilege:
 
     def test_no_runtime_role_can_write_the_registry_or_make_a_policy(self, sample, in_list):
         (registry,) = [name for name in sample.of_type("AWS::DynamoDB::GlobalTable") if "Registry" in name]
-        for policy in sample.of_type("AWS::IAM::Policy").values():
-            for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
-                if registry in json.dumps(statement["Resource"]):
-                    assert set(in_list(statement["Action"])) <= {"dynamodb:GetItem", "dynamodb:Query", *STREAM}
-                assert not [
-                    action
-                    for action in in_list(statement["Action"])
-                    if re.search("Policy(Version)?$", action) and "Create" in action
-                ]
+        for statement in sample.every_right():
+            if registry in json.dumps(statement["Resource"]):
+                assert set(in_list(statement["Action"])) <= {"dynamodb:GetItem", "dynamodb:Query", *STREAM}
+            assert not [
+                action
+                for action in in_list(statement["Action"])
+                if re.search("Policy(Version)?$", action) and "Create" in action
+            ]
 
     def test_a_wildcard_resource_stands_only_where_aws_takes_no_other(self, sample, in_list):
-        for policy in sample.of_type("AWS::IAM::Policy").values():
-            for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
-                if "*" in in_list(statement["Resource"]):
-                    assert set(in_list(statement["Action"])) <= WITHOUT_RESOURCE_TYPE
+        for statement in sample.every_right():
+            if "*" in in_list(statement["Resource"]):
+                assert set(in_list(statement["Action"])) <= WITHOUT_RESOURCE_TYPE
 
     def test_no_action_is_a_wildcard(self, sample, in_list):
-        for policy in sample.of_type("AWS::IAM::Policy").values():
-            for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
-                assert not [action for action in in_list(statement["Action"]) if "*" in action]
+        assert len(sample.every_right()) > 30
+        for statement in sample.every_right():
+            assert not [action for action in in_list(statement["Action"]) if "*" in action]
 
     def test_without_registration_the_ca_is_not_presupposed(self, synthesise):
         def fill(stack):
@@ -495,6 +493,23 @@ def test_a_key_of_your_own_encrypts_both_tables_and_their_functions_may_use_it(s
     assert len(users) == 5  # the authorizer's, the issuer's, the sweeper's, the revoker's, the retirer's
 
 
+def test_the_policy_of_a_key_of_your_own_may_name_the_functions_roles(stack_in_ireland):
+    key, log_key = (kms.Key(stack_in_ireland, name) for name in ("Key", "LogKey"))
+    functions = FunctionOptions(log_encryption_key=log_key)
+    line = iot_core_only(stack_in_ireland, encryption_key=key, functions=functions)
+    role = line.authorizer_function.role
+    for one in (key, log_key):
+        one.add_to_resource_policy(iam.PolicyStatement(actions=["kms:Decrypt"], principals=[role], resources=["*"]))
+    Template.from_stack(stack_in_ireland)  # refuses resources that wait for each other
+
+
+def test_a_right_that_a_team_adds_to_a_function_is_in_a_policy_apart(stack):
+    line = iot_core_only(stack)
+    line.authorizer_function.add_to_role_policy(iam.PolicyStatement(actions=["s3:ListBucket"], resources=["arn:a:b"]))
+    (policy,) = Template.from_stack(stack).find_resources("AWS::IAM::Policy").values()
+    assert policy["Properties"]["PolicyDocument"]["Statement"][0]["Action"] == "s3:ListBucket"
+
+
 @pytest.fixture(scope="module")
 def pair(synthesise):
     def fill(stack):
@@ -629,7 +644,7 @@ class TestRefusals:
         made = synthesise(
             lambda stack: SecretFreeProvisioning(stack, "Line", product="widget", issuers=[Issuer.iot_core()])
         )
-        assert "iot:DeleteCACertificate" in json.dumps(made.template.find_resources("AWS::IAM::Policy"))
+        assert "iot:DeleteCACertificate" in json.dumps(made.every_right())
 
     def test_an_issuer_needs_an_authority(self):
         with pytest.raises(InvalidArgumentError, match=r"authority: .*a DeviceAuthority"):

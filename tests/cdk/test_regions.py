@@ -15,6 +15,8 @@ from cdk_iot_secretfree import (
     SecretFreeProvisioning,
 )
 
+from tests.cdk.conftest import rights_of
+
 ACCOUNT = "111122223333"
 HOME, OTHER = "us-east-1", "eu-west-1"
 CA = f"arn:aws:acm-pca:{HOME}:{ACCOUNT}:certificate-authority/11111111-2222-3333-4444-555555555555"
@@ -76,12 +78,7 @@ def environment(resources, handler):
 
 def statements(resources, handler):
     role = function(resources, handler)["Role"]["Fn::GetAtt"][0]
-    return [
-        statement
-        for policy in of_type(resources, "AWS::IAM::Policy").values()
-        if {"Ref": role} in policy["Properties"]["Roles"]
-        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
-    ]
+    return rights_of(resources, role)
 
 
 def actions(resources, handler):

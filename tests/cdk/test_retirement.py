@@ -3,7 +3,9 @@
 import json
 
 import pytest
+from aws_cdk import aws_sqs as sqs
 from cdk_iot_secretfree import DeviceAuthority, InvalidArgumentError, Issuer, Retirement, SecretFreeProvisioning
+from cdk_iot_secretfree.connect_events import ConnectEvents
 from secretfree.config import RetirementConfig
 
 ARN = "arn:aws:acm-pca:eu-west-1:111122223333:certificate-authority/11111111-2222-3333-4444-555555555555"
@@ -42,12 +44,7 @@ def test_the_rule_sends_the_connects_of_clients_with_a_certificate(sample):
 
 def test_the_rule_may_send_to_the_queue_and_nothing_else(sample):
     role = sample.only("AWS::IoT::TopicRule")["TopicRulePayload"]["Actions"][0]["Sqs"]["RoleArn"]["Fn::GetAtt"][0]
-    (statement,) = [
-        statement
-        for policy in sample.of_type("AWS::IAM::Policy").values()
-        if {"Ref": role} in policy["Properties"]["Roles"]
-        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
-    ]
+    (statement,) = sample.rights(role)
     assert statement["Action"] == "sqs:SendMessage"
     trust = sample.resources[role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
     assert [one["Principal"] for one in trust] == [{"Service": "iot.amazonaws.com"}]
@@ -63,7 +60,7 @@ def test_no_other_principal_can_pretend_that_a_device_connected(sample):
         if statement["Effect"] == "Deny" and statement["Action"] == "sqs:SendMessage"
     ]
     (denial,) = denials
-    assert "RuleRole" in json.dumps(denial["Condition"]["ArnNotEquals"]["aws:PrincipalArn"])
+    assert "SecretFreeConnectsRole" in json.dumps(denial["Condition"]["ArnNotEquals"]["aws:PrincipalArn"])
 
 
 def test_messages_come_in_batches_fail_alone_and_end_in_the_dead_letters(feed, queue, sample):
@@ -91,6 +88,20 @@ def test_it_may_retire_and_neither_issue_nor_attach(sample):
         "sqs:GetQueueAttributes",
         "sqs:ReceiveMessage",
     }
+
+
+def test_the_lines_of_a_stack_share_rules_of_ten_queues(synthesise):
+    def fill(stack):
+        for number in range(11):
+            ConnectEvents.of(stack).send_to(sqs.Queue(stack, f"Queue{number}"))
+
+    made = synthesise(fill)
+    rules = [rule["Properties"]["TopicRulePayload"]["Actions"] for rule in made.of_type("AWS::IoT::TopicRule").values()]
+    assert [len(actions) for actions in rules] == [10, 1]
+    queues = {action["Sqs"]["QueueUrl"]["Ref"] for actions in rules for action in actions}
+    assert len(queues) == 11
+    (role,) = {action["Sqs"]["RoleArn"]["Fn::GetAtt"][0] for actions in rules for action in actions}
+    assert {right["Resource"]["Fn::GetAtt"][0] for right in made.rights(role)} == queues
 
 
 def test_it_takes_its_environment(sample):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,11 @@ from secretfree_cli.local.cloud import deploy_into
 from secretfree_cli.local.deployment import Deployment
 from secretfree_cli.local.state import CloudRecord
 from secretfree_cli.main import main
-from secretfree_cli.target import local_target
+from secretfree_cli.target import Target, local_target
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+GUIDE = REPOSITORY / "docs" / "guides" / "ids-that-never-change.md"
+PATIENCE_SECONDS = 60
 APP = """
 from aws_cdk import App, RemovalPolicy, Stack
 from cdk_iot_secretfree import AuthoritySubject, DeviceAuthority, DevicePolicy, Issuer, SecretFreeProvisioning
@@ -60,10 +65,7 @@ def test_an_app_with_cas_of_its_own_is_deployed_unchanged_and_provisions_a_devic
     assert record.stack_name == cloud.target.stack_name  # the first deployed stays the one that commands mean
     assert target.authority_arn not in (None, record.authority_arn)
     device = workshop.device()
-    target.client("dynamodb").put_item(
-        TableName=target.registry_table,
-        Item={"device-id": {"S": device.device_id}, "pubkey": {"S": device.public_key_pem().decode()}},
-    )
+    put_device(target, device)
     reply = post(f"{target.url}/new", device.csr())
     assert reply.status == 200, reply
     chain = x509.load_pem_x509_certificates(reply.json["certificateChain"].encode())
@@ -105,3 +107,69 @@ def test_two_lines_of_a_stack_are_enrolled_provisioned_and_shown_by_the_command(
     assert len({line["registryTable"] for line in lines}) == 2
     assert len({line["url"] for line in lines}) == 2
     assert {line["authorityArn"] for line in lines} == {lines[0]["authorityArn"]}
+
+
+def test_a_construct_that_is_renamed_by_the_guides_steps_keeps_its_devices(
+    cloud: Any, workshop: Any, post: Callable[..., Any], record: CloudRecord, own_app: Path
+) -> None:
+    before = local_target(record, stack="Own", product="gadget")
+    device, waiting = workshop.device(), workshop.device()
+    for one in (device, waiting):
+        put_device(before, one)
+    issued = post(f"{before.url}/new", device.csr())
+    assert issued.status == 200, issued
+
+    (own_app / "app.py").write_text(renamed(APP, before))
+    after = local_target(deploy_into(cloud.folder, Deployment(own_app)), stack="Own", product="gadget")
+
+    assert (after.registry_table, after.ledger_table) == (before.registry_table, before.ledger_table)
+    assert after.url != before.url
+    again = post(f"{after.url}/new", device.csr())
+    assert again.status == 200, again
+    assert again.json["certificateId"] == issued.json["certificateId"]
+    assert post(f"{after.url}/new", waiting.csr()).status == 200
+    # The registry's stream reaches the new function: a block takes effect.
+    key = {"device-id": {"S": device.device_id}}
+    blocked = {"UpdateExpression": "SET #s = :b", "ExpressionAttributeNames": {"#s": "status"}}
+    blocked |= {"ExpressionAttributeValues": {":b": {"S": "blocked"}}}
+    after.client("dynamodb").update_item(TableName=after.registry_table, Key=key, **blocked)
+    ends = time.monotonic() + PATIENCE_SECONDS
+    while status_of(after, issued.json["certificateId"]) != "REVOKED":
+        assert time.monotonic() < ends, "the certificate is not revoked"
+        time.sleep(0.2)
+    # The other line of the stack is untouched.
+    neighbour = workshop.device()
+    gizmo = local_target(cloud.folder.require_up(), stack="Own", product="gizmo")
+    put_device(gizmo, neighbour)
+    assert post(f"{gizmo.url}/new", neighbour.csr()).status == 200
+
+
+def renamed(app: str, line: Target) -> str:
+    """The app with the construct of product `gadget` as the guide's step 2 writes it, and the values of step 1."""
+    (described,) = line.client("cloudformation").describe_stacks(StackName="Own")["Stacks"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+    table = line.client("dynamodb").describe_table(TableName=line.registry_table)["Table"]
+    noted = {
+        "REGISTRY_TABLE": line.registry_table,
+        "LEDGER_TABLE": line.ledger_table,
+        "STREAM_ARN": table["LatestStreamArn"],
+        "THING_TYPE_NAME": outputs[Output.THING_TYPE_NAME],
+    }
+    (code,) = re.findall(r"^ *```python\n(.*?)^ *```$", GUIDE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    written = textwrap.dedent(code).replace('"widget"', '"gadget"').replace("(authority)", "(below)")
+    constants = "".join(f"{name} = {value!r}\n" for name, value in noted.items())
+    imports = "from cdk_iot_secretfree import DeviceRegistry, IssuanceLedger, ThingType\n"
+    without = app.replace('("gadget", "gizmo")', '("gizmo",)')
+    return without.replace("app.synth()", f"{imports}{constants}{written}app.synth()")
+
+
+def put_device(line: Target, device: Any) -> None:
+    line.client("dynamodb").put_item(
+        TableName=line.registry_table,
+        Item={"device-id": {"S": device.device_id}, "pubkey": {"S": device.public_key_pem().decode()}},
+    )
+
+
+def status_of(line: Target, certificate_id: str) -> str:
+    described = line.client("iot").describe_certificate(certificateId=certificate_id)
+    return str(described["certificateDescription"]["status"])

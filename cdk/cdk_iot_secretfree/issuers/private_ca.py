@@ -81,7 +81,7 @@ class PrivateCaIssuer(Issuer):
 
     def grant_issue(self, function: RuntimeFunction) -> None:
         """Let the function issue certificates from the one template, and register them."""
-        self._authority.grant_issue(function.role, template_arn=_template_arn(Stack.of(function)))
+        self._authority.grant_issue(function.rights, template_arn=_template_arn(Stack.of(function)))
         if self._previous:
             # What was asked of a previous CA before the deployment is still collected.
             function.allow(["acm-pca:GetCertificate"], [one.arn for one in self._previous])
