@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import os
 import random
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
+from support.documents import ROOT
 
 EST = ".well-known/est"
 PKCS10 = "content-type: application/pkcs10"
@@ -77,6 +81,36 @@ def pem(certificate: x509.Certificate) -> bytes:
 def der(device: Any) -> bytes:
     """A CSR as an EST client sends it."""
     return base64.b64encode(x509.load_pem_x509_csr(device.csr()).public_bytes(Encoding.DER))
+
+
+@dataclass(frozen=True)
+class Page:
+    """The guide's shell commands, with the deployed addresses and a device of their own."""
+
+    folder: Path
+    device: Any
+    commands: list[str]
+    environment: dict[str, str]
+
+    def run(self, number: int) -> None:
+        """Run one block of commands in the folder, as a shell does."""
+        script = ["bash", "-euo", "pipefail", "-c", self.commands[number]]
+        subprocess.run(script, cwd=self.folder, env={**os.environ, **self.environment}, check=True, timeout=120)
+
+    def subject(self, file: str) -> str:
+        return x509.load_pem_x509_certificate((self.folder / file).read_bytes()).subject.rfc4514_string()
+
+
+@pytest.fixture
+def page(bodies: Any, workshop: Any, tmp_path: Path) -> Page:
+    device = workshop.enrolled(bodies)
+    text = (ROOT / "docs" / "guides" / "est.md").read_text()
+    text = text.replace("sensor-0001", device.device_id)
+    text = text.replace("https://renew.example.com", bodies.target.est_reenroll_url)
+    authority = Path(bodies.target.tls_ca)
+    (tmp_path / "tls-ca.pem").write_bytes(authority.read_bytes())
+    commands = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return Page(tmp_path, device, commands, {"URL": bodies.target.tls_url, "CURL_CA_BUNDLE": str(authority)})
 
 
 def fingerprints(*certificates: x509.Certificate) -> set[str]:
@@ -182,21 +216,20 @@ def test_mutated_bodies_are_no_fault_of_ours_and_issue_nothing(
     assert bodies.issued() == before
 
 
+def test_the_commands_of_the_page_enrol_with_curl_and_openssl(page: Page) -> None:
+    (page.folder / "device.key").write_bytes(page.device.key.read_bytes())
+    page.run(0)
+    assert page.subject("device.pem") == f"CN={page.device.device_id}"
+    assert (page.folder / "device-ca.pem").read_bytes().count(b"BEGIN CERTIFICATE") == 1
+
+
 @strongswan
-def test_strongswan_enrols_and_renews(bodies: Any, workshop: Any, tmp_path: Path) -> None:
-    device = workshop.enrolled(bodies)
-    trusted = ["--cacert", str(bodies.target.tls_ca)]
-    pki("--estca", "--url", bodies.target.tls_url, *trusted, "--caout", str(tmp_path / "ca"), "--outform", "pem")
-    authorities = sorted(tmp_path.glob("ca*"))
-    assert authorities
-    trusted += [part for file in authorities for part in ("--cacert", str(file))]
-    (tmp_path / "device.csr").write_bytes(device.csr())
-    request = ["--est", "--in", str(tmp_path / "device.csr"), *trusted, "--outform", "pem"]
-    issued = pki(*request, "--url", bodies.target.tls_url)
-    device.certificate.write_bytes(issued)
-    assert device.device_id in x509.load_pem_x509_certificate(issued).subject.rfc4514_string()
-    client = ["--cert", str(device.certificate), "--key", str(device.key)]
-    assert pki(*request, *client, "--url", bodies.target.est_reenroll_url) == issued
+def test_the_commands_of_the_page_enrol_and_renew_with_strongswan(page: Page) -> None:
+    (page.folder / "device.key").write_bytes(page.device.key.read_bytes())
+    page.run(1)
+    assert page.subject("device.pem") == f"CN={page.device.device_id}"
+    page.run(2)
+    assert (page.folder / "renewed.pem").read_bytes() == (page.folder / "device.pem").read_bytes()
 
 
 @strongswan
