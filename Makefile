@@ -22,12 +22,11 @@ setup: .venv/.ready .venv-checkov/.ready node_modules/.ready ## Install the lock
 demo: .venv/.ready node_modules/.ready ## Deploy to a local cloud, provision devices, see clones refused
 	@$(BIN)/secretfree demo $(DEMO_ARGS)
 
-# mypy and the tests of the wheel each keep one core busy, so they run beside each other.
+# What comes first fails first. Two targets that keep one core busy each run beside each other, the longest first.
 test: setup ## Everything that CI runs
-	@$(MAKE) --no-print-directory lint docs
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-packaging typecheck repeated
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target typecheck lint docs repeated
 	@$(MAKE) --no-print-directory test-fast coverage
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-slow test-e2e
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-e2e test-packaging test-slow
 
 docs: .venv/.ready ## The documentation site, into build/site; a dead link ends it
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
@@ -64,7 +63,7 @@ test-fast: setup ## Unit and construct tests, in minutes, with coverage of lambd
 	$(BIN)/python -m pytest $(FAST) tests/architecture tests/examples tests/cli tests/device tests/docs
 
 test-slow: setup ## Long property runs, the fuzzer, kills and resumes, the templates' linters
-	$(BIN)/python -m pytest --timeout 900 -n auto --dist loadgroup -m slow tests
+	$(BIN)/python -m pytest --timeout 900 -n auto --dist loadgroup -m slow tests/fuzz tests/cli tests/cdk tests/lambda_src
 
 test-nightly: setup ## Not in CI: runs of many minutes with new random choices, a million simulated devices
 	$(BIN)/python -m pytest --timeout 3600 -m nightly tests
@@ -74,7 +73,7 @@ coverage: .venv/.ready ## The gate: 95 % of lambda_src and cdk
 	$(BIN)/coverage report
 
 test-packaging: setup ## The built wheel in fresh virtual environments
-	$(BIN)/python -m pytest -m "packaging and not nightly" tests
+	$(BIN)/python -m pytest -m "packaging and not nightly" tests/packaging tests/cdk/bundling
 
 test-e2e: setup ## The local cloud end to end
 	$(BIN)/python -m pytest -m "e2e and not nightly" tests/e2e

@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 from secretfree.contract import IssuerSetting, Variable
+from support.documents import ROOT, code_blocks
 
 EVERY_KEY = ["rsa-2048", "rsa-3072", "ec-p256", "ec-p384", "ec-p521"]
 
@@ -31,6 +32,23 @@ def test_curl_reaches_the_api_over_tls_if_it_trusts_the_local_ca(cloud: Any, wor
     trusting = subprocess.run([*command, "--cacert", str(cloud.target.tls_ca)], capture_output=True, check=False)
     assert trusting.returncode == 0, trusting.stderr
     assert json.loads(trusting.stdout)["thingName"] == device.device_id
+
+
+def test_the_commands_of_the_readme_enrol_and_provision_a_device(cloud: Any) -> None:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Embed it")[2].partition("## Read on")[0]
+    commands = code_blocks(section)[-1].text.replace("--stack Widgets", f"--stack {cloud.target.stack_name}")
+    script = ["set -euo pipefail", 'eval "$(secretfree local env)"', f"URL={cloud.url}"]
+    script += [line for line in commands.splitlines() if not line.startswith("pip install")]
+    ended = subprocess.run(
+        ["bash", "-c", "\n".join(script)],
+        cwd=cloud.folder.project,
+        env={**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert json.loads(ended.stdout[ended.stdout.index('{"') :])["thingName"] == "sensor-0001"
 
 
 @pytest.mark.parametrize("key_type", EVERY_KEY)

@@ -37,6 +37,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory, wheel: Path, constrain
     return active
 
 
+@pytest.mark.nightly
 def test_the_readmes_app_is_deployed_as_it_stands_and_provisions_a_device(
     environment: Mapping[str, str], tmp_path: Path
 ) -> None:

@@ -99,7 +99,9 @@ def test_the_steps_of_the_guides_ci_file_pass_with_two_workers_on_one_cloud(
     assert nothing_runs_below(own_app / "tmp")
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "workers"])
+@pytest.mark.parametrize(
+    "options", [pytest.param((), id="alone", marks=pytest.mark.nightly), pytest.param(("-n", "2"), id="workers")]
+)
 def test_a_run_that_is_ended_by_sigterm_leaves_nothing_behind(
     installed: subprocess.CompletedProcess[str], own_app: Path, environment: Mapping[str, str], options: tuple[str, ...]
 ) -> None:

@@ -96,7 +96,13 @@ def assets(team_environment: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return Assets.of(synthesise(team_environment, tmp_path_factory.mktemp("assets") / "app"))
 
 
-@pytest.mark.parametrize("version", INTERPRETERS)
+@pytest.mark.parametrize(
+    "version",
+    [
+        *list(INTERPRETERS)[-1:],
+        *(pytest.param(version, marks=pytest.mark.nightly) for version in list(INTERPRETERS)[:-1]),
+    ],
+)
 def test_another_python_makes_assets_of_the_same_bytes(
     install: Install, assets: Assets, tmp_path: Path, version: str
 ) -> None:

@@ -48,7 +48,7 @@ class MotoCloud(FakeCloud):
         self._iot.create_policy(policyName=POLICY, policyDocument='{"Version":"2012-10-17","Statement":[]}')
         self._services["dynamodb"].create_table(**LEDGER_TABLE)
         self._services["dynamodb"].create_table(**REGISTRY_TABLE)
-        self.authority_arn = _root_authority(self._services["acm-pca"])
+        self.authority_arn = root_authority(self._services["acm-pca"])
 
     def client(self, service: str) -> Any:
         return Client(self, _Service(self, service))
@@ -151,7 +151,8 @@ class _Service:
         return lambda **arguments: self._cloud.carry_out(self._service, method, arguments)
 
 
-def _root_authority(client: Any) -> str:
+def root_authority(client: Any) -> str:
+    """Make a root CA that is active; return its ARN."""
     arn: str = client.create_certificate_authority(
         CertificateAuthorityConfiguration={
             "KeyAlgorithm": "EC_prime256v1",

@@ -2,11 +2,13 @@
 
 import itertools
 import random
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -199,3 +201,15 @@ class World:
             assert certificate.things == {device: "EXCLUSIVE_THING"}
             assert certificate.policies == {POLICY}
             assert self.cloud.things[device]["type"] == THING_TYPE
+
+
+def refused(ask: Callable[[], object]) -> SecretFreeError:
+    """The error that `ask` raises."""
+    with pytest.raises(SecretFreeError) as raised:
+        ask()
+    return raised.value
+
+
+def issuing_calls(world: World) -> set[str]:
+    """The operations that were called, apart from the tables' reads and writes of single items."""
+    return set(world.cloud.calls) - {"GetItem", "PutItem"}

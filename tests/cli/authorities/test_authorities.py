@@ -26,6 +26,8 @@ from secretfree_cli.output import ExitCode
 from secretfree_cli.pacing import Pace
 from secretfree_cli.target import Target
 from support.documents import ROOT, blocks
+from support.moto_cloud import root_authority
+from support.stack_on_moto import target_on_moto
 from support.tables import LEDGER_TABLE
 
 NOW = datetime.now(UTC)
@@ -40,7 +42,7 @@ class Line:
         self.iot, self.pca, self.dynamodb = (boto3.client(name) for name in ("iot", "acm-pca", "dynamodb"))
         self.dynamodb.create_table(**LEDGER_TABLE)
         self.ledger = DynamoDbLedger(self.dynamodb, table=LEDGER_TABLE["TableName"])
-        self.first, self.following = self.authority(), self.authority()
+        self.first, self.following = root_authority(self.pca), root_authority(self.pca)
         self.name(self.following, self.first)
 
     def name(self, current: str, *previous: str) -> None:
@@ -49,36 +51,7 @@ class Line:
         self.authorities = json.dumps({"private-ca": fields})
 
     def target(self) -> Target:
-        return Target(
-            session=boto3.Session(),
-            endpoint_url=None,
-            region="eu-central-1",
-            stack_name="SecretFree",
-            registry_table="registry",
-            ledger_table=LEDGER_TABLE["TableName"],
-            authorities=self.authorities,
-        )
-
-    def authority(self) -> str:
-        arn: str = self.pca.create_certificate_authority(
-            CertificateAuthorityConfiguration={
-                "KeyAlgorithm": "EC_prime256v1",
-                "SigningAlgorithm": "SHA256WITHECDSA",
-                "Subject": {"CommonName": "device CA"},
-            },
-            CertificateAuthorityType="ROOT",
-        )["CertificateAuthorityArn"]
-        csr = self.pca.get_certificate_authority_csr(CertificateAuthorityArn=arn)["Csr"].encode()
-        made = self.pca.issue_certificate(
-            CertificateAuthorityArn=arn,
-            Csr=csr,
-            SigningAlgorithm="SHA256WITHECDSA",
-            TemplateArn="arn:aws:acm-pca:::template/RootCACertificate/V1",
-            Validity={"Type": "DAYS", "Value": 3650},
-        )["CertificateArn"]
-        pem = self.pca.get_certificate(CertificateAuthorityArn=arn, CertificateArn=made)["Certificate"]
-        self.pca.import_certificate_authority_certificate(CertificateAuthorityArn=arn, Certificate=pem.encode())
-        return arn
+        return target_on_moto(authorities=self.authorities)
 
     def register(self, arn: str) -> str:
         pem = self.pca.get_certificate_authority_certificate(CertificateAuthorityArn=arn)["Certificate"]

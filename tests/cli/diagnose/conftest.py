@@ -22,6 +22,7 @@ from secretfree.issuance.record import Issuance
 from secretfree.request.device_id import DeviceId
 from secretfree.telemetry import Telemetry
 from secretfree_cli.target import Target
+from support.moto_cloud import root_authority
 
 STACK = "SecretFree"
 TYPE = "widget-type"
@@ -85,32 +86,11 @@ class Desk:
         self.iot = boto3.client("iot")
         self.logs = boto3.client("logs")
         self.dynamodb = boto3.client("dynamodb")
-        self.authority_arn = self._authority()
+        self.authority_arn = root_authority(self.pca)
         self.iot.create_thing_type(thingTypeName=TYPE)
         self.iot.create_policy(policyName=POLICY, policyDocument=json.dumps(CONNECT))
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.deploy()
-
-    def _authority(self) -> str:
-        arn: str = self.pca.create_certificate_authority(
-            CertificateAuthorityConfiguration={
-                "KeyAlgorithm": "EC_prime256v1",
-                "SigningAlgorithm": "SHA256WITHECDSA",
-                "Subject": {"CommonName": "device CA"},
-            },
-            CertificateAuthorityType="ROOT",
-        )["CertificateAuthorityArn"]
-        csr = self.pca.get_certificate_authority_csr(CertificateAuthorityArn=arn)["Csr"].encode()
-        certificate = self.pca.issue_certificate(
-            CertificateAuthorityArn=arn,
-            Csr=csr,
-            SigningAlgorithm="SHA256WITHECDSA",
-            TemplateArn="arn:aws:acm-pca:::template/RootCACertificate/V1",
-            Validity={"Type": "DAYS", "Value": 3650},
-        )["CertificateArn"]
-        pem = self.pca.get_certificate(CertificateAuthorityArn=arn, CertificateArn=certificate)["Certificate"]
-        self.pca.import_certificate_authority_certificate(CertificateAuthorityArn=arn, Certificate=pem.encode())
-        return arn
 
     def deploy(self, *, validity_days: int = 90) -> None:
         """Create the stack, or change it. moto's CAs end after 365 days."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
-from secretfree_cli.local.cloud import bring_down, bring_up
-from secretfree_cli.local.state import CloudRecord, StateFolder
 from secretfree_device.mqtt import DeviceConnection
 from secretfree_device.session import Broker, MqttError
 
@@ -19,30 +16,8 @@ PATIENCE_SECONDS = 10
 POLICY = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:*","Resource":"*"}]}'
 
 
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory) -> Iterator[CloudRecord]:
-    folder = StateFolder(tmp_path_factory.mktemp("project"))
-    record, _ = bring_up(folder)
-    yield record
-    bring_down(folder)
-
-
-@pytest.fixture(scope="module")
-def aws(cloud) -> Callable:
-    def client(service: str):
-        return boto3.client(
-            service,
-            endpoint_url=cloud.endpoint_url,
-            region_name=cloud.region,
-            aws_access_key_id=cloud.access_key_id,
-            aws_secret_access_key=cloud.secret_access_key,
-        )
-
-    return client
-
-
 @pytest.fixture
-def connected(cloud, aws, tmp_path) -> Callable:
+def connected(shared_cloud, aws, tmp_path) -> Callable:
     iot = aws("iot")
 
     @contextmanager
@@ -55,7 +30,12 @@ def connected(cloud, aws, tmp_path) -> Callable:
         for name, text in (("certificate", made["certificatePem"]), ("key", made["keyPair"]["PrivateKey"])):
             files[name] = tmp_path / f"{client_id}.{name}.pem"
             files[name].write_text(text)
-        broker = Broker(cloud.mqtt_host, cloud.mqtt_port, server_name="localhost", ca_file=Path(cloud.broker_ca))
+        broker = Broker(
+            shared_cloud.mqtt_host,
+            shared_cloud.mqtt_port,
+            server_name="localhost",
+            ca_file=Path(shared_cloud.broker_ca),
+        )
 
         def connection() -> DeviceConnection:
             return DeviceConnection(

@@ -3,35 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import boto3
 import pytest
-from secretfree_cli.local.cloud import bring_down, bring_up
 from secretfree_cli.local.emulators.aws_rule_roles import trusts
-from secretfree_cli.local.state import CloudRecord, StateFolder
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory) -> Iterator[CloudRecord]:
-    folder = StateFolder(tmp_path_factory.mktemp("project"))
-    record, _ = bring_up(folder)
-    yield record
-    bring_down(folder)
-
-
-@pytest.fixture(scope="module")
-def aws(cloud) -> Callable:
-    def client(service: str):
-        return boto3.client(
-            service,
-            endpoint_url=cloud.endpoint_url,
-            region_name=cloud.region,
-            aws_access_key_id=cloud.access_key_id,
-            aws_secret_access_key=cloud.secret_access_key,
-        )
-
-    return client
 
 
 def trust(service: str) -> str:

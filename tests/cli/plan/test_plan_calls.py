@@ -33,6 +33,7 @@ from secretfree.request.device_id import DeviceId
 from secretfree.request.device_profile import DeviceProfile
 from secretfree_cli.plan.calls import IssuanceProgress, call_sequence
 from support.environments import issuer_environment, private_ca_settings
+from support.moto_cloud import root_authority
 
 AUTHORIZER_CALLS = Counter({"GetItem": 1})
 TICKETS = {"S": "tickets#"}
@@ -97,35 +98,13 @@ def world(kind: IssuerKind) -> tuple[Any, Any]:
     changes: dict[Variable, str] = {Variable.POLICY_NAME: "widget"}
     if kind is IssuerKind.PRIVATE_CA:
         settings = {
-            IssuerSetting.AUTHORITY_ARN: authority(),
+            IssuerSetting.AUTHORITY_ARN: root_authority(boto3.client("acm-pca")),
             IssuerSetting.SIGNING_ALGORITHM: "SHA256WITHRSA",
             IssuerSetting.REGISTERED: "false",
         }
         changes[Variable.ISSUERS] = json.dumps({kind.value: private_ca_settings(settings)})
     config = IssuerConfig.from_environment(issuer_environment(kind.value, changes=changes))
     return wiring.ports(config, config.issuer), wiring.policy(config, config.issuer)
-
-
-def authority() -> str:
-    pca = boto3.client("acm-pca")
-    arn: str = pca.create_certificate_authority(
-        CertificateAuthorityConfiguration={
-            "KeyAlgorithm": "RSA_2048",
-            "SigningAlgorithm": "SHA256WITHRSA",
-            "Subject": {"CommonName": "Test"},
-        },
-        CertificateAuthorityType="ROOT",
-    )["CertificateAuthorityArn"]
-    root = pca.issue_certificate(
-        CertificateAuthorityArn=arn,
-        Csr=pca.get_certificate_authority_csr(CertificateAuthorityArn=arn)["Csr"].encode(),
-        SigningAlgorithm="SHA256WITHRSA",
-        TemplateArn="arn:aws:acm-pca:::template/RootCACertificate/V1",
-        Validity={"Type": "DAYS", "Value": 3650},
-    )["CertificateArn"]
-    pem = pca.get_certificate(CertificateAuthorityArn=arn, CertificateArn=root)["Certificate"]
-    pca.import_certificate_authority_certificate(CertificateAuthorityArn=arn, Certificate=pem.encode())
-    return arn
 
 
 def verified() -> VerifiedCsr:

@@ -14,9 +14,8 @@ from click.testing import CliRunner, Result
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.issuance.record import Issuance
 from secretfree.request.device_id import DeviceId
-from secretfree_cli.importing.prepare import import_table_request
 from secretfree_cli.renewal.commands import renew
-from secretfree_cli.target import Target
+from support.stack_on_moto import make_tables, target_on_moto
 
 CA = "arn:aws:acm-pca:eu-central-1:123456789012:certificate-authority/11111111-2222-3333-4444-555555555555"
 OTHER_CA = CA[:-1] + "6"
@@ -25,17 +24,7 @@ NOW = datetime.now(UTC)
 
 class Fleet:
     def __init__(self) -> None:
-        self.client = boto3.client("dynamodb")
-        self.client.create_table(**import_table_request("registry", "", "")["TableCreationParameters"])
-        self.client.create_table(
-            TableName="ledger",
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("device-id", "record")],
-            KeySchema=[
-                {"AttributeName": "device-id", "KeyType": "HASH"},
-                {"AttributeName": "record", "KeyType": "RANGE"},
-            ],
-        )
+        self.client = make_tables()
         self.ledger = DynamoDbLedger(self.client, table="ledger")
 
     def provision(self, *devices: str, authority: str = CA) -> None:
@@ -63,18 +52,7 @@ class Fleet:
 
 @pytest.fixture
 def fleet(monkeypatch: pytest.MonkeyPatch, moto_account: None) -> Fleet:
-    def target(**_: object) -> Target:
-        return Target(
-            session=boto3.Session(),
-            endpoint_url=None,
-            region="eu-central-1",
-            stack_name="SecretFree",
-            registry_table="registry",
-            ledger_table="ledger",
-            policy_name="devices",
-        )
-
-    monkeypatch.setattr("secretfree_cli.target.resolve_target", target)
+    monkeypatch.setattr("secretfree_cli.target.resolve_target", lambda **_: target_on_moto())
     return Fleet()
 
 
