@@ -23,6 +23,7 @@ class Command:
 
 WHOLE_PAGES: Mapping[str, str] = {
     "README.md": "tests/packaging/test_own_apps.py",
+    "docs/guides/est.md": "tests/e2e/test_e2e_est.py",
     "docs/tutorials/quickstart.md": "tests/packaging/test_quickstart.py",
     "docs/reference/device-clients.md": "tests/e2e/test_e2e_device_clients.py",
 }

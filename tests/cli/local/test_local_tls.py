@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import socket
 import ssl
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from secretfree_cli.local.emulators.aws_domains import client_certificate
+from secretfree_cli.local.emulators.aws_domains import DeployedDomains, client_certificate
 from secretfree_cli.local.emulators.tls_front import APIS, DOMAINS, TICKET_HEADER, TlsSettings, listen
 from secretfree_cli.local.tls_certificate import ensure_tls_certificate
 
@@ -279,3 +280,87 @@ def test_the_context_has_the_certificate_as_api_gateway_writes_it(clients: list[
     )
     assert described["validity"].keys() == {"notBefore", "notAfter"}
     assert described["validity"]["notAfter"].endswith(f"{certificate.not_valid_after_utc:%Y} GMT")
+
+
+# --- what the emulator keeps of a domain, and what a function learns ---
+
+
+@pytest.fixture
+def deployed(monkeypatch: pytest.MonkeyPatch, clients: list[Client]) -> Iterator[DeployedDomains]:
+    """The domains of a ministack in this process, whose buckets have two objects."""
+    from ministack.services import apigateway_v1, s3
+
+    own = x509.load_der_x509_certificate(clients[0].authority).public_bytes(Encoding.PEM)
+    objects = {"devices.pem": own, "broken.pem": b"no certificate"}
+    monkeypatch.setattr(s3, "_get_object_data", lambda _bucket, key, _version: objects.get(key))
+
+    async def execute(api: str, stage: str, method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
+        resource = {"path": path, "id": "resource"}
+        return apigateway_v1._build_lambda_event_v1(api, stage, {}, resource, path, method, headers, body, query, {})
+
+    for name in ("_create_domain_name", "_build_lambda_event_v1", "_invoke_authorizer_lambda"):
+        monkeypatch.setattr(apigateway_v1, name, getattr(apigateway_v1, name))  # put back in the end
+    monkeypatch.setattr(apigateway_v1, "handle_execute", execute)
+    domains = DeployedDomains()
+    domains.install()
+    yield domains
+    apigateway_v1._delete_domain_name("renew.example.com")
+
+
+def create(truststore: str | None) -> int:
+    from ministack.services import apigateway_v1
+
+    mutual = {"truststoreUri": f"s3://truststores/{truststore}"} if truststore else {}
+    status, *_ = apigateway_v1._create_domain_name(
+        {"domainName": "renew.example.com", "mutualTlsAuthentication": mutual}
+    )
+    return int(status)
+
+
+def event_of(headers: dict[str, str]) -> dict[str, Any]:
+    """The event of a request that comes in with these headers."""
+    from ministack.services import apigateway_v1
+
+    called = apigateway_v1.handle_execute("api1", "v1", "POST", "/new", headers, b"", {})
+    event: dict[str, Any] = asyncio.run(called)
+    return event
+
+
+def test_a_domain_has_the_truststore_that_it_was_deployed_with(
+    deployed: DeployedDomains, clients: list[Client]
+) -> None:
+    assert create("devices.pem") == 201
+    assert deployed.truststores() == {"renew.example.com": [clients[0].authority]}
+
+
+@pytest.mark.parametrize("truststore", ["absent.pem", "broken.pem"])
+def test_a_truststore_that_cannot_be_read_is_refused(truststore: str, deployed: DeployedDomains) -> None:
+    assert create(truststore) == 400
+    assert deployed.truststores() == {}
+
+
+def test_a_domain_without_mutual_tls_has_no_truststore(deployed: DeployedDomains) -> None:
+    assert create(None) == 201
+    assert deployed.truststores() == {}
+
+
+def test_a_function_learns_the_domain_and_the_certificate_of_a_ticket_once(
+    deployed: DeployedDomains, clients: list[Client]
+) -> None:
+    ticket = deployed.ticket("renew.example.com", clients[0].certificate)
+    first = event_of({TICKET_HEADER: ticket, "accept": "a/b"})
+    assert first["requestContext"]["domainName"] == "renew.example.com"
+    assert first["requestContext"]["identity"]["clientCert"]["subjectDN"] == "CN=device-1"
+    assert first["headers"] == {"accept": "a/b"}
+    again = event_of({TICKET_HEADER: ticket})
+    assert "clientCert" not in again["requestContext"]["identity"]
+
+
+@pytest.mark.parametrize("headers", [{}, {TICKET_HEADER: "0" * 32}])
+def test_any_other_request_came_through_the_default_endpoint(
+    headers: dict[str, str], deployed: DeployedDomains
+) -> None:
+    event = event_of(headers)
+    assert event["requestContext"]["domainName"].startswith("api1.execute-api.")
+    assert "clientCert" not in event["requestContext"]["identity"]
+    assert TICKET_HEADER not in event["headers"]
