@@ -81,6 +81,7 @@ test-e2e: setup ## The local cloud end to end
 pictures: .venv/.ready ## Draw the pictures of the documents from what they show
 	PYTHONPATH=tests $(BIN)/python -m support.dashboard_picture
 	PYTHONPATH=tests $(BIN)/python -m support.diagrams
+	PYTHONPATH=tests $(BIN)/python -m support.phone_pictures
 
 metric-names: .venv/.ready ## Write the names of the metrics into Operations
 	PYTHONPATH=tests $(BIN)/python -m support.metric_names

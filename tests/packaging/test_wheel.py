@@ -30,6 +30,9 @@ def test_wheel_carries_the_four_packages_and_what_bundling_needs(wheel: Path) ->
         "secretfree/handlers/issuer.py",
         "secretfree_cli/main.py",
         "secretfree_cli/py.typed",
+        "secretfree_cli/factory/phone/page/index.html",
+        "secretfree_cli/factory/phone/barcode_reader/zxing_reader.wasm",
+        "secretfree_cli/factory/phone/barcode_reader/zxing-wasm.LICENSE",
         "secretfree_device/__init__.py",
         "secretfree_device/py.typed",
     } <= names

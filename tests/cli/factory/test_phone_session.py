@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import os
 import socket
@@ -10,6 +11,7 @@ import ssl
 import sys
 import threading
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -168,9 +170,6 @@ def test_only_tls_1_3_is_spoken_with_a_certificate_of_this_address(monkeypatch: 
 
 
 def test_the_certificate_s_key_is_never_written() -> None:
-    import ipaddress
-    from datetime import UTC, datetime
-
     opened: list[str] = []
     watching = True
 
@@ -192,6 +191,8 @@ def test_the_certificate_s_key_is_never_written() -> None:
         (["--keys", "reel.csv"], "--address"),
         (["--keys", "reel.csv", "--address", "0.0.0.0"], "not one address"),  # noqa: S104
         (["--keys", "reel.csv", "--address", "::"], "not one address"),
+        (["--keys", "reel.csv", "--address", "::ffff:192.0.2.7"], "not one address"),
+        (["--keys", "reel.csv", "--address", "fe80::1%1"], "not one address"),
         (["--keys", "reel.csv", "--address", "bench.example"], "an IP address"),
         (["--address", "127.0.0.1"], "--keys-in-codes"),
     ],
@@ -200,6 +201,18 @@ def test_an_address_and_the_keys_must_be_named(arguments: list[str], said: str) 
     result = CliRunner().invoke(enroll, ["phone", "--table", "registry", *arguments])
     assert result.exit_code == ExitCode.USAGE
     assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "written"),
+    [
+        ("192.0.2.7", 8443, "192.0.2.7:8443"),
+        ("192.0.2.7", 443, "192.0.2.7"),
+        ("2001:DB8:0::7", 8443, "[2001:db8::7]:8443"),
+    ],
+)
+def test_host_and_port_are_written_as_browsers_write_them(address: str, port: int, written: str) -> None:
+    assert server_module.authority_of(ipaddress.ip_address(address), port) == written
 
 
 def test_an_address_of_another_machine_is_a_failure_with_advice() -> None:

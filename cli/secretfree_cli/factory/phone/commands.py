@@ -44,7 +44,9 @@ def _address_of(_context: click.Context, _parameter: click.Parameter, text: str)
         address = ipaddress.ip_address(text)
     except ValueError:
         raise click.BadParameter(f"{text!a}; accepted is an IP address of this machine: {_own_addresses()}") from None
-    if address.is_unspecified or address.is_multicast or getattr(address, "scope_id", None):
+    # Browsers write an IPv4-mapped address in another way, and none with a scope.
+    other = getattr(address, "scope_id", None) or getattr(address, "ipv4_mapped", None)
+    if other or address.is_unspecified or address.is_multicast:
         raise click.BadParameter(f"{text!a} is not one address; accepted: {_own_addresses()}")
     return address
 

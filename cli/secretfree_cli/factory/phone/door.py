@@ -19,6 +19,7 @@ from secretfree_cli.factory.phone.pairing import Pairing, Refusal
 
 MAX_BODY: Final = 6 * MAX_CODE + 64
 """Bytes. JSON may write a character as six."""
+CODES: Final = "/codes"
 COOKIE: Final = "__Host-secretfree-bench"
 VERDICT_SECONDS: Final = 60.0
 
@@ -96,7 +97,7 @@ class Door:
         route = {
             ("GET", "/session"): self._session,
             ("POST", "/claim"): self._claim,
-            ("POST", "/codes"): self._codes,
+            ("POST", CODES): self._codes,
         }.get((request.method, request.path))
         if route is None:
             return _problem(HTTPStatus.NOT_FOUND, "There is no such page.")

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final
 from secretfree.clock import Clock
 
 from secretfree_cli.factory.phone.certificate import Address
-from secretfree_cli.factory.phone.door import HEADERS, MAX_BODY, VERDICT_SECONDS, Door, Request, Response
+from secretfree_cli.factory.phone.door import CODES, HEADERS, MAX_BODY, VERDICT_SECONDS, Door, Request, Response
 from secretfree_cli.output import CliError
 
 REQUEST_SECONDS: Final = 15.0
@@ -25,6 +25,9 @@ MAX_CONNECTIONS: Final = 48
 MAX_CONNECTIONS_OF_ADDRESS: Final = 12
 MAX_HEAD: Final = 16_384
 """Bytes of the request line and the headers."""
+_DEFAULT_PORT: Final = 443
+_ANSWER_SECONDS: Final = 30.0
+"""For writing an answer; a megabyte is the longest."""
 _ENDING_SECONDS: Final = 3.0
 
 
@@ -47,9 +50,7 @@ class PhoneServer(ThreadingHTTPServer):
                 f"cannot listen on {address} port {port}: {error.strerror or error}",
                 hint="--address is an address of this machine, on the network of the phone",
             ) from error
-        host = f"[{address}]" if address.version == 6 else str(address)
-        self.authority = f"{host}:{self.server_address[1]}"
-        """Host and port, as in the link."""
+        self.authority = authority_of(address, int(self.server_address[1]))
 
     @contextmanager
     def serving(self, door: Door) -> Iterator[None]:
@@ -93,9 +94,9 @@ class PhoneServer(ThreadingHTTPServer):
         with self._context.wrap_socket(request, server_side=True) as secured:
             _Handler(secured, client_address, self)
 
-    def answering(self, client_address: Any) -> None:
-        """Take note that a request is complete: its answer may take as long as the session's."""
-        self._connections.answering(client_address)
+    def answering(self, client_address: Any, seconds: float) -> None:
+        """Take note that a request is complete, and that its answer may take so long."""
+        self._connections.answering(client_address, seconds)
 
     def service_actions(self) -> None:
         """Cut connections that are over their time; the base class calls this twice a second."""
@@ -103,6 +104,12 @@ class PhoneServer(ThreadingHTTPServer):
 
     def handle_error(self, _request: object, _client_address: object) -> None:
         """Say nothing of a connection that failed: a browser that does not trust the certificate yet closes it."""
+
+
+def authority_of(address: Address, port: int) -> str:
+    """Return host and port as a browser writes them in `Host` and `Origin`: the default port is left out."""
+    host = f"[{address}]" if address.version == 6 else str(address)
+    return host if port == _DEFAULT_PORT else f"{host}:{port}"
 
 
 @dataclass
@@ -130,11 +137,11 @@ class _Connections:
             self._of_address[client[0]] += 1
             return True
 
-    def answering(self, client: Any) -> None:
+    def answering(self, client: Any, seconds: float) -> None:
         with self._changed:
             connection = self._open[client]
             connection.answering = True
-            connection.deadline = self._clock.monotonic() + VERDICT_SECONDS + REQUEST_SECONDS
+            connection.deadline = self._clock.monotonic() + seconds
 
     def end(self, client: Any) -> None:
         with self._changed:
@@ -220,7 +227,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing: the terminal shows the devices."""
 
     def _answer(self, body: bytes) -> None:
-        self.server.answering(self.client_address)
+        wait = VERDICT_SECONDS if self.path == CODES else 0.0
+        self.server.answering(self.client_address, wait + _ANSWER_SECONDS)
         request = Request(self.command, self.path, self.headers, body, str(self.client_address[0]))
         self._write(self.server.door.answer(request))
 
