@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from aws_cdk import Stack
+from aws_cdk import ArnFormat, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 
 from cdk_iot_secretfree.account_resources import AccountResources
 from cdk_iot_secretfree.functions import RuntimeFunction
-from cdk_iot_secretfree.grants import grant_to_principal
+from cdk_iot_secretfree.grants import arn_of_any_version, grant_to_principal
 
 if TYPE_CHECKING:
     from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
@@ -33,18 +33,33 @@ def _statements(provisioning: "SecretFreeProvisioning") -> Sequence[tuple[Sequen
     tables = [provisioning.registry.table.table_arn, provisioning.ledger.table.table_arn]
     _ = AccountResources.of(provisioning).function  # or its log group would be made after this
     # The command searches every log group of the stack.
-    made = [child.log_group_arn for child in stack.node.find_all() if isinstance(child, logs.LogGroup)]
+    made = [child for child in stack.node.find_all() if isinstance(child, logs.LogGroup)]
     existing = [
-        child.log_group.log_group_arn
+        child.log_group
         for child in stack.node.find_all()
         if isinstance(child, RuntimeFunction) and not isinstance(child.log_group, logs.LogGroup)
     ]
-    groups = list(dict.fromkeys([*made, *existing]))
+    # IAM's reference gives a log group's ARN without the `:*` at its end, and its examples with it.
+    groups = list(
+        dict.fromkeys(
+            arn
+            for group in (*made, *existing)
+            for arn in (
+                group.log_group_arn,
+                stack.format_arn(
+                    service="logs",
+                    resource="log-group",
+                    resource_name=group.log_group_name,
+                    arn_format=ArnFormat.COLON_RESOURCE_NAME,
+                ),
+            )
+        )
+    )
     statements: list[tuple[Sequence[str], Sequence[str]]] = [
         (["dynamodb:DescribeTable"], tables),
         (["dynamodb:Query"], [provisioning.ledger.table.table_arn]),
         (["logs:FilterLogEvents"], groups),
-        (["cloudformation:DescribeStacks", "cloudformation:ListStackResources"], [stack.stack_id]),
+        (["cloudformation:DescribeStacks", "cloudformation:ListStackResources"], [arn_of_any_version(stack)]),
         (
             ["iot:DescribeCertificate", "iot:ListAttachedPolicies"],
             [stack.format_arn(service="iot", resource="cert", resource_name="*")],

@@ -14,7 +14,7 @@ from cdk_iot_secretfree.functions import RuntimeFunction, send_failed_to
 from cdk_iot_secretfree.issuers.settings import runtime_settings
 from cdk_iot_secretfree.membership import RegionMembership
 from cdk_iot_secretfree.product_line import ProductLine
-from cdk_iot_secretfree.things import grant_things
+from cdk_iot_secretfree.things import grant_retirement, grant_things
 
 
 class Following(Construct):
@@ -55,6 +55,7 @@ class Following(Construct):
         membership.grants.follow(self._follower.rights)
         membership.registry.grant_lookup(self._follower.rights, by_key=False)
         line.ledger.grant_follow(self._follower.rights)
+        grant_retirement(self._follower)
         grant_things(self._follower, line.thing_groups)
         # A CA that the Regions share is known to this IoT Core, another Region's own is not. No resource types.
         self._follower.allow(["iot:RegisterCertificate", "iot:RegisterCertificateWithoutCA"], ["*"])

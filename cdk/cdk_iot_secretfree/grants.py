@@ -40,5 +40,10 @@ def grant_to_principal(
     return grant
 
 
+def arn_of_any_version(stack: Stack) -> str:
+    """The ARN of a stack in a policy. A call that names the stack does not name its id, so the id is left open."""
+    return stack.format_arn(service="cloudformation", resource="stack", resource_name=f"{stack.stack_name}/*")
+
+
 def _name(grantee: iam.IGrantable) -> str:
     return type(grantee.grant_principal).__name__

@@ -13,7 +13,7 @@ from secretfree.contract import LedgerAttribute, LedgerIndex, LedgerRecord, Vari
 
 from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.membership import RegionMembership
-from cdk_iot_secretfree.tables import TABLE_NAME, GrantedTable, require_table_name, string_attribute
+from cdk_iot_secretfree.tables import READ_ACTIONS, TABLE_NAME, GrantedTable, require_table_name, string_attribute
 from cdk_iot_secretfree.validation import require_match
 
 
@@ -56,6 +56,9 @@ class IIssuanceLedger(Protocol):
 
     def grant_retire(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the retirer read what one device was issued, and record which certificates it has no more."""
+
+    def grant_operate(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let an operator read all, ask for renewals, and make history of a retired device's records."""
 
 
 @checks_arguments
@@ -107,8 +110,8 @@ class _GrantingLedger(GrantedTable):
         return self._announcing(grantee, grant.combine(counted))
 
     def grant_follow(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let the follower read what one device was issued, and record what another Region issued."""
-        return self._grants.write(grantee, ["dynamodb:GetItem", "dynamodb:PutItem"])
+        """Let the follower read what one device was issued, and record what another Region issued or retired."""
+        return self._grants.write(grantee, ["dynamodb:GetItem", *_RETIRE_ACTIONS])
 
     def grant_sweep(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the sweeper find the unfinished issuances, and finish or close them."""
@@ -127,7 +130,11 @@ class _GrantingLedger(GrantedTable):
 
     def grant_retire(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the retirer read what one device was issued, and record which certificates it has no more."""
-        return self._grants.write(grantee, ["dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"])
+        return self._announcing(grantee, self._grants.write(grantee, _RETIRE_ACTIONS))
+
+    def grant_operate(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let an operator read all, ask for renewals, and make history of a retired device's records."""
+        return self._grants.write(grantee, _OPERATE_ACTIONS)
 
 
 @checks_arguments
@@ -239,4 +246,11 @@ class _ImportedLedger(_GrantingLedger):
 
 _TABLE_ARN: Final = rf"arn:[a-z-]+:dynamodb:[a-z0-9-]+:[0-9]{{12}}:table/{TABLE_NAME}"
 _TABLE_ARN_FORM: Final = "a DynamoDB table's ARN: arn:aws:dynamodb:REGION:ACCOUNT:table/NAME"
+_OPERATE_ACTIONS: Final = (
+    *READ_ACTIONS,
+    "dynamodb:DeleteItem",
+    "dynamodb:PutItem",
+    "dynamodb:UpdateItem",
+)
+_RETIRE_ACTIONS: Final = ("dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem")
 _SWEEP_ACTIONS: Final = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")

@@ -37,6 +37,7 @@ from cdk_iot_secretfree.issuing import make_issuing_functions
 from cdk_iot_secretfree.ledger import IIssuanceLedger, IssuanceLedger
 from cdk_iot_secretfree.membership import RegionMembership
 from cdk_iot_secretfree.metrics import ProductLineMetrics
+from cdk_iot_secretfree.operation import grant_operate
 from cdk_iot_secretfree.options import CertificateSubject, Retirement
 from cdk_iot_secretfree.outputs import add_outputs
 from cdk_iot_secretfree.product_line import ProductLine
@@ -333,6 +334,10 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
     def grant_diagnose(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal run `secretfree diagnose` and `secretfree logs`: read only."""
         return grant_diagnose(self, grantee)
+
+    def grant_operate(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let a principal run `secretfree block`, `unblock`, `retire`, `renew`, `reissue` and `show`."""
+        return grant_operate(self, grantee)
 
     def add_alarms(
         self,

@@ -50,6 +50,7 @@ class ConnectRetirement(Construct):
             description=f"Retires the old certificates of devices of {line.product} that connect with a new one",
             environment={
                 **line.environment,
+                **line.ledger.environment,
                 Variable.POLICY_NAME: line.device_policy.policy_name,
                 Variable.THING_TYPE: line.thing_type_name,
                 Variable.LEDGER_TABLE: line.ledger.table_name,

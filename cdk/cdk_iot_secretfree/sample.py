@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 from aws_cdk import CfnOutput, CliCredentialsStackSynthesizer, Environment, RemovalPolicy, Stack
 from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct, Node
 from secretfree.contract import DeviceProfile, IssuerKind, MatchPolicy, Output
@@ -54,6 +55,8 @@ class SampleOptions:
         est_domain_certificate: the ARN of its certificate.
         est_truststore: the CAs of client certificates, as in `s3://bucket/truststore.pem`.
         manifest_import: `true` adds a bucket whose manifests are enrolled in the cloud, `false` none.
+        operator_roles: `true` adds two roles that principals of the account may assume: `OnCall`, which diagnoses, and
+            `Operator`, which also blocks, renews and retires devices.
         audit: `true` adds an audit trail in a bucket with Object Lock, `false` none.
     """
 
@@ -75,6 +78,7 @@ class SampleOptions:
     est_truststore: str | None = None
     manifest_import: bool = False
     audit: bool = False
+    operator_roles: bool = False
 
     @staticmethod
     def from_context(node: Node) -> "SampleOptions":
@@ -110,6 +114,7 @@ class SampleOptions:
             est_truststore=context.text("est-truststore", "") or None,
             manifest_import=context.choice("manifest-import", _SWITCH, defaults.manifest_import),
             audit=context.choice("audit", _SWITCH, defaults.audit),
+            operator_roles=context.choice("operator-roles", _SWITCH, defaults.operator_roles),
         )
 
 
@@ -151,6 +156,8 @@ class SecretFreeStack(Stack):
             ManifestImport(self, "ManifestImport", self.provisioning) if chosen.manifest_import else None
         )
         self.audit_trail = AuditTrail(self, "AuditTrail", self.provisioning) if chosen.audit else None
+        if chosen.operator_roles:
+            self._add_operator_roles()
         self.provisioning.add_dashboard()
         self.provisioning.add_alarms()
         self.provisioning.add_outputs()
@@ -176,6 +183,13 @@ class SecretFreeStack(Stack):
                 truststore_key=truststore[2],
             )
         )
+
+    def _add_operator_roles(self) -> None:
+        on_call = iam.Role(self, "OnCall", assumed_by=iam.AccountRootPrincipal())
+        operator = iam.Role(self, "Operator", assumed_by=iam.AccountRootPrincipal())
+        for role in (on_call, operator):
+            self.provisioning.grant_diagnose(role)
+        self.provisioning.grant_operate(operator)
 
     def _issuer(self, name: str, options: SampleOptions, functions: FunctionOptions) -> Issuer:
         if name == IssuerKind.IOT_CORE:

@@ -46,6 +46,7 @@ GRANTS = {
     "enroll": lambda world, to: world.line.grant_enroll(to),
     "read": lambda world, to: world.line.grant_read(to),
     "diagnose": lambda world, to: world.line.grant_diagnose(to),
+    "operate": lambda world, to: world.line.grant_operate(to),
     "look up": lambda world, to: world.line.registry.grant_lookup(to, by_key=True),
     "drop manifests": lambda world, to: world.imports.grant_drop(to),
     "read the audit trail": lambda world, to: world.trail.grant_read(to),

@@ -146,12 +146,17 @@ def test_the_follower_may_register_and_revoke_and_neither_issue_nor_write_the_re
         "dynamodb:ListStreams",
         "dynamodb:PutItem",
         "dynamodb:Query",
+        "dynamodb:UpdateItem",
         "iot:AttachPolicy",
         "iot:AttachThingPrincipal",
         "iot:CreateThing",
+        "iot:DeleteCertificate",
         "iot:DeleteConnection",
         "iot:DescribeCertificate",
         "iot:DescribeThing",
+        "iot:DetachPolicy",
+        "iot:DetachThingPrincipal",
+        "iot:ListAttachedPolicies",
         "iot:RegisterCertificate",
         "iot:RegisterCertificateWithoutCA",
         "iot:UpdateCertificate",
@@ -179,7 +184,7 @@ def _text(value):
     return "".join(part if isinstance(part, str) else "token" for part in value["Fn::Join"][1])
 
 
-@pytest.mark.parametrize("handler", ["revoker", "sweeper"])
+@pytest.mark.parametrize("handler", ["retirer", "revoker", "sweeper"])
 def test_what_ends_a_certificate_announces_it(stacks, handler):
     for region in (HOME, OTHER):
         table = environment(stacks[region], handler)["SECRETFREE_ANNOUNCEMENTS_TABLE"]

@@ -202,7 +202,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     home = tmp_path_factory.mktemp("project")
     # Alarms look at periods of so many seconds, so that a test need not wait for a quarter of an hour.
     os.environ.setdefault("SECRETFREE_ALARM_PERIOD", "2")
-    record = start(home, Deployment(REPOSITORY), owner=os.getpid())
+    record = start(home, Deployment(REPOSITORY, context={"secretfree:operator-roles": "true"}), owner=os.getpid())
     yield Cloud(StateFolder(home), local_target(record))
     stop(home)
 

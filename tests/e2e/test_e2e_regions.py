@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -25,7 +27,6 @@ from secretfree_cli.local.cloud import (
     deploy_into,
     set_replication_lag,
     start_region,
-    stop_region,
 )
 from secretfree_cli.local.deployment import Deployment
 from secretfree_cli.local.interruption import ending_on_signals
@@ -34,6 +35,8 @@ from secretfree_cli.main import main
 from secretfree_cli.target import Target, local_target
 from secretfree_device.mqtt import DeviceConnection
 from secretfree_device.session import Broker, MqttError
+from support.borrowed_roles import BorrowedRoles, is_denied
+from support.documents import ROOT, commands
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FIRST, SECOND = "us-east-1", "eu-west-1"
@@ -287,22 +290,95 @@ def test_a_blocked_device_is_dropped_and_refused_in_both_regions(
         assert not regions.connects(region, device)
 
 
+@pytest.fixture
+def run(regions: Regions, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Result]:
+    """Run a documented command in the local cloud, as its reader does in a folder of their own."""
+    monkeypatch.setenv("SECRETFREE_PROJECT", str(regions.folder.project))
+    monkeypatch.chdir(tmp_path)
+
+    def run_one(command: str) -> Result:
+        return CliRunner().invoke(main, shlex.split(command)[1:])
+
+    return run_one
+
+
 def test_a_lost_region_keeps_no_device_from_the_other_and_knows_it_when_it_is_back(
-    regions: Regions, new_device: Callable[[str], Device]
+    regions: Regions, new_device: Callable[[str], Device], run: Callable[[str], Result]
 ) -> None:
-    before, during = new_device("before-the-loss"), new_device("during-the-loss")
-    regions.enrol(FIRST, before)
-    regions.provision(FIRST, before)
-    seconds_until(lambda: regions.connects(SECOND, before))
-    stop_region(regions.folder, FIRST)
+    """By the guide's commands, and by the runbook's."""
+
+    def documented(command: str) -> None:
+        # What follows from another command of the guide takes a moment.
+        seconds_until(lambda: run(command).exit_code == 0, patience=PATIENCE_SECONDS / 2)
+
+    up, *steps = commands(ROOT / "docs" / "guides" / "several-regions.md")
+    assert up == f"secretfree local up --app examples/two-regions --region {FIRST} --region {SECOND}"
+    lost, back = (steps.index(f"secretfree local {verb}-region {FIRST}") for verb in ("stop", "start"))
+    block, report = commands(ROOT / "docs" / "runbooks" / "region-lost.md")
+    before, during, stolen = (new_device(f"{name}-the-loss") for name in ("before", "during", "stolen-in"))
+    regions.enrol(FIRST, before, stolen)
+    for device in (before, stolen):
+        regions.provision(FIRST, device)
+    for step in steps[:lost]:
+        documented(step)
+    seconds_until(lambda: regions.connects(SECOND, before) and regions.connects(SECOND, stolen))
+    documented(steps[lost])
     try:
+        for step in steps[lost + 1 : back]:
+            documented(step)
+        documented(f"{block.replace('DEVICE_ID', stolen.device_id)} --local")
         regions.enrol(SECOND, during)
         regions.provision(SECOND, during)
         assert regions.connects(SECOND, during)
         assert regions.connects(SECOND, before)
     finally:
         start_region(regions.folder, FIRST)
+    documented(steps[back])
     seconds_until(lambda: regions.connects(FIRST, during))
     certificate = during.certificate.read_text()
     assert regions.ask(FIRST, during)[1]["certificate"] == certificate
     assert regions.connects(FIRST, before)
+    seconds_until(lambda: not regions.connects(FIRST, stolen))
+    assert regions.ask(FIRST, stolen)[0] == 403
+    documented(f"{report} --local")
+
+
+@pytest.fixture(scope="module")
+def as_follower(regions: Regions) -> Iterator[Callable[..., str]]:
+    """Make one AWS call under the role of the second Region's follower."""
+    target = regions.targets[SECOND]
+    resources = target.client("cloudformation").describe_stack_resources(StackName=target.stack_name)
+    functions = [
+        target.client("lambda").get_function_configuration(FunctionName=one["PhysicalResourceId"])
+        for one in resources["StackResources"]
+        if one["ResourceType"] == "AWS::Lambda::Function"
+    ]
+    (follower,) = [one for one in functions if one["Handler"].endswith("follower.handler")]
+    borrowed = BorrowedRoles(target.client("lambda"))
+    yield partial(borrowed, follower)
+    borrowed.remove()
+
+
+def test_the_follower_can_do_nothing_but_follow(regions: Regions, as_follower: Callable[..., str]) -> None:
+    target = regions.targets[SECOND]
+    key = {"device-id": {"S": "probe"}}
+    table = {"TableName": target.registry_table}
+    assert as_follower("dynamodb", "get_item", Key=key, **table) == "allowed"
+    found = as_follower("iot", "update_certificate", certificateId="a" * 64, newStatus="REVOKED")
+    assert found == "ResourceNotFoundException"
+    forbidden: list[tuple[str, str, dict[str, Any]]] = [
+        ("dynamodb", "put_item", {**table, "Item": key}),
+        ("dynamodb", "scan", table),
+        ("dynamodb", "scan", {"TableName": target.ledger_table}),
+        ("dynamodb", "delete_item", {"TableName": target.ledger_table, "Key": {**key, "record": {"S": "x"}}}),
+        ("iot", "create_keys_and_certificate", {"setAsActive": True}),
+        ("iot", "delete_thing", {"thingName": "another"}),
+        ("iot", "create_policy", {"policyName": "all", "policyDocument": '{"Version":"2012-10-17","Statement":[]}'}),
+        ("iot-data", "publish", {"topic": "widget/another/command"}),
+    ]
+    allowed = [
+        (service, operation)
+        for service, operation, given in forbidden
+        if not is_denied(as_follower(service, operation, **given))
+    ]
+    assert allowed == []

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import threading
 import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,52 +14,15 @@ from typing import Any
 
 import pytest
 from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
-
-PROBE = """
-import boto3
-from botocore.exceptions import ClientError
-
-def handler(event, context):
-    try:
-        getattr(boto3.client(event["service"]), event["operation"])(**event["parameters"])
-    except ClientError as error:
-        return error.response["Error"]["Code"]
-    return "allowed"
-"""
+from support.borrowed_roles import BorrowedRoles, is_denied
 
 
 @pytest.fixture(scope="module")
 def as_role(cloud: Any) -> Iterator[Callable[..., str]]:
     """Make one AWS call under the role of one of the stack's Lambdas, from a Lambda of ours that borrows it."""
-    lambda_ = cloud.target.client("lambda")
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("probe.py", PROBE)
-    made: dict[str, str] = {}
-
-    def call(function: Mapping[str, Any], service: str, operation: str, **parameters: Any) -> str:
-        role = function["Role"]
-        if role not in made:
-            made[role] = f"probe-{len(made)}"
-            lambda_.create_function(
-                FunctionName=made[role],
-                Role=role,
-                Runtime=function["Runtime"],
-                Handler="probe.handler",
-                Code={"ZipFile": archive.getvalue()},
-                Timeout=60,
-            )
-        answer = lambda_.invoke(
-            FunctionName=made[role],
-            Payload=json.dumps({"service": service, "operation": operation, "parameters": parameters}),
-        )
-        result = json.loads(answer["Payload"].read())
-        assert isinstance(result, str), result
-        return result
-
-    yield call
-    for name in made.values():
-        lambda_.delete_function(FunctionName=name)
+    borrowed = BorrowedRoles(cloud.target.client("lambda"))
+    yield borrowed
+    borrowed.remove()
 
 
 def _key(device_id: str) -> dict[str, Any]:
@@ -144,7 +105,7 @@ def test_an_issuer_can_do_nothing_else_to_the_ledger(
     ("operation", "parameters"),
     [
         ("create_policy", {"policyName": "all", "policyDocument": '{"Version":"2012-10-17","Statement":[]}'}),
-        ("delete_thing", {"thingName": "somebody"}),
+        ("delete_thing", {"thingName": "another"}),
         ("list_things", {}),
         ("create_keys_and_certificate", {"setAsActive": True}),
     ],
@@ -154,11 +115,15 @@ def test_an_issuer_can_do_nothing_to_iot_core_that_issuing_does_not_need(
 ) -> None:
     outcome = as_role(cloud.function_of_issuer(issuer), "iot", operation, **parameters)
 
-    assert "AccessDenied" in outcome or outcome == "UnauthorizedException", outcome
+    assert is_denied(outcome), outcome
+
+
+def _function(cloud: Any, name: str) -> Mapping[str, Any]:
+    return next(function for function in cloud.functions() if function["Handler"].endswith(f"{name}.handler"))
 
 
 def _retirer(cloud: Any) -> Mapping[str, Any]:
-    return next(function for function in cloud.functions() if function["Handler"].endswith("retirer.handler"))
+    return _function(cloud, "retirer")
 
 
 def test_the_retirer_reads_and_closes_what_the_ledger_names(cloud: Any, as_role: Callable[..., str]) -> None:
@@ -185,7 +150,7 @@ def test_the_retirer_reads_and_closes_what_the_ledger_names(cloud: Any, as_role:
         ("dynamodb", "delete_item", {"Key": {**_key("probe"), "record": {"S": "probe"}}}),
         ("dynamodb", "scan", {}),
         ("iot", "create_thing", {"thingName": "intruder"}),
-        ("iot", "delete_thing", {"thingName": "somebody"}),
+        ("iot", "delete_thing", {"thingName": "another"}),
         ("iot", "create_keys_and_certificate", {"setAsActive": True}),
         ("iot", "create_policy", {"policyName": "all", "policyDocument": '{"Version":"2012-10-17","Statement":[]}'}),
     ],
@@ -195,12 +160,59 @@ def test_the_retirer_can_do_nothing_else(
 ) -> None:
     table = {"TableName": cloud.target.ledger_table} if service == "dynamodb" else {}
     outcome = as_role(_retirer(cloud), service, operation, **table, **parameters)
-    assert "AccessDenied" in outcome or outcome == "UnauthorizedException", outcome
+    assert is_denied(outcome), outcome
 
 
 def test_the_retirer_has_no_right_on_the_registry(cloud: Any, as_role: Callable[..., str]) -> None:
     read = as_role(_retirer(cloud), "dynamodb", "get_item", TableName=cloud.target.registry_table, Key=_key("x"))
     assert read == "AccessDeniedException"
+
+
+def test_the_revoker_reads_both_tables_revokes_and_disconnects(cloud: Any, as_role: Callable[..., str]) -> None:
+    role = _function(cloud, "revoker")
+    assert as_role(role, "dynamodb", "get_item", TableName=cloud.target.registry_table, Key=_key("x")) == "allowed"
+    read = as_role(
+        role,
+        "dynamodb",
+        "query",
+        TableName=cloud.target.ledger_table,
+        KeyConditionExpression="#device = :device",
+        ExpressionAttributeNames={"#device": "device-id"},
+        ExpressionAttributeValues={":device": {"S": "probe"}},
+    )
+    assert read == "allowed"
+    revoked = as_role(role, "iot", "update_certificate", certificateId="a" * 64, newStatus="REVOKED")
+    assert revoked == "ResourceNotFoundException"
+    assert as_role(role, "iot-data", "delete_connection", clientId="probe") == "ResourceNotFoundException"
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "parameters"),
+    [
+        ("registry", "put_item", {"Item": _key("intruder")}),
+        ("registry", "delete_item", {"Key": _key("intruder")}),
+        ("registry", "scan", {}),
+        ("ledger", "delete_item", {"Key": {**_key("probe"), "record": {"S": "probe"}}}),
+        ("ledger", "scan", {}),
+        ("iot", "delete_certificate", {"certificateId": "a" * 64}),
+        ("iot", "delete_thing", {"thingName": "another"}),
+        ("iot", "create_keys_and_certificate", {"setAsActive": True}),
+        (
+            "iot",
+            "attach_policy",
+            {"policyName": "all", "target": "arn:aws:iot:us-east-1:000000000000:cert/" + "a" * 64},
+        ),
+        ("iot-data", "publish", {"topic": "widget/another/command"}),
+    ],
+)
+def test_the_revoker_can_do_nothing_else(
+    cloud: Any, as_role: Callable[..., str], service: str, operation: str, parameters: dict[str, Any]
+) -> None:
+    tables = {"registry": cloud.target.registry_table, "ledger": cloud.target.ledger_table}
+    table = {"TableName": tables[service]} if service in tables else {}
+    called = "dynamodb" if service in tables else service
+    outcome = as_role(_function(cloud, "revoker"), called, operation, **table, **parameters)
+    assert is_denied(outcome), outcome
 
 
 @pytest.mark.parametrize("path", ["new", "proto"])

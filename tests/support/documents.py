@@ -78,6 +78,17 @@ def blocks(document: Path, *languages: str) -> Iterator[str]:
         yield "\n".join(gathered)
 
 
+def commands(document: Path) -> list[str]:
+    """Every `secretfree` command of a document, in its order: in blocks, and in code spans that are whole commands."""
+    found = []
+    for line in lines(document):
+        if line.language == "sh" and line.text.strip().startswith("secretfree "):
+            found.append(line.text.strip())
+        elif line.language is None:
+            found += [span for span in re.findall(r"`(secretfree [^`]+)`", line.text) if " --" in span]
+    return found
+
+
 def links(document: Path) -> Iterator[tuple[Line, str]]:
     """Every link's target, with its line."""
     for line in lines(document):

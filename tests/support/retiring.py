@@ -22,7 +22,8 @@ class Retirer:
     events: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        ledger = DynamoDbLedger(self.world.cloud.client("dynamodb"), table=self.world.ledger)
+        client = self.world.cloud.client("dynamodb")
+        ledger = DynamoDbLedger(client, table=self.world.ledger, announcing=self.world.announcing)
         self.ports = RetirementPorts(ledger=ledger, things=self.world.things)
 
     def connect(self, certificate_id: str, device: str = "widget-1") -> bool:

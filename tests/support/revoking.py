@@ -37,13 +37,13 @@ class Revoker:
         """Write the device's item."""
         before = self.world.cloud.registry.get(device)
         self.world.cloud.enroll(device, verified_csr(device, key).public_key.fingerprint, **attributes)
-        self._changed(device, before)
+        self.changed(device, before)
 
     def block(self, device: str = "widget-1", key: int = 0) -> None:
         self.enrol(device, key, status="blocked")
 
     def remove(self, device: str = "widget-1") -> None:
-        self._changed(device, self.world.cloud.registry.pop(device))
+        self.changed(device, self.world.cloud.registry.pop(device))
 
     def deliver(self, record: dict[str, Any] | None = None) -> Revoked:
         """Deal with `record`, or with the oldest change."""
@@ -52,7 +52,8 @@ class Revoker:
         assert change is not None
         return revoke_withdrawn(change, ports=self.ports, match=self.world.match, clock=self.world.clock)
 
-    def _changed(self, device: str, before: dict[str, Any] | None) -> None:
+    def changed(self, device: str, before: dict[str, Any] | None) -> None:
+        """Put the change from `before` to what the registry has now into the stream."""
         after = self.world.cloud.registry.get(device)
         if before is None or before == after:  # the mapping's filter passes over inserts; DynamoDB over no change
             return

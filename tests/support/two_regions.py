@@ -16,7 +16,8 @@ from secretfree.following.ports import FollowingPorts
 from secretfree.issuance.calls import OutOfTimeError
 from secretfree.issuance.ports import ThrottledError, UnreachableError
 from secretfree.request.device_id import DeviceId
-from support.fake_cloud import CA_ARN, FakeClock, FakeCloud, Killed
+from secretfree.retirement.retiring import RetirementPorts
+from support.fake_cloud import CA_ARN, NEXT_CA_ARN, FakeClock, FakeCloud, Killed
 from support.revoking import Revoker
 from support.world import ANNOUNCEMENTS, World
 
@@ -30,6 +31,7 @@ class Region:
 
     world: World
     revoker: Revoker
+    authorities: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -39,9 +41,11 @@ class Region:
     def follow(self, device: str = "widget-1") -> Followed:
         """Deal with what the other Region announced of the device, once."""
         client = self.world.cloud.client
-        settings = IssuerSettings(
-            "private-ca", IssuerKind.PRIVATE_CA, {IssuerSetting.AUTHORITY_ARN: self.world.cloud.authority_arn}
-        )
+        current, *previous = self.authorities
+        values = {IssuerSetting.AUTHORITY_ARN: current}
+        if previous:
+            values[IssuerSetting.PREVIOUS_AUTHORITY_ARNS] = ",".join(previous)
+        settings = IssuerSettings("private-ca", IssuerKind.PRIVATE_CA, values)
         quiet = DynamoDbLedger(client("dynamodb"), table=self.world.ledger)
         issuing = replace(self.world.ports, ledger=quiet)
         ports = FollowingPorts(
@@ -50,6 +54,7 @@ class Region:
             registration=ForeignCertificates(settings, issuing.issuer, client("iot"), issuing.things),
             connections=IotConnections(client("iot-data")),
             issuing=issuing,
+            retirement=RetirementPorts(ledger=quiet, things=issuing.things),
         )
         deadline = self.world.clock.monotonic() + self.world.budget
         return follow(
@@ -95,7 +100,9 @@ class TwoRegions:
             world = World(IssuerKind.PRIVATE_CA, cloud=cloud, deployment="both", region=name)
             place = AnnouncementsConfig(table=ANNOUNCEMENTS, region=name, regions=("eu-central-1", "us-east-1"))
             world.policy = replace(world.policy, authorities=place.trusted((cloud.authority_arn,)))
-            self.regions.append(Region(world, Revoker(world, authorities=(cloud.authority_arn,))))
+            self.regions.append(
+                Region(world, Revoker(world, authorities=(cloud.authority_arn, NEXT_CA_ARN)), (cloud.authority_arn,))
+            )
         self.here, self.there = self.regions
 
     def replicate(self, source: Region | None = None) -> None:
@@ -110,6 +117,24 @@ class TwoRegions:
         """Write the device's item, in both replicas; the change is in both streams."""
         for region in self.regions:
             region.revoker.enrol(device, key, **attributes)
+
+    def enrol_here(self, device: str = "widget-1", key: int = 0, **attributes: str) -> None:
+        """Write the device's item in the first Region; `replicate_registry` brings it to the other one."""
+        self.here.revoker.enrol(device, key, **attributes)
+
+    def replicate_registry(self, device: str = "widget-1") -> None:
+        """Give the second Region the device's item as the first one has it. The change is in its stream."""
+        cloud = self.there.world.cloud
+        before = cloud.registry.get(device)
+        if device in self.here.world.cloud.registry:
+            cloud.registry[device] = self.here.world.cloud.registry[device]
+        self.there.revoker.changed(device, before)
+
+    def rotate(self, *authorities: str) -> None:
+        """Deploy both Regions with other CAs, which they share."""
+        for region in self.regions:
+            region.world.rotate(*authorities)
+            region.authorities = authorities
 
     def converge(self, device: str = "widget-1") -> None:
         """Deliver everything until nothing changes any more."""

@@ -243,6 +243,7 @@ class RetirementConfig:
     ledger_table: str
     policy_name: str
     thing_type: str
+    announcements: AnnouncementsConfig | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -252,6 +253,7 @@ class RetirementConfig:
             ledger_table=required_text(environment, Variable.LEDGER_TABLE),
             policy_name=required_text(environment, Variable.POLICY_NAME),
             thing_type=required_text(environment, Variable.THING_TYPE),
+            announcements=AnnouncementsConfig.from_environment(environment),
         )
 
 

@@ -16,6 +16,7 @@ class Announcement:
 
     `generation`, `begun_at` and `fingerprint` are those of the issuance. `reference` is the certificate's at its CA.
     `state` is ACTIVE or REVOKED; `withdrawn`: the registry withdrew the device or its key. `announced_at`: aware, UTC.
+    `connected`: the device has connected with it in the Region, so it needs no older one.
     """
 
     device_id: DeviceId
@@ -32,9 +33,10 @@ class Announcement:
     reference: str
     begun_at: datetime
     announced_at: datetime
+    connected: bool = False
 
     @classmethod
-    def of(cls, issuance: Issuance, *, region: str, now: datetime) -> Self | None:
+    def of(cls, issuance: Issuance, *, region: str, now: datetime, connected: bool = False) -> Self | None:
         """The announcement of a record that is active or revoked.
 
         None for a certificate without a reference: AWS IoT Core's own CA issued it, and it is valid in one Region.
@@ -63,6 +65,7 @@ class Announcement:
             reference=issuance.reference,
             begun_at=issuance.begun_at,
             announced_at=now,
+            connected=connected and is_active,
         )
 
     @property

@@ -13,6 +13,9 @@ to repeat, for a certificate that ranks above what this ledger has:
 A process that dies after step 2 leaves an `issued` record: the announcement is delivered again, and the sweeper
 finishes a registered certificate as it does after an issuer.
 
+Where a device connected with a certificate in another Region, the older ones of its record are retired here as well
+(`secretfree.retirement`).
+
 The order of certificates (`Announcement.rank`) is the same in every Region, so the ledgers converge to one current
 certificate. With one CA for all Regions, two Regions that a device asks at once use the same idempotency token, and the
 CA makes one certificate. With a CA in each Region there are two, and the lower one is superseded as at a renewal.
@@ -44,6 +47,8 @@ from secretfree.issuance.record import Issuance
 from secretfree.issuance.states import IssuanceState
 from secretfree.registry.entry import RegistryEntry
 from secretfree.request.device_id import DeviceId
+from secretfree.retirement.connected import Connected
+from secretfree.retirement.retiring import retire_older
 from secretfree.revocation.change import permits
 
 # The registry and the announcements are replicated apart from each other: a device that this Region does not know yet,
@@ -58,6 +63,7 @@ class FollowOutcome(StrEnum):
 
     REGISTERED = "registered"
     REVOKED = "revoked"
+    RETIRED = "retired"
     NOTHING = "nothing"  # this Region is as far, or further
     NOT_PERMITTED = "not-permitted"  # the registry has withdrawn it
 
@@ -96,11 +102,13 @@ def follow(
         default=None,
     )
     done = Followed(outcome=FollowOutcome.NOTHING) if current is None else work.adopt(current)
-    if closed and done.outcome is FollowOutcome.NOTHING:
-        last = closed[-1]
-        return Followed(
-            outcome=FollowOutcome.REVOKED, certificate_id=last.certificate_id, announced_at=last.announced_at
-        )
+    connected = [one for one in announced if one.connected and one.certificate_id not in revoked]
+    retired = [one for one in connected if work.retire_older(one)]
+    if done.outcome is not FollowOutcome.NOTHING:
+        return done
+    for outcome, of in ((FollowOutcome.REVOKED, closed), (FollowOutcome.RETIRED, retired)):
+        if of:
+            return Followed(outcome=outcome, certificate_id=of[-1].certificate_id, announced_at=of[-1].announced_at)
     return done
 
 
@@ -126,20 +134,34 @@ class _Following:
     def close(self, revoked: Announcement) -> bool:
         """Take a certificate that another Region revoked out of use here; whether this changed anything.
 
-        The record comes first, as in `secretfree.revocation`: a worker that is issuing can then not write any more.
+        The record comes first, as in `secretfree.revocation`: a worker that is issuing can then not write any more. A
+        record that says so already may be of a process that ended before the certificate was revoked.
         """
         seen = self._seen()
         if seen is None or revoked.certificate_id not in seen.known_certificates:
             return False
-        if seen.certificate_id == revoked.certificate_id and seen.state in {IssuanceState.ISSUED, IssuanceState.ACTIVE}:
+        is_current = seen.certificate_id == revoked.certificate_id
+        is_news = not is_current or seen.state in {IssuanceState.ISSUED, IssuanceState.ACTIVE}
+        if is_current and is_news:
             now = self._clock.now()
             closed = seen.withdrawn_at(now) if revoked.withdrawn else seen.revoked(now)
             self._write(closed, certificate=CertificateRecordState.REVOKED)
-        elif seen.certificate_id == revoked.certificate_id:
-            return False
         if self._call("revoke", lambda: self._issuing.things.revoke(revoked.certificate_id)):
             self._call("connection", lambda: self._ports.connections.end(self._device_id))
-        return True
+        return is_news
+
+    def retire_older(self, announced: Announcement) -> bool:
+        """Retire what is older here than a certificate that the device connected with elsewhere; whether any was.
+
+        A certificate that another product line uses too stays as it is; the sweeper reports it.
+        """
+        connected = Connected(device_id=self._device_id, certificate_id=announced.certificate_id)
+        try:
+            return bool(retire_older(connected, ports=self._ports.retirement, clock=self._clock))
+        except SecretFreeError as error:
+            if error.code is ErrorCode.CONFLICT:
+                return False
+            raise
 
     def adopt(self, current: Announcement) -> Followed:
         """Make the certificate this Region's current one, unless this Region is as far or further."""
@@ -262,7 +284,9 @@ def _is_behind(seen: Issuance | None, current: Announcement) -> bool:
     if current.generation > seen.generation:
         return True
     if seen.state is IssuanceState.REVOKED:
-        return False  # this Region took the generation out of use
+        # Where the registry withdrew the device or its key, the registry alone decides whether another follows. Else
+        # an operator took the generation out of use.
+        return seen.withdrawn
     own = rank_of(seen)
     return own is None or current.rank > own
 

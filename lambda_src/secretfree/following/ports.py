@@ -9,6 +9,7 @@ from secretfree.issuance.model import IssuancePorts
 from secretfree.issuance.ports import DeviceCertificate
 from secretfree.issuance.record import Issuance
 from secretfree.request.device_id import DeviceId
+from secretfree.retirement.retiring import RetirementPorts
 from secretfree.revocation.ports import Connections
 
 
@@ -42,10 +43,11 @@ class Registration(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class FollowingPorts:
-    """The world, as following sees it. `issuing`: the ports of the issuer; its ledger announces nothing."""
+    """The world, as following sees it. `issuing`: the ports of the issuer; neither ledger announces anything."""
 
     announcements: Announcements
     records: IssuanceReader
     registration: Registration
     connections: Connections
     issuing: IssuancePorts
+    retirement: RetirementPorts

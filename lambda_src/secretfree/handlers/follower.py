@@ -24,6 +24,7 @@ from secretfree.following.ports import FollowingPorts
 from secretfree.handlers import wiring
 from secretfree.handlers.entry import LambdaHandler, lambda_handler
 from secretfree.request.device_id import DeviceId
+from secretfree.retirement.retiring import RetirementPorts
 from secretfree.telemetry import Telemetry
 
 # Seconds. A worker of this Region that is issuing to the device has ended by then, or nearly so.
@@ -48,12 +49,14 @@ class _Follower:
     def _ports_of(self, issuer: IssuerSettings) -> FollowingPorts:
         config = self._config
         issuing = wiring.ports(config.issuing, issuer, announces=False)
+        ledger = DynamoDbLedger(clients.dynamodb(), table=config.issuing.ledger_table)
         return FollowingPorts(
             announcements=DynamoDbAnnouncements(clients.dynamodb(), table=config.announcements_table),
-            records=DynamoDbLedger(clients.dynamodb(), table=config.issuing.ledger_table),
+            records=ledger,
             registration=ForeignCertificates(issuer, issuing.issuer, single_try_clients.iot(), issuing.things),
             connections=IotConnections(clients.iot_data()),
             issuing=issuing,
+            retirement=RetirementPorts(ledger=ledger, things=issuing.things),
         )
 
     def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:

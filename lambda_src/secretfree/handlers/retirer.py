@@ -11,6 +11,7 @@ from secretfree.config import RetirementConfig
 from secretfree.contract import LogLevel, Metric
 from secretfree.errors import ErrorCode, SecretFreeError
 from secretfree.handlers.entry import LambdaHandler, lambda_handler
+from secretfree.handlers.wiring import announcing
 from secretfree.retirement.connected import Connected
 from secretfree.retirement.retiring import RetirementPorts, retire_older
 from secretfree.telemetry import Telemetry
@@ -30,7 +31,9 @@ class _Retirer:
         self._telemetry = Telemetry(config.product, level=config.log_level)
         clients.observe_calls(self._telemetry.call)
         self._ports = RetirementPorts(
-            ledger=DynamoDbLedger(clients.dynamodb(), table=config.ledger_table),
+            ledger=DynamoDbLedger(
+                clients.dynamodb(), table=config.ledger_table, announcing=announcing(config.announcements)
+            ),
             things=IotCoreThings(clients.iot(), thing_type=config.thing_type, policy_name=config.policy_name),
         )
 

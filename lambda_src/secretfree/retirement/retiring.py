@@ -4,7 +4,8 @@ Only the holder of the device's key can connect, so the device has the certifica
 that lost it asks again, and gets the same one. The order of the calls, each safe to repeat:
 
     1  ledger: the device's records   read consistently, at every issuer
-    2  ledger: obsolete               by version: from here on the sweeper would finish what this process does not
+    2  ledger: obsolete               by version: from here on the sweeper would finish what this process does not.
+                                      The other Regions, where there are any, learn it and do the same
     3  IoT Core: each obsolete one    INACTIVE, detached, deleted
     4  ledger: each closed            its history stays for a while
     5  ledger: cleared                by version; the sweeper has done it where that fails
@@ -39,8 +40,8 @@ class RetirementLedger(Protocol):
         """The device's records at every issuer, read consistently."""
         ...
 
-    def write(self, issuance: Issuance) -> Issuance:
-        """As `secretfree.issuance.ports.Ledger.write`."""
+    def write(self, issuance: Issuance, *, connected: bool = False) -> Issuance:
+        """As `secretfree.issuance.ports.Ledger.write`. `connected`: other Regions learn it in the same transaction."""
         ...
 
     def close_certificate(self, device_id: DeviceId, certificate_id: str, *, forget_after: datetime) -> None:
@@ -118,7 +119,7 @@ def _marked(record: Issuance, connected: Connected, *, ports: RetirementPorts, c
         if marked == current:
             return current if _is_left_from_before(current, connected) else None
         try:
-            return ports.ledger.write(marked)
+            return ports.ledger.write(marked, connected=connected.certificate_id == marked.certificate_id)
         except StaleLedgerError as stale:
             current = stale.current
     raise SecretFreeError(

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from secretfree.adapters.authority_revocation import RevokingAuthorities
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
-from secretfree.adapters.dynamodb.registry_items import device_item, read_device
 from secretfree.contract import IssuerKind
 from secretfree.errors import SecretFreeError
 from secretfree.issuance.model import IssuedCertificate
 from secretfree.issuance.ports import ThrottledError, UnreachableError
-from secretfree.registry.device import EnrolledDevice
-from secretfree.registry.store import ChangedMeanwhile
 from secretfree_cli.devices.retire import Retired, Retiring
 from support.fake_cloud import Fault, Killed
+from support.fake_store import FakeStore
 from support.retiring import Retirer
 from support.revoking import Revoker
 from support.world import World, verified_csr
@@ -26,28 +23,6 @@ from support.world import World, verified_csr
 BOTH = pytest.mark.parametrize("kind", list(IssuerKind))
 FAILURES = (Killed, SecretFreeError, ThrottledError, UnreachableError)
 DEVICE = "widget-1"
-
-
-@dataclass
-class FakeStore:
-    """The registry of the fake cloud, as the command writes it."""
-
-    world: World
-
-    def read(self, device_ids: Any) -> dict[str, EnrolledDevice]:
-        registry = self.world.cloud.registry
-        return {one: read_device(registry[one]) for one in device_ids if one in registry}
-
-    def put_over(self, device: EnrolledDevice, previous: EnrolledDevice) -> None:
-        def put() -> None:
-            if self.world.cloud.registry.get(previous.device_id) != previous.stored:
-                raise ChangedMeanwhile(previous.device_id)
-            self.world.cloud.registry[device.device_id] = device_item(device)
-
-        self.world.cloud.call("PutItem", put)
-
-    def put_new(self, device: EnrolledDevice) -> None:
-        self.world.cloud.call("PutItem", lambda: self.world.cloud.registry.update({DEVICE: device_item(device)}))
 
 
 def connected_device(kind: IssuerKind) -> tuple[World, Revoker, Retiring]:
@@ -63,7 +38,7 @@ def connected_device(kind: IssuerKind) -> tuple[World, Revoker, Retiring]:
     revoker = Revoker(world)
     world.cloud.calls.clear()
     retiring = Retiring(
-        store=FakeStore(world),  # type: ignore[arg-type]
+        store=FakeStore(world.cloud),  # type: ignore[arg-type]
         ledger=DynamoDbLedger(world.cloud.client("dynamodb"), table="ledger"),
         things=world.things,
         ports=replace(revoker.ports, authorities=RevokingAuthorities(lambda _arn: world.cloud.client("acm-pca"), ())),
@@ -150,7 +125,7 @@ def test_a_command_that_dies_after_its_first_write_leaves_nothing_that_can_conne
         world.cloud.faults[number] = Fault.KILLED_BEFORE
         with suppress(Killed):
             retiring.retire(DEVICE, "scrapped")
-        revoker._changed(DEVICE, before)
+        revoker.changed(DEVICE, before)
         while revoker.stream:
             revoker.deliver()
         assert [one for one in world.cloud.certificates.values() if one.status == "ACTIVE"] == []
@@ -178,7 +153,7 @@ def test_a_device_that_is_being_issued_to_is_named_as_unfinished_and_ends_with_n
         world.cloud.enroll(DEVICE, verified_csr(DEVICE).public_key.fingerprint)
         _, _, model = connected_device(kind)
         retiring = Retiring(
-            store=FakeStore(world),  # type: ignore[arg-type]
+            store=FakeStore(world.cloud),  # type: ignore[arg-type]
             ledger=DynamoDbLedger(world.cloud.client("dynamodb"), table="ledger"),
             things=world.things,
             ports=revoker.ports,

@@ -30,9 +30,9 @@ class Announcing:
     region: str
     clock: Clock
 
-    def put_of(self, issuance: Issuance) -> dict[str, Any] | None:
+    def put_of(self, issuance: Issuance, *, connected: bool = False) -> dict[str, Any] | None:
         """The Put of a transaction that announces `issuance`; None where there is nothing to announce."""
-        announcement = Announcement.of(issuance, region=self.region, now=self.clock.now())
+        announcement = Announcement.of(issuance, region=self.region, now=self.clock.now(), connected=connected)
         return None if announcement is None else {"TableName": self.table, "Item": item_of(announcement)}
 
 
@@ -66,6 +66,7 @@ def item_of(announcement: Announcement) -> dict[str, Any]:
         "issuer": {"S": announcement.issuer},
         "state": {"S": announcement.state.value},
         "withdrawn": {"BOOL": announcement.withdrawn},
+        "connected": {"BOOL": announcement.connected},
         "key-fingerprint": {"S": announcement.fingerprint},
         "generation": {"N": str(announcement.generation)},
         "certificate-id": {"S": announcement.certificate_id},
@@ -101,6 +102,7 @@ def announcement_of(item: Mapping[str, Any]) -> Announcement:
             reference=item["reference"]["S"],
             begun_at=date_of(item, "begun-at"),
             announced_at=date_of(item, "announced-at"),
+            connected="connected" in item and item["connected"]["BOOL"],
         )
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise SecretFreeError(

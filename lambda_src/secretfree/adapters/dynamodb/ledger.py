@@ -42,8 +42,10 @@ class DynamoDbLedger:
         self._table = table
         self._announcing = announcing
 
-    def write(self, issuance: Issuance, *, certificate: CertificateRecordState | None = None) -> Issuance:
-        """PutItem, or TransactWriteItems when the certificate's own record goes with it.
+    def write(
+        self, issuance: Issuance, *, certificate: CertificateRecordState | None = None, connected: bool = False
+    ) -> Issuance:
+        """PutItem, or TransactWriteItems when the certificate's own record or an announcement goes with it.
 
         What is announced goes into the same transaction, so that no Region has a certificate of which the others do
         not hear.
@@ -53,12 +55,12 @@ class DynamoDbLedger:
         condition = _condition(issuance)
         with aws_call():
             try:
-                if certificate is None:
+                if certificate is None and not (connected and self._announcing is not None):
                     self._client.put_item(
                         TableName=self._table, Item=item, ReturnValuesOnConditionCheckFailure="ALL_OLD", **condition
                     )
                 else:
-                    self._write_all(stored, item, condition, certificate)
+                    self._write_all(stored, item, condition, certificate, connected=connected)
             except ClientError as error:
                 found = _found_instead(error)
                 if found is None:
@@ -69,7 +71,13 @@ class DynamoDbLedger:
         return stored
 
     def _write_all(
-        self, stored: Issuance, item: dict[str, Any], condition: dict[str, Any], state: CertificateRecordState
+        self,
+        stored: Issuance,
+        item: dict[str, Any],
+        condition: dict[str, Any],
+        state: CertificateRecordState | None,
+        *,
+        connected: bool,
     ) -> None:
         issuance_put: Any = {
             "TableName": self._table,
@@ -77,9 +85,12 @@ class DynamoDbLedger:
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             **condition,
         }
-        puts: list[Any] = [issuance_put, {"TableName": self._table, "Item": certificate_item(stored, state)}]
-        if self._announcing is not None and (announced := self._announcing.put_of(stored)) is not None:
-            puts.append(announced)
+        puts: list[Any] = [issuance_put]
+        if state is not None:
+            puts.append({"TableName": self._table, "Item": certificate_item(stored, state)})
+        if self._announcing is not None:
+            announced = self._announcing.put_of(stored, connected=connected)
+            puts += [] if announced is None else [announced]
         self._client.transact_write_items(TransactItems=[{"Put": put} for put in puts])
 
     def read(self, device_id: DeviceId, issuer: str) -> Issuance | None:
