@@ -66,6 +66,7 @@ test-slow: setup ## Long property runs, the fuzzer, kills and resumes, the templ
 	$(BIN)/python -m pytest --timeout 900 -n auto --dist loadgroup -m slow tests/fuzz tests/cli tests/cdk tests/lambda_src
 
 test-nightly: setup ## Not in CI: runs of many minutes with new random choices, a million simulated devices
+	$(BIN)/python -m pytest --timeout 3600 --hypothesis-profile nightly $(FAST) tests/fuzz tests/lambda_src tests/cli/manifests
 	$(BIN)/python -m pytest --timeout 3600 -m nightly tests
 
 coverage: .venv/.ready ## The gate: 95 % of lambda_src and cdk

@@ -24,7 +24,8 @@ from secretfree_cli.local.processes import ServerProcess, start_server
 from secretfree_cli.local.servers import Ports
 
 # A busy machine is no failure: no example has a deadline.
-settings.register_profile("suite", settings(), deadline=None)
+settings.register_profile("suite", deadline=None, max_examples=40)
+settings.register_profile("nightly", deadline=None, max_examples=2_000, print_blob=True)
 settings.load_profile("suite")
 
 

@@ -17,13 +17,8 @@ from aws_cdk import (
 )
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct, IConstruct
-from secretfree.contract import (
-    AccountResource,
-    EndpointAttribute,
-    RegistrationProperty,
-    StreamProperty,
-    Variable,
-)
+from secretfree.contract import Variable
+from secretfree.contract_of_deployment import AccountResource, EndpointAttribute, RegistrationProperty, StreamProperty
 
 from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.function_options import FunctionKind, FunctionOptions, FunctionSettings

@@ -148,7 +148,7 @@ class Metric(StrEnum):
     AUTHORITY_DAYS_LEFT = "AuthorityDaysLeft"
     """Days until the Private CA can no longer sign certificates of the configured validity."""
     CERTIFICATES_ENDING = "CertificatesEnding"
-    """Devices whose certificate ends soon and that have not renewed, though they could for long."""
+    """Devices whose certificate ends soon and that have not renewed in most of their renewal window."""
 
 
 class Dimension(StrEnum):
@@ -322,37 +322,6 @@ class IotRegistration(StrEnum):
 
     NONE = "NONE"
     """Not registered: device certificates are registered without a CA, and devices must send SNI."""
-
-
-class AccountResource(StrEnum):
-    """A custom resource of the function that looks up and registers, at deploy time, what CloudFormation cannot."""
-
-    IOT_DATA_ENDPOINT = "Custom::IotDataEndpoint"
-    IOT_CA_REGISTRATION = "Custom::IotCaRegistration"
-    TABLE_STREAM = "Custom::TableStream"
-
-
-class EndpointAttribute(StrEnum):
-    """An attribute of `AccountResource.IOT_DATA_ENDPOINT`."""
-
-    ADDRESS = "EndpointAddress"
-
-
-class StreamProperty(StrEnum):
-    """A property of `AccountResource.TABLE_STREAM`, and its attribute."""
-
-    TABLE_NAME = "TableName"
-    STREAM_ARN = "StreamArn"
-
-
-class RegistrationProperty(StrEnum):
-    """A property of `AccountResource.IOT_CA_REGISTRATION`."""
-
-    AUTHORITY_ARN = "CertificateAuthorityArn"
-    MODE = "Mode"
-    SIGNING_ALGORITHM = "SigningAlgorithm"
-    TEMPLATE_ARN = "TemplateArn"
-    REVISION = "Revision"
 
 
 class ManifestFolder(StrEnum):

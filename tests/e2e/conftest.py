@@ -209,7 +209,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 @pytest.fixture(scope="session")
 def bodies(cloud: Cloud) -> Cloud:
-    """A stack that takes the CSR in the body too, by EST as well, and has a domain with mutual TLS."""
+    """A stack that takes the CSR in the body and by EST too, has a domain with mutual TLS, and imports manifests."""
     s3 = cloud.target.client("s3")
     s3.create_bucket(Bucket="truststores")
     assert cloud.target.ca_certificate is not None
@@ -217,6 +217,7 @@ def bodies(cloud: Cloud) -> Cloud:
     return cloud.stack(
         "Bodies",
         product="body",
+        manifest_import="true",
         csr_in_body="true",
         est="true",
         est_domain="renew.example.com",

@@ -69,17 +69,17 @@ class Import:
 
 
 @pytest.fixture(scope="module")
-def factory(cloud: Any) -> Import:
-    stacked = cloud.stack("Factory", manifest_import="true")
-    described = stacked.target.client("cloudformation").describe_stacks(StackName="Factory")["Stacks"][0]
+def factory(bodies: Any) -> Import:
+    stack = {"StackName": bodies.target.stack_name}
+    described = bodies.target.client("cloudformation").describe_stacks(**stack)["Stacks"][0]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
-    resources = stacked.target.client("cloudformation").describe_stack_resources(StackName="Factory")
+    resources = bodies.target.client("cloudformation").describe_stack_resources(**stack)
     (machine,) = [
         resource["PhysicalResourceId"]
         for resource in resources["StackResources"]
         if resource["ResourceType"] == "AWS::StepFunctions::StateMachine"
     ]
-    return Import(stacked, outputs["ManifestBucket"], machine)
+    return Import(bodies, outputs["ManifestBucket"], machine)
 
 
 def key_of(device: Any) -> str:

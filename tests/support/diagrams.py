@@ -140,11 +140,17 @@ def _trigger(resources: Mapping[str, Any], function: str) -> str:
 def _rights(resources: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[str]:
     """The actions of the function's role, by what they are on; its own log is left out."""
     role = properties["Role"]["Fn::GetAtt"][0]
+    policies = [
+        *resources[role]["Properties"].get("Policies", []),
+        *(
+            one["Properties"]
+            for one in resources.values()
+            if one["Type"] == "AWS::IAM::Policy" and {"Ref": role} in one["Properties"]["Roles"]
+        ),
+    ]
     found: dict[str, set[str]] = {}
-    for one in resources.values():
-        if one["Type"] != "AWS::IAM::Policy" or {"Ref": role} not in one["Properties"]["Roles"]:
-            continue
-        for statement in one["Properties"]["PolicyDocument"]["Statement"]:
+    for policy in policies:
+        for statement in policy["PolicyDocument"]["Statement"]:
             actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
             for action in actions:
                 service, _, operation = action.partition(":")

@@ -22,7 +22,7 @@ class Command:
 
 
 WHOLE_PAGES: Mapping[str, str] = {
-    "README.md": "tests/packaging/test_own_apps.py",
+    "README.md": "tests/e2e/test_e2e_provisioning.py",
     "docs/guides/est.md": "tests/e2e/test_e2e_est.py",
     "docs/tutorials/quickstart.md": "tests/packaging/test_quickstart.py",
     "docs/reference/device-clients.md": "tests/e2e/test_e2e_device_clients.py",
@@ -43,7 +43,10 @@ ELSEWHERE: Mapping[str, str] = {
     r"secretfree ca distrust": "tests/e2e/test_e2e_rotation.py",
     r"secretfree renew|secretfree device jobs": "tests/e2e/test_e2e_renewal.py",
     r"secretfree plan": "tests/cli/plan/test_plan_commands.py",
-    r"secretfree export --table": "tests/cli/devices/test_devices.py",
+    r"secretfree export --table": "tests/cli/devices/test_export.py",
+    r"make( -C examples/device-c)?( sanitized| sizes)?$": "tests/e2e/test_e2e_device_c.py",
+    r"apt-get install libmbedtls-dev": "tests/e2e/test_e2e_device_c.py",
+    r"export (DEVICE_ID|API_HOST|BROKER_HOST|TOPIC_PREFIX)=|examples/device-c/build/": "tests/e2e/test_e2e_device_c.py",
     r"curl .*OLD_URL": "tests/e2e/test_e2e_migration.py",
     r"curl .*application/pkcs10": "tests/e2e/test_e2e_csr_in_body.py",
 }

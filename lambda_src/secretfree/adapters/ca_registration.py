@@ -16,7 +16,8 @@ from cryptography.x509.oid import NameOID
 
 from secretfree.adapters.aws_errors import error_code
 from secretfree.config.environment import ConfigurationError
-from secretfree.contract import IotRegistration, RegistrationProperty
+from secretfree.contract import IotRegistration
+from secretfree.contract_of_deployment import RegistrationProperty
 
 if TYPE_CHECKING:
     from mypy_boto3_acm_pca import ACMPCAClient

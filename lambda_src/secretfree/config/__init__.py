@@ -22,7 +22,7 @@ from secretfree.request.device_profile import DeviceProfile
 
 @dataclass(frozen=True, slots=True)
 class AuthorizerConfig:
-    """Of the authorizer. `ledger_table` is set only for MatchPolicy.UDID."""
+    """Configuration of the authorizer. `ledger_table` is set only for MatchPolicy.UDID."""
 
     product: str
     device_profile: DeviceProfile
@@ -47,7 +47,7 @@ class AuthorizerConfig:
 
 @dataclass(frozen=True, slots=True)
 class CsrFrontConfig:
-    """That of the way in for a CSR in the body.
+    """Configuration of the function that takes a CSR as the body.
 
     `issuer_functions`: the function that answers for each issuer, by the issuer's path. `retry_after`: whole seconds,
     what the API tells a device to wait where it answers 5xx itself.
@@ -69,7 +69,7 @@ class CsrFrontConfig:
 
 @dataclass(frozen=True, slots=True)
 class ImportConfig:
-    """Of the manifest import: the bucket with the manifests, and the registry."""
+    """Configuration of the manifest import: the bucket with the manifests, and the registry."""
 
     product: str
     device_profile: DeviceProfile
@@ -93,7 +93,7 @@ class ImportConfig:
 
 @dataclass(frozen=True, slots=True)
 class IssuerConfig:
-    """Of an issuer or, with several `issuers`, of the sweeper."""
+    """Configuration of an issuer or, with several `issuers`, of the sweeper."""
 
     product: str
     device_profile: DeviceProfile
@@ -175,7 +175,7 @@ class AnnouncementsConfig:
 
 @dataclass(frozen=True, slots=True)
 class FollowerConfig:
-    """The follower's. `region`: its own, whose announcements it does not follow."""
+    """Configuration of the follower. `region`: its own, whose announcements it does not follow."""
 
     issuing: IssuerConfig
     announcements_table: str
@@ -195,7 +195,7 @@ class FollowerConfig:
 
 @dataclass(frozen=True, slots=True)
 class RevocationConfig:
-    """Of the revoker. `revoking_authorities`: the ARNs of the CAs that take revocations."""
+    """Configuration of the revoker. `revoking_authorities`: the ARNs of the CAs that take revocations."""
 
     product: str
     device_profile: DeviceProfile
@@ -221,7 +221,7 @@ class RevocationConfig:
 
 @dataclass(frozen=True, slots=True)
 class AuditConfig:
-    """The audit trail's transformation: what every function has, and no more."""
+    """Configuration of the audit trail's transformation: what every function has, and no more."""
 
     product: str
     device_profile: DeviceProfile
@@ -235,7 +235,7 @@ class AuditConfig:
 
 @dataclass(frozen=True, slots=True)
 class RetirementConfig:
-    """The retirer's."""
+    """Configuration of the retirer."""
 
     product: str
     device_profile: DeviceProfile

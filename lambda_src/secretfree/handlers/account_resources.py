@@ -6,14 +6,8 @@ from typing import Any, Final
 from secretfree.adapters import clients
 from secretfree.adapters.ca_registration import CaRegistration, CaRegistrationRequest, owner_of
 from secretfree.adapters.cloudformation import Answer, respond
-from secretfree.contract import (
-    AccountResource,
-    EndpointAttribute,
-    LogLevel,
-    RegistrationProperty,
-    StreamProperty,
-    Variable,
-)
+from secretfree.contract import LogLevel, Variable
+from secretfree.contract_of_deployment import AccountResource, EndpointAttribute, RegistrationProperty, StreamProperty
 from secretfree.telemetry import Telemetry
 
 _telemetry: Final = Telemetry(os.environ.get(Variable.PRODUCT, "unknown"))

@@ -328,4 +328,4 @@ class TestAsset:
             "print(sorted(name for name in sys.modules if name.split('.')[0] == 'secretfree'))"
         )
         found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        assert found.stdout.strip() == "['secretfree', 'secretfree.contract']"
+        assert found.stdout.strip() == "['secretfree', 'secretfree.contract', 'secretfree.contract_of_deployment']"
