@@ -16,6 +16,7 @@ from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
 from cdk_iot_secretfree.est_options import EstOptions, MutualTlsDomain
 from cdk_iot_secretfree.function_options import FunctionKind, FunctionNetwork, FunctionOptions, FunctionOverrides
 from cdk_iot_secretfree.issuers.issuer import Issuer
+from cdk_iot_secretfree.latency_record import LatencyRecord
 from cdk_iot_secretfree.ledger import IIssuanceLedger, IssuanceLedger
 from cdk_iot_secretfree.manifest_import import ManifestImport
 from cdk_iot_secretfree.membership import RegionMembership
@@ -56,6 +57,7 @@ __all__ = [
     "IssuanceLedger",
     "Issuer",
     "KeyAlgorithm",
+    "LatencyRecord",
     "ManifestImport",
     "MatchPolicy",
     "MultiRegionProvisioning",

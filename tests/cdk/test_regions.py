@@ -4,13 +4,17 @@ import json
 
 import pytest
 from aws_cdk import App, Stack
+from aws_cdk import aws_certificatemanager as acm
 from aws_cdk.assertions import Template
 from cdk_iot_secretfree import (
+    ApiDomain,
+    ApiOptions,
     AuthoritySubject,
     DeviceAuthority,
     DeviceRegistry,
     InvalidArgumentError,
     Issuer,
+    LatencyRecord,
     MultiRegionProvisioning,
     SecretFreeProvisioning,
 )
@@ -22,6 +26,12 @@ HOME, OTHER = "us-east-1", "eu-west-1"
 CA = f"arn:aws:acm-pca:{HOME}:{ACCOUNT}:certificate-authority/11111111-2222-3333-4444-555555555555"
 
 
+def _domain(stack):
+    arn = f"arn:aws:acm:{stack.region}:{ACCOUNT}:certificate/11111111-2222-3333-4444-555555555555"
+    certificate = acm.Certificate.from_certificate_arn(stack, "Certificate", arn)
+    return ApiDomain(name="provision.example.com", certificate=certificate)
+
+
 def own_ca(stack):
     return DeviceAuthority.root(stack, "Authority", subject=AuthoritySubject(common_name="Device CA"))
 
@@ -30,7 +40,7 @@ def shared_ca(stack):
     return DeviceAuthority.from_arn(stack, "Authority", CA)
 
 
-def synthesised(authority):
+def synthesised(authority, *, named=False):
     app = App(context={"aws:cdk:bundling-stacks": []})
 
     def line(stack):
@@ -40,7 +50,10 @@ def synthesised(authority):
             product="widget",
             issuers=[Issuer.private_ca(authority(stack)), Issuer.iot_core()],
             membership=stack.membership,
+            api=ApiOptions(domain=_domain(stack)) if named else None,
         )
+        if named:
+            LatencyRecord(stack, "Name", made, hosted_zone_id="Z0123456789ABC")
         made.add_alarms()
         made.add_outputs()
         return made
@@ -56,7 +69,7 @@ def stacks():
 
 @pytest.fixture(scope="module")
 def sharing():
-    return synthesised(shared_ca)
+    return synthesised(shared_ca, named=True)
 
 
 def of_type(resources, kind):
@@ -199,6 +212,41 @@ def test_a_shared_ca_is_called_and_registered_from_each_region(sharing):
         assert CA in _text(_issuer(sharing[region])["SECRETFREE_ISSUERS"])
         (registration,) = of_type(sharing[region], "Custom::IotCaRegistration").values()
         assert registration["Properties"]["CertificateAuthorityArn"] == CA
+
+
+@pytest.mark.parametrize("region", [HOME, OTHER])
+def test_one_name_leads_to_the_nearest_region_that_is_healthy(sharing, region):
+    (record,) = [one["Properties"] for one in of_type(sharing[region], "AWS::Route53::RecordSet").values()]
+    (domain,) = of_type(sharing[region], "AWS::ApiGateway::DomainName")
+    assert (record["Name"], record["Region"], record["SetIdentifier"]) == ({"Ref": domain}, region, region)
+    assert record["AliasTarget"] == {
+        "DNSName": {"Fn::GetAtt": [domain, "RegionalDomainName"]},
+        "HostedZoneId": {"Fn::GetAtt": [domain, "RegionalHostedZoneId"]},
+        "EvaluateTargetHealth": True,
+    }
+    checks = {
+        name: one["Properties"]["HealthCheckConfig"]
+        for name, one in of_type(sharing[region], "AWS::Route53::HealthCheck").items()
+    }
+    whole = checks.pop(record["HealthCheckId"]["Fn::GetAtt"][0])
+    assert (whole["Type"], whole["HealthThreshold"]) == ("CALCULATED", 2)
+    assert {one["Fn::GetAtt"][0] for one in whole["ChildHealthChecks"]} == set(checks)
+    by_type = {one["Type"]: one for one in checks.values()}
+    assert by_type["TCP"]["FullyQualifiedDomainName"] == record["AliasTarget"]["DNSName"]
+    alarm = by_type["CLOUDWATCH_METRIC"]["AlarmIdentifier"]
+    assert alarm["Region"] == region
+    measured = sharing[region][alarm["Name"]["Ref"]]["Properties"]
+    assert (measured["MetricName"], measured["Statistic"]) == ("5XXError", "Average")
+    endpoint = _issuer(sharing[region])["SECRETFREE_IOT_ENDPOINT"]
+    assert "Fn::GetAtt" in endpoint, "looked up in the stack of the Region that answers"
+
+
+def test_a_record_needs_a_name_and_a_zone(stack):
+    line = SecretFreeProvisioning(stack, "Provisioning", product="widget", issuers=[Issuer.iot_core()])
+    with pytest.raises(InvalidArgumentError, match="provisioning"):
+        LatencyRecord(stack, "Name", line, hosted_zone_id="Z0123456789ABC")
+    with pytest.raises(InvalidArgumentError, match="hosted_zone_id"):
+        LatencyRecord(stack, "Other", line, hosted_zone_id="example.com")
 
 
 def test_each_region_has_the_alarms_of_replication(stacks):
