@@ -14,7 +14,7 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore import hooks, session
+from botocore import hooks, serialize, session
 from botocore.config import Config
 from botocore.hooks import EventAliaser
 from botocore.loaders import JSONFileLoader
@@ -40,6 +40,11 @@ def pytest_configure() -> None:
     session.create_loader = functools.cache(session.create_loader)
     alias = EventAliaser(None)._alias_event_name
     EventAliaser._alias_event_name = lambda _self, event_name: alias(event_name)
+    # The runtime's clients do not check their parameters against the service's model. In tests they do.
+    make_serializer = serialize.create_serializer
+    serialize.create_serializer = lambda protocol, _validates=True, **options: make_serializer(
+        protocol, True, **options
+    )
     inspected = hooks.accepts_kwargs
     hooks.accepts_kwargs = lambda function: (
         bool(function.__code__.co_flags & inspect.CO_VARKEYWORDS)

@@ -112,6 +112,7 @@ class FakeCloud:
     buckets: dict[str, tuple[float, float]] = field(default_factory=dict)
     before_call: dict[int, Callable[[], object]] = field(default_factory=dict)
     looks_until_ready: int = 0
+    signing: timedelta = timedelta()
     items: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     other_ledgers: dict[str, dict[tuple[str, str], dict[str, Any]]] = field(default_factory=dict)
     registry: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -260,7 +261,8 @@ class _PrivateCa:
         if CertificateArn in self._cloud.failed_orders:
             raise client_error("GetCertificate", "RequestFailedException")
         order["looks"] += 1
-        if not order["ready"] and order["looks"] <= self._cloud.looks_until_ready:
+        is_early = self._cloud.clock.now() - order["at"] < self._cloud.signing
+        if not order["ready"] and (is_early or order["looks"] <= self._cloud.looks_until_ready):
             raise client_error("GetCertificate", "RequestInProgressException")
         order["ready"] = True
         return {"Certificate": order["pem"], "CertificateChain": order["pem"]}

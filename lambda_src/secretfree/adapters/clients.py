@@ -25,6 +25,9 @@ _DEFAULT_READ_TIMEOUT: Final = 5.0
 _ATTEMPTS: Final = 3
 _TOO_MANY_REQUESTS: Final = 429
 
+USER_AGENT: Final = "cdk-iot-secretfree"
+"""The runtime, as CloudTrail shows it."""
+
 
 class CallObserver(Protocol):
     """Observes each call's answer."""
@@ -85,11 +88,22 @@ def client(service: str, region: str | None = None) -> Any:
 
     Safe to share between threads. Connections are kept alive, so that a warm function skips the TLS handshake.
     """
+    return made(service, region, attempts=_ATTEMPTS, read_timeout=_READ_TIMEOUTS.get(service, _DEFAULT_READ_TIMEOUT))
+
+
+def made(service: str, region: str | None, *, attempts: int, read_timeout: float) -> Any:
+    """Make a client of the process's one session: to load a second one's data takes longer than to make a client.
+
+    Two things that botocore does anew for each call are left out. It puts together its `User-Agent`. It also checks the
+    parameters against the service's model: the tests do that for each call that they make.
+    """
     settings = Config(
         connect_timeout=_CONNECT_TIMEOUT,
-        read_timeout=_READ_TIMEOUTS.get(service, _DEFAULT_READ_TIMEOUT),
-        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        read_timeout=read_timeout,
+        retries={"mode": "standard", "total_max_attempts": attempts},
         tcp_keepalive=True,
+        user_agent=USER_AGENT,
+        parameter_validation=False,
     )
     return _session().create_client(service, region_name=region, config=settings)
 

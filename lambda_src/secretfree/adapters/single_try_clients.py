@@ -7,8 +7,6 @@ time), how much time is left, and how much the services are throttling. DynamoDB
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.config import Config
-
 from secretfree.adapters import clients
 
 if TYPE_CHECKING:
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
 
 # Seconds. Short against the 29 s of API Gateway: an unanswered call is worth a second try within the invocation.
-_CONNECT_TIMEOUT: Final = 1.0
 _READ_TIMEOUT: Final = 5.0
 # API Gateway waits 29 s. What calls an issuer waits a little less, so that it can still answer.
 _INVOCATION_READ_TIMEOUT: Final = 27.0
@@ -40,13 +37,4 @@ def functions() -> "LambdaClient":
 
 @cache
 def _client(service: str, region: str | None = None, *, read_timeout: float = _READ_TIMEOUT) -> Any:
-    settings = Config(
-        connect_timeout=_CONNECT_TIMEOUT,
-        read_timeout=read_timeout,
-        retries={"mode": "standard", "total_max_attempts": 1},
-        tcp_keepalive=True,
-    )
-    # One session per process: loading a second one's data takes longer than making a client.
-    return clients._session().create_client(  # noqa: SLF001 - the adapters' own
-        service, region_name=region, config=settings
-    )
+    return clients.made(service, region, attempts=1, read_timeout=read_timeout)

@@ -21,6 +21,7 @@ from secretfree.issuance.rates import (
 )
 from secretfree.issuance.record import Issuance
 from secretfree.issuance.renewal import renewal_start
+from secretfree.issuance.signing_time import SigningTime
 from secretfree.issuance.states import IssuanceState
 from secretfree.issuance.turns import Turns
 from secretfree.registry.authorization import AuthorizedDevice
@@ -73,6 +74,7 @@ class IssuancePorts:
     chance: Chance
     owner: Callable[[], str]
     stage: StageTimer = nullcontext
+    signing_time: SigningTime = field(default_factory=SigningTime)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,9 +21,11 @@ it. From then on no write of this worker succeeds. If its calls have activated t
 the certificate when its last write fails; if it dies before that, the sweeper does so once the lease has expired.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from secretfree.clock import Clock
 from secretfree.errors import Reason, SecretFreeError
@@ -53,10 +55,13 @@ from secretfree.issuance.ports import (
     UnreachableError,
 )
 from secretfree.issuance.record import Issuance
+from secretfree.issuance.signing_time import AT_ONCE
 from secretfree.issuance.states import IssuanceState
 from secretfree.issuance.tickets import Ticket
 from secretfree.registry.authorization import AuthorizedDevice, confirm
 from secretfree.request.csr import VerifiedCsr
+
+T = TypeVar("T")
 
 
 def issue(
@@ -217,22 +222,44 @@ class _Steps:
         return answer
 
     def _collect(self, reference: str) -> DeviceCertificate:
-        """The certificate behind `reference`, which is recorded while the first look is taken."""
+        """The certificate behind `reference`, which is recorded until the first look is taken."""
         look = partial(self._calls.persist, "collect", lambda: self._ports.issuer.collect(reference))
-        if self._lease.record.reference == reference:
-            certificate = look()
-        else:
+        began = self._clock.monotonic()
+        is_new = self._lease.record.reference != reference
+        expected = self._ports.signing_time.expected(began) if is_new else AT_ONCE
+        if not self._calls.has_time_for(expected.first_look):
+            expected = AT_ONCE
+        looked_at = began + expected.first_look
+        if is_new:
             requested = self._lease.record.requested(reference)
-            _, certificate = results(self._calls.side_by_side(lambda: self._store(requested), look))
+            first_look = partial(self._after, expected.first_look, look)
+            _, certificate = results(self._calls.side_by_side(lambda: self._store(requested), first_look))
+        else:
+            certificate = look()
+        missed_at: float | None = None
         tries = 0
         while certificate is None:
-            delay = self._policy.poll.delay(tries, self._ports.chance)
+            missed_at = looked_at
+            waited = self._clock.monotonic() - began
+            delay = self._policy.poll.delay(tries, waited=waited, spread=expected.spread, chance=self._ports.chance)
             if not self._calls.has_time_for(delay):
                 raise OutOfTimeError(Reason.CERTIFICATE_PENDING)
-            self._clock.sleep(delay)
-            certificate = look()
+            looked_at = self._clock.monotonic() + delay
+            certificate = self._after(delay, look)
             tries += 1
-        return certificate
+        if is_new:  # of one that was asked for earlier, it is not known since when it is there
+            self._ports.signing_time.learn(
+                missed_at=None if missed_at is None else missed_at - began,
+                found_at=looked_at - began,
+                now=self._clock.monotonic(),
+            )
+        found: DeviceCertificate = certificate
+        return found
+
+    def _after(self, seconds: float, call: Callable[[], T]) -> T:
+        if seconds:
+            self._clock.sleep(seconds)
+        return call()
 
     def _install(self, certificate: DeviceCertificate) -> str:
         """Make the certificate known to IoT Core while it is recorded; its ARN.

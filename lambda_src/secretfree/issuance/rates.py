@@ -33,19 +33,27 @@ class RetryPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class PollPolicy:
-    """The waits for a certificate that is being issued. Seconds.
+    """The waits between looks for a certificate that is being issued. Seconds.
 
-    Private CA usually takes tens of milliseconds; the SDK's waiter would look once a second.
+    Private CA usually takes tens of milliseconds; the SDK's waiter would look once a second. The waits grow to `cap`.
+    If the certificate takes long, they grow with what was waited in all, by `share` of it, to `longest`.
     """
 
     first: float = 0.03
-    factor: float = 1.6
-    cap: float = 1.0
+    factor: float = 2.0
+    cap: float = 0.25
+    share: float = 0.2
+    longest: float = 1.0
 
-    def delay(self, attempt: int, chance: Chance) -> float:
-        """Wait after look number `attempt`, the first being 0; between the full delay and half of it."""
-        # The exponent is bounded: 1.6**1000 overflows.
-        return (0.5 + chance() / 2) * min(self.cap, self.first * self.factor ** min(attempt, 32))
+    def delay(self, attempt: int, *, waited: float, spread: float = 0.0, chance: Chance) -> float:
+        """Wait after look number `attempt`, the first being 0; between the full delay and half of it.
+
+        `waited`: since the certificate was asked for. `spread`: by how much the CA's time is known to differ. Looks
+        that are closer together use up the quota.
+        """
+        cap = min(self.longest, max(self.cap, self.share * waited))
+        # The exponent is bounded: 2.0**2000 overflows.
+        return (0.5 + chance() / 2) * min(cap, max(self.first, spread) * self.factor ** min(attempt, 32))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore import serialize
+from botocore.exceptions import ClientError, NoCredentialsError, ParamValidationError
 from botocore.stub import Stubber
 from secretfree.adapters import clients, single_try_clients
 
@@ -24,6 +25,41 @@ def test_all_the_tries_of_a_call_end_before_api_gateway_stops_waiting(service: s
     settings = clients.client(service).meta.config
     assert settings.retries["total_max_attempts"] * (settings.connect_timeout + settings.read_timeout) < 29
     assert settings.tcp_keepalive
+
+
+@pytest.mark.parametrize(
+    "client", [clients.dynamodb, clients.iot, single_try_clients.iot, single_try_clients.functions]
+)
+def test_no_client_repeats_work_for_each_call(client, monkeypatch) -> None:
+    validated = []
+    make = serialize.create_serializer
+    monkeypatch.setattr(
+        serialize,
+        "create_serializer",
+        lambda protocol, validates=True, **options: (validated.append(validates), make(protocol, **options))[1],
+    )
+    for cached in (clients.client, single_try_clients._client):
+        cached.cache_clear()
+    assert client().meta.config.user_agent == clients.USER_AGENT
+    assert validated == [False]
+
+
+def test_the_tests_check_the_parameters_of_each_call() -> None:
+    with pytest.raises(ParamValidationError, match="TableName"):
+        clients.dynamodb().get_item(Key={"device-id": "no attribute value"})
+
+
+def test_the_user_agent_is_what_is_sent() -> None:
+    sent = []
+
+    def take(request, **_):
+        sent.append(request.headers["User-Agent"])
+        raise NoCredentialsError  # no answer
+
+    clients.dynamodb().meta.events.register("before-send.dynamodb", take)
+    with pytest.raises(NoCredentialsError):
+        clients.dynamodb().describe_table(TableName="registry")
+    assert sent == [clients.USER_AGENT.encode()]
 
 
 def test_each_client_is_of_its_service() -> None:

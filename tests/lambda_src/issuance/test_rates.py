@@ -23,11 +23,12 @@ def test_under_pressure_fewer_tries_are_made_and_always_one() -> None:
     assert [policy.limit(pressure) for pressure in (0.0, 0.5, 1.0)] == [6, 3, 1]
 
 
-@given(attempt=st.integers(0, 10**6), chance=CHANCES)
-def test_a_poll_waits_between_half_its_delay_and_all_of_it(attempt: int, chance: float) -> None:
-    policy = PollPolicy(first=0.03, factor=1.6, cap=1.0)
-    assert 0.015 <= policy.delay(attempt, lambda: chance) <= 1.0
-    assert policy.delay(0, lambda: chance) <= 0.03
+@given(attempt=st.integers(0, 10**6), waited=st.floats(0, 30), chance=CHANCES)
+def test_a_poll_waits_between_half_its_delay_and_all_of_it(attempt: int, waited: float, chance: float) -> None:
+    policy = PollPolicy()
+    most = 0.25 if waited <= 1.25 else 1.0
+    assert 0.015 <= policy.delay(attempt, waited=waited, chance=lambda: chance) <= most
+    assert policy.delay(0, waited=waited, chance=lambda: chance) <= 0.03
 
 
 @given(

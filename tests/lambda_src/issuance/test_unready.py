@@ -26,9 +26,21 @@ def test_a_certificate_being_made_is_waited_for_from_tens_of_milliseconds_on() -
     assert world.clock.monotonic() - start < 0.2
 
 
+def test_a_warm_worker_looks_when_the_certificate_is_likely_there() -> None:
+    world = World(IssuerKind.PRIVATE_CA)
+    world.cloud.signing = timedelta(seconds=1.2)
+    for number in range(5):
+        began = world.clock.monotonic()
+        assert isinstance(world.ask(f"widget-{number}"), IssuedCertificate)
+        assert world.clock.monotonic() - began <= 1.5
+    looks = [order["looks"] for order in world.cloud.orders.values()]
+    assert looks[0] <= 11
+    assert max(looks[1:]) <= 3
+
+
 def test_a_certificate_that_takes_longer_than_the_budget_ends_in_not_ready_and_is_taken_up_again() -> None:
     world = World(IssuerKind.PRIVATE_CA)
-    world.cloud.looks_until_ready = 40
+    world.cloud.looks_until_ready = 60
     start = world.clock.monotonic()
     outcome = world.ask()
     assert isinstance(outcome, NotReady)
