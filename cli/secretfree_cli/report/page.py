@@ -64,7 +64,7 @@ def _denials(facts: Facts) -> Iterator[str]:
     highest = max(sum(one.by_day[day] for one in shown) for day in facts.days) or 1
     yield f"<section><h2>{title}</h2>"
     yield (
-        f'<svg viewBox="0 0 {_CHART_WIDTH} {_CHART_HEIGHT + 20}" role="img" aria-labelledby="denials-title">'
+        f'<svg viewBox="0 0 {_CHART_WIDTH} {_CHART_HEIGHT + 26}" role="img" aria-labelledby="denials-title">'
         f'<title id="denials-title">{title}; at most {highest} a day. The table below has the figures.</title>'
     )
     step = _CHART_WIDTH / len(facts.days)
@@ -80,8 +80,8 @@ def _denials(facts: Facts) -> Iterator[str]:
                     f"{series.by_day[day]}</title></rect>"
                 )
     first, last = facts.days[0], facts.days[-1]
-    yield f'<text x="0" y="{_CHART_HEIGHT + 15}">{first:%Y-%m-%d}</text>'
-    yield f'<text x="{_CHART_WIDTH}" y="{_CHART_HEIGHT + 15}" text-anchor="end">{last:%Y-%m-%d}</text></svg>'
+    yield f'<text x="0" y="{_CHART_HEIGHT + 20}">{first:%Y-%m-%d}</text>'
+    yield f'<text x="{_CHART_WIDTH}" y="{_CHART_HEIGHT + 20}" text-anchor="end">{last:%Y-%m-%d}</text></svg>'
     rows = [
         f'<tr><th scope="row"><span class="key c{number}" aria-hidden="true"></span>{escape(series.reason)}</th>'
         f'<td class="number">{series.total}</td></tr>'
@@ -199,6 +199,8 @@ thead th{color:var(--soft);font-size:.875rem}
 .key{display:inline-block;width:.8rem;height:.8rem;margin-right:.5rem;background:var(--c,var(--soft))}
 svg{width:100%;height:auto;border-bottom:1px solid var(--line)}rect{fill:var(--c)}
 text{fill:var(--soft);font-size:12px}
+@media (max-width:30rem){th,td{padding-right:.3rem}.number{padding-left:.3rem}tbody th{min-width:5rem}
+thead th{font-size:.75rem}text{font-size:20px}}
 .unseen{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 @media print{:root{--back:#fff;--text:#000;--soft:#333;--line:#999;--bar:#555}body{max-width:none;padding:0}
 section{break-inside:avoid}.scroll{overflow:visible}.bar span,.key,rect{print-color-adjust:exact}}
