@@ -227,7 +227,7 @@ def test_enroll_without_a_sources_name_means_files_or_the_source_whose_option_is
 
 def imported_packages(folder):
     """Top-level packages of third parties that any module below the folder imports, at its top or later."""
-    own = {"secretfree", "secretfree_cli"} | set(sys.stdlib_module_names)
+    own = {"secretfree", "secretfree_cli", "secretfree_device"} | set(sys.stdlib_module_names)
     own.add("pytest")  # which loads the plugin
     found = set()
     for path in folder.rglob("*.py"):
