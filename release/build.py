@@ -21,6 +21,7 @@ SBOMS: Mapping[str, str] = {
     "sbom-wheel.cdx.json": "requirements/wheel.txt",
     "sbom-lambda.cdx.json": RUNTIME_LOCK,
 }
+VENDORED = "cli/secretfree_cli/factory/phone/barcode_reader/component.json"
 PROVENANCE = "provenance.intoto.json"
 CHECKSUMS = "SHA256SUMS"
 
@@ -57,6 +58,7 @@ def build(repository: Path, output: Path) -> None:
     for name, lock in SBOMS.items():
         command = [tool, "requirements", "--output-reproducible", "--of", "JSON", "--pyproject", "pyproject.toml"]
         _run([*command, "-o", str(output / name), lock], environment, folder=repository)
+    _list_vendored(output / "sbom-wheel.cdx.json", repository / VENDORED)
     files = sorted(path for path in output.iterdir() if path.name != ".gitignore")
     statement = provenance(repository, {path.name: _digest(path) for path in files})
     (output / PROVENANCE).write_text(json.dumps(statement, indent=2) + "\n", encoding="utf-8")
@@ -84,6 +86,23 @@ def provenance(repository: Path, digests: Mapping[str, str]) -> dict[str, object
             "runDetails": {"builder": {"id": "release/build.py"}},
         },
     }
+
+
+def _list_vendored(sbom: Path, component: Path) -> None:
+    """Add what the wheel carries of another registry than Python's."""
+    document, pinned = (json.loads(path.read_text(encoding="utf-8")) for path in (sbom, component))
+    name, version = pinned["name"], pinned["version"]
+    document["components"].append(
+        {
+            "type": "library",
+            "bom-ref": f"pkg:npm/{name}@{version}",
+            "name": name,
+            "version": version,
+            "purl": f"pkg:npm/{name}@{version}",
+            "licenses": [{"expression": pinned["license"]}],
+        }
+    )
+    sbom.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def _run(

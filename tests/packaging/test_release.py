@@ -80,7 +80,7 @@ def test_the_provenance_names_the_commit_and_the_wheel(checkout: Path, built: Pa
 @pytest.mark.parametrize(
     ("sbom", "components"),
     [
-        ("sbom-wheel.cdx.json", {"aws-cdk-lib", "boto3", "click", "ministack"}),
+        ("sbom-wheel.cdx.json", {"aws-cdk-lib", "boto3", "click", "ministack", "zxing-wasm"}),
         ("sbom-lambda.cdx.json", {"boto3", "cryptography"}),
     ],
 )

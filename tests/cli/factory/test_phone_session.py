@@ -77,9 +77,12 @@ def test_a_code_s_own_key_is_taken_where_the_operator_says_so(monkeypatch: pytes
     assert enrolled()["pump-9"]["key-fingerprint"]["S"] == KEYS[2].fingerprint
 
 
-def test_the_session_s_failure_is_a_fail_on_the_phone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("failure", [ConnectionError, KeyboardInterrupt], ids=["failure", "ctrl-c"])
+def test_a_session_that_ends_over_a_device_is_a_fail_on_the_phone(
+    failure: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> str:
-        raise ConnectionError("the network of the bench is gone")
+        raise failure
 
     monkeypatch.setattr("secretfree_cli.factory.session.EnrollmentSession.enroll", broken)
     with running_bench(monkeypatch, "--keys", "reel.csv") as bench:
@@ -88,8 +91,10 @@ def test_the_session_s_failure_is_a_fail_on_the_phone(monkeypatch: pytest.Monkey
         answer = phone.scan("pump-1")
         assert (answer["verdict"], answer["device"]) == ("fail", "")
         assert "may not be enrolled" in str(answer["note"])
-        assert bench.result().exit_code != ExitCode.OK
+        assert bench.result().exit_code == ExitCode.FAILURE
     assert enrolled() == {}
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", bench.port))
 
 
 def test_a_stranger_on_the_network_gets_the_page_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

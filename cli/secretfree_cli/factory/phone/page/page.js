@@ -27,7 +27,10 @@ const show = (state, word, device, note) => {
   element("note").textContent = note;
 };
 
-const idle = (note) => show("idle", "Ready", "", note);
+// A text that is shown already is not said again.
+const idle = (note) => {
+  if (element("note").textContent !== note) show("idle", "Ready", "", note);
+};
 
 // One high tone for OK, three low ones for FAIL.
 const sound = (state) => {
