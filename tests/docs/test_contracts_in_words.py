@@ -1,6 +1,8 @@
 """What the runtime may say and what the documents explain are the same lists, and the contract's figures are true."""
 
+import ast
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,12 +16,14 @@ from secretfree.handlers.http import answers
 from secretfree.issuance.model import IssuedCertificate
 from secretfree.issuance.rates import RetryAfterPolicy
 from secretfree.issuance.tickets import LONGEST_RETRY_AFTER
+from secretfree.telemetry import LOG_FIELDS
 from secretfree_device import Patience
 from support import metric_names
 from support.documents import ROOT
 
 _CONTRACT = (ROOT / "docs" / "reference" / "wire-contract.md").read_text()
 _OPERATIONS = (ROOT / "docs" / "guides" / "operations.md").read_text()
+_LOG_FIELDS = (ROOT / "docs" / "reference" / "log-fields.md").read_text()
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -31,6 +35,23 @@ def test_operations_say_what_to_do_about_every_reason_and_no_other() -> None:
 
 def test_operations_list_every_metric_by_its_member_and_no_other() -> None:
     assert sorted(metric_names.documented(_OPERATIONS)) == sorted(metric.name for metric in Metric)
+
+
+def test_the_page_of_log_fields_lists_every_field_and_no_other() -> None:
+    section = _LOG_FIELDS.partition("## Fields that an event may have")[2].partition("\n## ")[0]
+    of_every_line = {"issuer"}
+
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(LOG_FIELDS.values()) - of_every_line
+
+
+def test_the_page_of_log_fields_lists_every_event_and_no_other() -> None:
+    section = _LOG_FIELDS.partition("## Events")[2]
+    documented = {
+        event for row in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE) for event in row.split("`")[1::2]
+    }
+    handlers = (ROOT / "lambda_src" / "secretfree" / "handlers").rglob("*.py")
+
+    assert documented == {event for path in handlers for event in _events(ast.parse(path.read_text()))}
 
 
 def test_a_metric_of_another_name_is_renamed_wherever_the_page_has_it() -> None:
@@ -84,6 +105,16 @@ def test_the_largest_answer_is_within_the_figures_of_the_contract(
 
     assert length == pytest.approx(int(stated[authorities - 1].replace(",", "")), rel=0.03)
     assert length < 12 * 1024
+
+
+def _events(module: ast.Module) -> Iterator[str]:
+    """The events that a module logs: the texts of the first argument, of either outcome where it has two."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "log":
+            event = node.args[0]
+            for text in (event.body, event.orelse) if isinstance(event, ast.IfExp) else (event,):
+                assert isinstance(text, ast.Constant)
+                yield str(text.value)
 
 
 def _answer(leaf: str, chain: str) -> str:
