@@ -8,7 +8,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 from secretfree.contract import AnnouncementAttribute
 
-from cdk_iot_secretfree.tables import TableGrants, string_attribute
+from cdk_iot_secretfree.tables import TableGrants, protect_while_kept, string_attribute
 
 
 def make_announcements(
@@ -23,7 +23,7 @@ def make_announcements(
     One item for each device, issuer and Region. Only the Region that the item names writes it, so that no
     write is lost to another Region's. It ends 90 days after its certificate.
     """
-    return dynamodb.TableV2(
+    table = dynamodb.TableV2(
         scope,
         id,
         table_name=PhysicalName.GENERATE_IF_NEEDED,
@@ -41,6 +41,8 @@ def make_announcements(
         deletion_protection=removal_policy is RemovalPolicy.RETAIN,
         removal_policy=removal_policy,
     )
+    protect_while_kept(table)
+    return table
 
 
 class AnnouncementsGrants:

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Final
 
-from aws_cdk import Duration, PhysicalName, RemovalPolicy, Stack
+import jsii
+from aws_cdk import Aspects, CfnDeletionPolicy, Duration, IAspect, PhysicalName, RemovalPolicy, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
-from constructs import Construct
+from constructs import Construct, IConstruct
 
 from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.grants import grant_to_principal
@@ -138,6 +139,7 @@ class GrantedTable(Construct):
             deletion_protection=removal_policy is RemovalPolicy.RETAIN,
             removal_policy=removal_policy,
         )
+        protect_while_kept(self._table)
         self._grants = TableGrants(self._table, encryption_key)
 
     def _import(self, table_name: str, *, stream_arn: str | None = None, encryption_key: kms.IKey | None) -> None:
@@ -145,6 +147,22 @@ class GrantedTable(Construct):
             self, "Resource", table_name=table_name, table_stream_arn=stream_arn
         )
         self._grants = TableGrants(self._table, encryption_key)
+
+
+def protect_while_kept(table: dynamodb.TableV2) -> None:
+    """Drop the protection from deletion where `RemovalPolicies.of(scope).destroy()` has the table deleted."""
+    Aspects.of(table).add(_ProtectionFollows())
+
+
+@jsii.implements(IAspect)
+class _ProtectionFollows:
+    """Sees the removal policy that other aspects leave: those come first, which is the default."""
+
+    def visit(self, node: IConstruct) -> None:
+        if isinstance(node, dynamodb.CfnGlobalTable) and node.cfn_options.deletion_policy is CfnDeletionPolicy.DELETE:
+            replicas = Stack.of(node).resolve(node.replicas)
+            for number in range(len(replicas)):
+                node.add_property_override(f"Replicas.{number}.DeletionProtectionEnabled", value=False)
 
 
 def require_table_name(argument: str, value: str, *, what: str = "a DynamoDB table's name") -> str:

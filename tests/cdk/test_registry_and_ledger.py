@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from aws_cdk import App, Environment, RemovalPolicy, Stack
+from aws_cdk import App, Environment, RemovalPolicies, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk.assertions import Template
@@ -56,6 +56,16 @@ class TestRegistry:
     def test_it_goes_with_the_stack_on_request(self, synthesise, kind):
         made = synthesise(lambda stack: kind(stack, "Table", removal_policy=RemovalPolicy.DESTROY))
         (resource,) = made.of_type("AWS::DynamoDB::GlobalTable").values()
+        assert resource["DeletionPolicy"] == "Delete"
+        assert resource["Properties"]["Replicas"][0]["DeletionProtectionEnabled"] is False
+
+    @pytest.mark.parametrize("kind", [DeviceRegistry, IssuanceLedger])
+    def test_it_goes_where_the_whole_stack_is_to_go(self, synthesise, kind):
+        def fill(stack):
+            kind(stack, "Table")
+            RemovalPolicies.of(stack).destroy()
+
+        (resource,) = synthesise(fill).of_type("AWS::DynamoDB::GlobalTable").values()
         assert resource["DeletionPolicy"] == "Delete"
         assert resource["Properties"]["Replicas"][0]["DeletionProtectionEnabled"] is False
 

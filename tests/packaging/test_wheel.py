@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import subprocess
 import zipfile
 from email import message_from_bytes
 from email.message import Message
@@ -55,6 +56,14 @@ def test_app_in_another_folder_synthesises_the_construct_with_its_bundle(
     assert "AWS::ACMPCA::CertificateAuthority" in types
     assert list(out.glob("asset.*/secretfree/handlers/issuer.py")), "the Lambda bundle carries the runtime"
     assert list(out.glob("asset.*/cryptography/__init__.py")), "the Lambda bundle carries its locked wheels"
+
+
+def test_the_command_without_an_extra_says_which_to_install(team_environment: Path) -> None:
+    ended = subprocess.run([team_environment.with_name("secretfree")], capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 1
+    assert "cdk-iot-secretfree[cli]" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_the_readme_of_the_index_has_no_relative_links(wheel: Path) -> None:

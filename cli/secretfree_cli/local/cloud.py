@@ -9,6 +9,7 @@ from secretfree_cli.local import regions, servers
 from secretfree_cli.local.bootstrap import ensure_bootstrap
 from secretfree_cli.local.clients import local_client
 from secretfree_cli.local.deployment import Deployment, deploy, end_deployment
+from secretfree_cli.local.emulators import cloudformation_inert
 from secretfree_cli.local.interruption import undisturbed
 from secretfree_cli.local.state import CloudRecord, StateFolder, write_private_file
 from secretfree_cli.output import CliError, note
@@ -114,6 +115,8 @@ def deploy_into(
     deployed = deploy(deployment, every, folder, verbose=verbose)
     for one, names in zip(every, deployed, strict=True):
         _keep_ca_certificates(one)
+        if ignored := without_effect(one, names):
+            tell(f"accepted without effect, as the local cloud has none: {', '.join(ignored)}")
         if names and one.stack_name is None:
             folder.of_region(one.region).set_stack_name(names[0])
     tell(f"deployed {', '.join(name for names in deployed for name in names) or 'stacks without outputs'}")
@@ -151,6 +154,18 @@ def _forget(folder: StateFolder) -> None:
 def _folders(folder: StateFolder) -> list[StateFolder]:
     """The folder of each Region; the first Region's alone where no `up` remembered any."""
     return [folder.of_region(region) for region in folder.regions()] or [folder]
+
+
+def without_effect(record: CloudRecord, stacks: Sequence[str]) -> list[str]:
+    """Return the types of these stacks' resources for which the local cloud does nothing."""
+    pages = local_client(record, "cloudformation").get_paginator("list_stack_resources")
+    found = {
+        resource["ResourceType"]
+        for stack in stacks
+        for page in pages.paginate(StackName=stack)
+        for resource in page["StackResourceSummaries"]
+    }
+    return sorted(found & cloudformation_inert.TYPES.keys())
 
 
 def _keep_ca_certificates(record: CloudRecord) -> None:

@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import WaiterError
 from cryptography import x509
 from secretfree_cli.local.clients import local_client
+from secretfree_cli.local.cloud import without_effect
 from secretfree_cli.local.emulators.cloudformation_private_ca import typed
 
 
@@ -159,6 +160,24 @@ def test_what_private_ca_refuses_fails_the_stack_with_its_reason(cloud):
         for event in client.describe_stack_events(StackName="wrong")["StackEvents"]
     ]
     assert any("signing algorithm" in reason for reason in reasons)
+
+
+def test_what_shapes_a_network_alone_is_accepted_without_effect(cloud):
+    client = local_client(cloud, "cloudformation")
+    address = {"Fn::GetAtt": ["Address", "AllocationId"]}
+    template = {
+        "Resources": {
+            "Address": {"Type": "AWS::EC2::EIP", "Properties": {"Domain": "vpc"}},
+            "Gateway": {"Type": "AWS::EC2::NatGateway", "Properties": {"AllocationId": address, "SubnetId": "s-1"}},
+        },
+        "Outputs": {"Gateway": {"Value": {"Ref": "Gateway"}}},
+    }
+    client.create_stack(StackName="network", TemplateBody=json.dumps(template))
+    client.get_waiter("stack_create_complete").wait(StackName="network", WaiterConfig={"Delay": 1})
+    assert without_effect(cloud, ["network"]) == ["AWS::EC2::EIP", "AWS::EC2::NatGateway"]
+    stack = Stack(cloud, "network")
+    assert stack.output("Gateway") == stack.ids["Gateway"]
+    stack.delete()
 
 
 def test_text_of_a_template_becomes_what_the_api_takes():

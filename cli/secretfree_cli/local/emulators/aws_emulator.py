@@ -9,7 +9,7 @@ import asyncio
 import os
 from typing import Any
 
-from secretfree_cli.local.emulators import aws_function_starts, cloudformation_private_ca
+from secretfree_cli.local.emulators import aws_function_starts, cloudformation_inert, cloudformation_private_ca
 from secretfree_cli.local.emulators.aws_change_streams import stream_changes
 from secretfree_cli.local.emulators.aws_corrections import correct
 from secretfree_cli.local.emulators.aws_device_sessions import correct_sessions
@@ -61,6 +61,7 @@ def main() -> None:
     correct_rules()
     spare_unasked_work()
     impose(limits)
+    cloudformation_inert.install()
     cloudformation_private_ca.install(Provider(client_of_stacks_region))
     measure(os.environ)
     operator = Operator.from_environment()

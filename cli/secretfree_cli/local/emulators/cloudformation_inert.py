@@ -1,0 +1,42 @@
+"""Resource types that the local cloud accepts in a template and does nothing for.
+
+They shape the network around an app, or stand in front of it, and nothing in the local cloud is behind either. Without
+them here, ministack 1.5.33 refuses the whole template as one with unrecognized types.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+TYPES: Mapping[str, tuple[str, ...]] = {
+    "AWS::EC2::EIP": ("AllocationId", "PublicIp"),
+    "AWS::EC2::FlowLog": ("Id",),
+    "AWS::EC2::NatGateway": ("NatGatewayId",),
+    "AWS::EC2::SecurityGroupEgress": ("Id",),
+    "AWS::EC2::SecurityGroupIngress": ("Id",),
+    "AWS::WAFv2::LoggingConfiguration": (),
+    "AWS::WAFv2::WebACLAssociation": (),
+}
+"""The attributes of each type, by the AWS CloudFormation template reference."""
+
+
+def install() -> None:
+    """Add the types to this process's CloudFormation."""
+    from ministack.services.cloudformation import provisioners
+
+    handlers = provisioners._RESOURCE_HANDLERS  # noqa: SLF001 -- there is no setting for it
+    for kind, attributes in TYPES.items():
+        handlers.setdefault(kind, _inert(attributes))
+
+
+def _inert(attributes: tuple[str, ...]) -> dict[str, Any]:
+    def named(physical_id: str) -> tuple[str, dict[str, str]]:
+        return physical_id, dict.fromkeys(attributes, physical_id)
+
+    return {
+        "create": lambda logical_id, _properties, _stack: named(f"{logical_id}-{uuid.uuid4().hex[:12]}"),
+        "update": lambda physical_id, _old, _new, _stack: named(physical_id),
+        "delete": lambda _physical_id, _properties: None,
+    }
