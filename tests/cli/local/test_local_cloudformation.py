@@ -169,14 +169,19 @@ def test_what_shapes_a_network_alone_is_accepted_without_effect(cloud):
         "Resources": {
             "Address": {"Type": "AWS::EC2::EIP", "Properties": {"Domain": "vpc"}},
             "Gateway": {"Type": "AWS::EC2::NatGateway", "Properties": {"AllocationId": address, "SubnetId": "s-1"}},
+            "Network": {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.1.0.0/16"}},
         },
-        "Outputs": {"Gateway": {"Value": {"Ref": "Gateway"}}},
+        "Outputs": {
+            "Gateway": {"Value": {"Ref": "Gateway"}},
+            "Range": {"Value": {"Fn::GetAtt": ["Network", "CidrBlock"]}},
+        },
     }
     client.create_stack(StackName="network", TemplateBody=json.dumps(template))
     client.get_waiter("stack_create_complete").wait(StackName="network", WaiterConfig={"Delay": 1})
     assert without_effect(cloud, ["network"]) == ["AWS::EC2::EIP", "AWS::EC2::NatGateway"]
     stack = Stack(cloud, "network")
     assert stack.output("Gateway") == stack.ids["Gateway"]
+    assert stack.output("Range") == "10.1.0.0/16"
     stack.delete()
 
 

@@ -21,6 +21,8 @@ TYPES: Mapping[str, tuple[str, ...]] = {
 }
 """The attributes of each type, by the AWS CloudFormation template reference."""
 
+_VPC = "AWS::EC2::VPC"
+
 
 def install() -> None:
     """Add the types to this process's CloudFormation."""
@@ -29,6 +31,17 @@ def install() -> None:
     handlers = provisioners._RESOURCE_HANDLERS  # noqa: SLF001 -- there is no setting for it
     for kind, attributes in TYPES.items():
         handlers.setdefault(kind, _inert(attributes))
+    handlers[_VPC]["create"] = _with_cidr_block(handlers[_VPC]["create"])
+
+
+def _with_cidr_block(create: Any) -> Any:
+    """Add the attribute that ministack's VPCs lack. The security group of an interface endpoint asks for it."""
+
+    def create_with_attribute(logical_id: str, properties: Mapping[str, Any], stack: str) -> tuple[str, dict[str, Any]]:
+        physical_id, attributes = create(logical_id, properties, stack)
+        return physical_id, {**attributes, "CidrBlock": properties.get("CidrBlock", "10.0.0.0/16")}
+
+    return create_with_attribute
 
 
 def _inert(attributes: tuple[str, ...]) -> dict[str, Any]:
