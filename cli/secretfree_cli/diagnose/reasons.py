@@ -46,6 +46,9 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             "has a header `device-csr` at the path that takes the CSR as the body",
             "Send the body alone, or send the header to the path without `/csr`.",
         ),
+        Reason.NO_SUCH_PATH: _form(
+            "asks EST for a label, or a re-enrolment, that is not there", "See the guide on EST for the paths."
+        ),
         Reason.OVERSIZED: _form("is too large"),
         Reason.NOT_BASE64: _form("has a CSR that is not in canonical base64"),
         Reason.NOT_A_CSR: _form("holds no readable PKCS #10 request"),
@@ -109,6 +112,12 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             "meets a registry record that cannot be read",
             "Enrol the device again with its public key: `secretfree enroll ... --replace --reason TEXT`.",
             Concern.FACTORY,
+            Stage.AUTHORIZATION,
+        ),
+        Reason.CLIENT_CERTIFICATE: Explanation(
+            "renews by EST with a client certificate that is not a good one of this device",
+            "Let the device enrol anew with `simpleenroll`. If it asked nothing, find who holds its certificate.",
+            Concern.FIRMWARE,
             Stage.AUTHORIZATION,
         ),
         Reason.DIGEST_MISMATCH: Explanation(
