@@ -2,95 +2,29 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from secretfree.contract import METRIC_NAMESPACE, AlarmName, Dimension, Metric
-from secretfree.telemetry import Telemetry
-
-_PATIENCE = 40.0
+from support.alarms_on_the_cloud import alarms_of, each_fires_alone_and_clears, states, until
 
 
 @pytest.fixture(scope="module")
 def alarms(cloud: Any) -> Mapping[str, Mapping[str, Any]]:
-    """The stack's alarms, by construct id."""
-    resources = cloud.target.client("cloudformation").describe_stack_resources(StackName=cloud.target.stack_name)
-    names = {
-        one["PhysicalResourceId"]
-        for one in resources["StackResources"]
-        if one["ResourceType"] == "AWS::CloudWatch::Alarm"
-    }
-    described = cloud.target.client("cloudwatch").describe_alarms()["MetricAlarms"]
-    return {alarm["AlarmName"]: alarm for alarm in described if alarm["AlarmName"] in names}
-
-
-def states(cloud: Any, alarms: Mapping[str, Any]) -> dict[str, str]:
-    described = cloud.target.client("cloudwatch").describe_alarms(AlarmNames=list(alarms))["MetricAlarms"]
-    return {alarm["AlarmName"]: alarm["StateValue"] for alarm in described}
-
-
-def until(probe: Callable[[], bool], *, meanwhile: Callable[[], object] = lambda: None) -> bool:
-    deadline = time.monotonic() + _PATIENCE
-    while not probe():
-        if time.monotonic() > deadline:
-            return False
-        meanwhile()
-        time.sleep(0.3)
-    return True
+    return alarms_of(cloud.target)
 
 
 def test_the_sample_has_each_alarm(alarms: Mapping[str, Mapping[str, Any]]) -> None:
     runbooks = {alarm["AlarmDescription"].rpartition("/")[2].removesuffix(".md") for alarm in alarms.values()}
-    # Replication has an alarm where there are several Regions.
+    # Replication has alarms where there are several Regions: `test_e2e_regions.py`.
     assert runbooks == {name.value for name in AlarmName if name is not AlarmName.REPLICATION}
 
 
 def test_each_alarm_fires_alone_and_clears(cloud: Any, alarms: Mapping[str, Mapping[str, Any]]) -> None:
-    quiet = dict.fromkeys(alarms, "OK")
-    for name, alarm in alarms.items():
-        assert until(lambda: states(cloud, alarms) == quiet), states(cloud, alarms)
-        expected = {**quiet, name: "ALARM"}
-        assert until(
-            lambda expected=expected: states(cloud, alarms) == expected,
-            meanwhile=lambda alarm=alarm: breach(cloud, alarm),
-        ), (alarm["AlarmDescription"], states(cloud, alarms))
-    assert until(lambda: states(cloud, alarms) == quiet)
-
-
-def breach(cloud: Any, alarm: Mapping[str, Any]) -> None:
-    """Let happen what the alarm watches: the runtime's own line in its log group, or AWS's own metric."""
-    value = alarm["Threshold"] - 1 if alarm["ComparisonOperator"].startswith("Less") else alarm["Threshold"] + 1
-    dimensions = {one["Name"]: one["Value"] for one in alarm["Dimensions"]}
-    if alarm["Namespace"] != METRIC_NAMESPACE:
-        datum = {"MetricName": alarm["MetricName"], "Dimensions": alarm["Dimensions"], "Value": value}
-        cloud.target.client("cloudwatch").put_metric_data(Namespace=alarm["Namespace"], MetricData=[datum])
-        return
-    metric, product = Metric(alarm["MetricName"]), dimensions.pop(Dimension.PRODUCT)
-    stream = io.StringIO()
-    telemetry = Telemetry(product, stream=stream)
-    named = {Dimension(name): text for name, text in dimensions.items()}
-    if metric is Metric.STAGE_LATENCY:
-        telemetry._add(metric, value, named)  # a stage that takes so long would take so long here
-    else:
-        telemetry.count(metric, int(value), dimensions=named)
-    telemetry.flush()
-    log(cloud, stream.getvalue())
-
-
-def log(cloud: Any, line: str) -> None:
-    client = cloud.target.client("logs")
-    (group,) = [
-        one["LoggingConfig"]["LogGroup"] for one in cloud.functions() if one["Handler"].endswith("authorizer.handler")
-    ]
-    with suppress(client.exceptions.ResourceAlreadyExistsException):
-        client.create_log_stream(logGroupName=group, logStreamName="alarms")
-    event = {"timestamp": int(time.time() * 1000), "message": line}
-    client.put_log_events(logGroupName=group, logStreamName="alarms", logEvents=[event])
+    each_fires_alone_and_clears(cloud.target, alarms)
 
 
 def test_a_refused_clone_is_counted_by_its_reason_and_sets_off_nothing(
@@ -117,7 +51,7 @@ def test_a_refused_clone_is_counted_by_its_reason_and_sets_off_nothing(
         return sum(point["Sum"] for point in points) >= 1
 
     assert until(counted)
-    assert set(states(cloud, alarms).values()) == {"OK"}
+    assert set(states(cloud.target, alarms).values()) == {"OK"}
 
 
 def test_the_calls_of_an_issuance_are_counted_by_operation(cloud: Any, workshop: Any, post: Any) -> None:

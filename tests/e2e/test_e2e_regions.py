@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shlex
 import time
 import urllib.error
@@ -35,6 +36,7 @@ from secretfree_cli.main import main
 from secretfree_cli.target import Target, local_target
 from secretfree_device.mqtt import DeviceConnection
 from secretfree_device.session import Broker, MqttError
+from support.alarms_on_the_cloud import alarms_of, each_fires_alone_and_clears
 from support.borrowed_roles import BorrowedRoles, is_denied
 from support.documents import ROOT, commands
 
@@ -185,6 +187,7 @@ def make_regions(folder: StateFolder, app: Path) -> Regions:
 @pytest.fixture(scope="module")
 def regions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Regions]:
     folder = StateFolder(tmp_path_factory.mktemp("regions"))
+    os.environ.setdefault("SECRETFREE_ALARM_PERIOD", "2")  # as for the cloud of one Region
     with ending_on_signals():
         try:
             yield make_regions(folder, REPOSITORY / "examples" / "two-regions")
@@ -382,3 +385,12 @@ def test_the_follower_can_do_nothing_but_follow(regions: Regions, as_follower: C
         if not is_denied(as_follower(service, operation, **given))
     ]
     assert allowed == []
+
+
+def test_each_alarm_of_the_replication_fires_alone_and_clears(regions: Regions) -> None:
+    """Last, because what the other tests do, such as losing a Region, may set off alarms."""
+    target = regions.targets[SECOND]
+    alarms = alarms_of(target)
+    replication = {name: one for name, one in alarms.items() if one["AlarmDescription"].endswith("/replication.md")}
+    assert len(replication) == 2
+    each_fires_alone_and_clears(target, alarms, of=replication)

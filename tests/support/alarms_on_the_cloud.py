@@ -1,0 +1,95 @@
+"""The alarms of a stack in a local cloud: how each is made to fire, and what state all are in."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from secretfree.contract import METRIC_NAMESPACE, Dimension, Metric
+from secretfree.telemetry import Telemetry
+from secretfree_cli.target import Target
+
+Alarms = Mapping[str, Mapping[str, Any]]
+_PATIENCE = 40.0
+
+
+def alarms_of(target: Target) -> Alarms:
+    """The stack's alarms, by name."""
+    resources = _resources(target)
+    names = {one["PhysicalResourceId"] for one in resources if one["ResourceType"] == "AWS::CloudWatch::Alarm"}
+    described = target.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    return {alarm["AlarmName"]: alarm for alarm in described if alarm["AlarmName"] in names}
+
+
+def states(target: Target, alarms: Alarms) -> dict[str, str]:
+    """The state of each alarm."""
+    described = target.client("cloudwatch").describe_alarms(AlarmNames=list(alarms))["MetricAlarms"]
+    return {alarm["AlarmName"]: alarm["StateValue"] for alarm in described}
+
+
+def until(probe: Callable[[], bool], *, meanwhile: Callable[[], object] = lambda: None) -> bool:
+    """Whether `probe` comes true in time; `meanwhile` is done between two probes."""
+    deadline = time.monotonic() + _PATIENCE
+    while not probe():
+        if time.monotonic() > deadline:
+            return False
+        meanwhile()
+        time.sleep(0.3)
+    return True
+
+
+def each_fires_alone_and_clears(target: Target, alarms: Alarms, *, of: Alarms | None = None) -> None:
+    """Assert that each of `of`, all by default, fires on what it watches, alone among `alarms`, and clears."""
+    quiet = dict.fromkeys(alarms, "OK")
+    for name, alarm in (of or alarms).items():
+        assert until(lambda: states(target, alarms) == quiet), states(target, alarms)
+        expected = {**quiet, name: "ALARM"}
+        assert until(
+            lambda expected=expected: states(target, alarms) == expected,
+            meanwhile=lambda alarm=alarm: breach(target, alarm),
+        ), (alarm["AlarmDescription"], states(target, alarms))
+    assert until(lambda: states(target, alarms) == quiet)
+
+
+def breach(target: Target, alarm: Mapping[str, Any]) -> None:
+    """Let happen what the alarm watches: the runtime's own line in its log group, or AWS's own metric."""
+    value = alarm["Threshold"] - 1 if alarm["ComparisonOperator"].startswith("Less") else alarm["Threshold"] + 1
+    dimensions = {one["Name"]: one["Value"] for one in alarm["Dimensions"]}
+    if alarm["Namespace"] != METRIC_NAMESPACE:
+        datum = {"MetricName": alarm["MetricName"], "Dimensions": alarm["Dimensions"], "Value": value}
+        target.client("cloudwatch").put_metric_data(Namespace=alarm["Namespace"], MetricData=[datum])
+        return
+    metric, product = Metric(alarm["MetricName"]), dimensions.pop(Dimension.PRODUCT)
+    stream = io.StringIO()
+    telemetry = Telemetry(product, stream=stream)
+    named = {Dimension(name): text for name, text in dimensions.items()}
+    if metric is Metric.STAGE_LATENCY:
+        telemetry._add(metric, value, named)  # a stage that takes so long would take so long here
+    elif metric is Metric.REPLICATION_LAG:
+        telemetry.lag(int(value))
+    else:
+        telemetry.count(metric, int(value), dimensions=named)
+    telemetry.flush()
+    _log(target, stream.getvalue())
+
+
+def _log(target: Target, line: str) -> None:
+    client = target.client("logs")
+    group = next(
+        one["PhysicalResourceId"]
+        for one in _resources(target)
+        if one["ResourceType"] == "AWS::Logs::LogGroup" and "Authorizer" in one["LogicalResourceId"]
+    )
+    with suppress(client.exceptions.ResourceAlreadyExistsException):
+        client.create_log_stream(logGroupName=group, logStreamName="alarms")
+    event = {"timestamp": int(time.time() * 1000), "message": line}
+    client.put_log_events(logGroupName=group, logStreamName="alarms", logEvents=[event])
+
+
+def _resources(target: Target) -> list[Any]:
+    client = target.client("cloudformation")
+    found: list[Any] = client.describe_stack_resources(StackName=target.stack_name)["StackResources"]
+    return found
