@@ -33,11 +33,11 @@ class TicketPolicy:
     `rate`: devices a second that the account's quotas allow. `step`: the least time between two changes of the rate.
     `faster`: by which share of `rate` it rises at each step. `slower`: by which share of the turns that were throttled
     it falls, and `most_slower` by which share of itself at most. So it settles where `faster` / `slower` of the turns
-    are throttled, which is what uses the quotas up. It stays above `least_share` of `rate`. `smoothing`: the weight of
-    the last step in the pace, from which times follow. `calm_after`: how long after a throttle each device still takes
-    a number. `forgotten_after`: after how long without a throttled turn the line is over, whatever numbers are left,
-    because their devices stay away. `exact_below`: a longer wait is named shorter, by `early_share`, because the pace
-    may change meanwhile.
+    are throttled, which is what uses the quotas up. It stays between `least_share` of `rate` and `rate` itself.
+    `smoothing`: the weight of the last step in the pace, from which times follow. `least_pace`: the least pace, as a
+    share of the line's rate. `calm_after`: how long after a throttle each device still takes a number.
+    `forgotten_after`: after how long without a throttled turn the line is over, whatever numbers are left, because
+    their devices stay away.
     """
 
     rate: float = 10.0
@@ -45,16 +45,15 @@ class TicketPolicy:
     faster: float = 0.004
     slower: float = 0.05
     most_slower: float = 0.05
-    least_share: float = 0.02
+    least_share: float = 0.3
+    least_pace: float = 0.9
     smoothing: float = 0.05
     calm_after: float = 60.0
     forgotten_after: float = 600.0
-    exact_below: float = 1_800.0
-    early_share: float = 0.95
 
     def named(self, wait: float) -> int:
         """The seconds to name to a device whose number is served in `wait` seconds."""
-        return max(1, min(LONGEST_RETRY_AFTER, ceil(wait if wait <= self.exact_below else wait * self.early_share)))
+        return max(1, min(LONGEST_RETRY_AFTER, ceil(wait)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,15 +105,18 @@ class Line:
     def next_step(self, policy: TicketPolicy, now: float) -> "Line | None":
         """The line with the rate that follows from what was throttled since the last step; None: it is too early.
 
-        Turns for which no number was given are lost: the quota was free.
+        Turns for which no number was given are lost: the quota was free. The line does not move back: a device that is
+        throttled several times in its turn counts each time.
         """
         passed = now - self.since
         if passed < policy.step or not self.is_open(policy, now):
             return None
-        first = min(self.served(now), float(self.given))
+        first = min(max(self.first, self.served(now)), float(self.given))
         fall = min(policy.most_slower * self.rate, policy.slower * self.missed / passed)
-        rate = max(self.rate + policy.faster * policy.rate - fall, policy.least_share * policy.rate)
+        rate = self.rate + policy.faster * policy.rate - fall
+        # Devices come at the times that they were given. A line that moves faster than that lets too many through.
+        rate = max(policy.least_share, min(rate / policy.rate, 1.0)) * policy.rate
         throttled_at = now if self.missed else self.throttled_at
         pace = self.pace + policy.smoothing * (self.rate - self.missed / passed - self.pace)
-        pace = max(pace, policy.least_share * policy.rate)
+        pace = max(pace, policy.least_pace * rate)
         return replace(self, first=first, since=now, rate=rate, pace=pace, missed=0, throttled_at=throttled_at)

@@ -107,6 +107,16 @@ def test_a_fixed_retry_learns_nothing() -> None:
     assert worker.retry_delay("any", 1, 0.0, random.Random(1)) is None
 
 
+@pytest.mark.slow
+def test_each_device_of_a_long_line_asks_a_few_times_and_no_quota_stays_unused() -> None:
+    outcome = run(60_000, 216)
+    assert outcome.provisioned == 60_000
+    assert outcome.finished_at <= 1.1 * bound(60_000, 216)
+    assert outcome.requests <= 4 * 60_000
+    writes = sum(outcome.calls[f"dynamodb:{name}"] for name in ("PutItem", "UpdateItem", "TransactWriteItems"))
+    assert writes <= 8 * 60_000
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(1_800)
 def test_a_million_devices_end_within_a_tenth_of_the_quota_bound_time() -> None:

@@ -33,12 +33,15 @@ def test_a_throttled_turn_delays_the_later_numbers_by_one_place() -> None:
     assert one_missed.wait(600, POLICY, START) - line(600).wait(600, POLICY, START) == pytest.approx(0.1)
 
 
-def test_the_rate_rises_without_throttled_turns_and_falls_with_many() -> None:
+def test_the_rate_rises_to_the_policys_without_throttled_turns_and_falls_with_many() -> None:
     step = START + POLICY.step
-    calm, pressed = line(600).next_step(POLICY, step), replace(line(600), missed=50).next_step(POLICY, step)
+    calm = replace(line(600), rate=9.0).next_step(POLICY, step)
+    full, pressed = line(600).next_step(POLICY, step), replace(line(600), missed=50).next_step(POLICY, step)
     assert calm is not None
     assert pressed is not None
-    assert calm.rate > 10 > pressed.rate
+    assert full is not None
+    assert 10 == full.rate > calm.rate > 9
+    assert full.rate > pressed.rate
     assert calm.throttled_at == START
     assert (pressed.throttled_at, pressed.missed) == (step, 0)
 
@@ -75,10 +78,10 @@ def test_a_line_whose_devices_stay_away_is_forgotten() -> None:
     assert many.wait(1_000_000, POLICY, START + POLICY.forgotten_after) == 0
 
 
-def test_a_long_wait_is_named_shorter_and_none_longer_than_a_day() -> None:
+def test_a_wait_is_named_in_whole_seconds_and_none_longer_than_a_day() -> None:
     assert POLICY.named(600.2) == 601
     assert POLICY.named(0.01) == 1
-    assert POLICY.named(10_000) == 9_500
+    assert POLICY.named(10_000) == 10_000
     assert POLICY.named(1_000_000) == LONGEST_RETRY_AFTER
 
 
@@ -95,3 +98,10 @@ def test_the_rate_stays_within_its_bounds_whatever_is_throttled(missed: list[int
             POLICY.least_share * POLICY.rate <= current.rate <= POLICY.rate * (1 + POLICY.faster * len(missed)) + 1e-6
         )
         assert current.pace > 0
+
+
+def test_the_line_does_not_move_back_when_devices_are_throttled_again_and_again() -> None:
+    later = replace(line(600), first=50.0, missed=5_000).next_step(POLICY, START + POLICY.step)
+    assert later is not None
+    assert later.first == 50
+    assert later.pace >= 0.9 * later.rate
