@@ -11,6 +11,7 @@ EXTRAS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
         "plan": frozenset({"matplotlib", "simpy"}),
         "factory": frozenset({"PIL", "segno", "serial", "zxingcpp"}),
+        "pkcs11": frozenset({"awscrt", "awsiot", "pkcs11"}),
         "local": frozenset({"ministack", "moto"}),
     }
 )

@@ -43,6 +43,10 @@ _GENERATORS: Mapping[KeyType, Callable[[], PrivateKey]] = MappingProxyType(
 )
 
 
+class KeyUnavailableError(Exception):
+    """The hardware that holds the key is missing, refuses, or holds no such key. The message never has the PIN."""
+
+
 class DeviceKey(Protocol):
     """A device's key, wherever it is. It signs CSRs, and opens MQTT sessions by mutual TLS."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -18,11 +19,11 @@ from secretfree_device import (
     ProvisioningRefusedError,
 )
 from secretfree_device.jobs import work_off_next
-from secretfree_device.keys import KeyType
+from secretfree_device.keys import KeyType, KeyUnavailableError
 from secretfree_device.session import MQTT_TLS_PORT, Broker, DeviceSession, MqttError, MqttRefusedError
 
 from secretfree_cli.command_line import Group
-from secretfree_cli.device.simulator import Firmware, SimulatedDevice
+from secretfree_cli.device.simulator import Firmware, SimulatedDevice, TokenPlace
 from secretfree_cli.output import (
     CliError,
     ExitCode,
@@ -46,6 +47,15 @@ _directory_option = click.option(
     show_default=True,
     help="Folder of the simulated devices. Each has a folder of its own in it.",
 )
+
+
+@contextmanager
+def _key_in_reach() -> Iterator[None]:
+    """Report a token that is missing or refuses."""
+    try:
+        yield
+    except KeyUnavailableError as error:
+        raise CliError(str(error), hint="check the module, the labels and the PIN with pkcs11-tool") from error
 
 
 @click.group(cls=Group)
@@ -73,12 +83,44 @@ def device() -> None:
     show_default=True,
     help="Firmware whose form of CSR the device uses.",
 )
+@click.option(
+    "--pkcs11",
+    "module",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="MODULE",
+    help="PKCS#11 library of a token that holds the key. Needs --token.",
+)
+@click.option("--token", metavar="LABEL", help="Label of the token.")
+@click.option(
+    "--key-label",
+    metavar="LABEL",
+    help="Label of the key in the token; a key of that label is used as it is, else it is made.  [default: DEVICE_ID]",
+)
 @_directory_option
 @json_option
-def new(*, device_id: str, key_type: str, firmware: str, directory: Path, as_json: bool) -> None:
-    """Make a device: a folder with its private key (mode 0600) and the public key to enrol."""
+@_key_in_reach()
+def new(
+    *,
+    device_id: str,
+    key_type: str,
+    firmware: str,
+    module: Path | None,
+    token: str | None,
+    key_label: str | None,
+    directory: Path,
+    as_json: bool,
+) -> None:
+    """Make a device: a folder with its private key (mode 0600) and the public key to enrol.
+
+    With --pkcs11 the key is in a token and never leaves it. The PIN is that of SECRETFREE_PKCS11_PIN, or asked for.
+    """
+    if (module is None) != (token is None) or (module is None and key_label is not None):
+        raise click.UsageError("--pkcs11 and --token belong together, and --key-label to both")
+    place = None if module is None or token is None else TokenPlace(module.resolve(), token, key_label or device_id)
     try:
-        made = SimulatedDevice.create_in(directory, device_id, key_type=KeyType(key_type), firmware=Firmware(firmware))
+        made = SimulatedDevice.create_in(
+            directory, device_id, key_type=KeyType(key_type), firmware=Firmware(firmware), token=place
+        )
     except SecretFreeError as error:
         raise click.BadParameter(error.detail, param_hint="DEVICE_ID") from error
     except ValueError as error:
@@ -99,7 +141,8 @@ def new(*, device_id: str, key_type: str, firmware: str, directory: Path, as_jso
             }
         )
         return
-    note(f"made device {made.device_id} ({key_type}); its private key stays in {made.folder}")
+    kept = made.folder if place is None else f"token {place.token!r} as {place.key_label!r}"
+    note(f"made device {made.device_id} ({key_type}); its private key stays in {kept}")
     note(f"next: secretfree enroll device {made.device_id} --public-key {made.public_key_file}")
     emit(str(made.public_key_file))
 
@@ -131,6 +174,7 @@ def new(*, device_id: str, key_type: str, firmware: str, directory: Path, as_jso
 )
 @json_option
 @target_finder_options
+@_key_in_reach()
 def provision(
     *,
     device_id: str,
@@ -203,6 +247,7 @@ def provision(
 )
 @json_option
 @target_finder_options
+@_key_in_reach()
 def connect(
     *,
     device_id: str,
@@ -256,6 +301,7 @@ def connect(
 )
 @json_option
 @target_finder_options
+@_key_in_reach()
 def jobs(*, device_id: str, directory: Path, wait: float, find_target: Callable[[], Target], as_json: bool) -> None:
     """Obey the next AWS IoT Job, as `secretfree renew` makes them: renew, connect with the new certificate, report.
 

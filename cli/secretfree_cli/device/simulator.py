@@ -14,10 +14,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from secretfree.errors import SecretFreeError
 from secretfree.request.device_id import DeviceId, normalise_udid
-from secretfree_device import Device, Identity, IdentityStore, IssuerPath, KeyType, ProvisioningClient, keys
+from secretfree_device import Device, DeviceKey, Identity, IdentityStore, IssuerPath, KeyType, ProvisioningClient, keys
 from secretfree_device.session import Broker, DeviceSession
 
 from secretfree_cli.device import signing_request
+from secretfree_cli.device.token_pin import token_pin
 
 PRIVATE_KEY_FILE = "device.key.pem"
 PUBLIC_KEY_FILE = "device.pub.pem"
@@ -49,6 +50,34 @@ _CSR_FORMS: Mapping[Firmware, _CsrForm] = MappingProxyType(
 
 
 @dataclass(frozen=True)
+class TokenPlace:
+    """Where a key is in a PKCS#11 token. The PIN is asked for when it is needed, and kept nowhere."""
+
+    module: Path
+    token: str
+    key_label: str
+
+    def key(self) -> DeviceKey:
+        """Return the key. Needs the extra `pkcs11`."""
+        from secretfree_device.pkcs11 import TokenKey
+
+        return TokenKey(self.module, self.token, self.key_label, token_pin)
+
+    def make_key(self, key_type: KeyType) -> bool:
+        """Make the key in the token unless it is there, and return whether it was made.
+
+        Raises: KeyUnavailableError, and ValueError for a type that tokens have not.
+        """
+        from secretfree_device.pkcs11 import TokenKey
+
+        key = TokenKey(self.module, self.token, self.key_label, token_pin)
+        if key.exists():
+            return False
+        key.generate(key_type)
+        return True
+
+
+@dataclass(frozen=True)
 class SimulatedDevice:
     """A device in a folder of this machine. `create` makes one, `open` opens it again."""
 
@@ -56,6 +85,8 @@ class SimulatedDevice:
     device_id: DeviceId
     key_type: KeyType
     firmware: Firmware
+    token: TokenPlace | None = None
+    """None: the key is in a file of the folder."""
 
     @classmethod
     def create(
@@ -65,27 +96,33 @@ class SimulatedDevice:
         *,
         key_type: KeyType = KeyType.EC_P256,
         firmware: Firmware = Firmware.STANDARD,
+        token: TokenPlace | None = None,
     ) -> SimulatedDevice:
-        """Make the folder (0700), the key (0600) and the public key beside it.
+        """Make the folder (0700), the key (0600, or in the token) and the public key beside it.
 
         A CC32xx is named by its UDID in any of TI's spellings; its key is burnt in and P-256.
 
         Raises: SecretFreeError for an id that such a device cannot have, ValueError for such a key type,
-            FileExistsError if the device exists already.
+            FileExistsError if the device exists already, KeyUnavailableError by the token.
         """
         if firmware is Firmware.CC32XX and key_type is not KeyType.EC_P256:
             raise ValueError(f"key type is {key_type.value}; a CC32xx has a burnt-in key of type ec-p256")
         identity = _identity(device_id, firmware)
         folder.mkdir(mode=keys.OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
         folder.chmod(keys.OWNER_ONLY_FOLDER)
-        key = keys.generate(key_type)
-        keys.write_private_key(folder / PRIVATE_KEY_FILE, key)
-        (folder / PUBLIC_KEY_FILE).write_text(keys.public_key_pem(key.public_key()))
-        _write_json(
-            folder / _DESCRIPTION_FILE,
-            {"deviceId": str(identity), "keyType": key_type.value, "firmware": firmware.value},
-        )
-        return cls(folder, identity, key_type, firmware)
+        if (folder / _DESCRIPTION_FILE).exists():
+            raise FileExistsError(folder / _DESCRIPTION_FILE)
+        made = cls(folder, identity, key_type, firmware, token)
+        if token is None:
+            keys.write_private_key(folder / PRIVATE_KEY_FILE, keys.generate(key_type))
+        else:
+            token.make_key(key_type)
+        made.public_key_file.write_text(keys.public_key_pem(made.key.public_key()))
+        description = {"deviceId": str(identity), "keyType": key_type.value, "firmware": firmware.value}
+        if token is not None:
+            description |= {"module": str(token.module), "token": token.token, "keyLabel": token.key_label}
+        _write_json(folder / _DESCRIPTION_FILE, description)
+        return made
 
     @classmethod
     def create_in(
@@ -95,6 +132,7 @@ class SimulatedDevice:
         *,
         key_type: KeyType = KeyType.EC_P256,
         firmware: Firmware = Firmware.STANDARD,
+        token: TokenPlace | None = None,
     ) -> SimulatedDevice:
         """Make a device in its own folder below `directory`, with a .gitignore because it holds private keys."""
         name = _identity(device_id, firmware)
@@ -102,7 +140,7 @@ class SimulatedDevice:
         ignore = directory / ".gitignore"
         if not ignore.exists():
             ignore.write_text("*\n")
-        return cls.create(directory / name, device_id, key_type=key_type, firmware=firmware)
+        return cls.create(directory / name, device_id, key_type=key_type, firmware=firmware, token=token)
 
     @classmethod
     def find_in(cls, directory: Path, device_id: str) -> SimulatedDevice:
@@ -124,12 +162,20 @@ class SimulatedDevice:
             DeviceId.parse(description["deviceId"]),
             KeyType(description["keyType"]),
             Firmware(description["firmware"]),
+            TokenPlace(Path(description["module"]), description["token"], description["keyLabel"])
+            if "token" in description
+            else None,
         )
 
     @property
+    def key(self) -> DeviceKey:
+        """The key: in its file, or in its token."""
+        return keys.KeyFile(self.folder / PRIVATE_KEY_FILE) if self.token is None else self.token.key()
+
+    @property
     def private_key(self) -> keys.PrivateKey:
-        """The key, read from its file at each use."""
-        return keys.read_private_key(self.folder / PRIVATE_KEY_FILE)
+        """The key to sign with, looked up at each use. Raises KeyUnavailableError by the token."""
+        return self.key.private_key()
 
     @property
     def public_key_file(self) -> Path:
@@ -173,15 +219,14 @@ class SimulatedDevice:
     @property
     def _device(self) -> Device:
         """The device's own software: the client library, with a CSR in the form of this firmware."""
-        key = keys.KeyFile(self.folder / PRIVATE_KEY_FILE)
-        return Device(str(self.device_id), key, IdentityStore(self.folder), request=self.signing_request)
+        return Device(str(self.device_id), self.key, IdentityStore(self.folder), request=self.signing_request)
 
     def _signing_request(self, signer: keys.PrivateKey) -> bytes:
         form = _CSR_FORMS[self.firmware]
         return form.encode(
             signing_request.certification_request(
                 subject=form.subject(str(self.device_id)),
-                public_key=self.private_key.public_key(),
+                public_key=self.key.public_key(),
                 signer=signer,
                 digest=form.digest,
             )
