@@ -93,7 +93,7 @@ barcode-reader: .venv/.ready ## Fetch the barcode reader of the scanning page, c
 lock: .venv/.ready ## Renew the hash-locked requirement files
 	@set -- $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate; \
 	  "$$@" --all-extras pyproject.toml -o requirements/dev.txt; \
-	  "$$@" --extra cli --extra factory --extra plan --extra local -c requirements/dev.txt pyproject.toml -o requirements/wheel.txt; \
+	  "$$@" --extra cli --extra factory --extra pkcs11 --extra plan --extra local -c requirements/dev.txt pyproject.toml -o requirements/wheel.txt; \
 	  "$$@" requirements/bootstrap.in -o requirements/bootstrap.txt; \
 	  "$$@" requirements/checkov.in -o requirements/checkov.txt; \
 	  "$$@" cdk/cdk_iot_secretfree/bundling/requirements/runtime.in -o cdk/cdk_iot_secretfree/bundling/requirements/runtime.txt

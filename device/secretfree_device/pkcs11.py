@@ -5,6 +5,7 @@ The CSR is signed in the token, and so is each TLS handshake. It needs the extra
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -108,13 +109,20 @@ class TokenKey:
     def _session(self, *, signed_in: bool = True, write: bool = False) -> Iterator[Any]:
         try:
             token = pkcs11.lib(str(self.module)).get_token(token_label=self.token)
-            with token.open(rw=write, user_pin=self.pin() if signed_in else None) as session:
+            with self._open(token, signed_in=signed_in, write=write) as session:
                 yield session
         except (pkcs11.exceptions.PKCS11Error, RuntimeError) as error:
             reason = str(error) or type(error).__name__
             raise KeyUnavailableError(
                 f"key {self.label!r} of token {self.token!r} by {self.module}: {reason}"
             ) from error
+
+    def _open(self, token: Any, *, signed_in: bool, write: bool) -> Any:
+        if signed_in:
+            # A sign-in counts for the whole process: that of an open MQTT session serves here too.
+            with contextlib.suppress(pkcs11.exceptions.UserAlreadyLoggedIn):
+                return token.open(rw=write, user_pin=self.pin())
+        return token.open(rw=write)
 
 
 class _SigningInToken(ec.EllipticCurvePrivateKey):

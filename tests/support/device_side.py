@@ -213,7 +213,7 @@ class ScriptedBroker:
 @pytest.fixture
 def broker(authority: Authority) -> Iterator[ScriptedBroker]:
     scripted = ScriptedBroker()
-    context = authority.server_context(ENDPOINT)
+    context = authority.server_context(ENDPOINT, "localhost")
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(authority.file)
 
