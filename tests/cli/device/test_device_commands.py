@@ -203,3 +203,23 @@ def test_a_broker_without_a_topic_is_a_usage_error(run: Callable[..., Result], p
 
     assert result.exit_code == ExitCode.USAGE
     assert "--topic" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "options", [["--token", "bench"], ["--key-label", "first"], ["--pkcs11", __file__], ["--pkcs11", "no-such-file"]]
+)
+def test_a_token_is_named_by_its_module_and_its_label(tmp_path: Path, options: list[str]) -> None:
+    done = CliRunner().invoke(device, ["new", "sensor-1", *options, "--dir", str(tmp_path / "devices")])
+
+    assert done.exit_code == 2
+    assert not (tmp_path / "devices").exists()
+
+
+def test_a_module_that_is_no_token_is_one_line_and_leaves_no_device(tmp_path: Path) -> None:
+    place = ["--pkcs11", __file__, "--token", "bench", "--dir", str(tmp_path)]
+
+    done = CliRunner().invoke(device, ["new", "sensor-1", *place])
+
+    assert done.exit_code == 1
+    assert "token 'bench'" in done.output
+    assert not list((tmp_path / "sensor-1").glob("*"))
