@@ -20,7 +20,7 @@ from secretfree_device.keys import KeyType
 from secretfree_device.session import DeviceSession, MqttRefusedError
 
 from secretfree_cli.demo.narrator import Narrator
-from secretfree_cli.device.commands import broker_of, own_topic
+from secretfree_cli.device.addresses import broker_of, own_topic
 from secretfree_cli.device.simulator import SimulatedDevice
 from secretfree_cli.devices.enrolled import set_status
 from secretfree_cli.importing.options import gate_of

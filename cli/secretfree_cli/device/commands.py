@@ -23,6 +23,7 @@ from secretfree_device.keys import KeyType, KeyUnavailableError
 from secretfree_device.session import MQTT_TLS_PORT, Broker, DeviceSession, MqttError, MqttRefusedError
 
 from secretfree_cli.command_line import Group
+from secretfree_cli.device.addresses import broker_of, own_topic
 from secretfree_cli.device.simulator import Firmware, SimulatedDevice, TokenPlace
 from secretfree_cli.output import (
     CliError,
@@ -334,21 +335,6 @@ def jobs(*, device_id: str, directory: Path, wait: float, find_target: Callable[
         emit_fields({"job": job.job_id, "status": status, "certificate": now.certificate_id})
     if status == "FAILED":
         sys.exit(ExitCode.REFUSED)
-
-
-def broker_of(target: Target, identity: Identity) -> Broker:
-    """Return the broker at the device's endpoint: IoT Core, or the local cloud's broker on loopback."""
-    host, _, _ = identity.endpoint.partition(":")
-    if target.is_local:
-        return Broker(target.mqtt_host or "127.0.0.1", target.mqtt_port, server_name=host, ca_file=target.broker_ca)
-    return Broker(host, MQTT_TLS_PORT)
-
-
-def own_topic(target: Target, identity: Identity, leaf: str = "hello") -> str:
-    """Return a topic that the least-privilege policy allows to this device."""
-    if target.product is None:
-        raise click.UsageError("the stack has no output Product: --topic is required")
-    return f"{target.product}/{identity.thing_name}/{leaf}"
 
 
 def _existing(directory: Path, device_id: str) -> SimulatedDevice:

@@ -17,7 +17,7 @@ from secretfree_device import Identity, IssuerPath, Patience, ProvisioningClient
 from secretfree_device.keys import KeyType
 from secretfree_device.session import DeviceSession
 
-from secretfree_cli.device.commands import broker_of, own_topic
+from secretfree_cli.device.addresses import broker_of, own_topic
 from secretfree_cli.device.simulator import Firmware, SimulatedDevice
 from secretfree_cli.devices.enrolled import set_status
 from secretfree_cli.importing.options import gate_of
