@@ -157,7 +157,7 @@ class _SigningInToken(ec.EllipticCurvePrivateKey):
     def private_numbers(self) -> NoReturn:
         raise UnsupportedAlgorithm("the key never leaves its token")
 
-    def private_bytes(self, *_form: Any) -> NoReturn:  # type: ignore[override] - no form is given out
+    def private_bytes(self, *_form: Any, **_named: Any) -> NoReturn:
         raise UnsupportedAlgorithm("the key never leaves its token")
 
     def __copy__(self) -> _SigningInToken:
