@@ -47,6 +47,9 @@ ELSEWHERE: Mapping[str, str] = {
     r"make( -C examples/device-c)?( sanitized| sizes)?$": "tests/e2e/test_e2e_device_c.py",
     r"apt-get install libmbedtls-dev": "tests/e2e/test_e2e_device_c.py",
     r"export (DEVICE_ID|API_HOST|BROKER_HOST|TOPIC_PREFIX)=|examples/device-c/build/": "tests/e2e/test_e2e_device_c.py",
+    r"softhsm2-util|secretfree device new .*--pkcs11|openssl req .*-provider tpm2": (
+        "tests/e2e/test_e2e_hardware_keys.py"
+    ),
     r"curl .*OLD_URL": "tests/e2e/test_e2e_migration.py",
     r"curl .*application/pkcs10": "tests/e2e/test_e2e_csr_in_body.py",
 }
