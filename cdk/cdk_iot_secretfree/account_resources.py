@@ -41,7 +41,6 @@ class AccountResources(Construct):
         self._given_by: str | None = None
         self._is_configured = False
         self._runtime: RuntimeFunction | None = None
-        self._endpoint: str | None = None
         self._statements: list[tuple[list[str], list[str], Mapping[str, Any] | None]] = []
         Aspects.of(self).add(_AtSynth(self))
         # Not with the registration that needs it: a registration that leaves the stack is deleted after the
@@ -108,16 +107,15 @@ class AccountResources(Construct):
             self._options, self._given_by = functions, given_by.node.path
 
     def data_endpoint(self, scope: Construct, id: str) -> str:  # noqa: A002 - the name that every construct has
-        """The account's ATS data endpoint, looked up once a stack at deploy time (`DescribeEndpoint`, 10 a second).
+        """The account's ATS data endpoint, looked up once at deploy time (`DescribeEndpoint`, 10 a second).
 
-        The first product line of the stack has the resource, under its own `scope` and `id`.
+        Each product line has its own look-up. A shared one would move when the line that has it leaves the stack. The
+        functions' versions would get new ids with nothing new in them, which Lambda refuses.
         """
-        if self._endpoint is None:
-            # The IAM reference gives DescribeEndpoint no resource type.
-            self._allow(["iot:DescribeEndpoint"], ["*"])
-            resource = self._resource(scope, id, AccountResource.IOT_DATA_ENDPOINT, {})
-            self._endpoint = str(resource.get_att_string(EndpointAttribute.ADDRESS.value))
-        return self._endpoint
+        # The IAM reference gives DescribeEndpoint no resource type.
+        self._allow(["iot:DescribeEndpoint"], ["*"])
+        resource = self._resource(scope, id, AccountResource.IOT_DATA_ENDPOINT, {})
+        return str(resource.get_att_string(EndpointAttribute.ADDRESS.value))
 
     def table_stream(self, scope: Construct, id: str, table_name: str) -> str:  # noqa: A002
         """The ARN of the stream of a global table's replica in the stack's Region, looked up at deploy time."""
