@@ -24,21 +24,39 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 GUIDE = REPOSITORY / "docs" / "guides" / "ids-that-never-change.md"
 PATIENCE_SECONDS = 60
 APP = """
-from aws_cdk import App, RemovalPolicy, Stack
-from cdk_iot_secretfree import AuthoritySubject, DeviceAuthority, DevicePolicy, Issuer, SecretFreeProvisioning
+from aws_cdk import App, Stack, aws_apigateway, aws_ec2, aws_kms, aws_sqs
+from cdk_iot_secretfree import (
+    ApiOptions, AuthoritySubject, DeviceAuthority, DevicePolicy, FunctionNetwork, FunctionOptions, Issuer,
+    SecretFreeProvisioning,
+)
 
 app = App()
 stack = Stack(app, "Own")
 root = DeviceAuthority.root(stack, "Root", subject=AuthoritySubject(common_name="Own root"))
 below = DeviceAuthority.subordinate_of(stack, "Below", root, subject=AuthoritySubject(common_name="Own issuer"))
 DeviceAuthority.pending_offline_parent(stack, "Waiting", subject=AuthoritySubject(common_name="Waiting"))
-for product in ("gadget", "gizmo"):
+vpc = aws_ec2.Vpc(stack, "Vpc", max_azs=2)
+functions = FunctionOptions(
+    network=FunctionNetwork(vpc=vpc),
+    tracing=True,
+    log_encryption_key=aws_kms.Key(stack, "LogKey"),
+    dead_letter_queue=aws_sqs.Queue(stack, "Failed"),
+    snap_start=True,
+)
+guarded = ApiOptions(
+    source_rate_limit=10_000, tracing=True, execution_logging=aws_apigateway.MethodLoggingLevel.INFO
+)
+endpoint = vpc.add_interface_endpoint("Api", service=aws_ec2.InterfaceVpcEndpointAwsService.APIGATEWAY)
+private = ApiOptions(private_endpoints=[endpoint])
+lines = {"gadget": {}, "gizmo": {"functions": functions, "api": guarded}, "inner": {"api": private}}
+for product, options in lines.items():
     SecretFreeProvisioning(
         stack,
         product.capitalize(),
         product=product,
         issuers=[Issuer.private_ca(below)],
         device_policy=DevicePolicy.least_privilege(product),
+        **options,
     ).add_outputs()
 app.synth()
 """
@@ -159,7 +177,8 @@ def renamed(app: str, line: Target) -> str:
     written = textwrap.dedent(code).replace('"widget"', '"gadget"').replace("(authority)", "(below)")
     constants = "".join(f"{name} = {value!r}\n" for name, value in noted.items())
     imports = "from cdk_iot_secretfree import DeviceRegistry, IssuanceLedger, ThingType\n"
-    without = app.replace('("gadget", "gizmo")', '("gizmo",)')
+    without = app.replace('"gadget": {}, ', "")
+    assert without != app
     return without.replace("app.synth()", f"{imports}{constants}{written}app.synth()")
 
 
