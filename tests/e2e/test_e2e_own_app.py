@@ -121,9 +121,10 @@ def test_two_lines_of_a_stack_are_enrolled_provisioned_and_shown_by_the_command(
         assert CliRunner().invoke(main, ["show", device, *line[:-1], other]).exit_code == 4
 
     lines = command("local", "status", "--stack", "Own")["productLines"]
-    assert [(line["product"], line["stackName"]) for line in lines] == [("gadget", "Own"), ("gizmo", "Own")]
-    assert len({line["registryTable"] for line in lines}) == 2
-    assert len({line["url"] for line in lines}) == 2
+    every = ["gadget", "gizmo", "inner"]
+    assert [(line["product"], line["stackName"]) for line in lines] == [(product, "Own") for product in every]
+    assert len({line["registryTable"] for line in lines}) == len(every)
+    assert len({line["url"] for line in lines}) == len(every)
     assert {line["authorityArn"] for line in lines} == {lines[0]["authorityArn"]}
 
 
