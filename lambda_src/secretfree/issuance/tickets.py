@@ -97,8 +97,8 @@ class Line:
         return quiet < policy.calm_after or (quiet < policy.forgotten_after and self.given > self.served(now))
 
     def wait(self, number: int, policy: TicketPolicy, now: float) -> float:
-        """Seconds until the turn of `number`; 0: it has come."""
-        if not self.is_open(policy, now):
+        """Seconds until the turn of `number`; 0: it has come, or the number is of a line that is gone."""
+        if number > self.given or not self.is_open(policy, now):
             return 0.0
         return max(0.0, (number - self.served(now)) / self.pace)
 

@@ -114,15 +114,18 @@ class Turns:
 
     def _read(self) -> Line | None:
         line = self._counter.read()
-        if line is not None:
-            self._learned(line)
+        self._remember(line)
         return line
 
     def _learned(self, line: Line) -> Line:
+        self._remember(line)
+        return line
+
+    def _remember(self, line: Line | None) -> None:
+        """None: the counter's item is gone, so the next throttle opens a line anew."""
         with self._lock:
             self._line = line
             self._read_at = self._now()
-        return line
 
     def _now(self) -> float:
         return _seconds(self._clock.now())

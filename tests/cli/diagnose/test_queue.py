@@ -36,6 +36,18 @@ def test_a_line_shows_its_rate_and_how_many_wait(desk: Any, run: Any) -> None:
     assert "open" in shown
 
 
+def test_a_line_that_cannot_be_read_is_named_with_its_defect(desk: Any, run: Any) -> None:
+    opened(desk, given=1, rate=0.001)
+    desk.dynamodb.update_item(
+        TableName=desk.physical["Ledger"],
+        Key={"device-id": {"S": "tickets#"}, "record": {"S": "tickets#private-ca"}},
+        UpdateExpression="REMOVE rate",
+    )
+    (gap,) = json.loads(run(queue, "--json").stdout)["notRead"]
+    assert gap["what"] == "the lines"
+    assert "cannot be read: KeyError: 'rate'" in gap["why"]
+
+
 def test_the_devices_whose_turns_come_first_are_named_in_order(desk: Any, run: Any) -> None:
     opened(desk, given=4, rate=0.001)
     for number, device_id in enumerate(("late", "next", "passed", "then")):

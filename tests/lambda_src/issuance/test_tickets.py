@@ -25,7 +25,11 @@ def test_a_line_begins_after_the_numbers_that_were_given_before() -> None:
     later = Line.opened(line(600), POLICY, START + 5_000)
     assert later.given == 600
     assert later.wait(600, POLICY, START + 5_000) == 0
-    assert later.wait(610, POLICY, START + 5_000) == pytest.approx(1)
+    assert replace(later, given=610).wait(610, POLICY, START + 5_000) == pytest.approx(1)
+
+
+def test_a_number_that_the_line_never_gave_waits_for_nothing() -> None:
+    assert line(30).wait(5_000, POLICY, START) == 0
 
 
 def test_a_throttled_turn_delays_the_later_numbers_by_one_place() -> None:

@@ -137,6 +137,35 @@ def test_a_device_is_let_through_where_the_counter_gives_no_number(kind: IssuerK
 
 
 @BOTH
+def test_a_line_whose_counter_was_deleted_is_opened_anew(kind: IssuerKind) -> None:
+    world = world_of(kind)
+    open_line(world)
+    told = world.ask("widget-1")
+    assert isinstance(told, NotReady)
+    del world.items["tickets#", f"tickets#{kind.value}"]
+    world.clock.sleep(told.retry_after)
+    throttle(world)
+    assert isinstance(world.ask("widget-2"), NotReady)
+    assert ticket_of(world, "widget-2")["number"] == "1"
+    world.cloud.always.clear()
+    assert isinstance(world.ask("widget-1"), IssuedCertificate)
+
+
+@BOTH
+def test_a_device_is_let_through_where_the_counter_is_damaged(kind: IssuerKind) -> None:
+    world = world_of(kind)
+    open_line(world)
+    told = world.ask("widget-1")
+    assert isinstance(told, NotReady)
+    world.items["tickets#", f"tickets#{kind.value}"]["rate"] = {"N": "0"}
+    world.clock.sleep(told.retry_after)
+    throttle(world)
+    assert isinstance(world.ask("widget-2"), NotReady)
+    world.cloud.always.clear()
+    assert isinstance(world.ask("widget-1"), IssuedCertificate)
+
+
+@BOTH
 def test_a_stopped_storm_is_forgotten(kind: IssuerKind) -> None:
     world = world_of(kind, rate=1.0)
     open_line(world, devices=3_000 if kind is IssuerKind.PRIVATE_CA else 1_000)

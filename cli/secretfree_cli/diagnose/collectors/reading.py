@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
+from secretfree.errors import SecretFreeError
+from secretfree.issuance.ports import ThrottledError, UnreachableError
 
 from secretfree_cli.diagnose.evidence import Gap
 
@@ -25,7 +27,7 @@ class Reading:
         return tuple(self._gaps.values())
 
     def attempt(self, what: str, read: Callable[[], T]) -> T | None:
-        """Read `what`; a failure of AWS, a missing right included, becomes a gap, and None is returned."""
+        """Read `what`. A failure of AWS, a missing right or a damaged record becomes a gap, and None is returned."""
         try:
             return read()
         except ClientError as error:
@@ -33,6 +35,8 @@ class Reading:
             self.gap(what, f"{error.operation_name}: {code}")
         except BotoCoreError as error:
             self.gap(what, type(error).__name__)
+        except (SecretFreeError, ThrottledError, UnreachableError) as error:
+            self.gap(what, str(error))
         return None
 
     def gap(self, what: str, why: str) -> None:

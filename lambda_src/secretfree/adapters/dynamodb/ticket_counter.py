@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from secretfree.adapters.aws_errors import aws_call, error_code
 from secretfree.contract import LedgerAttribute, LedgerRecord
+from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance.tickets import Line
 
 if TYPE_CHECKING:
@@ -85,25 +86,32 @@ class DynamoDbTicketCounter:
                 ExpressionAttributeValues={":one": {"N": "1"}},
                 ReturnValues="ALL_NEW",
             )
-        line = _line(answer["Attributes"])
-        if line is None:
-            raise KeyError(_SINCE)
-        return line
+        return _read(answer["Attributes"])
 
 
 def _line(item: Mapping[str, Any]) -> Line | None:
-    if _SINCE not in item:
-        return None
+    """The line of the counter's item. SecretFreeError (`internal`) for a damaged item, so that no device waits for it.
+
+    None: the item is not there, or no line was opened yet.
+    """
+    return _read(item) if _SINCE in item else None
+
+
+def _read(item: Mapping[str, Any]) -> Line:
+    try:
+        return _parsed(item)
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        told = f"the counter of the tickets cannot be read: {type(error).__name__}: {error}"
+        raise SecretFreeError(ErrorCode.INTERNAL, told, reason=Reason.LEDGER_RECORD) from None
+
+
+def _parsed(item: Mapping[str, Any]) -> Line:
     first, rate, pace, throttled_at = (float(item[name]["N"]) for name in _NUMBERS)
-    return Line(
-        given=int(item.get(_GIVEN, {"N": "0"})["N"]),
-        first=first,
-        since=float(item[_SINCE]["N"]),
-        rate=rate,
-        pace=pace,
-        missed=int(item.get(_MISSED, {"N": "0"})["N"]),
-        throttled_at=throttled_at,
-    )
+    given, missed = (int(item.get(name, {"N": "0"})["N"]) for name in (_GIVEN, _MISSED))
+    if min(rate, pace) <= 0 or min(given, missed) < 0:
+        raise ValueError("a rate or a count is too small")
+    since = float(item[_SINCE]["N"])
+    return Line(given=given, first=first, since=since, rate=rate, pace=pace, missed=missed, throttled_at=throttled_at)
 
 
 def _number(value: float) -> dict[str, str]:
