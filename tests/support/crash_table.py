@@ -1,12 +1,15 @@
-"""The proof as a table: every call of the issuers failing in every way. `python crash_table.py` prints Markdown."""
+"""The proof as two tables: every AWS call failing in every way. `python crash_table.py` prints Markdown."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import NamedTuple
 
 from secretfree.contract import IssuerKind
+from support.consumer_scenes import SCENES, Scene
 from support.fake_cloud import Fault
 from support.world import World
+
+_FAULTS = ["killed before", "after", "throttled", "timed out before", "after", "refused"]  # the order of `Fault`
 
 
 class Row(NamedTuple):
@@ -19,6 +22,18 @@ class Row(NamedTuple):
     seconds: int
     issued: int
     orphans: int
+
+
+class ConsumerRow(NamedTuple):
+    """`deliveries`: until one succeeded, for each `Fault`, and with the event delivered twice at the same time.
+
+    `same`: the account had in the end, in all cases, what it has without a fault.
+    """
+
+    consumer: str
+    call: str
+    deliveries: tuple[int, ...]
+    same: bool
 
 
 def rows() -> Iterator[Row]:
@@ -39,12 +54,53 @@ def rows() -> Iterator[Row]:
                 yield Row(kind.value, call, fault.value, requests, seconds, len(world.cloud.issued), orphans)
 
 
-if __name__ == "__main__":
-    columns = ["killed before", "after", "throttled", "timed out before", "after", "refused"]  # the order of `Fault`
-    print("| issuer | AWS call | " + " | ".join(columns) + " | issued | orphans |")
-    print("|---|---|" + "---|" * len(Fault) + "---:|---:|")
+def consumer_rows() -> Iterator[ConsumerRow]:
+    """Fail each call of each consumer once, and deliver the event again until it is dealt with.
+
+    "Twice": just before the call, another process is given the same event and deals with it.
+    """
+    for name, scene in SCENES.items():
+        calm = scene()
+        begun = len(calm.cloud.calls)
+        calm.deliver()
+        for number, operation in enumerate(calm.cloud.calls[begun:], start=1):
+            ends = [_with_fault(scene(), number, fault) for fault in Fault] + [_twice(scene(), number)]
+            deliveries = tuple(count for count, _ in ends)
+            same = all(end == calm.end() for _, end in ends)
+            yield ConsumerRow(name, f"{number}. {operation}", deliveries, same)
+
+
+def _with_fault(scene: Scene, number: int, fault: Fault) -> tuple[int, object]:
+    scene.cloud.faults[len(scene.cloud.calls) + number] = fault
+    return scene.deliver_until_done(), scene.end()
+
+
+def _twice(scene: Scene, number: int) -> tuple[int, object]:
+    scene.cloud.before_call[len(scene.cloud.calls) + number] = scene.deliver_once
+    return scene.deliver_until_done(), scene.end()
+
+
+def issuance_table() -> str:
+    lines = ["| issuer | AWS call | " + " | ".join(_FAULTS) + " | issued | orphans |"]
+    lines.append("|---|---|" + "---|" * len(Fault) + "---:|---:|")
     for (issuer, call), of_call in groupby(rows(), key=lambda row: (row.issuer, row.call)):
         faults = list(of_call)
         cells = [f"{row.requests} ({row.seconds} s)" for row in faults]
         worst = (max(row.issued for row in faults), max(row.orphans for row in faults))
-        print("| " + " | ".join([issuer, call, *cells, *map(str, worst)]) + " |")
+        lines.append("| " + " | ".join([issuer, call, *cells, *map(str, worst)]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def consumer_table() -> str:
+    lines = ["| event | AWS call | " + " | ".join(_FAULTS) + " | twice | end state |"]
+    lines.append("|---|---|" + "---:|" * (len(Fault) + 1) + "---|")
+    for row in consumer_rows():
+        cells = [row.consumer, row.call, *map(str, row.deliveries), "the same" if row.same else "ANOTHER"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+TABLES: tuple[Callable[[], str], ...] = (issuance_table, consumer_table)
+
+if __name__ == "__main__":
+    print("\n".join(table() for table in TABLES), end="")

@@ -1,7 +1,6 @@
 """What one Region issues or revokes becomes so in the other, whatever fails, and however often it is delivered."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -9,18 +8,13 @@ from secretfree.errors import SecretFreeError
 from secretfree.following.following import REGISTRY_PATIENCE, FollowOutcome
 from secretfree.issuance.model import IssuedCertificate
 from secretfree.request.device_id import DeviceId
+from support.consumer_scenes import after_a_connect, after_a_revocation, after_an_issuance, issued
 from support.fake_cloud import Fault
 from support.retiring import Retirer
 from support.two_regions import Region, TwoRegions
 
 BOTH_KINDS = pytest.mark.parametrize("one_ca", [True, False], ids=["one CA", "a CA each"])
 DEVICE = DeviceId.parse("widget-1")
-
-
-def issued(region: Region) -> IssuedCertificate:
-    answer = region.world.ask_as_enrolled()
-    assert isinstance(answer, IssuedCertificate), answer
-    return answer
 
 
 def provisioned(one_ca: bool) -> tuple[TwoRegions, IssuedCertificate]:
@@ -52,35 +46,6 @@ def test_a_repeated_announcement_changes_nothing(one_ca: bool) -> None:
     calls = len(both.there.world.cloud.calls)
     assert both.there.follow().outcome is FollowOutcome.NOTHING
     assert set(both.there.world.cloud.calls[calls:]) == {"Query", "GetItem"}
-
-
-def after_an_issuance(both: TwoRegions) -> set[str]:
-    return {issued(both.here).certificate_id}
-
-
-def after_a_revocation(both: TwoRegions) -> set[str]:
-    first = issued(both.here)
-    both.replicate()
-    both.there.follow()
-    both.here.world.cloud.revoke(first.certificate_id)
-    both.pass_time(timedelta(days=2))
-    with suppress(SecretFreeError):
-        both.here.world.ask_as_enrolled()  # the issuer sees that it is revoked, and announces it
-    return set()
-
-
-def after_a_connect(both: TwoRegions) -> set[str]:
-    first = issued(both.here)
-    both.replicate()
-    both.there.follow()
-    both.clock.sleep_until(first.renew_after)
-    second = issued(both.here).certificate_id
-    both.replicate()
-    both.there.follow()
-    retirer = Retirer(both.here.world)
-    assert retirer.connect(second)
-    assert retirer.deliver() == (first.certificate_id,)
-    return {second}
 
 
 @BOTH_KINDS
