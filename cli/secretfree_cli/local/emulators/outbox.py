@@ -79,12 +79,6 @@ class Outbox:
         with self._lock:
             self._file.executemany("DELETE FROM owed WHERE id = ?", [(number,) for number in numbers])
 
-    def owed(self) -> int:
-        """Return how many writes wait for delivery."""
-        with self._lock:
-            (count,) = self._file.execute("SELECT count(*) FROM owed").fetchone()
-        return int(count)
-
     def accept(self, write: Write) -> bool:
         """Note a write of another Region; False where a later one of the same item is here: the last writer wins."""
         with self._lock:
