@@ -152,6 +152,14 @@ class RecordedIssuance:
         return bool(self.obsolete or self.suspects)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing at the CA or at IoT Core may depend on it. A device without a record begins the same way."""
+        if self.superseded or self.has_leftovers:
+            return False
+        is_parked = self.due is None and self.requested_at is None and self.in_use is None
+        return self.state is IssuanceState.ABANDONED or (self.state is IssuanceState.REQUESTING and is_parked)
+
+    @property
     def all_suspects(self) -> tuple[Suspect, ...]:
         """Earlier unrecorded requests and, where there is one, this generation's own."""
         return (*self.suspects, *self.unrecorded_request())

@@ -11,11 +11,12 @@ from botocore.stub import Stubber
 from secretfree.adapters.dynamodb.dates import date_of, date_value
 from secretfree.adapters.dynamodb.ending_certificates import count_ending
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
-from secretfree.adapters.dynamodb.ledger_items import ABANDONED_KEPT_FOR
+from secretfree.adapters.dynamodb.ledger_items import EMPTY_KEPT_FOR
 from secretfree.errors import SecretFreeError
 from secretfree.issuance.other_certificates import Suspect
 from secretfree.issuance.ports import CertificateRecordState, StaleLedgerError, ThrottledError, UnreachableError
 from secretfree.issuance.record import Issuance
+from secretfree.issuance.tickets import Ticket
 from secretfree.request.device_id import DeviceId
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -159,9 +160,46 @@ def test_only_what_may_vanish_has_a_time_to_live(ledger: DynamoDbLedger, client:
         if "expires-at" in item
     }
     assert ttl == {
-        "given-up": str(int((NOW + ABANDONED_KEPT_FOR).timestamp())),
+        "given-up": str(int((NOW + EMPTY_KEPT_FOR).timestamp())),
         "widget-1": str(int(NOW.timestamp())),
     }
+
+
+def time_to_live(client: Any, device: str) -> datetime | None:
+    key = {"device-id": {"S": device}, "record": {"S": "issuance#private-ca"}}
+    item = client.get_item(TableName="ledger", Key=key)["Item"]
+    return datetime.fromtimestamp(int(item["expires-at"]["N"]), UTC) if "expires-at" in item else None
+
+
+def test_the_record_of_a_device_that_waits_and_stays_away_is_forgotten(ledger: DynamoDbLedger, client: Any) -> None:
+    turn = NOW + timedelta(hours=28)
+    stored = ledger.write(first().never_asked().parked().waiting(Ticket(number=1_000_000, at=turn)))
+    assert time_to_live(client, "widget-1") == turn + EMPTY_KEPT_FOR
+    come = ledger.write(stored.taken("worker-2", turn).asking(turn))
+    assert time_to_live(client, "widget-1") is None
+    ledger.write(come.never_asked().parked())
+    assert time_to_live(client, "widget-1") == turn + EMPTY_KEPT_FOR
+
+
+@pytest.mark.parametrize(
+    "holding",
+    [
+        lambda waits: waits.asking(NOW),
+        lambda waits: waits.released(NOW),
+        lambda waits: waits.held("worker-2", NOW),
+        lambda waits: replace(waits, superseded=("d" * 64,)),
+        lambda waits: replace(waits, obsolete=("d" * 64,)),
+        lambda waits: replace(waits, suspects=(Suspect(fingerprint="f" * 64, requested_at=NOW),)),
+        lambda waits: replace(waits, in_use=issued(first()).own_certificate()),
+    ],
+    ids=["asked", "unfinished", "held", "replaces", "obsolete", "suspect", "in-use"],
+)
+def test_a_record_that_accounts_for_a_certificate_is_kept_while_its_device_waits(
+    ledger: DynamoDbLedger, client: Any, holding: Any
+) -> None:
+    waits = first().never_asked().parked().waiting(Ticket(number=1, at=NOW))
+    ledger.write(holding(waits))
+    assert time_to_live(client, "widget-1") is None
 
 
 def test_a_transaction_that_meets_another_is_a_throttle() -> None:

@@ -15,8 +15,9 @@ from secretfree.issuance.states import IssuanceState
 from secretfree.issuance.tickets import Ticket
 from secretfree.request.device_id import DeviceId
 
-# DynamoDB deletes the record of a rolled-back issuance after this time without a request.
-ABANDONED_KEPT_FOR: Final = timedelta(days=90)
+# DynamoDB deletes a record that accounts for no certificate after this time without a request: that of a rolled-back
+# issuance, or of a device that got a number and never came back.
+EMPTY_KEPT_FOR: Final = timedelta(days=90)
 
 # One value of an index's partition key takes 1,000 writes a second, and taking or giving back a lease costs two or
 # four of them: a fleet that gets 202 again and again would throttle the table through its index.
@@ -68,8 +69,9 @@ def issuance_item(issuance: Issuance) -> dict[str, Any]:
         item["ticket"] = {"M": {"number": {"N": str(issuance.ticket.number)}, "at": date_value(issuance.ticket.at)}}
     item |= _other_certificates(issuance)
     forget_after = issuance.forget_after
-    if issuance.state is IssuanceState.ABANDONED and not issuance.superseded and not issuance.has_leftovers:
-        forget_after = forget_after or issuance.begun_at + ABANDONED_KEPT_FOR
+    if forget_after is None and issuance.is_empty:
+        begun_at = issuance.begun_at if issuance.ticket is None else max(issuance.begun_at, issuance.ticket.at)
+        forget_after = begun_at + EMPTY_KEPT_FOR
     if forget_after is not None:
         item[LedgerAttribute.EXPIRES_AT.value] = {"N": str(int(forget_after.timestamp()))}
     if issuance.forget_after is not None:
