@@ -31,7 +31,7 @@ class AccountResources(Construct):
     """Serves the settings of AWS IoT Core that CloudFormation has no resource for. Each stack has one function.
 
     The function takes the options that were given explicitly, in any order: by `configure`, or by the `functions`
-    argument of the product lines and authorities of the stack. It is made at synth, when all are known.
+    argument of the product lines and authorities of the stack. It is made at synth, when all options are known.
     """
 
     def __init__(self, scope: Construct, id: str) -> None:  # noqa: A002 - the name that every construct has
@@ -43,8 +43,8 @@ class AccountResources(Construct):
         self._runtime: RuntimeFunction | None = None
         self._statements: list[tuple[list[str], list[str], Mapping[str, Any] | None]] = []
         Aspects.of(self).add(_AtSynth(self))
-        # Not with the registration that needs it: a registration that leaves the stack is deleted after the
-        # permissions that came with it.
+        # Granted here and not with a registration: when a registration leaves the stack, CloudFormation would remove
+        # its permissions before it deletes the registration.
         self._allow(
             [
                 "iot:DeleteCACertificate",
@@ -65,10 +65,10 @@ class AccountResources(Construct):
         return existing if isinstance(existing, AccountResources) else AccountResources(stack, _SINGLETON)
 
     def configure(self, *, functions: FunctionOptions) -> None:
-        """Say how the function runs, whatever the product lines and authorities of the stack say.
+        """Set how the function runs. Options of the stack's product lines and authorities for it no longer count.
 
         Args:
-            functions: the options. Call this before the constructs whose own options differ.
+            functions: the options. Call this before you make constructs whose own options differ.
 
         Raises:
             InvalidArgumentError: if the function exists already with other options.
@@ -78,21 +78,21 @@ class AccountResources(Construct):
 
     @property
     def function(self) -> lambda_.Function:
-        """The function. It is made now: its options cannot change afterwards."""
+        """The function. Reading this property makes it, and its options cannot change afterwards."""
         return self.runtime.function
 
     @property
     def runtime(self) -> RuntimeFunction:
-        """The function with its role and its log group. It is made now: its options cannot change afterwards."""
+        """The function, its role and its log group. Reading this property makes them and fixes the options."""
         if self._runtime is None:
             self._runtime = self._make(self._options or FunctionOptions())
         return self._runtime
 
     def accept(self, functions: FunctionOptions | None, *, given_by: Construct) -> None:
-        """Take the options that a product line or an authority was given, if it was given any.
+        """Take the options of a product line or an authority. None changes nothing.
 
         Raises:
-            InvalidArgumentError: if another one of the stack was given options that differ for this function.
+            InvalidArgumentError: if another construct of the stack has other options for this function.
         """
         if functions is None or self._is_configured:
             return
@@ -109,8 +109,8 @@ class AccountResources(Construct):
     def data_endpoint(self, scope: Construct, id: str) -> str:  # noqa: A002 - the name that every construct has
         """The account's ATS data endpoint, looked up once at deploy time (`DescribeEndpoint`, 10 a second).
 
-        Each product line has its own look-up. A shared one would move when the line that has it leaves the stack. The
-        functions' versions would get new ids with nothing new in them, which Lambda refuses.
+        Each product line has its own look-up. A shared one would get another id when the line that made it leaves the
+        stack. The functions' versions would then get new ids without new content, which Lambda refuses.
         """
         # The IAM reference gives DescribeEndpoint no resource type.
         self._allow(["iot:DescribeEndpoint"], ["*"])
@@ -135,9 +135,9 @@ class AccountResources(Construct):
         signing_algorithm: str,
         revision: str | None,
     ) -> CustomResource:
-        """Register a Private CA with IoT Core in the stack's Region; on delete it is deactivated and removed.
+        """Register a Private CA with IoT Core in the stack's Region; on delete, deactivate and remove it.
 
-        `revision` changes with the CA's certificate: CloudFormation asks again where a property has changed.
+        `revision` changes with the CA's certificate: a changed property makes CloudFormation register it again.
         """
         if authority_arn in self._registered:
             Annotations.of(scope).add_warning_v2(
@@ -211,14 +211,14 @@ class AccountResources(Construct):
             service_token=Lazy.string(_Arn(self)),
             resource_type=kind.value,
             properties={name.value: value for name, value in properties.items()},
-            # A function that could not answer is not waited for as long as CloudFormation would by itself: an hour.
+            # By default, CloudFormation waits an hour for a function that does not answer.
             service_timeout=_SERVICE_TIMEOUT,
         )
 
 
 @jsii.implements(IAspect)
 class _AtSynth:
-    """Makes the function, if nothing has asked for it before. The aspects that are above reach it too."""
+    """Makes the function at synth, if it does not exist yet. Aspects of the parent constructs apply to it too."""
 
     def __init__(self, owner: AccountResources) -> None:
         self._owner = owner
@@ -245,5 +245,5 @@ def _settings(options: FunctionOptions) -> FunctionSettings:
 
 _SINGLETON: Final = "SecretFreeIotAccount"
 _CUSTOM_RESOURCE_TIMEOUT: Final = Duration.minutes(5)
-# The function's own time, three times: Lambda tries an asynchronous invocation twice more.
+# Three times the function's timeout, with a margin: Lambda retries an asynchronous invocation twice.
 _SERVICE_TIMEOUT: Final = Duration.minutes(20)

@@ -1,4 +1,4 @@
-"""Why the findings of cdk-nag that remain are as they are, recorded where cdk-nag looks: on the constructs."""
+"""The reasons for cdk-nag's remaining findings, recorded on the constructs, where cdk-nag reads them."""
 
 import json
 import re
@@ -13,17 +13,17 @@ def acknowledge(construct: IConstruct, reasons: Mapping[str, str]) -> None:
     """Acknowledge rules for a construct and what is below it.
 
     Args:
-        construct: the nearest construct that the reasons hold for.
-        reasons: by rule. A rule with a pack's name, as `AwsSolutions-SQS3`, is that pack's; another, as
-            `LambdaInsideVPC`, has its name in the packs NIST 800-53, HIPAA and PCI.
+        construct: the nearest construct to which the reasons apply.
+        reasons: by rule. A name with a prefix, as `AwsSolutions-SQS3`, is a rule of that pack. A name without one, as
+            `LambdaInsideVPC`, is a rule of the packs NIST 800-53, HIPAA and PCI.
     """
     by_rule = {rule: reason for name, reason in reasons.items() for rule in _in_packs(name)}
-    # `Validations.of(construct).acknowledge` writes the same; only newer releases of the CDK have it.
+    # Newer releases of the CDK write the same by `Validations.of(construct).acknowledge`.
     construct.node.add_metadata(_METADATA, {f"Annotation::{rule}": reason for rule, reason in by_rule.items()})
 
 
 def acknowledge_wildcard(construct: IConstruct, resource: str) -> None:
-    """Acknowledge a statement's resource with a wildcard, if it is one that this library has a reason for."""
+    """Acknowledge a statement's resource that has a wildcard, if this library has a reason for it."""
     if not resource.endswith("*"):
         return
     flat = flattened(Stack.of(construct).resolve(resource))

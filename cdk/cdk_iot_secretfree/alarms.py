@@ -1,4 +1,4 @@
-"""The alarms of a product line. Each has a severity, a runbook and a default threshold above a quiet fleet's values."""
+"""The alarms of a product line. Each has a severity, a runbook and a default threshold above a quiet fleet."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -27,8 +27,8 @@ class AlarmThresholds:
 
     Args:
         failures: failed issuances in five minutes.
-        clones: requests in 15 minutes that came with another key than the enrolled one. One clone that follows the
-            contract's backoff stays below the default.
+        clones: requests in 15 minutes with another key than the enrolled one. One clone that follows the contract's
+            backoff stays below the default.
         unknown_devices: requests of devices that are not enrolled, in 15 minutes.
         pending: answers 202 in five minutes, in six periods in a row.
         slow: the 99th percentile of an issuance, in three periods in a row.
@@ -36,7 +36,7 @@ class AlarmThresholds:
         throttled_reads_or_writes: of a table, in five minutes.
         authority_days: days until the Private CA can no longer sign.
         certificates_ending: devices that are late to renew: their certificate ends within a quarter of the renewal
-            window. Devices that are switched off for good count too, so a large fleet needs a larger value.
+            window. Devices that are out of service count too, so a large fleet needs a larger value.
     """
 
     failures: int = 5
@@ -98,7 +98,7 @@ class ProvisioningAlarms(Construct):
 
     @property
     def by_name(self) -> dict[AlarmName, list[cloudwatch.Alarm]]:
-        """The alarms. Several of one name watch several resources."""
+        """The alarms by name. A name has several alarms where it watches several resources."""
         return {name: list(alarms) for name, alarms in self._alarms.items()}
 
     def _alarm(self, product: str, spec: "_Spec", runbook_base: str) -> cloudwatch.Alarm:

@@ -20,8 +20,8 @@ def make_announcements(
 ) -> dynamodb.TableV2:
     """Make the table in the first Region, with its replicas in the others.
 
-    One item for each device, issuer and Region. Only the Region that the item names writes it, so that no
-    write is lost to another Region's. It ends 90 days after its certificate.
+    The table has one item for each device, issuer and Region. Only the Region that the item names writes it, so no
+    Region overwrites another's. The item expires 90 days after its certificate.
     """
     table = dynamodb.TableV2(
         scope,
@@ -31,7 +31,7 @@ def make_announcements(
         sort_key=string_attribute(AnnouncementAttribute.RECORD),
         time_to_live_attribute=AnnouncementAttribute.EXPIRES_AT.value,
         billing=dynamodb.Billing.on_demand(),
-        # A global table's stream has both images, as its replication needs them.
+        # The replication of a global table needs both images.
         dynamo_stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES,
         replicas=[dynamodb.ReplicaTableProps(region=region) for region in replicas],
         encryption=dynamodb.TableEncryptionV2.aws_managed_key(),

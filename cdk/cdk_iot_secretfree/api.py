@@ -23,8 +23,8 @@ from cdk_iot_secretfree.functions import make_log_group
 class ProvisioningApi(Construct):
     """A Regional REST API with one POST method for each issuer, behind the authorizer.
 
-    Answers of API Gateway itself are problem documents with the bytes that the Lambdas would give, so that no one can
-    tell by the form of a refusal who refused.
+    API Gateway's own answers are the same problem documents, byte for byte, as the Lambdas' answers. The form of a
+    refusal thus does not reveal which of them refused.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ProvisioningApi(Construct):
                 access_log_format=apigateway.AccessLogFormat.custom(json.dumps(_ACCESS_LOG_FIELDS)),
             ),
         )
-        # The stack names its outputs: `add_outputs`.
+        # `add_outputs` makes the outputs instead.
         self.rest_api.node.try_remove_child("Endpoint")
         reenroll = None if options.est is None else options.est.reenroll
         self.reenroll_domain = None if reenroll is None else self._make_reenroll_domain(reenroll)
@@ -79,8 +79,8 @@ class ProvisioningApi(Construct):
             self,
             "Authorizer",
             handler=authorizer,
-            # Every request is judged anew, so a device that is blocked now is refused now. With caching off the
-            # identity source would not be enforced: the authorizer treats the missing header itself.
+            # Without a cache, a block takes effect at the next request. API Gateway does not enforce an identity
+            # source without a cache, so the authorizer itself checks that the header is there.
             results_cache_ttl=Duration.seconds(0),
             identity_sources=[],
         )
@@ -118,7 +118,7 @@ class ProvisioningApi(Construct):
         return method
 
     def add_est(self, function: lambda_.IFunction) -> None:
-        """The operations of EST, without a label and with one. Re-enrolment is there if its domain is."""
+        """The operations of EST, without a label and with one. Re-enrolment exists only with its domain."""
         base = self.rest_api.root.resource_for_path(EST_BASE_PATH)
         for parent in (base, base.add_resource(f"{{{EST_LABEL}}}")):
             for operation in EstOperation:
@@ -171,7 +171,7 @@ class ProvisioningApi(Construct):
         policy = self._options.tls_policy
         domain = self.rest_api.domain_name
         for owner in filter(None, (self.rest_api, domain, self.reenroll_domain)):
-            # As overrides these do not ask for the newest aws-cdk-lib.
+            # Overrides, because older releases of aws-cdk-lib lack these properties.
             resource = cast("CfnResource", owner.node.default_child)
             resource.add_property_override("SecurityPolicy", policy.value)
             if policy.takes_access_mode:
@@ -196,7 +196,7 @@ class ProvisioningApi(Construct):
         if sets_role:
             stage.node.add_dependency(_account_logging_role(self))
         if self._options.execution_logging is not apigateway.MethodLoggingLevel.OFF:
-            # API Gateway writes to this name, and would make a group that keeps its logs for ever.
+            # Otherwise API Gateway makes a group of this name that keeps its logs for ever.
             name = f"API-Gateway-Execution-Logs_{self.rest_api.rest_api_id}/{self._options.stage_name}"
             stage.node.add_dependency(make_log_group(self, "ExecutionLog", functions, removal_policy, name=name))
 
@@ -208,7 +208,7 @@ class ProvisioningApi(Construct):
         limit, web_acl_arn = self._options.source_rate_limit, self._options.web_acl_arn
         if not self._has_web_acl:
             return
-        # Few apps need this large module of the CDK.
+        # Imported here, because the CDK's module is large and few apps need it.
         from cdk_iot_secretfree.web_acl import attach_web_acl, make_web_acl
 
         if limit is not None:
@@ -233,7 +233,7 @@ class ProvisioningApi(Construct):
 
 
 def _integration(function: lambda_.IFunction) -> apigateway.LambdaIntegration:
-    # The console's test button would be one more principal that may invoke.
+    # No permission for the console's test button: it would be one more caller that may invoke.
     return apigateway.LambdaIntegration(function, timeout=_INTEGRATION_TIMEOUT, allow_test_invoke=False)
 
 
@@ -246,7 +246,7 @@ def _endpoint(options: ApiOptions) -> apigateway.EndpointConfiguration:
 
 
 def _only_from(endpoints: Sequence[ec2.IVpcEndpoint]) -> iam.PolicyDocument | None:
-    """Let all callers of these endpoints pass, and no other. A private API must have a policy."""
+    """A policy that allows all callers of these endpoints, and no others. A private API must have a policy."""
     if not endpoints:
         return None
     ids = [endpoint.vpc_endpoint_id for endpoint in endpoints]
@@ -280,8 +280,8 @@ _INTEGRATION_TIMEOUT: Final = Duration.seconds(29)
 _SINGLETON: Final = "SecretFreeApiLogging"
 _RETRIED: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
-# An allow-list: no header, so no CSR. API Gateway escapes nothing here, so no field has text that a caller chooses: a
-# caller can set `requestId`, and API Gateway alone sets `extendedRequestId`, which the runtime logs beside the other.
+# An allow-list without headers, because a header holds the CSR. API Gateway does not escape values here, so no field
+# may hold text that a caller chooses. A caller can set `requestId` but not `extendedRequestId`; the runtime logs both.
 _ACCESS_LOG_FIELDS: Final = {
     "extendedRequestId": "$context.extendedRequestId",
     "requestTime": "$context.requestTime",
@@ -297,15 +297,14 @@ _ACCESS_LOG_FIELDS: Final = {
     "integrationLatency": "$context.integration.latency",
 }
 
-# API Gateway's gateway response types, with the status and code of the wire contract. What a device sends again
-# later is 429 or 503; 404 says that this product line has no such issuer. The two defaults answer for every type that
-# is not here: a stack has 500 resources at most, so a type that would say the same as its default is left out. What
-# the gateway fails to do itself is unavailable, whatever part of it failed.
+# API Gateway's response types, with the status and code of the wire contract. A device retries after 429 and 503. 404
+# means that this product line has no such issuer. A stack has at most 500 resources, so this map omits each type
+# whose answer equals the default's. Every failure of API Gateway itself is `unavailable`.
 _WAF_FILTERED: Final = "WAF_FILTERED"
 _GATEWAY_RESPONSES: Final = {
     "UNAUTHORIZED": (HTTPStatus.UNAUTHORIZED, "missing-csr"),
     "ACCESS_DENIED": (HTTPStatus.FORBIDDEN, "$context.authorizer.code"),
-    # A web ACL sheds load by address. It knows no devices, so a device behind such an address posts again soon.
+    # A web ACL limits addresses, not devices: a device that it refuses may retry soon.
     _WAF_FILTERED: (HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests"),
     "MISSING_AUTHENTICATION_TOKEN": (HTTPStatus.NOT_FOUND, "not-found"),
     "REQUEST_TOO_LARGE": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "invalid-request"),
@@ -327,7 +326,7 @@ def _problem(status: HTTPStatus, code: str) -> str:
     return json.dumps(document, separators=(",", ":"))
 
 
-# RFC 9110 renamed it, and Python's phrase depends on the Python version.
+# RFC 9110 renamed the phrase of 413, and Python's phrase depends on the Python version.
 _TITLES: Final = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large"}
 
 
@@ -350,7 +349,7 @@ def _account_logging_role(scope: Construct) -> Construct:
         role,
         {f"AwsSolutions-IAM4[Policy::{managed}]": "API Gateway asks for this policy on its account-wide role."},
     )
-    # Other APIs of the account may have come to rely on it.
+    # Other APIs of the account may use the role by now.
     role.apply_removal_policy(RemovalPolicy.RETAIN)
     account = apigateway.CfnAccount(singleton, "Resource", cloud_watch_role_arn=role.role_arn)
     account.apply_removal_policy(RemovalPolicy.RETAIN)

@@ -27,7 +27,7 @@ from cdk_iot_secretfree.validation import (
 class TlsPolicy(StrEnum):
     """Which TLS versions and key agreements the API accepts (API Gateway developer guide, security policies).
 
-    Most microcontrollers have TLS 1.2 alone: check what the devices' firmware can do before you change the policy.
+    Most microcontrollers support only TLS 1.2: check the devices' firmware before you change the policy.
     """
 
     TLS_1_2 = "TLS_1_2"
@@ -56,7 +56,7 @@ class TlsPolicy(StrEnum):
 class ApiDomain:
     """A name of your own for the API. Devices then keep their URL when the API is replaced.
 
-    The default `execute-api` endpoint is switched off, so that there is one door. Point the name at
+    The default `execute-api` endpoint is switched off, so that the name is the only way in. Point it at
     `SecretFreeProvisioning.api.domain_name` with an alias record.
 
     Args:
@@ -102,21 +102,21 @@ class ApiOptions:
     """The API's settings.
 
     Args:
-        rate_limit: requests a second over all callers. It stands before the authorizer, so it is no measure of the
-            devices: set low, a flood of forged requests would keep the good ones out. It bounds what a flood costs;
-            what is issued is bounded behind it, by `FunctionOptions.issuer_concurrency` and the ledger. Against
-            single sources, set `source_rate_limit`.
+        rate_limit: requests a second over all callers. API Gateway applies it before the authorizer, so forged requests
+            count too: with a low limit, a flood of them would shut out good devices. The limit bounds the cost of a
+            flood. `FunctionOptions.issuer_concurrency` and the ledger bound what is issued. To limit single sources,
+            set `source_rate_limit`.
         burst_limit: requests at once above that rate.
         source_rate_limit: requests of one IP address within five minutes, 10 to 2,000,000,000. Above it, AWS WAF
-            refuses, and the device gets 429. Makes a web ACL, which AWS charges monthly. A factory's devices may all
-            come from one address.
+            refuses with 429. This makes a web ACL, which AWS charges monthly. A factory's devices may all have one
+            address.
         web_acl_arn: a Regional web ACL of yours, instead of `source_rate_limit`.
         stage_name: the first segment of the default URL's path.
-        retry_after: what the API's own 429 and 503 tell the device to wait, whole seconds.
+        retry_after: `Retry-After` of the API's own 429 and 503 answers, whole seconds.
         csr_in_body: also take the CSR as the body of `POST {base}/new/csr`, for clients whose headers are short. A
-            function of its own decides there by the authorizer's rules and has the issuer answer.
-        est: also answer EST (RFC 7030), the standard protocol of enrolment over TLS. A function of its own decides
-            there by the authorizer's rules and has the issuer answer.
+            separate function decides by the authorizer's rules, then invokes the issuer.
+        est: also answer EST (RFC 7030), the standard protocol of enrolment over TLS. A separate function decides by the
+            authorizer's rules, then invokes the issuer.
         domain: a name of your own: `ApiDomain`, or `SharedApiDomain` for several APIs under one name.
         tls_policy: of the API, and of the domain that is made here.
         strict_endpoint_access: requires that the TLS server name is the host of the request, and that the request

@@ -78,7 +78,7 @@ def _fits(value: object, hint: Any) -> bool:
 
 
 def _fits_container(value: object, kind: type, items: tuple[Any, ...]) -> bool:
-    # A text is a sequence of texts; a list token is a list of one marker, whose length says nothing.
+    # A string is itself a sequence of strings. A list token is a list with one marker, so its length means nothing.
     if isinstance(value, str) or not isinstance(value, kind) or is_token(value):
         return False
     if issubclass(kind, Callable):  # type: ignore[arg-type]  # a class, at run time
@@ -118,7 +118,7 @@ def _form(hint: Any) -> str:
 
 
 def _form_of_class(kind: type) -> str:
-    # Names the factory of a class that users do not construct themselves.
+    # The factory methods of classes that users do not construct themselves.
     if (made_by := getattr(kind, "made_by", None)) is not None:
         return str(made_by)
     if issubclass(kind, Enum) and len(kind) <= _MOST_SHOWN:

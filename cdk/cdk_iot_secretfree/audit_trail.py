@@ -1,4 +1,4 @@
-"""The audit trail: what was enrolled, issued, blocked and removed, in a bucket that nothing is deleted from."""
+"""The audit trail: what was enrolled, issued, blocked and removed, in a bucket that protects it from deletion."""
 
 from typing import Final
 
@@ -33,13 +33,13 @@ from cdk_iot_secretfree.provisioning import SecretFreeProvisioning
 class AuditTrail(Construct):
     """Keeps the history of a product line's devices and certificates in a bucket with Object Lock.
 
-    Both tables send their changes to a Kinesis data stream, and Firehose writes them into the bucket. A function
-    between the two, which has no rights, turns each change into an event with an allow-list of fields. It drops what
-    is no evidence, such as a lease. An event is in the bucket about 15 minutes after the change. `secretfree audit
+    Both tables send their changes to a Kinesis data stream, and Firehose writes them into the bucket. In between, a
+    function without rights turns each change into an event with an allow-list of fields. It drops changes that are no
+    evidence, such as a lease. An event is in the bucket about 15 minutes after the change. `secretfree audit
     DEVICE_ID` reads the events of one device.
 
-    The bucket is retained whatever happens to the stack. A table that another stack made does not send its changes by
-    itself: the construct warns, and names the command that switches it on.
+    The bucket stays when the stack is deleted. A table that another app made does not send its changes by default: the
+    construct then warns, and names the command that switches this on.
 
     Attributes:
         bucket: encrypted, versioned, private, TLS only, with Object Lock.
@@ -127,7 +127,7 @@ class AuditTrail(Construct):
             object_lock_enabled=True,
             object_lock_default_retention=retention,
             lifecycle_rules=[s3.LifecycleRule(abort_incomplete_multipart_upload_after=Duration.days(7))],
-            # The one of a failed first deployment is empty, and need not stay.
+            # The bucket of a failed first deployment is empty, so CloudFormation deletes it.
             removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         )
 
@@ -175,7 +175,7 @@ class AuditTrail(Construct):
                 ),
             ),
         )
-        # Firehose tries the role when the stream is created.
+        # Firehose tests the role when it creates the stream.
         delivery.node.add_dependency(role)
         return delivery
 
@@ -202,7 +202,7 @@ class AuditTrail(Construct):
     def _send_changes(self, table: dynamodb.ITable) -> None:
         resource = table.node.default_child
         if isinstance(resource, dynamodb.CfnGlobalTable):
-            # The stack's own Region comes last: CDK renders the replicas of other Regions before it.
+            # The CDK renders the stack's own Region as the last replica.
             own = len(Stack.of(table).resolve(resource.replicas)) - 1
             resource.add_property_override(
                 f"Replicas.{own}.KinesisStreamSpecification", {"StreamArn": self.stream.stream_arn}
@@ -210,7 +210,7 @@ class AuditTrail(Construct):
             return
         Annotations.of(self).add_warning_v2(
             f"cdk-iot-secretfree:auditOfForeignTable:{table.node.path}",
-            "The audit trail covers a table of this app alone by itself. Switch it on for the other: "
+            "The audit trail does not cover a table that another app made. Switch it on for that table: "
             "aws dynamodb enable-kinesis-streaming-destination --table-name TABLE --stream-arn STREAM, where STREAM is "
             "the ARN of AuditTrail.stream.",
         )
@@ -231,9 +231,9 @@ class AuditTrail(Construct):
         )
 
 
-# The Cyber Resilience Act has a maker keep a product's documentation for ten years.
+# The Cyber Resilience Act requires a manufacturer to keep a product's documentation for ten years.
 _RETENTION: Final = Duration.days(3653)
-# Long enough to mend a delivery that fails, with a weekend between.
+# Long enough to repair a failed delivery after a weekend.
 _CHANGES_KEPT_FOR: Final = Duration.days(7)
 _DELIVERED_EVERY: Final = Duration.minutes(15)
 # The least that Firehose takes with dynamic partitioning.

@@ -52,5 +52,5 @@ def grant_decision(function: RuntimeFunction, line: ProductLine) -> None:
         line.ledger.grant_read_bindings(function.rights)
 
 
-# API Gateway waits 30 s for an authorizer at most; a device has given up on one that takes half of that.
+# API Gateway waits at most 30 s for an authorizer. Most devices give up after half of that.
 _TIMEOUT: Final = Duration.seconds(10)

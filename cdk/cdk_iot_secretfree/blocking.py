@@ -92,7 +92,7 @@ class Blocking(Construct):
             max_record_age=_MOST_AGE,
         )
         send_failed_to(feed, self._dead_letters)
-        # Creating the mapping fails while the role may not read the stream.
+        # Lambda refuses the mapping while the role may not read the stream.
         feed.node.add_dependency(self._revoker.role)
 
     @property
@@ -102,11 +102,11 @@ class Blocking(Construct):
 
     @property
     def dead_letters(self) -> sqs.IQueue:
-        """Changes that failed again and again: each message names records of the stream, for 14 days."""
+        """Changes that failed at every try. Each message names records of the stream and is kept for 14 days."""
         return self._dead_letters
 
     def metric_dead_letters(self, *, period: Duration | None = None) -> cloudwatch.Metric:
-        """Changes that failed for good. Their devices may still be connected."""
+        """Changes that the function gave up. Their devices may still be connected."""
         return self._dead_letters.metric_approximate_number_of_messages_visible(period=period, statistic="Maximum")
 
     def metric_lag(self, *, period: Duration | None = None) -> cloudwatch.Metric:
@@ -128,7 +128,7 @@ def known_stream(scope: Construct, registry: IDeviceRegistry) -> str | None:
 
 
 def _revoking_authorities(issuers: Sequence[Issuer]) -> Sequence[str]:
-    """The CAs that accept revocations. A short-lived CA refuses them."""
+    """The CAs that accept revocations. A short-lived CA does not."""
     authorities = [authority for issuer in issuers for authority in issuer.authorities]
     return list(dict.fromkeys(authority.arn for authority in authorities if not authority.is_short_lived))
 
@@ -136,8 +136,8 @@ def _revoking_authorities(issuers: Sequence[Issuer]) -> Sequence[str]:
 _STREAM_ACTIONS: Final = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator")
 _BATCH_SIZE: Final = 10
 _TIMEOUT: Final = Duration.minutes(2)
-# A change that keeps failing holds up those behind it in its shard, so it is given up in the end. The
-# limit outlasts an outage of AWS IoT Core of some hours.
+# A change that keeps failing delays the later ones of its shard, so the tries are limited. They outlast an outage of
+# AWS IoT Core of some hours.
 _RETRIES: Final = 50
 _MOST_AGE: Final = Duration.hours(12)
 _DEAD_LETTERS_KEPT_FOR: Final = Duration.days(14)

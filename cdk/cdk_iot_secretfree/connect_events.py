@@ -1,4 +1,4 @@
-"""The connects that AWS IoT Core reports, sent to the queues of a stack's product lines: one rule for all of them."""
+"""Sends AWS IoT Core's connect events to the queues of a stack's product lines. All lines share one rule."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -47,7 +47,7 @@ class ConnectEvents(Construct):
         return existing if isinstance(existing, ConnectEvents) else ConnectEvents(stack, _SINGLETON)
 
     def send_to(self, queue: sqs.Queue) -> None:
-        """Send the connects to one more queue, which takes messages of the rule alone."""
+        """Send the connects to one more queue, which accepts messages only from the rule."""
         self._rights.add_to_policy(iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[queue.queue_arn]))
         deny_other_senders(queue, self._rights.role)
         action = iot.CfnTopicRule.ActionProperty(
@@ -63,7 +63,7 @@ class ConnectEvents(Construct):
 
     def _make_rule(self, number: int) -> iot.CfnTopicRule:
         rule = iot.CfnTopicRule(self, f"Rule{number}", topic_rule_payload=_payload([]))
-        # AWS IoT Core refuses no rule whose role cannot send yet: the first events would be lost.
+        # AWS IoT Core accepts a rule whose role cannot send yet, and would then lose the first events.
         rule.node.add_dependency(self._rights.role)
         return rule
 

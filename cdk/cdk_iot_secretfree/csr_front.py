@@ -58,5 +58,5 @@ def grant_answering(function: RuntimeFunction, line: ProductLine, issuers: Mappi
     function.allow(["lambda:InvokeFunction"], [issuer.function_arn for issuer in issuers.values()])
 
 
-# As long as API Gateway waits.
+# API Gateway waits as long.
 _TIMEOUT: Final = Duration.seconds(29)

@@ -1,4 +1,4 @@
-"""The IoT policy that every device of a product line gets: made at deploy time, never by the runtime."""
+"""The IoT policy of all devices of a product line. A deployment makes it; the runtime never does."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.validation import refuse, require_match
 
 POLICY_LIMIT: Final = 2_048
-"""Characters of a policy document, white space apart (AWS IoT Core quota, fixed)."""
+"""Most characters of a policy document, without white space (AWS IoT Core quota, fixed)."""
 
 _THING: Final = "${iot:Connection.Thing.ThingName}"
 
@@ -27,11 +27,11 @@ class DevicePolicy(ABC):
 
     @staticmethod
     def least_privilege(topic_prefix: str) -> "DevicePolicy":
-        """Access to the device's own topics, shadows and jobs, connected as itself. Nothing of another device.
+        """Access to the device's own topics, shadows and jobs, connected as itself. Nothing of other devices.
 
         A device reaches `<topic_prefix>/<thing name>/...`, and `$aws/things/<thing name>/shadow/...` and `/jobs/...`.
         Its client id is the thing name, and the certificate has to be attached to that thing. No product line's prefix
-        may lie below another's: under `widget`, a device named `x` has all of `widget/x/...`.
+        may lie below another's: a device `x` of the prefix `widget` may use all of `widget/x/...`.
 
         Args:
             topic_prefix: 1 to 5 topic levels of letters, digits, `_`, `-`, `.`, without wildcard or leading slash; at
@@ -50,8 +50,8 @@ class DevicePolicy(ABC):
         """Statements of your own, without principals. Length and policy variables are checked at synth.
 
         Raises:
-            InvalidArgumentError: for no statement at all, a variable or a condition key that IoT Core does not know
-                (an unresolved one denies everything, silently), or a document of more than 2,048 characters.
+            InvalidArgumentError: for no statement, for a document of more than 2,048 characters, and for a variable or
+                a condition key that IoT Core does not know (IoT Core denies everything where one is unresolved).
         """
         if not statements:
             refuse("statements", "none", "at least one iam.PolicyStatement")
@@ -155,7 +155,7 @@ class _Imported(DevicePolicy):
 
 
 def warn_of_nested_prefixes(scope: Construct, policy: BoundDevicePolicy, others: Iterable[BoundDevicePolicy]) -> None:
-    """Warn if the topic prefix of one product line lies below that of another: one line's devices could use both."""
+    """Warn if a line's topic prefix lies below another line's: a device could use topics of both."""
     for other in others:
         if policy.topic_prefix is None or other.topic_prefix is None:
             continue
@@ -172,8 +172,8 @@ def warn_of_nested_prefixes(scope: Construct, policy: BoundDevicePolicy, others:
 def check_document(document: Mapping[str, Any], stack: Stack) -> None:
     """Refuse a document that IoT Core would refuse, or whose variables never resolve.
 
-    A value that is known only at deploy time counts with its longest form. So a document that passes here fits in every
-    Region and partition.
+    A value that is known only at deploy time counts with its greatest length. A document that passes here thus fits in
+    every Region and partition.
 
     Raises:
         InvalidArgumentError: naming the variable, the condition key, or the length.
@@ -193,7 +193,7 @@ def check_document(document: Mapping[str, Any], stack: Stack) -> None:
 
 _TOPIC_PREFIX: Final = r"[A-Za-z0-9_.-]{1,64}(/[A-Za-z0-9_.-]{1,64}){0,4}"
 _TOPIC_PREFIX_FORM: Final = "1 to 5 topic levels of A-Z a-z 0-9 _ . -, without wildcard or leading slash"
-# 256 bytes of a topic (AWS IoT Core quota, fixed), but for a thing name of 64, two slashes and one character below.
+# 256 bytes of a topic (AWS IoT Core quota, fixed) less a thing name of 64, two slashes and one more character.
 _LONGEST_TOPIC_PREFIX: Final = 189
 _DN: Final = (
     "Country|Organization|OrganizationalUnit|DistinguishedNameQualifier|State|CommonName|SerialNumber|Title|Surname|"

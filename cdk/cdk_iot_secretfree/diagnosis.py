@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def grant_diagnose(provisioning: "SecretFreeProvisioning", grantee: iam.IGrantable) -> iam.Grant:
-    """Let a principal read one device's way through the product line, the state of its CAs, and the dead letters.
+    """Let a principal read one device's records and logs, the state of the CAs, and the dead letters.
 
-    Nothing can be changed, and no table listed.
+    The principal can change nothing and list no table.
     """
     grant = provisioning.registry.grant_lookup(grantee, by_key=False)
     # GetItem of the ledger, and the use of its key.
@@ -31,7 +31,7 @@ def grant_diagnose(provisioning: "SecretFreeProvisioning", grantee: iam.IGrantab
 def _statements(provisioning: "SecretFreeProvisioning") -> Sequence[tuple[Sequence[str], Sequence[str]]]:
     stack = Stack.of(provisioning)
     tables = [provisioning.registry.table.table_arn, provisioning.ledger.table.table_arn]
-    _ = AccountResources.of(provisioning).function  # or its log group would be made after this
+    _ = AccountResources.of(provisioning).function  # makes its log group before the search below
     # The command searches every log group of the stack.
     made = [child for child in stack.node.find_all() if isinstance(child, logs.LogGroup)]
     existing = [
@@ -39,7 +39,7 @@ def _statements(provisioning: "SecretFreeProvisioning") -> Sequence[tuple[Sequen
         for child in stack.node.find_all()
         if isinstance(child, RuntimeFunction) and not isinstance(child.log_group, logs.LogGroup)
     ]
-    # IAM's reference gives a log group's ARN without the `:*` at its end, and its examples with it.
+    # IAM's reference gives the ARN of a log group without `:*` at its end; its examples have `:*`.
     groups = list(
         dict.fromkeys(
             arn

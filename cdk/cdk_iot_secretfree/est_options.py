@@ -50,12 +50,12 @@ class MutualTlsDomain:
 class EstOptions:
     """Enrolment by EST, at `{url}/.well-known/est`.
 
-    `cacerts`, `simpleenroll` and `csrattrs` need no client certificate. `simplereenroll` exists where `reenroll` is
-    given, and there alone.
+    `cacerts`, `simpleenroll` and `csrattrs` need no client certificate. `simplereenroll` needs one, and exists only at
+    the domain `reenroll`.
 
     Args:
-        default_issuer: the name of the issuer that a path without a label means; the first one when absent. With a
-            label, `/.well-known/est/LABEL/simpleenroll`, the label is the issuer's path.
+        default_issuer: the name of the issuer that answers a path without a label; the first one when absent. In
+            `/.well-known/est/LABEL/simpleenroll`, the label is the issuer's path.
         reenroll: the domain of `simplereenroll`, with mutual TLS.
     """
 

@@ -1,4 +1,4 @@
-"""Following: what other Regions issue is registered in this one, from this Region's replica of the announcements."""
+"""Following: registers in this Region what other Regions issue, as this Region's replica announces it."""
 
 from typing import Final
 
@@ -18,9 +18,9 @@ from cdk_iot_secretfree.things import grant_retirement, grant_things
 
 
 class Following(Construct):
-    """The function on the stream of announcements, the queue of what it does later, and its dead letters.
+    """The function on the stream of announcements, its queue for later tries, and its dead letters.
 
-    The stream alone would hold up all devices of a shard for one that cannot be dealt with yet.
+    Without the queue, one device that has to wait would delay all devices of its shard.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Following(Construct):
         line.ledger.grant_follow(self._follower.rights)
         grant_retirement(self._follower)
         grant_things(self._follower, line.thing_groups)
-        # A CA that the Regions share is known to this IoT Core, another Region's own is not. No resource types.
+        # One call for a CA that the Regions share, one for another Region's own CA. Neither has a resource type.
         self._follower.allow(["iot:RegisterCertificate", "iot:RegisterCertificateWithoutCA"], ["*"])
         self._follower.allow(
             ["iot:DeleteConnection"], [stack.format_arn(service="iot", resource="client", resource_name="*")]
@@ -84,16 +84,16 @@ class Following(Construct):
 
     @property
     def later(self) -> sqs.IQueue:
-        """What could not be done at once: a device that a worker of this Region is issuing to, or a throttled call."""
+        """Devices to try again: a worker of this Region is issuing to the device, or AWS throttled a call."""
         return self._later
 
     @property
     def dead_letters(self) -> sqs.IQueue:
-        """What failed again and again, for 14 days. Sent back to `later`, it is tried anew."""
+        """Messages that failed at every try, kept for 14 days. Send them back to `later` to try again."""
         return self._dead_letters
 
     def metric_dead_letters(self, *, period: Duration | None = None) -> cloudwatch.Metric:
-        """Announcements that were given up: their devices cannot connect here before they ask here."""
+        """Announcements that were given up. Their devices cannot connect here until they request a certificate here."""
         return self._dead_letters.metric_approximate_number_of_messages_visible(period=period, statistic="Maximum")
 
     def metric_lag(self, *, statistic: str = "p99", period: Duration | None = None) -> cloudwatch.Metric:
@@ -162,7 +162,7 @@ _BATCH_SIZE: Final = 10
 _PARALLEL: Final = 10
 _TIMEOUT: Final = Duration.minutes(1)
 _VISIBILITY: Final = Duration.minutes(1)
-# With the visibility time-out, an hour of trying: an outage of AWS IoT Core, or of the registry's replication.
+# With the visibility timeout, the tries last an hour: an outage of AWS IoT Core or of the registry's replication.
 _MOST_RECEIVES: Final = 60
 _RETRIES: Final = 50
 _MOST_AGE: Final = Duration.hours(12)

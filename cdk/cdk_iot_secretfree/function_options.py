@@ -83,7 +83,7 @@ class FunctionNetwork:
 @checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class FunctionOverrides:
-    """What differs for one kind of function. What is None is as in `FunctionOptions`.
+    """What differs for one kind of function. None means the value of `FunctionOptions`.
 
     Args:
         memory_size: MiB; Lambda gives CPU in proportion.
@@ -119,11 +119,11 @@ class FunctionOptions:
 
     Args:
         bundle: Python, architecture and target of the code.
-        memory_size: of the authorizer and the issuers, MiB; Lambda gives CPU in proportion, and a cold start is CPU.
+        memory_size: of the authorizer and the issuers, MiB. Lambda gives CPU in proportion, which cold starts need.
         authorizer_concurrency: reserved concurrency of the authorizer; None takes from the account's pool.
         issuer_concurrency: reserved concurrency of each issuer; None takes from the account's pool.
         network: the VPC of every function; by default none.
-        tracing: AWS X-Ray traces every function, with the rights it takes. X-Ray charges by trace.
+        tracing: AWS X-Ray traces every function. The roles get the rights for it. X-Ray charges for each trace.
         log_retention: of every log group that is made here, the API's access log included.
         log_encryption_key: encrypts every log group that is made here. The key's policy lets CloudWatch Logs use it; an
             imported key needs that statement from you.
@@ -217,7 +217,7 @@ def _require_log_level(value: str) -> None:
 
 
 ASYNCHRONOUS: Final = frozenset({FunctionKind.SWEEPER, FunctionKind.ACCOUNT})
-"""What Lambda invokes without a caller that waits: only there does a dead-letter queue receive anything."""
+"""The kinds that Lambda invokes asynchronously. Only their dead-letter queues receive events."""
 
 _DEVICES_WAIT_FOR: Final = frozenset(
     {FunctionKind.AUTHORIZER, FunctionKind.CSR_FRONT, FunctionKind.EST, FunctionKind.ISSUER}

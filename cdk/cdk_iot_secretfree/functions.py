@@ -21,8 +21,8 @@ from cdk_iot_secretfree.key_grants import allow_log_encryption, grant_key
 class RuntimeFunction(Construct):
     """One handler of the `secretfree` package as a Lambda function.
 
-    The role may write the function's own log group, and nothing else without a grant. `removal_policy` applies to the
-    log group too: the log of refused devices is evidence, so it is kept where the tables are kept.
+    Without further grants, the role may only write the function's log group. `removal_policy` applies to the log group
+    too: the log of refused devices is evidence, so it is kept where the tables are kept.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class RuntimeFunction(Construct):
 
     @property
     def invoked(self) -> lambda_.IFunction:
-        """What callers invoke: the function, or with SnapStart an alias of its published version."""
+        """The target of invocations: the function, or with SnapStart the alias of its published version."""
         return self._alias or self.function
 
     def allow(self, actions: list[str], resources: list[str], conditions: Mapping[str, Any] | None = None) -> None:
@@ -118,7 +118,7 @@ class RuntimeFunction(Construct):
 
 
 def send_failed_to(feed: lambda_.EventSourceMapping, queue: sqs.IQueue) -> None:
-    """Send what a function gives up of a stream to a queue. The right to send there is the function's own to have.
+    """Send the stream records that a function gives up to a queue. The function needs the right to send there.
 
     The CDK's own option for this grants more rights on the queue than sending.
     """
@@ -164,7 +164,7 @@ def _in_network(settings: FunctionSettings) -> dict[str, Any]:
     }
 
 
-# The actions of AWSLambdaVPCAccessExecutionRole, without those on logs. CreateFunction looks for them on all resources.
+# The actions of AWSLambdaVPCAccessExecutionRole without those on logs. CreateFunction requires them on all resources.
 _INTERFACE_ACTIONS: Final = (
     "ec2:AssignPrivateIpAddresses",
     "ec2:CreateNetworkInterface",

@@ -1,4 +1,4 @@
-"""Grants that either take effect or are refused: some of the CDK's are dropped without a word."""
+"""Grants that take effect or are refused. The CDK drops some grants without a warning."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,8 +21,8 @@ def grant_to_principal(
     """Add one statement to the grantee's policy, for resources in the account of `owner`.
 
     Raises:
-        InvalidArgumentError: for a principal of another account, whose policy alone gives no access, and for one to
-            which no policy can be attached.
+        InvalidArgumentError: for a principal of another account, whose own policy gives no access, and for a principal
+            that can have no policy.
     """
     account = Stack.of(owner).account
     theirs = grantee.grant_principal.principal_account
@@ -41,7 +41,7 @@ def grant_to_principal(
 
 
 def arn_of_any_version(stack: Stack) -> str:
-    """The ARN of a stack in a policy. A call that names the stack does not name its id, so the id is left open."""
+    """The ARN of a stack in a policy. Calls name the stack without its id, so the id is a wildcard."""
     return stack.format_arn(service="cloudformation", resource="stack", resource_name=f"{stack.stack_name}/*")
 
 

@@ -1,4 +1,4 @@
-"""The rights of a role inside the role itself: a policy of its own would be one more of a stack's 500 resources."""
+"""Puts a role's rights into the role itself: a separate policy would count towards a stack's 500 resources."""
 
 from typing import Final, cast
 
@@ -9,10 +9,10 @@ from constructs import Construct
 
 @jsii.implements(iam.IPrincipal)
 class InlineRights:
-    """A role to which this library's grants are made. What is granted to `role` itself gets a policy apart, as ever.
+    """A role with inline rights, for this library's grants. Grants to `role` itself use a separate policy, as usual.
 
-    Where a customer-managed key is involved, all rights are in the policy apart. The key's own policy may name the
-    role; with the rights inside, role, table and key would each wait for the other.
+    With a customer-managed key, all rights are in the separate policy. The key's own policy may name the role: with
+    inline rights, role, table and key would depend on each other in a circle.
     """
 
     def __init__(self, scope: Construct, id: str, *, assumed_by: iam.IPrincipal) -> None:  # noqa: A002
@@ -24,7 +24,7 @@ class InlineRights:
 
     @property
     def assume_role_action(self) -> str:
-        """The action by which others become the role."""
+        """The action that assumes the role."""
         return self.role.assume_role_action
 
     @property
@@ -43,7 +43,7 @@ class InlineRights:
         return self.role.principal_account
 
     def put_apart(self) -> None:
-        """Have all rights, those granted before too, in the policy apart."""
+        """Move all rights, earlier ones too, into the separate policy."""
         self._is_apart = True
         self._resource.policies = None
         for statement in self._inside:
@@ -55,7 +55,7 @@ class InlineRights:
         return self.add_to_principal_policy(statement).statement_added
 
     def add_to_principal_policy(self, statement: iam.PolicyStatement) -> iam.AddToPrincipalPolicyResult:
-        """Add a statement. Who needs it waits for the role."""
+        """Add a statement. A resource that needs it depends on the role."""
         if self._is_apart:
             return self.role.add_to_principal_policy(statement)
         if not self._inside:

@@ -16,7 +16,7 @@ from cdk_iot_secretfree.things import grant_things
 
 
 def make_issuing_functions(scope: Construct, line: ProductLine) -> Mapping[str, RuntimeFunction]:
-    """Make the function of each issuer, by the issuer's name. Each has the rights of its own issuer alone."""
+    """Make the function of each issuer, by the issuer's name. Each has only the rights of its own issuer."""
     stack = Stack.of(scope)
     environment = line.issuing_environment(stack)
 
@@ -45,5 +45,5 @@ def make_issuing_functions(scope: Construct, line: ProductLine) -> Mapping[str, 
     return {issuer.name: function_of(issuer) for issuer in line.issuers}
 
 
-# API Gateway waits as long for the integration; the function must not go on behind its back.
+# API Gateway waits as long for the integration. The function must not run longer.
 _API_TIMEOUT: Final = Duration.seconds(29)

@@ -1,4 +1,4 @@
-"""Rights on a customer-managed key: never for direct calls, only through the one service that holds the data."""
+"""Rights on a customer-managed key: only through the service that stores the data, never for direct calls."""
 
 from typing import Final
 
@@ -34,8 +34,8 @@ def grant_key(key: kms.IKey | None, grantee: iam.IGrantable, *, service: str, wr
 def allow_log_encryption(key: kms.IKey, scope: Construct) -> None:
     """Let CloudWatch Logs use the key for the log groups of the account and Region of `scope`.
 
-    The name of a log group is known only after it was made, and it cannot be made before the key's policy: so the
-    policy names all log groups of the account (CloudWatch Logs user guide, encrypt log data).
+    A log group's name is known only after its creation, which needs the key's policy. So the policy names all log
+    groups of the account (CloudWatch Logs user guide, encrypt log data).
     """
     stack = Stack.of(scope)
     added = key.add_to_resource_policy(

@@ -17,7 +17,7 @@ class LatencyRecord(Construct):
     """The record of one Region: Route 53 answers a device with the nearest Region that is healthy.
 
     A Region is healthy while its endpoint accepts connections, and while the API answers less than half of the
-    requests with a 5xx. Its answer names its own IoT endpoint, so a device connects where it provisioned.
+    requests with a 5xx. The API's answer names its Region's IoT endpoint, so a device connects where it provisioned.
 
     Args:
         scope: the stack of the Region.
@@ -27,7 +27,7 @@ class LatencyRecord(Construct):
         hosted_zone_id: of the zone that the name belongs to, as in `Z0123456789ABCDEFGHIJ`.
 
     Raises:
-        InvalidArgumentError: for an API without a domain of its own, a stack without a known Region, and what is no
+        InvalidArgumentError: for an API without a custom domain, a stack without a known Region, and anything but a
             hosted zone's id.
     """
 
@@ -94,7 +94,7 @@ class LatencyRecord(Construct):
 
     @property
     def alarm(self) -> cloudwatch.Alarm:
-        """The alarm on the API's errors, which takes the Region out of the name's answers."""
+        """The alarm on the API's errors. While it fires, Route 53 does not answer with this Region."""
         return self._errors
 
     def _check(self, id: str, **settings: object) -> route53.CfnHealthCheck:  # noqa: A002

@@ -30,11 +30,11 @@ class IIssuanceLedger(Protocol):
 
     @property
     def deployment_id(self) -> str:
-        """Distinguishes this ledger's requests to a CA from all others: the ARN of the table that it began in."""
+        """Distinguishes this ledger's requests to a CA from those of other ledgers: the ARN of its first table."""
 
     @property
     def environment(self) -> Mapping[Variable, str]:
-        """What a function that writes the ledger needs beside the table's name."""
+        """The environment of a function that writes the ledger, apart from the table's name."""
 
     def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal read and list what was issued."""
@@ -55,10 +55,10 @@ class IIssuanceLedger(Protocol):
         """Let the revoker read what one device was issued, and record that it is revoked."""
 
     def grant_retire(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let the retirer read what one device was issued, and record which certificates it has no more."""
+        """Let the retirer read what one device was issued, and record which certificates are retired."""
 
     def grant_operate(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let an operator read all, ask for renewals, and make history of a retired device's records."""
+        """Let an operator read all records, request renewals, and mark a retired device's records as history."""
 
 
 @checks_arguments
@@ -78,16 +78,16 @@ class _GrantingLedger(GrantedTable):
 
     @property
     def deployment_id(self) -> str:
-        """Distinguishes this ledger's requests to a CA from all others: the ARN of the table that it began in.
+        """Distinguishes this ledger's requests to a CA from those of other ledgers: the ARN of its first table.
 
-        The ledgers of a product line of several Regions have one in common.
+        The ledgers of one product line in several Regions share it.
         """
         shared = None if self._membership is None else self._membership.deployment_id
         return self._deployment_id or shared or self._table.table_arn
 
     @property
     def environment(self) -> Mapping[Variable, str]:
-        """What a function that writes the ledger needs beside the table's name."""
+        """The environment of a function that writes the ledger, apart from the table's name."""
         if self._membership is None:
             return {}
         return {
@@ -104,7 +104,7 @@ class _GrantingLedger(GrantedTable):
         return self._grants.read_items(grantee)
 
     def grant_record(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let an issuer read and record each step, and count on the tickets' item alone."""
+        """Let an issuer read and record each step, and count only on the tickets' item."""
         grant = self._grants.write(grantee, ["dynamodb:GetItem", "dynamodb:PutItem"])
         counted = self._grants.write_key(grantee, LedgerRecord.TICKETS.value, ["dynamodb:UpdateItem"])
         return self._announcing(grantee, grant.combine(counted))
@@ -125,15 +125,15 @@ class _GrantingLedger(GrantedTable):
         return self._announcing(grantee, self._grants.write(grantee, ["dynamodb:PutItem", "dynamodb:Query"]))
 
     def _announcing(self, grantee: iam.IGrantable, grant: iam.Grant) -> iam.Grant:
-        """What is recorded is announced to the other Regions, where there are any."""
+        """Let the function announce its records to the other Regions, where there are any."""
         return grant if self._membership is None else grant.combine(self._membership.grants.announce(grantee))
 
     def grant_retire(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let the retirer read what one device was issued, and record which certificates it has no more."""
+        """Let the retirer read what one device was issued, and record which certificates are retired."""
         return self._announcing(grantee, self._grants.write(grantee, _RETIRE_ACTIONS))
 
     def grant_operate(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let an operator read all, ask for renewals, and make history of a retired device's records."""
+        """Let an operator read all records, request renewals, and mark a retired device's records as history."""
         return self._grants.write(grantee, _OPERATE_ACTIONS)
 
 
@@ -141,7 +141,7 @@ class _GrantingLedger(GrantedTable):
 class IssuanceLedger(_GrantingLedger):
     """The table of what was issued: the lease that serialises requests, the steps done, the certificates.
 
-    It is not part of the registry, so that the issuer cannot change who is allowed.
+    It is separate from the registry, so that an issuer cannot change which devices are allowed.
 
     Args:
         scope: the parent.
@@ -199,15 +199,15 @@ class IssuanceLedger(_GrantingLedger):
         """Use an existing ledger in the stack's account and Region, for example one restored from a backup.
 
         The table needs the keys, the indexes and the time to live of a ledger of this library. Two product lines must
-        not share a ledger: each would finish, or delete, what the other issues.
+        not share a ledger: each would finish or delete the other's issuances.
 
         Args:
             scope: the parent.
             id: the construct's id.
             table_name: the table's name.
-            deployment_id: for a table restored from a ledger, the ARN of the table that the ledger began in. Requests
-                to the CA then carry the same idempotency tokens as before. So a request that was under way is
-                completed, and not made a second time. By default this table's own ARN.
+            deployment_id: for a restored table, the ARN of the ledger's first table. Requests to the CA then carry the
+                same idempotency tokens as before, so a request that was under way is completed and not repeated. By
+                default this table's own ARN.
             encryption_key: the table's customer-managed key, where it has one.
             membership: of a `RegionStack`, for a product line of several Regions.
 

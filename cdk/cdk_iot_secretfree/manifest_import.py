@@ -51,7 +51,7 @@ class ManifestImport(Construct):
     """A bucket for manifests of devices, and the import that enrols their rows.
 
     Each upload below `manifests/` is one batch. The import makes the same checks as `secretfree enroll`, on many rows
-    at a time. It writes a results object with every refused row and the reason. A repeated execution changes nothing
+    in parallel. It writes a results object with every refused row and the reason. A repeated execution changes nothing
     and gives the same result. The import has its own function and role, because the runtime's roles may
     not write the registry.
 
@@ -85,7 +85,7 @@ class ManifestImport(Construct):
         timeout: Duration | None = None,
     ) -> None:
         super().__init__(scope, id)
-        # Only the result writer behind this flag can leave the rows out of the children's results.
+        # Only with this flag can the result writer omit the rows from the children's results.
         self.node.set_context("@aws-cdk/aws-stepfunctions:useDistributedMapResultWriterV2", value=True)
         target = _target(provisioning)
         rows = RowsAtOnce(

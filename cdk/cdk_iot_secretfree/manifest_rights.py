@@ -73,7 +73,7 @@ def grant_drop(bucket: s3.Bucket, grantee: iam.IGrantable, encryption_key: kms.I
 
 
 def grant_children(scope: Construct, role: iam.Role, machine: sfn.StateMachine) -> None:
-    """Let the machine run its Distributed Map's children, by a separate policy because it names the machine."""
+    """Let the machine run its Distributed Map's children, by a separate policy, because it names the machine."""
     executions = Stack.of(scope).format_arn(
         service="states",
         resource="execution",

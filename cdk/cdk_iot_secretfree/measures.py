@@ -1,4 +1,4 @@
-"""Metrics that dashboard and alarms share, beside the construct's `metric_*` methods."""
+"""Metrics that dashboard and alarms share, in addition to the construct's `metric_*` methods."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -42,7 +42,7 @@ def calls_throttled(product: str, call: str, *, period: Duration | None = None) 
 
 
 def authority_days_left(product: str) -> cloudwatch.Metric:
-    """Days until the Private CA can no longer sign; the sweeper measures it."""
+    """Days until the Private CA can no longer sign, as the sweeper measures them."""
     return cloudwatch.Metric(
         namespace=METRIC_NAMESPACE,
         metric_name=Metric.AUTHORITY_DAYS_LEFT.value,

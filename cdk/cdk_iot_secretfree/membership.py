@@ -19,8 +19,8 @@ class RegionMembership:
         announcements_table: name of this Region's replica of the announcements.
         announcements_stream: the ARN of its stream.
         grants: rights on it.
-        deployment_id: the same in every Region, so that a CA that they share makes one certificate for a device that
-            asks in two at once.
+        deployment_id: the same in every Region, so that a shared CA makes one certificate for a device that asks in
+            two Regions at once.
     """
 
     region: str

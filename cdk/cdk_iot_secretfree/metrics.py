@@ -45,7 +45,7 @@ class ProductLineMetrics:
     def metric_reused(
         self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
     ) -> cloudwatch.Metric:
-        """Answers with a certificate that the device already had."""
+        """Answers that repeat a certificate which the device already has."""
         return self._metric(Metric.REUSED, self._issuer_dimension(issuer), statistic, period)
 
     def metric_pending(
@@ -63,7 +63,7 @@ class ProductLineMetrics:
     def metric_throttled(
         self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
     ) -> cloudwatch.Metric:
-        """Requests of devices that ask too often, answered 429."""
+        """Requests of devices that ask too often: answers 429."""
         return self._metric(Metric.THROTTLED, self._issuer_dimension(issuer), statistic, period)
 
     def metric_stage_latency(
@@ -73,7 +73,7 @@ class ProductLineMetrics:
         return self._metric(Metric.STAGE_LATENCY, {Dimension.STAGE: stage}, statistic, period)
 
     def metric_connected(self, *, statistic: str = "Sum", period: Duration | None = None) -> cloudwatch.Metric:
-        """Connects of the product line's devices; nothing with `Retirement.AT_END`, which watches no connects."""
+        """Connects of the product line's devices; empty with `Retirement.AT_END`, which watches no connects."""
         return self._metric(Metric.CONNECTED, {}, statistic, period)
 
     def metric_certificates_ending(
@@ -81,7 +81,7 @@ class ProductLineMetrics:
     ) -> cloudwatch.Metric:
         """Devices that are late to renew: their certificate ends within a quarter of the renewal window.
 
-        The sweeper counts them at each run, up to 16,000 of each issuer; the maximum is of the issuer with the most.
+        At each run the sweeper counts up to 16,000 for each issuer. The maximum belongs to the issuer with the most.
         """
         return self._metric(Metric.CERTIFICATES_ENDING, {}, statistic, period or Duration.hours(1))
 
@@ -90,7 +90,7 @@ class ProductLineMetrics:
         return self._metric(Metric.REVOKED, {}, statistic, period)
 
     def metric_revocation_failed(self, *, statistic: str = "Sum", period: Duration | None = None) -> cloudwatch.Metric:
-        """Changes of the registry that the revoker could not deal with; each is delivered again."""
+        """Changes of the registry that the revoker could not process; each is delivered again."""
         return self._metric(Metric.REVOCATION_FAILED, {}, statistic, period)
 
     def _metric(

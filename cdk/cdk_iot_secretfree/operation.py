@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def grant_operate(provisioning: "SecretFreeProvisioning", grantee: iam.IGrantable) -> iam.Grant:
     """Let a principal block, unblock, retire, renew, reissue and show devices of the product line.
 
-    Retiring replaces a device's entry in the registry, so the right to enrol is part of it. No certificate can be
-    made with it, no policy changed, and no function called.
+    Retiring replaces a device's entry in the registry, so the right to enrol is included. The principal cannot make a
+    certificate, change a policy or call a function.
     """
     grant = provisioning.registry.grant_enroll(grantee).combine(provisioning.ledger.grant_operate(grantee))
     for actions, resources in _statements(provisioning):

@@ -36,13 +36,13 @@ class UsageMode(StrEnum):
 
 
 class Retirement(StrEnum):
-    """When the certificate that a renewal replaces is retired. One of another key is retired at once in any case."""
+    """When a renewal's old certificate is retired. If the renewal changes the key, that happens at once."""
 
     ON_CONNECT = "on-connect"
-    """Once the device connects with the new one. AWS IoT Core's events of connects drive it; each connect costs."""
+    """Once the device connects with the new one, as AWS IoT Core's connect events report. Each connect costs."""
 
     AT_END = "at-end"
-    """At the old certificate's own end. It costs nothing, and leaves a device with two good certificates until then."""
+    """At the old certificate's own end. It costs nothing, but the device has two valid certificates until then."""
 
 
 @checks_arguments

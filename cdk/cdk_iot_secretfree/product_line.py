@@ -16,7 +16,7 @@ from cdk_iot_secretfree.registry import IDeviceRegistry
 
 @dataclass(frozen=True, kw_only=True)
 class ProductLine:
-    """The arguments of `SecretFreeProvisioning`, checked, and what was made or looked up of them.
+    """The checked arguments of `SecretFreeProvisioning`, and the resources that were made or looked up for them.
 
     `renewal_window_hours`: how long before its end a certificate may be renewed. `iot_endpoint`: the account's IoT data
     endpoint (ATS).
@@ -45,7 +45,7 @@ class ProductLine:
         return {Variable.PRODUCT: self.product, Variable.DEVICE_PROFILE: self.device_profile.value}
 
     def issuing_environment(self, stack: Stack) -> Mapping[Variable, str]:
-        """The environment of every function that issues or finishes what was issued, apart from its issuers."""
+        """The environment of every function that issues or finishes issuances, without its issuers."""
         return {
             **self.environment,
             Variable.MATCH_POLICY: self.match.value,

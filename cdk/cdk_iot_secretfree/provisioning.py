@@ -64,13 +64,13 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         issuers: what signs: `Issuer.private_ca(...)` (`POST /new`), `Issuer.iot_core()` (`POST /proto`), or several,
             each with a name and path of its own.
         issuance_rate: devices a second that the account's quotas allow, 1 to 1,000: the smallest of the quotas that the
-            dashboard shows. Above it, devices get times, from which the pace follows what AWS really throttles.
+            dashboard shows. Above it, each device gets a time for its turn; the pace then follows AWS's throttling.
         device_policy: what a provisioned device may do; `DevicePolicy.least_privilege(product)` when absent.
         match: how a device is found in the registry.
         device_profile: the device family, which decides what a CSR may look like.
         registry: the table of devices; created here when absent.
         ledger: the table of what was issued, for example a restored one; created here when absent.
-        membership: of a `RegionStack`, whose line this is; it brings the registry.
+        membership: of the `RegionStack` that this line is in; it contains the registry.
         subject: further parts of every device certificate's subject; the CN is the device id.
         thing_type: of every thing; created here when absent.
         thing_groups: that every thing joins, at most ten.
@@ -281,12 +281,12 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
 
     @property
     def account_function(self) -> lambda_.Function:
-        """The function that the stack has once, for deploy time: `AccountResources.of(stack).function`."""
+        """The function for deploy time, one for each stack: `AccountResources.of(stack).function`."""
         return AccountResources.of(self).function
 
     @property
     def sweeper_function(self) -> lambda_.Function:
-        """The function that finishes or rolls back the issuances that devices abandoned."""
+        """The function that finishes or rolls back issuances that devices abandoned."""
         return self._sweeper.function
 
     @property
@@ -296,12 +296,12 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
 
     @property
     def retirement(self) -> ConnectRetirement | None:
-        """What retires old certificates when devices connect; None with `Retirement.AT_END`."""
+        """The part that retires old certificates when devices connect; None with `Retirement.AT_END`."""
         return self._retirement
 
     @property
     def following(self) -> Following | None:
-        """What registers the certificates that other Regions issued; None with one Region, or without a Private CA."""
+        """The part that registers other Regions' certificates; None with one Region, or without a Private CA."""
         return self._following
 
     @property
@@ -348,10 +348,10 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         without: Sequence[AlarmName] = (),
         runbook_base: str = RUNBOOKS,
     ) -> ProvisioningAlarms:
-        """Add the product line's alarms, once. None fires on silence or on one clone.
+        """Add the product line's alarms; call this once. No alarm fires without traffic, or on a single clone.
 
         Args:
-            topic: is notified when an alarm fires and when it clears; without one, alarms are shown alone.
+            topic: gets a message when an alarm fires and when it clears; without one, CloudWatch only shows the alarms.
             ticket_topic: for alarms of `Severity.TICKET`; `topic` when absent.
             thresholds: when each fires.
             without: alarms that are left out.
@@ -369,7 +369,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         )
 
     def add_dashboard(self, *, quotas: Mapping[str, int] | None = None) -> ProvisioningDashboard:
-        """Add the product line's CloudWatch dashboard, once.
+        """Add the product line's CloudWatch dashboard; call this once.
 
         Args:
             quotas: your account's calls a second, as in `{"RegisterCertificate": 50}`; AWS's defaults when absent.

@@ -15,7 +15,7 @@ def make_queue(
     visibility_timeout: Duration | None = None,
     dead_letter_queue: sqs.DeadLetterQueue | None = None,
 ) -> sqs.Queue:
-    """A queue that SQS encrypts, and that takes messages over TLS alone."""
+    """A queue that SQS encrypts, and that accepts messages only over TLS."""
     return sqs.Queue(
         scope,
         id,
@@ -29,7 +29,7 @@ def make_queue(
 
 
 def deny_other_senders(queue: sqs.Queue, sender: iam.Role) -> None:
-    """Let no principal of the account but `sender`, which needs the right itself, send to the queue."""
+    """Deny every principal of the account but `sender` to send. `sender` still needs the right itself."""
     queue.add_to_resource_policy(
         iam.PolicyStatement(
             effect=iam.Effect.DENY,

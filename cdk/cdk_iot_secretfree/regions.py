@@ -1,4 +1,4 @@
-"""A product line in several Regions: one stack for each, one registry, and certificates that are good in all."""
+"""A product line in several Regions: a stack in each, one registry, and certificates that are valid in all."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -51,9 +51,9 @@ class RegionStack(Stack):
 class MultiRegionProvisioning(Construct):
     """A product line in several Regions of one account. Each has an API, issuers and a ledger of its own.
 
-    The registry is one global table. What one Region issues is registered by the others themselves, in seconds, so that
-    a device may connect to any of them, and a Region that is lost keeps no device from the others. The first Region's
-    stack makes the tables, so it is deployed before the others.
+    The registry is one global table. Each Region registers, within seconds, what the others issue. A device can thus
+    connect to any Region, also when another one fails. The first Region's stack makes the tables, so it is deployed
+    before the others.
 
     Args:
         scope: the app, or a Stage.

@@ -31,7 +31,7 @@ class IDeviceRegistry(Protocol):
         """Name of the table."""
 
     def grant_lookup(self, grantee: iam.IGrantable, *, by_key: bool) -> iam.Grant:
-        """Let the runtime look up one device, by device id or by key. Nothing can be listed with it."""
+        """Let the runtime look up one device, by device id or by key, but list none."""
 
     def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a principal read and list devices."""
@@ -62,7 +62,7 @@ class _GrantingRegistry(GrantedTable):
         return self._key_index
 
     def grant_lookup(self, grantee: iam.IGrantable, *, by_key: bool) -> iam.Grant:
-        """Let the runtime look up one device, by device id or by key. Nothing can be listed with it."""
+        """Let the runtime look up one device, by device id or by key, but list none."""
         items = self._grants.read_items(grantee)
         return items.combine(self._grants.query(grantee, self._key_index)) if by_key and self._key_index else items
 
@@ -143,8 +143,8 @@ class DeviceRegistry(_GrantingRegistry):
             id: the construct's id.
             table_name: the table's name.
             key_index: the name of its index on `key-fingerprint`, which `MatchPolicy.PUBLIC_KEY` needs.
-            stream_arn: the ARN of its stream, with new and old images. Without it, a block refuses new certificates,
-                but those that the device has stay active.
+            stream_arn: the ARN of its stream, with new and old images. Without it, a blocked device gets no new
+                certificate, but its existing ones stay active.
             encryption_key: the table's customer-managed key, where it has one.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Old certificates are retired once a device connects with a newer one: presence events, a queue, and a function."""
+"""Retires old certificates once a device connects with a newer one: presence events, a queue, and a function."""
 
 from typing import Final
 
@@ -20,8 +20,8 @@ from cdk_iot_secretfree.things import grant_certificate_look_up, grant_closing
 class ConnectRetirement(Construct):
     """The queue of the connects of AWS IoT Core, and the function that retires.
 
-    AWS IoT Core reports the connects of all clients of the account and Region. The function passes over those that are
-    no devices of the product line. A lost event delays a retirement until the device connects again.
+    AWS IoT Core reports the connects of all clients of the account and Region. The function ignores clients that are no
+    devices of the product line. A lost event delays a retirement until the device connects again.
     """
 
     def __init__(
@@ -88,22 +88,22 @@ class ConnectRetirement(Construct):
 
     @property
     def dead_letters(self) -> sqs.IQueue:
-        """Connects whose old certificates could not be retired, for 14 days."""
+        """Connects whose old certificates could not be retired, kept for 14 days."""
         return self._dead_letters
 
     def metric_dead_letters(self, *, period: Duration | None = None) -> cloudwatch.Metric:
-        """Connects that were given up: their devices' old certificates stay until the next connect, or their end."""
+        """Connects that were given up. The old certificates stay until the device's next connect, or their own end."""
         return self._dead_letters.metric_approximate_number_of_messages_visible(period=period, statistic="Maximum")
 
 
 _BATCH_SIZE: Final = 50
 _BATCHING_WINDOW: Final = Duration.seconds(2)
-# One retirement takes half a second. Five at a time keep to the default quota of UpdateCertificate, ten a second.
+# A retirement takes half a second, so five at a time stay within UpdateCertificate's default quota of ten a second.
 _WORKERS: Final = 5
 _TIMEOUT: Final = Duration.minutes(1)
 # Lambda's documentation asks for six times the function's timeout.
 _VISIBILITY: Final = Duration.minutes(6)
-# An outage of AWS IoT Core of an hour is outlasted.
+# The tries outlast an outage of AWS IoT Core of an hour.
 _MOST_RECEIVES: Final = 10
 _KEPT_FOR: Final = Duration.days(4)
 _DEAD_LETTERS_KEPT_FOR: Final = Duration.days(14)

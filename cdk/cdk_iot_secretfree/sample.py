@@ -41,8 +41,8 @@ class SampleOptions:
         product: the product line.
         issuers: `private-ca` and `iot-core`, one or both.
         ca_arn: an existing Private CA; a root CA is made when absent.
-        ca_generations: numbers of the root CAs that are made, the one that signs first, then those before it: `1`, then
-            `2,1` when a second follows the first, then `2`.
+        ca_generations: numbers of the root CAs that are made: first the one that signs, then the previous ones. For a
+            rotation, set `1`, later `2,1`, and at the end `2`.
         ca_key_algorithm: of the CA's key, as in `EC_prime256v1`, `RSA_2048`.
         match_policy: as in `UDID_AND_PUBLIC_KEY`.
         device_profile: `STANDARD` or `TI_CC32XX`.
@@ -51,13 +51,13 @@ class SampleOptions:
         synthesizer: `default`, or `cli-credentials` to deploy with the caller's own credentials alone.
         csr_in_body: `true` also takes a CSR as the body of a request.
         est: `true` also answers EST (RFC 7030).
-        est_domain: a domain name with mutual TLS for EST's re-enrolment, with the two that follow.
+        est_domain: a domain name with mutual TLS for EST's re-enrolment. It needs the next two options.
         est_domain_certificate: the ARN of its certificate.
         est_truststore: the CAs of client certificates, as in `s3://bucket/truststore.pem`.
-        manifest_import: `true` adds a bucket whose manifests are enrolled in the cloud, `false` none.
+        manifest_import: `true` adds a bucket for manifests and their import in the cloud.
         operator_roles: `true` adds two roles that principals of the account may assume: `OnCall`, which diagnoses, and
             `Operator`, which also blocks, renews and retires devices.
-        audit: `true` adds an audit trail in a bucket with Object Lock, `false` none.
+        audit: `true` adds an audit trail in a bucket with Object Lock.
     """
 
     stack_name: str = "SecretFree"
@@ -204,14 +204,14 @@ class SecretFreeStack(Stack):
         return Issuer.private_ca(current, previous=previous)
 
     def _root(self, generation: str, options: SampleOptions, functions: FunctionOptions) -> DeviceAuthority:
-        """Each generation is a construct of its own, so that a rotation changes none that is in use."""
+        """Make a construct for each generation, so that a rotation changes no CA that is in use."""
         suffix = "" if generation == "1" else generation
         return DeviceAuthority.root(
             self,
             f"Authority{suffix}",
             subject=AuthoritySubject(common_name=f"{options.product} device CA {suffix}".rstrip()),
             key_algorithm=options.ca_key_algorithm,
-            # A CA costs money from its creation on: one of a failed first deployment is not kept.
+            # A CA costs money once it exists, so a failed first deployment keeps none.
             removal_policy=options.removal
             if options.removal is RemovalPolicy.DESTROY
             else RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,

@@ -1,4 +1,4 @@
-"""The sweeper: the function that finishes, or rolls back, the issuances that their devices abandoned."""
+"""The sweeper: the function that finishes or rolls back issuances that devices abandoned."""
 
 from typing import Final
 
@@ -16,7 +16,7 @@ from cdk_iot_secretfree.things import grant_retirement, grant_things
 
 
 def make_sweeper(scope: Construct, line: ProductLine) -> RuntimeFunction:
-    """Make the function, its schedule, and its rights to finish or close what any of the issuers began."""
+    """Make the function, its schedule, and its rights to finish or close the issuances of all issuers."""
     stack = Stack.of(scope)
     function = RuntimeFunction(
         scope,
@@ -35,7 +35,7 @@ def make_sweeper(scope: Construct, line: ProductLine) -> RuntimeFunction:
     grant_things(function, line.thing_groups)
     grant_retirement(function)
     rule = events.Rule(scope, "SweeperSchedule", schedule=events.Schedule.rate(line.functions.sweep_interval))
-    # The next run finds what a lost run leaves. So neither the event's delivery nor the run is retried.
+    # The next run does the work of a lost run, so neither the event nor the run is retried.
     rule.add_target(targets.LambdaFunction(function.function, retry_attempts=0))
     function.function.configure_async_invoke(retry_attempts=0)
     return function

@@ -1,4 +1,4 @@
-"""What the registry and the ledger have in common: how their tables are made, and how rights on them are given."""
+"""The common part of registry and ledger: how their tables are made, and the grants on them."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -27,7 +27,7 @@ TABLE_NAME: Final = r"[a-zA-Z0-9_.-]{3,255}"
 
 
 class TableGrants:
-    """Rights on one table, its indexes and its key, where it has one of its own."""
+    """Rights on one table, its indexes and its customer-managed key, if it has one."""
 
     def __init__(self, table: dynamodb.ITable, encryption_key: kms.IKey | None) -> None:
         self._table = table
@@ -135,7 +135,7 @@ class GrantedTable(Construct):
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
                 point_in_time_recovery_enabled=True
             ),
-            # CloudFormation could not delete a protected table again if the deployment that creates it fails.
+            # If the deployment that creates a protected table fails, CloudFormation could not delete the table again.
             deletion_protection=removal_policy is RemovalPolicy.RETAIN,
             removal_policy=removal_policy,
         )
@@ -150,13 +150,13 @@ class GrantedTable(Construct):
 
 
 def protect_while_kept(table: dynamodb.TableV2) -> None:
-    """Drop the protection from deletion where `RemovalPolicies.of(scope).destroy()` has the table deleted."""
+    """Remove the deletion protection where `RemovalPolicies.of(scope).destroy()` applies to the table."""
     Aspects.of(table).add(_ProtectionFollows())
 
 
 @jsii.implements(IAspect)
 class _ProtectionFollows:
-    """Sees the removal policy that other aspects leave: those come first, which is the default."""
+    """Runs after aspects with the default priority, so it sees the removal policy that they set."""
 
     def visit(self, node: IConstruct) -> None:
         if isinstance(node, dynamodb.CfnGlobalTable) and node.cfn_options.deletion_policy is CfnDeletionPolicy.DELETE:
@@ -166,7 +166,7 @@ class _ProtectionFollows:
 
 
 def require_table_name(argument: str, value: str, *, what: str = "a DynamoDB table's name") -> str:
-    """The name, if DynamoDB could give it to a table or an index."""
+    """Return the name if it is valid for a table or an index of DynamoDB."""
     return require_match(argument, value, TABLE_NAME, f"{what}: 3 to 255 of A-Z a-z 0-9 _ . -")
 
 
@@ -180,6 +180,6 @@ def _encryption(scope: Construct, key: kms.IKey | None) -> dynamodb.TableEncrypt
     if key is None:
         return dynamodb.TableEncryptionV2.aws_managed_key()
     if is_token(Stack.of(scope).region):
-        # A global table has a key for each Region, so its template must name the Region.
+        # A global table has a key in each Region, so its template must name the Region.
         refuse("encryption_key", key.node.path, "a key in a stack whose env names account and Region")
     return dynamodb.TableEncryptionV2.customer_managed_key(key)

@@ -29,7 +29,7 @@ class ThingType(ABC):
     def named(name: str) -> "ThingType":
         """One that exists.
 
-        A thing of this type counts as the product line's own: share it only with lines whose device ids differ.
+        A thing of this type counts as the product line's own. Share the type only with lines whose device ids differ.
         """
         return _ImportedThingType(require_match("name", name, _IOT_NAME, _IOT_NAME_FORM))
 
@@ -85,14 +85,14 @@ def grant_certificate_look_up(function: RuntimeFunction) -> None:
 
 
 def grant_closing(function: RuntimeFunction) -> None:
-    """Deactivate, detach and delete certificates, beside looking them up."""
+    """Let a function deactivate, detach and delete certificates. It also needs `grant_certificate_look_up`."""
     certificates = Stack.of(function).format_arn(service="iot", resource="cert", resource_name="*")
     function.allow(["iot:UpdateCertificate"], [certificates])
     grant_retirement(function)
 
 
 def grant_retirement(function: RuntimeFunction) -> None:
-    """Detach and delete certificates, beside what `grant_things` allows."""
+    """Let a function detach and delete certificates, in addition to what `grant_things` allows."""
     certificates = Stack.of(function).format_arn(service="iot", resource="cert", resource_name="*")
     function.allow(["iot:DeleteCertificate", "iot:DetachPolicy", "iot:ListAttachedPolicies"], [certificates])
     # The IAM reference gives this no resource type.
@@ -100,7 +100,7 @@ def grant_retirement(function: RuntimeFunction) -> None:
 
 
 def check_things(thing_groups: Sequence[ThingGroup], thing_attributes: Mapping[str, str]) -> None:
-    # A thing can be in ten groups that are not dynamic (AWS IoT Core quota).
+    # A thing can be in at most ten static groups (AWS IoT Core quota).
     if len(thing_groups) > 10:
         refuse("thing_groups", f"{len(thing_groups)} groups", "at most 10")
     name_form = "names of 1 to 128 of A-Z a-z 0-9 _ . , @ / : # -"
@@ -163,5 +163,5 @@ _ATTRIBUTE_VALUE: Final = r"[a-zA-Z0-9_.,@/:#=\[\]-]{1,800}"
 
 
 def _name_in_arn(arn: str) -> str:
-    """The name at the end of an IoT ARN, because the documents disagree on what `Ref` returns for these types."""
+    """The name at the end of an IoT ARN. The documentation contradicts itself on what `Ref` returns."""
     return Fn.select(1, Fn.split("/", arn))

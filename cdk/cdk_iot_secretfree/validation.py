@@ -9,7 +9,7 @@ HOST_NAME: Final = r"([a-z0-9-]{1,63}\.)+[a-z0-9-]{2,63}"
 HOST_NAME_FORM: Final = "a lower-case host name, without a wildcard"
 
 _SHOWN: Final = 120
-# Begins every token that the CDK puts into text.
+# The beginning of every token that the CDK puts into text.
 _MARK_IN_TEXT: Final = "${Token["
 KNOWN_AT_SYNTH: Final = "known at synth"
 _HOUR: Final = 3_600
@@ -18,7 +18,7 @@ _REMOVAL_POLICIES: Final = ("RETAIN", "RETAIN_ON_UPDATE_OR_DELETE", "DESTROY")
 
 
 class InvalidArgumentError(ValueError):
-    """An argument that cannot work. The message names it, what was given and what is accepted."""
+    """An invalid argument. The message names it, what was given and what is accepted."""
 
     def __init__(self, argument: str, given: object, accepted: str) -> None:
         shown = _shown(given)
@@ -29,12 +29,12 @@ class InvalidArgumentError(ValueError):
 
 
 def _shown(given: object) -> str:
-    # A token prints as a marker of the CDK, such as `-1.8e+289` or `${Token[TOKEN.7]}`, which helps no reader.
+    # A token prints as a marker of the CDK, such as `-1.8e+289` or `${Token[TOKEN.7]}`, meaningless to a reader.
     if is_token(given):
         return "a token"
     if isinstance(given, str):
         return given
-    # An address in memory helps no reader either, and a list may hold tokens.
+    # Memory addresses mean nothing to a reader either. A list may hold tokens.
     without_addresses = re.sub(r"<(?:[\w<>]+\.)*(\w+) object at 0x[0-9a-f]+>", r"an object of \1", repr(given))
     return re.sub(r"-1\.8\d*e\+289|[$#]\{Token\[[^]]*\]\}", "a token", without_addresses)
 
@@ -47,7 +47,7 @@ def refuse(argument: str, given: object, accepted: str) -> NoReturn:
 def is_token(value: object) -> bool:
     """Whether the value is known at deploy time only, so that synth cannot check it."""
     if isinstance(value, str) and _MARK_IN_TEXT not in value:
-        return False  # most values: spares a call to the CDK's process
+        return False  # most values: this saves a call to the CDK's process
     # The CDK fails on any other kind of value.
     is_text_or_number = isinstance(value, (str, int, float)) and not isinstance(value, bool)
     is_list = isinstance(value, list) and len(value) == 1 and isinstance(value[0], str)
@@ -56,7 +56,7 @@ def is_token(value: object) -> bool:
 
 
 def require_match(argument: str, value: str, pattern: str, accepted: str, *, known: bool = False) -> str:
-    """The value, if the whole of it matches. Tokens pass, unless the value has to be `known` at synth."""
+    """Return the value if all of it matches. Tokens pass, unless the value must be `known` at synth."""
     if is_token(value):
         if known:
             refuse(argument, value, f"{accepted}; {KNOWN_AT_SYNTH}")
@@ -66,7 +66,7 @@ def require_match(argument: str, value: str, pattern: str, accepted: str, *, kno
 
 
 def require_range(argument: str, value: int, low: int, high: int, unit: str = "") -> int:
-    """The value, if it lies between the two, both included. A token is refused, because it cannot be compared."""
+    """Return the value if it is in the range, bounds included. Tokens cannot be compared and are refused."""
     accepted = f"a whole number from {low} to {high}{f' {unit}' if unit else ''}"
     if is_token(value):
         refuse(argument, value, f"{accepted}; {KNOWN_AT_SYNTH}")
@@ -76,9 +76,9 @@ def require_range(argument: str, value: int, low: int, high: int, unit: str = ""
 
 
 def require_seconds(argument: str, value: Duration, low: float, high: float, accepted: str, *, step: int = 1) -> int:
-    """The duration in seconds, if it lies between the two, both included, and is a multiple of `step`.
+    """Return the duration in seconds if it is in the range, bounds included, and a multiple of `step`.
 
-    A token is refused, and so is what is no duration.
+    Tokens, and values that are no duration, are refused.
     """
     if not isinstance(value, Duration):
         refuse(argument, value, accepted)
@@ -91,13 +91,13 @@ def require_seconds(argument: str, value: Duration, low: float, high: float, acc
 
 
 def require_whole_days(argument: str, value: Duration, low: int, high: int) -> int:
-    """The duration in days, if it is a whole number of them in the range."""
+    """Return the duration in days if it is a whole number of days in the range."""
     accepted = f"whole days, from {low} to {high}"
     return require_seconds(argument, value, low * _DAY, high * _DAY, accepted, step=_DAY) // _DAY
 
 
 def require_whole_hours(argument: str, value: Duration, low: int, high: int) -> int:
-    """The duration in hours, if it is a whole number of them in the range."""
+    """Return the duration in hours if it is a whole number of hours in the range."""
     accepted = f"whole hours, from {low} to {high}"
     return require_seconds(argument, value, low * _HOUR, high * _HOUR, accepted, step=_HOUR) // _HOUR
 

@@ -40,7 +40,7 @@ def attach_web_acl(scope: Construct, *, stage_arn: str, web_acl_arn: str) -> Non
 
 
 def _visible_as(acl: type[wafv2.CfnWebACL], name: str) -> wafv2.CfnWebACL.VisibilityConfigProperty:
-    # A sampled request has its headers, and so the CSR.
+    # A sampled request contains its headers, and with them the CSR.
     return acl.VisibilityConfigProperty(
         cloud_watch_metrics_enabled=True, metric_name=name, sampled_requests_enabled=False
     )

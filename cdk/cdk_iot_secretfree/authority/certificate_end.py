@@ -1,4 +1,4 @@
-"""When a certificate ends, read from its PEM: the little of DER that this takes, as the construct has no parser."""
+"""Reads the end of a certificate's validity from its PEM. The construct depends on no certificate parser."""
 
 import base64
 import binascii
@@ -12,7 +12,7 @@ from cdk_iot_secretfree.validation import is_token
 def end_of_first(pem: str | None) -> datetime | None:
     """Return the `notAfter` of the first certificate (RFC 5280, section 4.1.2.5); None where it cannot be read.
 
-    A deployment does not depend on it: this serves a warning alone.
+    Only a warning uses it: no deployment depends on it.
     """
     if pem is None or is_token(pem) or (found := _CERTIFICATE.search(pem)) is None:
         return None

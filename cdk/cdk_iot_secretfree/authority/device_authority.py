@@ -58,7 +58,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
 
     @property
     def ends_at(self) -> datetime | None:
-        """When its own certificate ends, where its PEM was given: as `signed_certificate` or `certificate_chain`."""
+        """When the CA's own certificate ends; None unless `signed_certificate` or `certificate_chain` gave its PEM."""
         return end_of_first(self.certificate_chain)
 
     @property
@@ -73,7 +73,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
 
     @property
     def is_active(self) -> bool:
-        """Whether the CA has its certificate in this deployment. False while it waits for an offline parent."""
+        """Whether the CA has a certificate after this deployment. False while it waits for an offline parent."""
         return True
 
     @property
@@ -287,9 +287,9 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
             key_algorithm: of its key: the signing algorithm must fit it.
             usage_mode: the usage mode that it was created with.
             certificate_chain: PEM of its certificate and those above it. Needed if it signs a subordinate CA.
-            registration: how AWS IoT Core is to know it; NONE where another stack registers it: the stack that did
-                takes it back when it is deleted.
-            revision: any text; change it when the CA got a new certificate, which is then registered.
+            registration: how it is registered with AWS IoT Core. NONE where another stack registers it: that stack
+                removes the registration when it is deleted.
+            revision: any text. Change it to register a new certificate of the CA.
             functions: how the function of the stack's custom resources runs (`AccountResources`).
 
         Raises:

@@ -39,7 +39,7 @@ class OwnedAuthorityOptions(AuthorityKind):
 
 
 def pem_certificates(argument: str, pem: str, *, exactly: int | None = None) -> str:
-    """The PEM, if it holds certificates and nothing else. A private key must never enter a template."""
+    """Return the PEM if it holds only certificates. A private key must never enter a template."""
     if is_token(pem):
         return pem
     accepted = "one PEM certificate" if exactly == 1 else "PEM certificates"

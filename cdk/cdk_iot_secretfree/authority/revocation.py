@@ -19,8 +19,8 @@ from cdk_iot_secretfree.validation import is_retained, require_match, require_wh
 class RevocationList:
     """A certificate revocation list (CRL), which Private CA writes into a bucket.
 
-    The bucket that is made here blocks public access: no client can fetch the list from the address in the certificates
-    unless you publish the bucket, as through CloudFront, and name the publisher by `custom_cname`.
+    The bucket that is made here blocks public access, so no client can fetch the list from the address in the
+    certificates. To publish the list, put CloudFront in front of the bucket and set `custom_cname` to its host name.
 
     Args:
         bucket: yours; made (private, encrypted) when absent. An imported bucket needs a policy of yours that lets

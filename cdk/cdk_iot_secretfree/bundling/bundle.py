@@ -39,8 +39,8 @@ RUNTIME_PACKAGE: Final = "secretfree"
 _LAYOUT: Final = "6"
 _SUPPORTED_RUNTIMES: Final = ("python3.12", "python3.13", "python3.14")
 _DOCKER_IS_NOT_USED: Final = "cdk-iot-secretfree-bundles-without-docker"
-# glibc 2.34 is that of Amazon Linux 2023, on which these runtimes are built. pip matches wheel tags literally, so
-# every older glibc for which wheels exist is named as well.
+# Amazon Linux 2023, the base of these runtimes, has glibc 2.34. pip matches wheel tags literally, so the list also
+# names every older glibc for which wheels exist.
 _GLIBC_TAGS: Final = ("2_34", "2_28", "2_26", "2_24", "2_17")
 _WHEELS: Final = "wheels"
 _BYTECODE: Final = "bytecode"
@@ -76,7 +76,7 @@ class Bundle:
     target: BundleTarget = BundleTarget.LAMBDA
 
     def __post_init__(self) -> None:
-        """Refuse what no wheel exists for."""
+        """Refuse a runtime or an architecture without wheels."""
         if self.runtime.name not in _SUPPORTED_RUNTIMES:
             refuse("runtime", self.runtime.name, ", ".join(_SUPPORTED_RUNTIMES))
         if self.architecture.name not in _MACHINES:
@@ -208,7 +208,7 @@ def _bytecode_of_wheels(compiler: Compiler, wheels: CachedTree) -> CachedTree:
 
 
 def _bytecode_of_sources(compiler: Compiler, sources: Mapping[str, bytes]) -> CachedTree:
-    """Compile from a copy, because the package's own files may change meanwhile."""
+    """Compile from a copy, because the package's own files may change during the compilation."""
     with tempfile.TemporaryDirectory() as scratch:
 
         def copied() -> Path:

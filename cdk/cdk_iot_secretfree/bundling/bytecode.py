@@ -1,7 +1,7 @@
 """The bytecode of a bundle. Lambda's code folder is read-only: without bytecode, every cold start compiles its modules.
 
-The files are those that Python reads from `__pycache__`, in the unchecked-hash form of PEP 552: they hold no date of
-the source, and import compares none.
+Python reads these files from `__pycache__`. They have the unchecked-hash form of PEP 552: they hold no date of the
+source, and import does not compare them with the source.
 """
 
 import functools
@@ -41,7 +41,7 @@ for name in sys.stdin.read().split("\\0"):
     except py_compile.PyCompileError:
         print(name)
 """
-# No site-packages, no user site, no current folder on the path, no bytecode of the compiler's own.
+# No site-packages, no user site, no current folder on the path, no warnings. The compiler writes no bytecode of itself.
 _BARE: Final = ("-s", "-S", "-P", "-B", "-W", "ignore")
 _SECONDS_TO_START: Final = 30
 # The setting also holds for versions of uv that lack the option of that name.
@@ -58,8 +58,8 @@ class Compiler:
     def compile(self, files: Sequence[str], *, source: Path, target: Path) -> None:
         """Write the bytecode of `files`, paths relative to `source`, below `target`.
 
-        Equal sources give equal bytes: `marshal` marks what is referred to twice, and names that the interpreter holds
-        already count. So the process, its order and its hash seed are always the same, and it sees relative paths only.
+        Equal sources give equal bytes. `marshal` marks objects with several references, and the interpreter's own
+        references count. So every compilation uses a new process, one order, one hash seed and relative paths only.
 
         Raises: BundlingError
         """
@@ -104,7 +104,7 @@ def _candidates(version: str) -> Iterator[str]:
     if (on_path := shutil.which(f"python{version}")) is not None:
         yield on_path
     if (uv := find_uv()) is not None:
-        # The interpreters that uv installed. A look at all others takes as long as the rest of a synth.
+        # Only interpreters that uv installed: a search for all others takes as long as the rest of a synth.
         found = _output([uv, "python", "find", "--no-python-downloads", "--no-project", version], _ONLY_MANAGED)
         if found:
             yield found[0]

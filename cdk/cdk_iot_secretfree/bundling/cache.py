@@ -33,8 +33,8 @@ class CachedTree:
 def cached_tree(kind: str, parts: Sequence[str], make: Callable[[Path], None]) -> CachedTree:
     """The folder that `make` writes: from the cache if its files are unchanged, else made anew.
 
-    The digest beside them finds what was changed by accident. What was changed together with the digest changes the
-    asset's hash, since that covers the digest of what is deployed.
+    The stored digest detects accidental changes. A change of both files and digest changes the asset's hash, because
+    the hash covers the digest of what is deployed.
     """
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     cached = cache_directory() / kind / key
@@ -83,7 +83,7 @@ def write_files(files: Iterable[tuple[str, bytes]], directory: Path) -> str:
 
 
 def _intact(entry: Path, kind: str) -> CachedTree | None:
-    """A cache entry, if its files are those that were written."""
+    """A cache entry, if its files are unchanged."""
     try:
         recorded = (entry / _RECORDED_DIGEST).read_text()
     except (OSError, ValueError):
@@ -93,14 +93,14 @@ def _intact(entry: Path, kind: str) -> CachedTree | None:
 
 
 def _files_of_tree(directory: Path) -> Iterator[tuple[str, bytes]]:
-    """The files' paths and bytes. A link counts as a file that holds its target's path: none is followed."""
+    """The files' paths and bytes. A link counts as a file that holds its target's path; links are not followed."""
     for file in sorted(path for path in directory.rglob("*") if path.is_symlink() or path.is_file()):
         content = f"-> {file.readlink()}".encode() if file.is_symlink() else file.read_bytes()
         yield file.relative_to(directory).as_posix(), content
 
 
 def _rename_unless_there(made: Path, cached: Path) -> None:
-    """Atomic, so that two synths at once, or one that is killed, never leave half a cache entry."""
+    """Write atomically: neither two synths at once nor a killed one leave half a cache entry."""
     try:
         made.rename(cached)
     except OSError:

@@ -1,6 +1,6 @@
 """Trims botocore's data in the bundle to the models of the services that the runtime calls, without documentation.
 
-botocore reads its data at each cold start. The full list of endpoints alone takes longer to parse than all the rest.
+botocore reads its data at each cold start. The full list of endpoints takes longer to parse than all other data.
 """
 
 import gzip
@@ -19,8 +19,8 @@ _ENDPOINTS: Final = (AWS_SERVICES - {"iot-data"}) | {"data-ats.iot"}
 def reduce_to_called_services(directory: Path) -> None:
     """Keep of the `botocore` package below `directory` only what its clients for `AWS_SERVICES` read.
 
-    This removes the other services' models and endpoints, and the documentation in the models. Nothing is removed that
-    changes a request or an answer.
+    This removes the other services' models and endpoints, and the documentation in the models. Requests and answers
+    stay the same.
     """
     data = directory / "botocore" / "data"
     for model in data.glob("*/"):
@@ -38,20 +38,19 @@ def _rewrite(file: Path, change: Callable[[Any], Any]) -> None:
     compressed = file.suffix == ".gz"
     content = gzip.decompress(file.read_bytes()) if compressed else file.read_bytes()
     changed = json.dumps(change(json.loads(content)), separators=(",", ":")).encode()
-    # Without a time of compression, equal bundles have equal bytes.
     file.write_bytes(_packed(changed) if compressed else changed)
 
 
 def _without_documentation(model: Any) -> Any:
-    """The service model less the prose of its operations, shapes and their members.
+    """The service model without the documentation of its operations, shapes and their members.
 
-    Elsewhere botocore reads `documentation`, and does without none: that of a client's context parameters.
+    The documentation of a client's context parameters stays: botocore requires it.
     """
     return {name: _pruned(value) if name in {"operations", "shapes"} else value for name, value in model.items()}
 
 
 def _pruned(part: Any) -> Any:
-    """What is called `documentation` and is no text is a shape or a member of that name, and stays."""
+    """Drop each text under the name `documentation`. A shape or a member of that name is no text, so it stays."""
     if isinstance(part, dict):
         return {
             name: _pruned(value)
@@ -71,7 +70,7 @@ def _endpoints_of_called_services(endpoints: Any) -> Any:
 
 
 def _packed(content: bytes) -> bytes:
-    """Return gzip of the same bytes under every Python: they differ in byte 9, the operating system (RFC 1952)."""
+    """Return gzip without what differs between Pythons: byte 9, the operating system (RFC 1952)."""
     packed = bytearray(gzip.compress(content, mtime=0))
     packed[9] = 255  # unknown
     return bytes(packed)

@@ -16,7 +16,7 @@ def check_issuers(issuers: Sequence[Issuer]) -> None:
     accepted = "one or several of what Issuer makes, as Issuer.private_ca(authority)"
     if not issuers:
         refuse("issuers", "none", accepted)
-    # Two names that differ in hyphens alone are one id in the construct tree.
+    # Names that differ only in hyphens give the same id in the construct tree.
     if len({issuer.construct_id for issuer in issuers}) < len(issuers):
         names = ", ".join(issuer.name for issuer in issuers)
         refuse("issuers", f"the names {names}", "names that differ in letters or digits: Issuer.private_ca(..., name=)")
@@ -26,10 +26,10 @@ def check_issuers(issuers: Sequence[Issuer]) -> None:
 
 
 def check_subject_variables(document: object, issuers: Sequence[Issuer], match: MatchPolicy) -> None:
-    """Refuse a device policy that relies on a certificate subject which the requester may choose.
+    """Refuse a device policy that relies on a certificate's subject where the requester may choose the subject.
 
-    Such an issuer, as IoT Core's own CA, may copy the subject of the request. The runtime checks the common name alone,
-    and only where the common name must be the device id.
+    IoT Core's own CA, for example, may copy the subject of the request. The runtime checks only the common name, and
+    only where it must be the device id.
     """
     copying = [issuer.name for issuer in issuers if not issuer.subject_is_ours]
     if not copying:

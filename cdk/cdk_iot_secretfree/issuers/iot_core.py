@@ -18,7 +18,7 @@ class IotCoreIssuer(Issuer):
 
     @property
     def subject_is_ours(self) -> bool:
-        """No: the CA accepts no subject from the caller."""
+        """False: the CA accepts no subject from the caller."""
         return False
 
     def grant_issue(self, function: RuntimeFunction) -> None:
@@ -32,6 +32,6 @@ class IotCoreIssuer(Issuer):
         return ("CreateCertificateFromCsr", "UpdateCertificate")
 
     def grant_sweep(self, function: RuntimeFunction) -> None:
-        """Let the sweeper list certificates, so that it finds by the key a certificate whose answer was lost."""
+        """Let the sweeper list certificates: it finds a certificate whose answer was lost by its key."""
         # The IAM reference gives ListCertificates no resource type.
         function.allow(["iot:ListCertificates"], ["*"])

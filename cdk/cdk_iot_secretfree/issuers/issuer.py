@@ -42,15 +42,14 @@ class Issuer(ABC):
             authority: the CA that signs.
             validity: of a device's certificate, whole days: up to 7 with a short-lived authority (the default there),
                 365 by default elsewhere. It must not outlive the authority's own.
-            previous: the CAs that signed before `authority`. Their certificates stay good until the devices renew them.
-                A certificate of a CA that is neither `authority` nor one of these is not given out again: its device
-                gets a new one at its next request.
+            previous: the CAs that signed before `authority`. Their certificates stay valid until the devices renew. A
+                device with a certificate of any other CA gets a new certificate at its next request.
             name: as for `Issuer`; a second CA of the product line needs another name.
             path: as for `Issuer`; a second CA of the product line needs another path.
 
         Raises:
-            InvalidArgumentError: for a validity that the authority cannot give, for previous authorities that are not
-                registered alike, and a name or path of another form.
+            InvalidArgumentError: for a validity that the authority cannot give, for previous authorities of which only
+                some are registered with AWS IoT Core, and for a name or path of another form.
         """
         from cdk_iot_secretfree.issuers.private_ca import PrivateCaIssuer
 
@@ -95,7 +94,7 @@ class Issuer(ABC):
 
     @property
     def authorities(self) -> Sequence[DeviceAuthority]:
-        """The Private CAs whose certificates are good: the one that signs, then those before it."""
+        """The Private CAs whose certificates are valid: the one that signs, then the previous ones."""
         return ()
 
     @property
@@ -124,7 +123,7 @@ class Issuer(ABC):
 
     @abstractmethod
     def grant_sweep(self, function: RuntimeFunction) -> None:
-        """Let the sweeper find certificates that were made and not recorded."""
+        """Let the sweeper find certificates that were issued but not recorded."""
 
 
 _NAME_FORM: Final = "1 to 32 of a-z 0-9 -, a letter first, as in 'private-ca-2'"

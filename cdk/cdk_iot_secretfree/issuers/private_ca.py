@@ -15,7 +15,7 @@ from cdk_iot_secretfree.validation import refuse
 
 
 class PrivateCaIssuer(Issuer):
-    """AWS Private CA, through the template that takes subject and extensions from the API alone."""
+    """AWS Private CA, with the template that takes subject and extensions only from the API."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class PrivateCaIssuer(Issuer):
         chosen = Duration.days(default_days) if validity is None else validity
         self._validity_days = require_validity_days("validity", chosen, authority.usage_mode)
         longest = authority.validity_days
-        # Private CA refuses a certificate that would outlive its CA, whose own certificate began earlier.
+        # Private CA refuses a certificate that would outlive its CA. The CA's own certificate began earlier.
         if longest is not None and self._validity_days >= longest:
             refuse("validity", f"{self._validity_days} days", f"less than the authority's own {longest} days")
         if longest is not None and self._validity_days * 2 > longest:
@@ -59,7 +59,7 @@ class PrivateCaIssuer(Issuer):
 
     @property
     def authorities(self) -> Sequence[DeviceAuthority]:
-        """The Private CA that signs, then those before it."""
+        """The Private CA that signs, then the previous ones."""
         return (self._authority, *self._previous)
 
     @property
@@ -68,7 +68,7 @@ class PrivateCaIssuer(Issuer):
         return self._validity_days
 
     def settings(self, stack: Stack) -> Mapping[IssuerSetting, str]:
-        """The CA, its signing algorithm, the validity of what it issues, and the CAs before it."""
+        """The CA, its signing algorithm, the validity of its certificates, and the previous CAs."""
         previous = {IssuerSetting.PREVIOUS_AUTHORITY_ARNS: ",".join(one.arn for one in self._previous)}
         return {
             IssuerSetting.AUTHORITY_ARN: self._authority.arn,
@@ -83,7 +83,7 @@ class PrivateCaIssuer(Issuer):
         """Let the function issue certificates from the one template, and register them."""
         self._authority.grant_issue(function.rights, template_arn=_template_arn(Stack.of(function)))
         if self._previous:
-            # What was asked of a previous CA before the deployment is still collected.
+            # The issuer still collects certificates that it requested from a previous CA before the deployment.
             function.allow(["acm-pca:GetCertificate"], [one.arn for one in self._previous])
         register = "RegisterCertificate" if self._authority.is_registered else "RegisterCertificateWithoutCA"
         # The IAM reference gives either no resource type.
@@ -110,7 +110,7 @@ _SHORT_LIVED_DAYS: Final = 7
 
 
 def _warn_of_end(authority: DeviceAuthority, validity_days: int) -> None:
-    """The alarm `authority-ends` says the same of a deployed CA; this says it before."""
+    """Warn at synth of what the alarm `authority-ends` reports for a deployed CA."""
     if authority.ends_at is None:
         return
     signs_until = authority.ends_at - timedelta(days=validity_days)

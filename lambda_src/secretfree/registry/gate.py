@@ -1,4 +1,4 @@
-"""The gate for rows of files, in the CLI and in the cloud: a key may have any form of `keys.KEY_MATERIAL_FORM`."""
+"""The gate for rows of files, in the CLI and in the cloud: a key may have any form that `read_key_text` accepts."""
 
 from __future__ import annotations
 

@@ -27,9 +27,6 @@ from secretfree.request.parsing import refusing_parser_errors
 
 MAX_KEY_FILE: Final = 64 * 1024
 """Bytes."""
-KEY_MATERIAL_FORM: Final = (
-    "a public key, certificate request or certificate as PEM, as base64 of PEM or of DER, or a public key as JWK or hex"
-)
 _REQUEST_LABELS: Final = frozenset({"CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"})
 _CERTIFICATE_LABELS: Final = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"})
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})+")
@@ -89,7 +86,11 @@ def read_key_material(data: bytes, profile: DeviceProfile = DeviceProfile.STANDA
 
 
 def read_key_text(text: str, profile: DeviceProfile = DeviceProfile.STANDARD) -> KeyMaterial:
-    """Read what a column of a manifest holds (forms: `KEY_MATERIAL_FORM`); raises RowRefused."""
+    """Read the value of a manifest's column; raises RowRefused.
+
+    Accepted are a public key, certificate request or certificate as PEM, as base64 of PEM or as base64 of DER, and a
+    public key as JWK or hex.
+    """
     text = text.strip()
     if text.startswith("{"):
         return read_jwk(parse_object(text.encode("utf-8", "surrogateescape")))
