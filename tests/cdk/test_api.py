@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from aws_cdk import Duration
+from aws_cdk import App, Duration, Environment, Stack
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_ec2 as ec2
@@ -25,10 +25,12 @@ from cdk_iot_secretfree import (
 )
 from secretfree.errors import ErrorCode
 from secretfree.handlers.http.problem import problem_body
+from support.documents import ROOT
 
-from tests.cdk.conftest import Synthesised
+from tests.cdk.conftest import WITHOUT_BUNDLING, Synthesised
 
 WEB_ACL = "arn:aws:wafv2:eu-west-1:111122223333:regional/webacl/ours/11111111-2222-3333-4444-555555555555"
+OPTIONS = ROOT / "docs" / "reference" / "options.md"
 CERTIFICATE = "arn:aws:acm:eu-west-1:111122223333:certificate/11111111-2222-3333-4444-555555555555"
 
 # API Gateway developer guide, variables for access logging: an override header, a body, a path or a name sets these.
@@ -275,15 +277,37 @@ class TestDomain:
         assert len(made.of_type("AWS::ApiGateway::DomainName")) == 1
 
 
-def test_ten_product_lines_with_dashboards_fit_a_stack(stack):
+def resources_of(lines, *, key):
+    """How many resources a stack of product lines with dashboards has."""
+    stack = Stack(App(context=WITHOUT_BUNDLING), "Stack", env=Environment(account="111122223333", region="eu-west-1"))
     authority = DeviceAuthority.root(stack, "Authority", subject=AuthoritySubject(common_name="Devices"))
-    for number in range(10):
+    ours = kms.Key(stack, "Key") if key else None
+    for number in range(lines):
         line = SecretFreeProvisioning(
-            stack, f"Line{number}", product=f"line-{number}", issuers=[Issuer.private_ca(authority)]
+            stack,
+            f"Line{number}",
+            product=f"line-{number}",
+            issuers=[Issuer.private_ca(authority)],
+            encryption_key=ours,
+            functions=FunctionOptions(log_encryption_key=ours),
         )
         line.add_dashboard()
         line.add_outputs()
-    assert len(Template.from_stack(stack).to_json()["Resources"]) <= 500  # CloudFormation's quota
+    return len(Template.from_stack(stack).to_json()["Resources"])
+
+
+@pytest.mark.parametrize(
+    ("key", "lines", "sentence"),
+    [
+        (False, 10, "Ten product lines with dashboards fit a stack's 500 resources."),
+        (True, 9, "With a key of yours for tables or logs, nine lines fit."),
+    ],
+)
+def test_as_many_product_lines_fit_a_stack_as_the_reference_says(key, lines, sentence):
+    """Each line adds what the second adds. CloudFormation's quota is 500 resources."""
+    one, two = (resources_of(count, key=key) for count in (1, 2))
+    assert 1 + (500 - one) // (two - one) == lines
+    assert sentence in " ".join(OPTIONS.read_text(encoding="utf-8").split())
 
 
 class TestGatewayResponses:
