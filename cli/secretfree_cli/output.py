@@ -19,7 +19,7 @@ from rich.text import Text
 
 
 class ExitCode(IntEnum):
-    """Exit codes. 1 and 2 are those of click; a script decides by the others what to do next."""
+    """Exit codes. click defines 1 and 2. Scripts rely on the others."""
 
     OK = 0
     FAILURE = 1
@@ -51,7 +51,7 @@ class CliError(click.ClickException):
 def stderr() -> Console:
     """Return the console for progress and prose, which keeps stdout clean for a pipe.
 
-    It is made at each call, so that it writes to the stream of the moment (a test or a redirect may replace it).
+    It is made at each call, because a test or a redirect may replace the stream.
     """
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -62,12 +62,12 @@ def stdout() -> Console:
 
 
 def styled(text: str, **style: Any) -> str:
-    """Return text in colour, or as it is if NO_COLOR is set (no-color.org). `click.echo` drops colour for a pipe."""
+    """Return text in colour, or unchanged if NO_COLOR is set (no-color.org). `click.echo` drops colour for a pipe."""
     return text if os.environ.get("NO_COLOR") else click.style(text, **style)
 
 
 def is_interactive() -> bool:
-    """Whether a person watches stderr: it is a terminal that can move its cursor, and not that of a CI job."""
+    """Whether stderr is a terminal that can move its cursor, outside a CI job."""
     console = stderr()
     return console.is_terminal and not console.is_dumb_terminal and not os.environ.get("CI")
 

@@ -41,14 +41,14 @@ class TrailEvent:
 
 @dataclass
 class Trail:
-    """What was found, and what a reader must know of it."""
+    """The events of a device, and what limits them."""
 
     events: list[TrailEvent] = field(default_factory=list)
     objects: int = 0
     hidden: int = 0
     """Objects that a delete marker or a newer version hides from a plain listing."""
     damaged: list[str] = field(default_factory=list)
-    """Objects with what is no event; their other lines are taken."""
+    """Objects with a line that is not an event; their other lines count."""
 
 
 def read_trail(s3: Any, bucket: str, device_id: str, *, since: datetime | None = None) -> Trail:
@@ -102,7 +102,7 @@ def _of_device(key: str, body: bytes, device_id: str, trail: Trail) -> Iterable[
 
 
 def _event(line: str, key: str) -> TrailEvent | None:
-    """The event of a line; None for what is none."""
+    """The event of a line; None if the line is not an event."""
     try:
         document = json.loads(line)
         if not isinstance(document, dict) or not all(isinstance(value, str) for value in document.values()):

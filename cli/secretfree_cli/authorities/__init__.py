@@ -1,1 +1,1 @@
-"""The CAs of a product line: which signs, which came before it, and which devices remain on each."""
+"""The CAs of a product line: which one signs, which ones signed before, and which devices remain on each."""

@@ -36,9 +36,9 @@ class Distrusted:
 
 
 def close_registration(target: Target, authority_arn: str) -> str | None:
-    """Set the CA to INACTIVE at IoT Core, which then registers no certificate of it; its former status, or `no`.
+    """Set the CA to INACTIVE, so that IoT Core registers none of its certificates; return the former status, or `no`.
 
-    None for a CA that is deleted: nothing says any more under which id IoT Core had it.
+    None for a deleted CA: its id at IoT Core can no longer be found.
     """
     iot = target.client("iot")
     try:

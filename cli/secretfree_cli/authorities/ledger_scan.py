@@ -76,7 +76,7 @@ def authority_of(reference: str | None) -> str:
 
 
 def _pages(target: Target, condition: str, values: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    # Each request reads 1 MB at most and waits for the one before it: this alone bounds the rate.
+    # A request reads 1 MB at most and waits for the previous one. Nothing else limits the rate.
     yield from (
         target.client("dynamodb")
         .get_paginator("scan")

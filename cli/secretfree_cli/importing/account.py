@@ -34,7 +34,7 @@ class ImportSummary:
     """Devices that are enrolled, but have other attributes there than their rows say."""
     first_passed_over: Sequence[Mapping[str, object]] = ()
     unindexed: int = 0
-    """Devices of the registry whose key the index does not have; 0 also where the registry was not read."""
+    """Devices of the registry whose key is not in the index; 0 if the registry was not read."""
     warnings: Sequence[Mapping[str, object]] = ()
     """Kinds of doubtful ids, each with its number and first examples: `report.warning_document`."""
     remarks: Sequence[str] = ()

@@ -39,7 +39,7 @@ _SHOWN_ID: Final = 200
 
 
 def check(entries: Iterator[Entry], manifest: Manifest, gate: Gate, *, first: int, file: int) -> Iterator[StagedRow]:
-    """Yield each entry as a row, admitted or refused, in their order; `first` is the ordinal of the first one's.
+    """Yield each entry as a row, admitted or refused, in order. `first` is the ordinal of the first row.
 
     A large manifest is shared out among processes, one a core. Not more than a few hundred entries for each are held.
     """

@@ -16,7 +16,7 @@ from secretfree.registry.entry import DeviceStatus
 from secretfree_cli.importing.doubtful_ids import Doubtful, doubtful_ids
 
 _CACHE_KIB: Final = 32 * 1024
-"""SQLite's page cache: what bounds the memory of an import, whatever the number of rows."""
+"""SQLite's page cache. It limits the memory of an import of any size."""
 _PAGE_BYTES: Final = 16 * 1024
 _SCHEMA: Final = """
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -79,8 +79,8 @@ _REPETITIONS: Final = _REFUSE.format(
         WHERE first.status NOT NULL AND first.device_id = row.device_id AND first.ordinal < row.ordinal)""",
 )
 _PASSED_OVER: Final = "outcome <> 'refused' AND detail IS NOT NULL"
-# What a second look at the table finds, once this import's rows are written. What is to be taken back is put down, with
-# its outcome, before it is: were the import cut off in between, the other device might be gone by then.
+# After this import has written its rows, it reads the table again. It records the rows to revert before it reverts
+# them. After an interruption, the other device may be gone, and the conflict could not be found again.
 _WRITTEN: Final = "outcome IN ('enrolled', 'replaced')"
 _FIND_SHARED: Final = f"""
 INSERT OR IGNORE INTO taken_back SELECT row.ordinal FROM row JOIN result USING (ordinal)
@@ -103,7 +103,7 @@ WHERE {_WRITTEN} AND EXISTS (
 
 
 class StagedRow(NamedTuple):
-    """A row of a manifest: admitted, with its record, or refused, with a reason; and where it stands.
+    """A row of a manifest: admitted with its record, or refused with a reason. It has its position in the file.
 
     `file` is the position of its manifest among those given; for `line` and `member` see `manifests.manifest.Entry`.
     """
@@ -152,7 +152,7 @@ class Checkpoint:
         self._connection.close()
 
     def discard(self) -> None:
-        """Close the file and remove it, with what SQLite keeps beside it."""
+        """Close the file and remove it, with SQLite's other files."""
         self.close()
         if self.path is not None:
             for suffix in ("", "-wal", "-shm"):
@@ -267,7 +267,7 @@ class Checkpoint:
             self._connection.executemany("INSERT INTO held VALUES (?, ?)", held)
 
     def finish_holders(self) -> None:
-        """Make what was remembered quick to find."""
+        """Index the keys that the registry holds."""
         self._connection.execute("CREATE INDEX held_by_key ON held (fingerprint)")
 
     def holders_of(self, fingerprints: Collection[str]) -> Mapping[str, set[str]]:

@@ -1,4 +1,4 @@
-"""Finds the record that replaces a reverted one: the one before it, unless that one must not be restored."""
+"""Finds the record that replaces a reverted one: the latest earlier record that may be restored."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from secretfree.registry.store import RegistryStore, find_batch
 
 @dataclass(frozen=True, slots=True)
 class Former:
-    """What takes the place of a reverted record. `record` None means that the device is removed.
+    """What replaces a reverted record. The device is removed if `record` is None.
 
-    `taken_by` is another device that holds the key of `record`, if there is one. `forgotten` says that a record further
-    back is no longer kept, and none of the kept ones may come back. `unreadable` says that what is stored of the former
-    records, or of their batches, cannot be read.
-    """
+    `taken_by` is another device that holds the key of `record`, if there is one. `forgotten`: an older record is no
+    longer kept, and none of the kept ones may be restored. `unreadable`: the former records, or their batches, cannot
+    be read."""
 
     record: EnrolledDevice | None = None
     taken_by: str | None = None
@@ -27,14 +26,14 @@ class Former:
     unreadable: bool = False
 
     def under(self, reverted: EnrolledDevice) -> Former:
-        """Return it with the block that `reverted` got since: restoring a key does not unblock a device."""
+        """Return a copy with the block of `reverted`, because restoring a key does not unblock a device."""
         return self if self.record is None else replace(self, record=self.record.blocked_as(reverted))
 
 
 class FormerRecords:
-    """Finds what reverted records give way to. Used by one thread.
+    """Finds what replaces reverted records. Used by one thread.
 
-    A record of a batch that was itself reverted does not come back; the one before it does.
+    The record of a reverted batch is not restored. The record before it is.
     """
 
     def __init__(self, store: RegistryStore, holders: HolderLookup) -> None:
@@ -43,7 +42,7 @@ class FormerRecords:
         self._states: dict[str, BatchState | None] = {}
 
     def of(self, devices: Sequence[EnrolledDevice]) -> Sequence[Former]:
-        """Return what each of `devices` gives way to."""
+        """Return what replaces each of `devices`."""
         found = [self._former(device) for device in devices]
         keys = {_fingerprint(former) for former in found} - {""}
         holders = self._holders.holders_of(sorted(keys)) if keys else {}

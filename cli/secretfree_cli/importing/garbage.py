@@ -12,7 +12,7 @@ _OBJECTS_PER_COLLECTION: Final = 20_000
 
 @contextmanager
 def garbage_collected_rarely() -> Iterator[None]:
-    """Collect rarely, and skip the objects that exist already. Processes that start meanwhile inherit both settings.
+    """Collect rarely, and skip the objects that exist already. Processes started in the block inherit both settings.
 
     An import makes and drops rows by the hundred thousand. They form no reference cycles, and a search for cycles
     takes a tenth of the import's time.

@@ -32,7 +32,7 @@ class Identity:
 
     @property
     def is_complete(self) -> bool:
-        """Whether an earlier run imported all of it."""
+        """Whether an earlier run completed the import."""
         return self.known is not None and self.known.state is BatchState.COMPLETE
 
 

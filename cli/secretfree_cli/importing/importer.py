@@ -32,8 +32,8 @@ NOT_READ: Final = "not-read"
 _STAGED_AT_ONCE: Final = 2_000
 _RECORDED_AT_ONCE: Final = 1_000
 _LOOKUPS_PER_SCANNED_ITEM: Final = 1 / 8
-"""A lookup by key costs half a read unit (4 KB, eventually consistent), an item of some 250 bytes that is scanned
-consistently a 16th: up to an eighth of the table's size in lookups is cheaper than reading the whole table."""
+"""A lookup by key costs half a read unit (4 KB, eventually consistent). A consistent scan costs a 16th for an item of
+some 250 bytes. So lookups for up to an eighth of the table's items are cheaper than reading the whole table."""
 _TAKE_BACK_ATTEMPTS: Final = 5
 
 
@@ -52,7 +52,7 @@ class Progress(Protocol):
 def stage(manifests: Sequence[Manifest], gate: Gate, checkpoint: Checkpoint, progress: Progress) -> None:
     """Check every row of `manifests` and keep it in `checkpoint`, from where an interrupted staging stopped.
 
-    Raises: ManifestError where a manifest cannot be read as a whole; nothing was written to the table then.
+    Raises: ManifestError if a manifest cannot be read. Then nothing was written to the table.
     """
     if checkpoint.setting("staged"):
         return
@@ -83,7 +83,7 @@ def write(
     `provenance` is of the manifests, by their positions; they are all of one batch. For `reverting` and
     `complete` see `decide`.
 
-    Raises: RegistryBusy, the store's errors; the checkpoint has what was done, a resumed import does the rest.
+    Raises: RegistryBusy, the store's errors. The checkpoint keeps what was done; a resumed import continues there.
     """
     total = checkpoint.count_pending()
     if not total:
@@ -173,13 +173,13 @@ class _Chunks:
         chunk.add_done_callback(self._through.put)
 
     def next_results(self) -> Iterator[tuple[int, Verdict]]:
-        """Wait for a chunk to end and take its rows out; raises what was raised in it."""
+        """Wait for a chunk and return its rows; raises the chunk's exception."""
         chunk = self._through.get()
         verdicts = chunk.result()
         return zip(self._ordinals.pop(chunk), verdicts, strict=True)
 
     def last_results(self) -> Iterator[tuple[int, Verdict]]:
-        """After a failure: begin no other chunk, and wait for the chunks that the threads still finish."""
+        """After a failure, cancel the chunks that have not begun and return the rows of the others."""
         for chunk in self._ordinals:
             chunk.cancel()
         for chunk, ordinals in self._ordinals.items():
@@ -205,7 +205,7 @@ def _rows(manifests: Sequence[Manifest], gate: Gate, *, skip: int, progress: Pro
 def _holders(
     checkpoint: Checkpoint, store: RegistryStore, progress: Progress, *, expected: int, dry_run: bool
 ) -> KeyHolders:
-    """Return what finds the holders of the rows' keys: the index where it is cheaper, else one reading."""
+    """Return what finds the holders of the rows' keys: the index if that is cheaper, else one read of the table."""
     size = store.size()
     holders = KeyHolders(store, lambda: checkpoint, clock=SystemClock(), reached=progress.reached)
     if expected < size * _LOOKUPS_PER_SCANNED_ITEM and holders.by_index:
@@ -229,7 +229,7 @@ def _is_as_written(device: EnrolledDevice, row: StagedRow, batch_id: str) -> boo
 
 
 def _take_back(store: RegistryStore, row: StagedRow, device: EnrolledDevice, former: Former, batch_id: str) -> None:
-    """Take a record back, even if its device is blocked meanwhile."""
+    """Revert a record, even if its device is blocked at the same time."""
     for _ in range(_TAKE_BACK_ATTEMPTS):
         try:
             if former.record is None or former.taken_by is not None:

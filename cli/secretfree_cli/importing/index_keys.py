@@ -23,7 +23,7 @@ class Indexing:
 
     devices: int = 0
     indexed: int = 0
-    """They lacked their fingerprint and have it now; in a dry run, would have it."""
+    """They lacked a fingerprint and have one now, or would have one after a dry run."""
     keyless: int = 0
     """Enrolled without a key, for match policy UDID: no lookup by key finds them."""
     unreadable: list[str] = field(default_factory=list)

@@ -35,7 +35,7 @@ ROWS_PER_OBJECT: Final = 500_000
 
 @dataclass(frozen=True)
 class PrepareRequest:
-    """What is to be made ready for ImportTable, in `folder`; `enrolled_by` goes into the batch's record."""
+    """The manifests for ImportTable, and the `folder` for its objects. The batch's record has `enrolled_by`."""
 
     manifests: Sequence[Manifest]
     gate: Gate
@@ -85,7 +85,7 @@ def run_prepare(request: PrepareRequest, progress: importer.Progress) -> tuple[I
 
 
 def write_objects(items: Iterator[Item], folder: Path, *, rows: int = ROWS_PER_OBJECT) -> Sequence[Path]:
-    """Write `items` as DYNAMODB_JSON lines, gzip, in as many objects as it takes; the same bytes for the same items."""
+    """Write `items` as DYNAMODB_JSON lines in gzip objects. Equal items give equal bytes."""
     paths: list[Path] = []
     while some := list(islice(items, 1)):
         path = folder / f"part-{len(paths):05d}.json.gz"

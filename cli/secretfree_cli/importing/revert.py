@@ -28,7 +28,7 @@ from secretfree_cli.importing.former_records import Former, FormerRecords
 from secretfree_cli.importing.importer import Progress
 
 _MOST_PASSES: Final = 5
-"""The index by batch is eventually consistent: a pass that finds nothing left ends the revert, usually the second."""
+"""The index by batch is eventually consistent: a pass that finds no device ends the revert, usually the second one."""
 
 
 class Undone(StrEnum):
@@ -38,17 +38,17 @@ class Undone(StrEnum):
     RESTORED = "restored"
     """It was enrolled before with another key, which is restored."""
     REMOVED_FORGOTTEN = "removed-former-forgotten"
-    """It was enrolled before, but its key was replaced so often since that the former one is no longer kept."""
+    """It was enrolled before, but after many replacements its former key is no longer kept."""
     KEPT = "kept"
     """It has an active certificate."""
     FORMER_KEY_TAKEN = "former-key-taken"
-    """Another device has its former key now, so it stays as the batch left it."""
+    """Another device now has its former key, so the device stays as it is."""
     UNREADABLE = "unreadable"
-    """Its record, or a former one, cannot be read: it stays as it is."""
+    """Its record, or a former one, cannot be read, so the device stays as it is."""
     CHANGED = "changed"
     """It no longer belongs to the batch, or was changed at the same time."""
     REPLACED_SINCE = "replaced-since"
-    """A later batch gave it another key: it stays with that one, until that batch is reverted too."""
+    """A later batch gave it another key, which stays until that batch is reverted too."""
 
 
 STAYING: Final = (Undone.KEPT, Undone.FORMER_KEY_TAKEN, Undone.UNREADABLE, Undone.CHANGED)
@@ -74,10 +74,9 @@ def revert(
 ) -> Reverted:
     """Revert `batch` and return what became of its devices. Safe to repeat, and to resume.
 
-    Only records that still are of the batch are touched. A block does not change that: a device of the batch is removed
-    even if it was blocked since, and one that gets its former key back stays blocked. Devices with an active
-    certificate stay, unless `force`. A record of a batch that was itself reverted does not come back. An unreadable
-    record is left as it is.
+    Only records that still are of the batch are touched. This holds for blocked devices too: they are removed, or get
+    their former key back and stay blocked. Devices with an active certificate stay, unless `force`. A record of a batch
+    that was itself reverted does not come back. An unreadable record is left as it is.
 
     Imports that overlap with the revert learn of it and read the registry again when they end (`RegistryState`). An
     import that gives another device a key that is restored here, and ends before that, is not noticed.
@@ -136,7 +135,7 @@ def _undo(
 
 
 def _outcome(former: Former, *, has_certificate: bool) -> Undone:
-    """What becomes of a device, unless its record changes meanwhile."""
+    """The outcome for a device, if its record does not change before the write."""
     if former.unreadable:
         return Undone.UNREADABLE
     if has_certificate:

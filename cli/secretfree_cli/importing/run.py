@@ -156,7 +156,7 @@ def _being_reverted(store: RegistryStore) -> frozenset[str]:
 
 
 def _open(store: RegistryStore, batch: Batch, checkpoint: Checkpoint) -> _Opening:
-    """Open the batch before the first look at the registry, or continue with it as it was opened."""
+    """Open the batch before the registry is first read, or continue with an open one."""
     kept = checkpoint.setting(_OPENING)
     if kept is not None and batch.id in store.state().open:
         return _Opening(**kept)
@@ -191,7 +191,7 @@ def _close(store: RegistryStore, batch: Batch, identity: Identity, counts: Mappi
 def _batch(
     checkpoint: Checkpoint, target: Target, identity: Identity, request: ImportRequest, files: Sequence[ManifestFile]
 ) -> Batch:
-    """Return the batch as this run opens it: as an earlier run, here or elsewhere, began it, or new."""
+    """Return the batch that an earlier run began, on this or another machine, or a new one."""
     kept, known = checkpoint.setting(BATCH), identity.known
     if known is not None:
         if kept is None and identity.is_open:

@@ -15,7 +15,7 @@ from secretfree_cli.output import CliError
 class WholeFile:
     """Text that is written to a temporary file and moved to its path at the end. Until then an existing file stays.
 
-    `what` is what errors call it. A pipe, or a device such as /dev/stdout, is written to as it is.
+    `what` is what errors call it. A pipe, or a device such as /dev/stdout, is written directly.
     """
 
     def __init__(self, path: Path, what: str) -> None:

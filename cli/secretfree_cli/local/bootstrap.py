@@ -1,4 +1,4 @@
-"""What `cdk bootstrap` leaves in an account, as far as a deployment into the local cloud needs it.
+"""The part of `cdk bootstrap` that a deployment into the local cloud needs.
 
 The default synthesizer reads the bootstrap version from a parameter and publishes to a bucket. Its roles are missing
 here; the CDK CLI then uses the operator's key. The stack has the name and the logical ids of the CDK's own, so that

@@ -20,8 +20,8 @@ Tell = Callable[[str], None]
 def bring_up(folder: StateFolder, *, wanted: Sequence[str] = (), tell: Tell = note) -> tuple[CloudRecord, bool]:
     """Start the servers and return the first Region's record, and whether the cloud was up already.
 
-    `wanted`: the Regions; those of the last time when absent, else one. Leftovers of a cloud that died are ended first,
-    and a Region that was stopped is started again. On any failure, Ctrl-C included, what was started is stopped.
+    `wanted`: the Regions. The default is those of the last `up`, or else one. Leftovers of a cloud that died are ended
+    first, and a Region that was stopped is started again. On any failure, Ctrl-C included, what was started is stopped.
     """
     names = tuple(wanted) or folder.regions() or (servers.DEFAULT_REGION,)
     record = folder.read()
@@ -152,7 +152,7 @@ def _forget(folder: StateFolder) -> None:
 
 
 def _folders(folder: StateFolder) -> list[StateFolder]:
-    """The folder of each Region; the first Region's alone where no `up` remembered any."""
+    """The folder of each Region, or only the first one's if no `up` recorded Regions."""
     return [folder.of_region(region) for region in folder.regions()] or [folder]
 
 

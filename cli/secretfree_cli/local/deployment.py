@@ -37,14 +37,14 @@ _CDK_ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Deployment:
-    """What to deploy: a CDK app's folder, and the context it is given over the local cloud's own."""
+    """What to deploy: a CDK app's folder, and context that overrides the local cloud's own."""
 
     app: Path
     stack_name: str | None = None
     context: Mapping[str, str] = field(default_factory=dict)
 
     def context_for(self, record: CloudRecord) -> dict[str, str]:
-        """Return the context: that the deployment is local, the sample app's settings for it, then what was asked."""
+        """Return the context: the mark of a local deployment, the sample app's settings, then the command's options."""
         named = {"secretfree:stack-name": self.stack_name} if self.stack_name else {}
         return {
             LOCAL_CONTEXT: "true",
@@ -159,7 +159,7 @@ def _context_options(context: Mapping[str, str]) -> list[str]:
 
 
 def end_deployment(folder: StateFolder) -> None:
-    """End what is left of a deployment whose command was killed: the CDK CLI, and the app that it runs."""
+    """End the processes of a killed deployment: the CDK CLI and the app that it runs."""
     with suppress(FileNotFoundError):
         end_marked(json.loads(_marking_file(folder).read_text()), grace_seconds=_GRACE_SECONDS)
 

@@ -40,7 +40,7 @@ class ServerProcess:
         return self._find() is not None
 
     def stop(self, *, grace_seconds: float = 30.0) -> bool:
-        """End the server, politely first, and all that it started; return whether there was anything to end."""
+        """End the server and all that it started, first by SIGTERM; return whether any process was ended."""
         server = self._find()
         if server is not None:
             _end_politely([server], grace_seconds=grace_seconds)
@@ -80,7 +80,7 @@ def start_server(name: str, command: Sequence[str], *, environment: Mapping[str,
 
 
 def new_marking() -> dict[str, str]:
-    """Return what to add to the environment of a process, so that `end_marked` finds all that it starts."""
+    """Return the environment variable by which `end_marked` finds a process and all that it starts."""
     return {_MARK_VARIABLE: secrets.token_hex(16)}
 
 
@@ -110,7 +110,7 @@ def _end_politely(processes: Sequence[psutil.Process], *, grace_seconds: float) 
 
 
 def _kill_marked(mark: str) -> bool:
-    """Kill what has this mark until nothing has it; return whether there was anything."""
+    """Kill processes with this mark until none is left; return whether there were any."""
     found = False
     while left := list(_marked(mark)):
         found = True

@@ -92,7 +92,7 @@ def stop(processes: Sequence[ServerProcess]) -> bool:
 
 
 def _surviving_stack(folder: StateFolder, record: CloudRecord) -> str | None:
-    """Return the default stack of before `down`, if the emulator's data still has it."""
+    """Return the default stack before the last `down`, if it still exists in the emulator."""
     name = folder.recall().get("stackName")
     stacks = local_client(record, "cloudformation").list_stacks(StackStatusFilter=_COMPLETE)["StackSummaries"]
     return name if any(stack["StackName"] == name for stack in stacks) else None

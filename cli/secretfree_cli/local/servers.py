@@ -83,7 +83,7 @@ class AccessKey:
 
 
 def choose_ports(folders: Sequence[StateFolder]) -> list[Ports]:
-    """Return free ports for each folder: those of the last time where they still are, so that addresses stay."""
+    """Return free ports for each folder: the former ones if they are free, so that addresses stay the same."""
     chosen = []
     with ExitStack() as held:  # held open together, or the system might give one port twice
         for folder in folders:

@@ -44,7 +44,7 @@ class CloudRecord:
     ca_certificate: str
     """Path of the PEM of the Private CA that signs devices."""
     authority_arn: str
-    """Empty until it is up: the record is there from the servers' start, so that they can always be ended."""
+    """Empty until the cloud is up. The record exists from the servers' start, so that `down` can always stop them."""
     processes: tuple[ServerProcess, ...]
     stack_name: str | None = None
     """The stack that commands mean when they name none: the first deployed."""
@@ -53,7 +53,7 @@ class CloudRecord:
 
     @property
     def is_up(self) -> bool:
-        """Whether it came up, and every server of it runs."""
+        """Whether the cloud has started, and all its servers run."""
         return bool(self.authority_arn) and all(process.is_running for process in self.processes)
 
     def certificate_of(self, authority_arn: str) -> Path:
@@ -183,7 +183,7 @@ class StateFolder:
         return record
 
     def recall(self) -> dict[str, Any]:
-        """Return what was remembered beyond `down`: ports and the default stack's name, as far as known."""
+        """Return what stays after `down`: ports and the default stack's name, as far as known."""
         try:
             document = json.loads(self._memory.read_text())
         except (OSError, ValueError):

@@ -97,7 +97,7 @@ def find(
 
 
 def parse(message: str, *, at: datetime, group: str) -> LogEvent | None:
-    """Return a structured line; None for what is none: the runtime's own lines, and metrics."""
+    """Return a structured line; None for Lambda's own lines and for metrics."""
     try:
         document = json.loads(message)
     except ValueError:

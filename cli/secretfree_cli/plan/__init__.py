@@ -1,1 +1,1 @@
-"""`secretfree plan`: how long a fleet takes to provision, which quota holds it back, and what it costs."""
+"""`secretfree plan`: how long a fleet takes to provision, which quota limits it, and what it costs."""

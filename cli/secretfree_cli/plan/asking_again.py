@@ -31,7 +31,7 @@ class Worker(Protocol):
     def retry_after(self, age: float | None, attempts: int, now: float, source: random.Random) -> float:
         """Return the device's Retry-After, `age` after it first asked and at its `attempts`th try.
 
-        `age` is None where the ledger did not answer: then nothing is known of the device.
+        `age` is None if the ledger did not answer.
         """
         ...
 
@@ -41,7 +41,7 @@ class AskingAgain(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name in the plot and the report."""
+        """The name in the plot and the report."""
         ...
 
     @property

@@ -154,10 +154,10 @@ def call_sequence(issuer: IssuerKind, *, thing_groups: int = 0) -> CallSequence:
 
 
 def _opening(progress: IssuanceProgress, first: Call, *further: Call) -> tuple[Stage, ...]:
-    """The calls until the lease is held, and the read beside the first call after it.
+    """The calls until the lease is held, and the read in parallel with the next call.
 
     The authorizer reads the registry. The issuer reads it beside its first write, and makes its `further` writes one by
-    one. Then it reads the registry once more, for a block that came meanwhile.
+    one. Then it reads the registry once more, because the device may have been blocked since.
     """
     stages = ((REGISTRY_READ,), (REGISTRY_READ, first), *((call,) for call in further))
     unleased = tuple(Stage(calls, progress, leased=False) for calls in stages)

@@ -10,7 +10,7 @@ from secretfree_cli.plan.quotas import Quota, QuotaTable
 from secretfree_cli.plan.simulation import API_QUOTAS, CONCURRENCY_QUOTA
 
 HEADROOM = 1.2
-"""A raise is advised to this many times what is needed: quotas are shared with everything else in the account."""
+"""The advice is this many times the need, because the account's other programs share the quotas."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,8 @@ def quota_bound(devices: int, window: float, calls: CallSequence, quotas: QuotaT
 def advise(devices: int, window: float, calls: CallSequence, quotas: QuotaTable) -> tuple[Raise, ...]:
     """Return the raises, most urgent first, that let the fleet in within `window` seconds.
 
-    Each goes as far as that window needs (and the headroom). Empty where the quotas suffice, and where `window` is 0:
-    nothing serves a fleet in no time, so the operator has to say how long it may take.
-    """
+    Each goes as far as that window needs (and the headroom). Empty if the quotas suffice, or if `window` is 0: no quota
+    serves a fleet in no time."""
     raises: list[Raise] = []
     while window and (binding := quota_bound(devices, window, calls, quotas).binding) is not None:
         drawn = {d.quota.name: d.units_per_device for d in quota_bound(devices, window, calls, quotas).demands}

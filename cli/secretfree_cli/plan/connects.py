@@ -17,7 +17,7 @@ _SECONDS_A_READ: Final = 0.008
 
 
 def connects_bill(prices: PriceList, connects: int = CONNECTS) -> Sequence[CostLine]:
-    """Return what `connects` cost where each finds nothing to retire: in US dollars, one line for each metered thing.
+    """Return the cost of `connects` that find nothing to retire: in US dollars, one line for each metered item.
 
     Each costs one rule with one action, one message, its share of an invocation, and one read of the ledger. The
     retirement that follows a renewal costs a few calls more, once.

@@ -1,4 +1,4 @@
-"""A capacity plan: the fleet simulated, the quota that binds it, the raises that would help, and the bill."""
+"""A capacity plan: the fleet simulated, the quota that limits it, the quota increases that would help, and the cost."""
 
 from __future__ import annotations
 

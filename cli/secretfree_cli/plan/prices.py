@@ -81,7 +81,7 @@ class PriceList:
         private_ca = self.prices["private_ca"]
         kind = authority.name.lower()
         months = max(1, math.ceil(usage.seconds / _SECONDS_A_MONTH))
-        # The tiers begin anew each month: certificates are taken as spread evenly over the months that it takes.
+        # The tiers begin again each month. The certificates are assumed to be spread evenly over the months.
         certificates = months * tiered(usage.certificates / months, private_ca[f"{kind}_certificate"])
         return (
             CostLine("Private CA", f"{authority} CA, months begun", months, months * private_ca[f"{kind}_month"]),

@@ -252,7 +252,7 @@ class _Run:
     # Tickets.
 
     def _let_through(self, cohort: Cohort, worker: Worker, started: float) -> Cohort:
-        """Return the part of the cohort that goes on. The rest is given a time, where devices take numbers."""
+        """Return the part of the cohort that continues. The others get a time, if devices take numbers."""
         tickets, now = self._tickets, self._env.now
         if tickets is None or not (worker.knows_line or cohort.numbers):
             return cohort

@@ -1,1 +1,1 @@
-"""Asking devices to renew their certificates now: which devices, at which rate, by AWS IoT Jobs."""
+"""Asks devices to renew their certificates now, by AWS IoT Jobs at a limited rate."""

@@ -69,12 +69,12 @@ class Jobs(Protocol):
         """Return the job's status; None where there is none of this id."""
 
     def create(self, job_id: str, device_ids: Sequence[str], *, per_minute: int) -> None:
-        """Ask these devices; one that exists already is success."""
+        """Make the job for these devices. A job that exists already is a success."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What became of one group. `job_id`: None where no device of it was to be asked."""
+    """The result of one group. `job_id` is None if it has no device to ask."""
 
     job_id: str | None
     outcomes: Mapping[str, Outcome]
@@ -104,7 +104,7 @@ class Rollout:
     clock: Clock
 
     def ask(self, device_ids: Sequence[str]) -> Iterator[Asked]:
-        """Ask all of them, `device_ids` being sorted; yield each group when it was asked.
+        """Ask all devices; yield each group after it was asked. `device_ids` must be sorted.
 
         Raises RolloutAbortedError before the next group; botocore's errors.
         """

@@ -1,4 +1,4 @@
-"""What a test does with the app that is deployed for it: make devices, enrol, provision and connect them."""
+"""The deployed app of a test: makes devices, enrols, provisions and connects them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class LocalSession(boto3.Session):
         return super().client(service_name, *args, **settings)  # type: ignore[call-overload]
 
     def resource(self, service_name: str, *args: Any, **settings: Any) -> Any:
-        """As boto3's, likewise."""
+        """As in boto3."""
         settings.setdefault("endpoint_url", self._endpoint_of(service_name))
         return super().resource(service_name, *args, **settings)  # type: ignore[call-overload]
 
@@ -151,7 +151,7 @@ class LocalCloud:
     def provision(
         self, device: SimulatedDevice, *, issuer: IssuerPath = IssuerPath.PRIVATE_CA, seconds: float = 60.0
     ) -> Identity:
-        """Let a device ask for its certificate as firmware does, for so many seconds at most, and keep it.
+        """Have a device ask for its certificate as firmware does, within a time limit in seconds, and keep it.
 
         Raises: ProvisioningRefusedError, with the service's answer; ProvisioningUnavailableError.
         """

@@ -10,20 +10,20 @@ from typing import Any
 
 
 def spare_unasked_work() -> None:
-    """Apply all of it to this process."""
+    """Apply both to this process."""
     count_capacity_when_asked()
     read_tables_once()
 
 
 def count_capacity_when_asked() -> None:
-    """Have BatchWriteItem count the capacity that each item and index takes only if the call wants to know."""
+    """Have BatchWriteItem count consumed capacity only if the call asks for it."""
     from ministack.services import dynamodb
 
     write_batch = dynamodb._batch_write_item  # noqa: SLF001 -- there is no setting for it
     count = dynamodb._accumulate_write_capacity  # noqa: SLF001
     asked = False
 
-    def write_batch_and_count_if_asked(data: Any) -> Any:  # runs to its end in the event loop, beside no other
+    def write_batch_and_count_if_asked(data: Any) -> Any:  # the event loop runs one call at a time
         nonlocal asked
         asked = data.get("ReturnConsumedCapacity", "NONE") != "NONE"
         return write_batch(data)

@@ -1,6 +1,6 @@
 """The writes of a Region's global tables that its other Regions do not have yet, and when each item was last written.
 
-Kept in a file, so that a Region that was stopped delivers what it still owes when it is back.
+They are kept in a file, so that a stopped Region delivers them after its next start.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS items (
 
 @dataclass(frozen=True, kw_only=True)
 class Write:
-    """One write of an item. `item` is None where it was removed; `written`: seconds since 1970, at its Region."""
+    """One write of an item. `item` is None if it was removed; `written`: seconds since 1970 in the writing Region."""
 
     table: str
     key: dict[str, Any]
@@ -35,7 +35,7 @@ class Write:
     region: str
 
     def to_json(self) -> dict[str, Any]:
-        """Return the form in which it travels."""
+        """Return the form that is sent to another Region."""
         return {
             "table": self.table,
             "key": self.key,
@@ -51,7 +51,7 @@ class Outbox:
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
         self._file = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._file.execute("PRAGMA synchronous = OFF")  # the emulator's own data is in memory meanwhile
+        self._file.execute("PRAGMA synchronous = OFF")  # the emulator's own data is in memory too
         self._file.execute("PRAGMA journal_mode = WAL")
         self._file.executescript(_SCHEMA)
 
@@ -66,7 +66,7 @@ class Outbox:
             )
 
     def due(self, region: str, *, written_before: float, limit: int) -> Sequence[tuple[int, dict[str, Any]]]:
-        """Return the oldest writes that `region` is owed, with their numbers for `delivered`."""
+        """Return the oldest undelivered writes for `region`, with their numbers for `delivered`."""
         with self._lock:
             rows = self._file.execute(
                 "SELECT id, written, write FROM owed WHERE region = ? ORDER BY id LIMIT ?", (region, limit)
@@ -80,7 +80,7 @@ class Outbox:
             self._file.executemany("DELETE FROM owed WHERE id = ?", [(number,) for number in numbers])
 
     def accept(self, write: Write) -> bool:
-        """Note a write of another Region; False where a later one of the same item is here: the last writer wins."""
+        """Note a write of another Region; False if a later write of the item is here: the last writer wins."""
         with self._lock:
             row = self._file.execute(
                 "SELECT written, region FROM items WHERE tbl = ? AND key = ?", (write.table, _key(write))

@@ -102,7 +102,7 @@ class StrictAcmPcaBackend(ACMPCABackend):
         return urls
 
     def describe_certificate_authority(self, certificate_authority_arn: str | None) -> StrictCertificateAuthority:
-        """Return the CA; ResourceNotFoundError if there is none of that ARN, InvalidArnError if it is none."""
+        """Return the CA; ResourceNotFoundError if no CA has the ARN, InvalidArnError if it is not the ARN of a CA."""
         if not certificate_authority_arn or not _AUTHORITY_ARN.fullmatch(certificate_authority_arn):
             raise InvalidArnError(f"{certificate_authority_arn} is not the ARN of a certificate authority")
         authority = self.certificate_authorities.get(certificate_authority_arn)
@@ -168,7 +168,7 @@ class StrictAcmPcaBackend(ACMPCABackend):
             return earlier or self._issue_new(authority, template, csr, request, now)
 
     def get_certificate(self, certificate_authority_arn: str, certificate_arn: str) -> tuple[bytes, bytes]:
-        """Return a certificate, revoked or not, and the chain above it, PEM; RequestInProgressError before it is."""
+        """Return a certificate, revoked or not, and its chain as PEM; RequestInProgressError before it is issued."""
         authority = self.describe_certificate_authority(certificate_authority_arn)
         settings = self._settings(authority)
         self.emulation.throttle("GetCertificate", settings.get_rate)
@@ -233,7 +233,7 @@ class StrictAcmPcaBackend(ACMPCABackend):
         self._save(authority)
 
     def delete_certificate_authority(self, certificate_authority_arn: str) -> None:
-        """Delete a CA, which must be disabled first, unless it was never active."""
+        """Delete a CA. A CA that was active must be disabled first."""
         authority = self.describe_certificate_authority(certificate_authority_arn)
         if authority.status not in ("PENDING_CERTIFICATE", "DISABLED", "EXPIRED"):
             raise InvalidStateError(f"The certificate authority is in state {authority.status}")

@@ -1,9 +1,8 @@
 """The errors of AWS Private CA's API, in the shape that botocore maps to its exception classes.
 
-Codes are those of the service model, plus `ThrottlingException` and `ValidationException`, which AWS sends without
-having them in it. Which code AWS picks for a wrong argument is not documented case by case; a client must not build
-on it.
-"""
+The codes are those of the service model, and two that AWS sends although the model lacks them: `ThrottlingException`
+and `ValidationException`. Which code AWS picks for a wrong argument is not documented case by case; a client must not
+build on it."""
 
 from __future__ import annotations
 
@@ -39,7 +38,7 @@ class InvalidArnError(PrivateCaError):
 
 
 class InvalidRequestError(PrivateCaError):
-    """The request cannot be carried out as it is."""
+    """The request cannot be carried out."""
 
     error_code = "InvalidRequestException"
 
@@ -69,7 +68,7 @@ class MalformedCertificateError(PrivateCaError):
 
 
 class CertificateMismatchError(PrivateCaError):
-    """A certificate to be imported is not for this CA's key, or does not chain as it must."""
+    """An imported certificate is not for this CA's key, or its chain is wrong."""
 
     error_code = "CertificateMismatchException"
 

@@ -113,7 +113,7 @@ def _region_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
 def _pass_on(
     url: str, headers: Iterable[tuple[bytes, bytes]], body: bytes, start_response: StartResponse
 ) -> Iterable[bytes]:
-    """Pass a call on as it came: the signature covers its Host too."""
+    """Forward a call unchanged: the signature covers its Host too."""
     fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
     request = urllib.request.Request(f"{url}/", data=body, headers=fields, method="POST")  # noqa: S310 -- http to loopback
     try:

@@ -1,8 +1,7 @@
 """The emulator's settings: delays and throttling, as AWS may have them.
 
-For every CA by the environment (`SECRETFREE_PRIVATE_CA_ISSUE_RATE=5`), and for one while it runs by a tag
-(`emulator:issue-rate` = `5`), which any SDK can put on it.
-"""
+The environment sets them for every CA (`SECRETFREE_PRIVATE_CA_ISSUE_RATE=5`). A tag sets them for one CA while it runs
+(`emulator:issue-rate` = `5`)."""
 
 from __future__ import annotations
 
@@ -25,11 +24,11 @@ class Settings:
     idempotency_seconds: float = 300.0
     """How long the same IdempotencyToken means the same certificate; five minutes at AWS."""
     issue_rate: float = 0.0
-    """IssueCertificate above it is throttled; 0 is without limit. AWS's default quota is 25."""
+    """IssueCertificate calls a second before throttling; 0 is without limit. AWS's default quota is 25."""
     get_rate: float = 0.0
-    """GetCertificate likewise; AWS's default quota is 75."""
+    """The same for GetCertificate; AWS's default quota is 75."""
     revoke_rate: float = 0.0
-    """RevokeCertificate likewise; AWS's default quota is 20."""
+    """The same for RevokeCertificate; AWS's default quota is 20."""
     accept_sha1_csr: bool = True
     """Whether a CSR signed with SHA-1 is taken. What AWS does is not documented; both answers can be tried."""
 
@@ -64,7 +63,7 @@ class Settings:
 
     @classmethod
     def for_authority(cls, tags: Mapping[str, str]) -> Settings:
-        """Read the environment, overridden by the CA's tags; ValueError likewise."""
+        """Read the environment, overridden by the CA's tags; ValueError as in `from_environment`."""
         own = {
             PREFIX + key.removeprefix(TAG_PREFIX).replace("-", "_").upper(): value
             for key, value in tags.items()

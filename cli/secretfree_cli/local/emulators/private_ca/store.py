@@ -53,7 +53,7 @@ class Store:
             self._connection.executescript(_SCHEMA)
 
     def save_authority(self, arn: str, *, account: str, region: str, document: Mapping[str, Any]) -> None:
-        """Write a CA, replacing what was there."""
+        """Write a CA, and replace an earlier version."""
         with self._lock, self._connection:
             self._connection.execute(
                 "INSERT OR REPLACE INTO authorities VALUES (?, ?, ?, ?)", (arn, account, region, json.dumps(document))

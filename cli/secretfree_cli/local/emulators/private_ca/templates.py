@@ -37,7 +37,7 @@ class Template:
     is_root: bool = False
 
     def subject(self, csr: x509.CertificateSigningRequest, api: Mapping[str, Any] | None) -> x509.Name:
-        """Return the certificate's subject: the API's where the template lets it and it has one, else the CSR's."""
+        """Return the certificate's subject: the API's if there is one and the template allows it, else the CSR's."""
         if self.api_passthrough and api and api.get("Subject"):
             return x509_name(api["Subject"])
         return csr.subject
@@ -115,7 +115,7 @@ _CA_KEY_USAGE = _key_usage(key_encipherment=False, is_ca=True)
 def _passed_through(
     extensions: Mapping[str, Any], *, fixed: set[ObjectIdentifier]
 ) -> list[tuple[x509.ExtensionType, bool]]:
-    """Return what the API asks for beyond what the template fixes; what the template fixes wins without an error."""
+    """Return the API's extensions that the template does not fix. The template wins, without an error."""
     asked: list[tuple[x509.ExtensionType, bool]] = []
     names = extensions.get("SubjectAlternativeNames")
     if names:

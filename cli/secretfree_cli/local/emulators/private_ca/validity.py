@@ -12,7 +12,7 @@ from typing import Any
 from secretfree_cli.local.emulators.private_ca.errors import InvalidArgsError, ValidationError
 
 BACKDATING = timedelta(minutes=60)
-"""NotBefore lies this long before issuance, so that a device whose clock is behind takes the certificate at once."""
+"""NotBefore is this long before issuance, so that devices with a slow clock accept the certificate at once."""
 SHORT_LIVED_LIMIT = timedelta(days=7)
 
 
@@ -30,8 +30,7 @@ def period(validity: Mapping[str, Any] | None, not_before: Mapping[str, Any] | N
     END_DATE is UTC in the form YYYYMMDDHHMMSS or YYMMDDHHMMSS, ABSOLUTE seconds since 1970, the others are counted
     from issuance. ValidityNotBefore takes END_DATE and ABSOLUTE only.
 
-    Raises: InvalidArgsError for an unknown type or a form that does not parse; ValidationError if it ends before it
-        begins or has ended already.
+    Raises: InvalidArgsError for an unknown type or form; ValidationError if the end is before the begin or in the past.
     """
     issued_at = issued_at.replace(microsecond=0)
     if not validity:
