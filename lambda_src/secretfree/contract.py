@@ -1,7 +1,7 @@
 """Names and values that the construct, the runtime and the command line share; standard library only.
 
-The construct writes them into a template, the runtime and the command line read them there. No name here is written
-anywhere else, so a change of it changes every side.
+The construct writes them into a template; the runtime and the command line read them there. No other module repeats a
+name, so a change here changes every side.
 """
 
 from enum import IntEnum, StrEnum
@@ -54,7 +54,7 @@ class Variable(StrEnum):
     """The function that answers for each issuer, by the issuer's path, a JSON object."""
     RETRY_AFTER_SECONDS = "SECRETFREE_RETRY_AFTER_SECONDS"
     EST_ISSUER = "SECRETFREE_EST_ISSUER"
-    """The path of the issuer that EST without a label means."""
+    """The path of the issuer that answers EST without a label."""
     EST_AUTHORITIES = "SECRETFREE_EST_AUTHORITIES"
     """The CAs of each issuer that has any, by the issuer's path: a JSON object of ARNs by commas."""
     EST_REENROLL_DOMAIN = "SECRETFREE_EST_REENROLL_DOMAIN"
@@ -67,7 +67,7 @@ class Variable(StrEnum):
     REGIONS = "SECRETFREE_REGIONS"
     """The Regions of such a product line, a JSON array."""
     LATER_QUEUE_URL = "SECRETFREE_LATER_QUEUE_URL"
-    """Where the follower puts what it could not finish at once."""
+    """The follower's queue for later tries."""
 
 
 class EstOperation(StrEnum):
@@ -128,11 +128,11 @@ class Metric(StrEnum):
     CALLS = "Calls"
     """Calls of IoT Core and Private CA by operation, which use the account's quotas."""
     CALLS_THROTTLED = "CallsThrottled"
-    """Those of them that AWS throttled."""
+    """Calls of IoT Core and Private CA that AWS throttled."""
     REVOKED = "Revoked"
     """Certificates revoked because the registry withdrew the device or its key."""
     REVOCATION_FAILED = "RevocationFailed"
-    """Changes of the registry that were not dealt with; each is delivered again."""
+    """Changes of the registry that were not processed; each is delivered again."""
     CONNECTED = "Connected"
     """Connects of devices with a certificate of this product line; each connect counts, and one may count twice."""
     RETIRED = "Retired"
@@ -142,7 +142,7 @@ class Metric(StrEnum):
     FOLLOWED = "Followed"
     """Certificates of other Regions that this one registered, or took out of use."""
     FOLLOW_FAILED = "FollowFailed"
-    """Announcements of other Regions that were not dealt with; each is tried again."""
+    """Announcements of other Regions that were not processed; each is tried again."""
     REPLICATION_LAG = "ReplicationLag"
     """Milliseconds from the issuance in one Region to the registration in another."""
     AUTHORITY_DAYS_LEFT = "AuthorityDaysLeft"
@@ -233,7 +233,7 @@ class LedgerAttribute(StrEnum):
 
 
 class LedgerRecord(StrEnum):
-    """How the sort key of an item of the ledger begins, and the name of an issuer or a certificate's id after it."""
+    """The beginning of a ledger item's sort key. The name of an issuer or a certificate's id follows it."""
 
     ISSUANCE = "issuance#"
     CERTIFICATE = "certificate#"
@@ -242,7 +242,7 @@ class LedgerRecord(StrEnum):
     REISSUE = "reissue#"
     """Who let a device have a new certificate at an issuer, when and why."""
     RENEWAL = "renewal#"
-    """Who asked a device to renew at an issuer, when, why and by which job; the last time alone."""
+    """Who last asked a device to renew at an issuer, when, why and by which job."""
 
 
 class AnnouncementAttribute(StrEnum):
@@ -315,10 +315,10 @@ class IotRegistration(StrEnum):
     """How a CA is registered with AWS IoT Core in the stack's Region (`RegisterCACertificate`)."""
 
     DEFAULT = "DEFAULT"
-    """With a verification certificate; one account in a Region may register a CA so."""
+    """With a verification certificate; only one account in a Region may register the CA."""
 
     SNI_ONLY = "SNI_ONLY"
-    """Without one; several accounts may register the CA, and devices must send SNI."""
+    """Without a verification certificate; several accounts may register the CA, and devices must send SNI."""
 
     NONE = "NONE"
     """Not registered: device certificates are registered without a CA, and devices must send SNI."""

@@ -105,7 +105,7 @@ def malformed(detail: str, *, reason: Reason) -> SecretFreeError:
 
 
 def not_authorized(detail: str, *, reason: Reason) -> SecretFreeError:
-    """A refusal that looks the same from outside whatever its reason."""
+    """A refusal that looks the same to the requester for every reason."""
     return SecretFreeError(ErrorCode.NOT_AUTHORIZED, detail, reason=reason)
 
 

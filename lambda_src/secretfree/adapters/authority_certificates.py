@@ -12,7 +12,7 @@ from secretfree.clock import Clock
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance.ports import ThrottledError, UnreachableError
 
-# A CA's certificate changes with a deployment or an import. The calls have a quota, and anyone may ask.
+# A CA's certificate rarely changes. The calls have a quota, and anyone may request the certificates.
 _KEPT_FOR: Final = timedelta(minutes=5)
 
 
@@ -25,7 +25,7 @@ class AuthorityCertificates:
         self._kept: dict[str, tuple[datetime, list[x509.Certificate]]] = {}
 
     def of(self, arns: Sequence[str]) -> Sequence[x509.Certificate]:
-        """The certificate and the chain of each CA, in that order, each certificate once.
+        """Return each CA's certificate and then its chain, without duplicates.
 
         Raises SecretFreeError: `unavailable` without an answer of Private CA, `internal` where it refuses.
         """

@@ -43,6 +43,6 @@ class RevokingAuthorities:
 
 
 def serial_in_hex(decimal: str) -> str:
-    """A serial number as RevokeCertificate takes it: hexadecimal, two digits a byte."""
+    """A serial number in RevokeCertificate's form: hexadecimal, two digits for each byte."""
     digits = f"{int(decimal):x}"
     return digits.zfill(len(digits) + len(digits) % 2)

@@ -16,10 +16,9 @@ from botocore.exceptions import (
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance.ports import ThrottledError, UnreachableError
 
-# DynamoDB reports a conflict with another request's write, which ends in milliseconds. Like a throttled call, this call
-# had no effect and will succeed soon. Private CA throttles with ThrottlingException, which its service model does not
-# have, so codes are compared. LimitExceededException is not among them: it means that a quota of existing resources is
-# used up, so waiting does not help.
+# A conflict with another write in DynamoDB ends in milliseconds. Like a throttled call, the call had no effect and soon
+# succeeds. Private CA's ThrottlingException is not in its service model, so the code compares error codes.
+# LimitExceededException is absent: a quota of existing resources is used up, and waiting does not help.
 THROTTLES: Final = frozenset(
     {
         "Throttling",
@@ -42,7 +41,7 @@ _CALLERS_FAULTS: Final = frozenset({"InvalidRequestException", "InvalidArgsExcep
 
 @contextmanager
 def aws_call() -> Iterator[None]:
-    """Raise what one AWS call raises as ThrottledError, UnreachableError or SecretFreeError."""
+    """Translate the errors of one AWS call into ThrottledError, UnreachableError or SecretFreeError."""
     try:
         yield
     except ClientError as error:

@@ -77,7 +77,7 @@ class RegisteredCa:
 
 
 class CaRegistration:
-    """Idempotent both ways: CloudFormation may repeat each request, and rolls back what failed half-way."""
+    """Both operations are idempotent: CloudFormation may repeat a request, and rolls back partial failures."""
 
     def __init__(
         self, iot: "IoTClient", authority: "ACMPCAClient", *, sleep: Callable[[float], None] = time.sleep
@@ -87,10 +87,10 @@ class CaRegistration:
         self._sleep = sleep
 
     def ensure(self, request: CaRegistrationRequest, *, previous_physical_id: str | None = None) -> RegisteredCa:
-        """The CA is registered and active, for device certificates that are registered one by one.
+        """Have the CA registered and active. Device certificates are then registered one by one.
 
-        A CA that is registered already is used as it is. This resource may delete it only if the registration's tag
-        names this resource, for example if an earlier try of the same request registered it and lost the answer.
+        An existing registration stays as it is. This resource owns it only if the registration's tag names this
+        resource, for example after an earlier try of the same request whose answer was lost.
         """
         answer = self._authority.get_certificate_authority_certificate(CertificateAuthorityArn=request.authority_arn)
         certificate_pem = answer["Certificate"]
@@ -104,7 +104,7 @@ class CaRegistration:
             )
         owner = self._owner(described)
         if owner is None and previous_physical_id == certificate_id:
-            # CloudFormation would delete what another physical id replaces.
+            # With another physical id, CloudFormation would delete the previous one.
             physical_id = certificate_id
         else:
             physical_id = mine if owner == request.owner else f"{certificate_id}/{_SHARED}"
@@ -116,12 +116,12 @@ class CaRegistration:
         return RegisteredCa(certificate_id=certificate_id, physical_id=physical_id)
 
     def remove(self, physical_id: str) -> None:
-        """Deactivate and delete the registration that the physical id proves to be this resource's.
+        """Deactivate and delete the registration, if the physical id proves that this resource made it.
 
         The registration's tag must name the same owner, because another stack may have registered the CA anew since. A
         registration that is already gone is success.
         """
-        # NEVER_CREATED, one that existed before, or the id that CloudFormation invents where no answer came.
+        # NEVER_CREATED, an earlier registration, or CloudFormation's own id for a request without an answer.
         proven = _PHYSICAL_ID.fullmatch(physical_id)
         if proven is None:
             return
@@ -138,7 +138,7 @@ class CaRegistration:
                 raise
 
     def _owner(self, described: Mapping[str, Any]) -> str | None:
-        """The owner that registered it; None for a registration without that tag."""
+        """The owner from the registration's tag; None without that tag."""
         token: dict[str, str] = {}
         while True:
             page = self._iot.list_tags_for_resource(resourceArn=described["certificateArn"], **token)
@@ -177,7 +177,7 @@ class CaRegistration:
         return True
 
     def _verification_certificate(self, request: CaRegistrationRequest) -> str:
-        """A certificate of that CA for the account's registration code: the proof of holding the CA's key."""
+        """A certificate by the CA for the account's registration code: it proves possession of the CA's key."""
         code = self._iot.get_registration_code()["registrationCode"]
         arn = self._authority.issue_certificate(
             CertificateAuthorityArn=request.authority_arn,
@@ -208,7 +208,7 @@ def owner_of(stack_id: str, logical_id: str) -> str:
 
 
 def _require_mode(described: Mapping[str, Any], mode: str) -> None:
-    """Refuse another mode. IoT Core cannot change it, and a new registration would hurt other users."""
+    """Refuse another mode. IoT Core cannot change it, and a new registration would disrupt other users."""
     registered = described.get("certificateMode", mode)
     if registered != mode:
         raise ConfigurationError(
@@ -225,7 +225,7 @@ def _passthrough(template_arn: str, code: str) -> Any:
 
 
 def _verification_csr(code: str) -> bytes:
-    """A CSR by a key that is not kept. Its certificate is used once, for the registration."""
+    """A CSR whose private key is discarded. Its certificate is used once, for the registration."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, code)])
     key = ec.generate_private_key(ec.SECP256R1())
     return (

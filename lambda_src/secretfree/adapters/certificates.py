@@ -15,9 +15,9 @@ def device_certificate(
     certificate_id: str | None = None,
     certificate_arn: str | None = None,
 ) -> DeviceCertificate:
-    """A certificate as an issuer gave it; lines end in LF, and the last one does too.
+    """A certificate from an issuer, with LF after every line.
 
-    IoT Core's id of a certificate is the SHA-256 of its DER, so it is known before IoT Core has given it.
+    IoT Core's id of a certificate is the SHA-256 of its DER, so it is known before the registration.
     """
     certificate = x509.load_pem_x509_certificate(pem.encode())
     return DeviceCertificate(

@@ -1,6 +1,6 @@
 """AWS clients: one of each service per process, made on first use.
 
-They come from botocore: boto3 makes the same ones, and would load 60 modules more for its resources and transfers.
+They come from botocore. boto3 makes the same clients, but loads 60 more modules for its resources and transfers.
 """
 
 from functools import cache
@@ -64,7 +64,7 @@ def sqs() -> "SQSClient":
 
 def observe_calls(observer: "CallObserver") -> None:
     """Let `observer` see every answer of IoT Core and Private CA, on clients that are made after this call."""
-    # The authorizer observes nothing, and does not load the issuing rules for it.
+    # Imported here, so that the authorizer, which observes nothing, does not load the issuing rules.
     from secretfree.adapters.aws_errors import THROTTLES
 
     def observe(**event: Any) -> None:
@@ -92,10 +92,10 @@ def client(service: str, region: str | None = None) -> Any:
 
 
 def made(service: str, region: str | None, *, attempts: int, read_timeout: float) -> Any:
-    """Make a client of the process's one session: to load a second one's data takes longer than to make a client.
+    """Make a client from the process's only session, because a second session would load the data again.
 
-    Two things that botocore does anew for each call are left out. It puts together its `User-Agent`. It also checks the
-    parameters against the service's model: the tests do that for each call that they make.
+    The client omits two tasks of botocore for each call: it does not build a `User-Agent`, and does not check the
+    parameters against the service's model. The tests check the parameters of each call that they make.
     """
     settings = Config(
         connect_timeout=_CONNECT_TIMEOUT,

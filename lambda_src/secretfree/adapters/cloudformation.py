@@ -55,7 +55,7 @@ def respond(
 
 
 def _put(url: str, body: bytes) -> None:
-    # The signature covers an empty content type: urllib would add one of its own.
+    # The signature covers an empty content type. Without this header, urllib adds another.
     request = urllib.request.Request(url, data=body, method="PUT", headers={"Content-Type": ""})  # noqa: S310
     with urllib.request.urlopen(request, timeout=_TIMEOUT):  # noqa: S310 - the address is CloudFormation's
         pass

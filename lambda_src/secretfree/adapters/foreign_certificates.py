@@ -1,4 +1,4 @@
-"""Registering what another Region issued: as the issuer does where the CA is shared, without the CA where it is not."""
+"""Registers certificates of other Regions: as the issuer does if the Regions share the CA, else without the CA."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +22,7 @@ _CERTIFICATE: Final = "/certificate/"
 
 
 class ForeignCertificates:
-    """Port `Registration`. `issuer`: this Region's, for certificates of a CA that both Regions name."""
+    """Port `Registration`. `issuer`: this Region's issuer, for certificates of a CA that the Regions share."""
 
     def __init__(
         self, settings: IssuerSettings, issuer: CertificateIssuer, iot: "IoTClient", things: ThingRegistry

@@ -27,7 +27,7 @@ class IotCoreCertificates:
         self._client = client
 
     def describe(self, certificate_id: str) -> RegisteredCertificate | None:
-        """DescribeCertificate. Any state but ACTIVE and REVOKED is as good as INACTIVE here: it cannot connect."""
+        """DescribeCertificate. States other than ACTIVE and REVOKED count as INACTIVE: they prevent a connection."""
         found = described(self._client, certificate_id)
         if found is None:
             return None
@@ -55,7 +55,7 @@ class IotCoreThings(IotCoreCertificates):
         self._attributes = dict(attributes or {})
 
     def ensure_thing(self, device_id: DeviceId) -> None:
-        """CreateThing. If a thing of that name exists with other settings, it is ours if it has our thing type."""
+        """CreateThing. An existing thing with other settings is accepted if it has the product line's thing type."""
         payload: Any = {"attributePayload": {"attributes": self._attributes}} if self._attributes else {}
         with aws_call():
             try:
@@ -92,7 +92,7 @@ class IotCoreThings(IotCoreCertificates):
             try:
                 self._client.delete_certificate(certificateId=certificate_id, forceDelete=True)
             except ClientError as error:
-                # Detaching takes effect after a while. If nothing was detached, something else is attached.
+                # Detaching takes effect after a while. If this call detached nothing, something else is attached.
                 if error_code(error) == "DeleteConflictException" and detached:
                     raise StillAttachedError(certificate_id) from error
                 if error_code(error) != "ResourceNotFoundException":
@@ -180,7 +180,7 @@ class IotCoreThings(IotCoreCertificates):
         )
 
     def _with_thing(self, device_id: DeviceId, call: Callable[[], object]) -> None:
-        """`call`. If something is missing, make the thing again and repeat: it may have been deleted since."""
+        """Run `call`. If something is missing, the thing may be deleted: make it again and repeat the call."""
         with aws_call():
             try:
                 call()

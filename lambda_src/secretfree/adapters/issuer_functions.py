@@ -26,8 +26,8 @@ class IssuerFunctions:
     def invoke(self, path: str, event: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer of the issuer at `path` to a proxy event.
 
-        The call is made once. If no answer comes, the function may be at work still: asking again is safe, as after
-        any answer that a device lost. Raises SecretFreeError: `unavailable` without an answer, `internal` for a
+        The call is made once. Without an answer, the function may still be running. The device can safely repeat its
+        request. Raises SecretFreeError: `unavailable` without an answer, `internal` for a
         function that fails or answers in another form.
         """
         try:

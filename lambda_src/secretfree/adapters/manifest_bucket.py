@@ -14,7 +14,7 @@ from typing import Any, Final
 from secretfree.registry.manifest_steps import ManifestObject, ManifestRefused
 
 MAX_BYTES: Final = 10_000_000_000
-"""What a Distributed Map reads from one object (AWS Step Functions, service quotas)."""
+"""The most bytes that a Distributed Map reads from one object (AWS Step Functions, service quotas)."""
 MAX_HEADER: Final = 10_240
 """Bytes of a CSV header that a Distributed Map takes (Step Functions developer guide, ItemReader)."""
 _CHUNK: Final = 1024 * 1024
@@ -48,7 +48,7 @@ class ManifestBucket:
         return digest.hexdigest(), _header(start) if manifest.format == "csv" else []
 
     def require_unchanged(self, manifest: ManifestObject) -> None:
-        """Raise ManifestRefused if the object was overwritten: then it is unknown which rows were read."""
+        """Raise ManifestRefused if the object was overwritten, because the rows may be of either version."""
         _require_version(manifest, self._client.head_object(Bucket=self.name, Key=manifest.key))
 
     def children_results(self, location: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
@@ -70,7 +70,7 @@ class ManifestBucket:
         self._client.put_object(Bucket=self.name, Key=key, Body=body, ContentType="application/json")
 
     def write_lines(self, key: str, documents: Iterable[Mapping[str, Any]]) -> None:
-        """Write JSON Lines, through a temporary file: memory does not grow with their number."""
+        """Write JSON Lines through a temporary file, so that memory does not grow with the number of lines."""
         with tempfile.TemporaryFile() as spool:
             for document in documents:
                 spool.write(json.dumps(document, separators=(",", ":")).encode() + b"\n")
@@ -86,7 +86,7 @@ def _require_version(manifest: ManifestObject, response: Mapping[str, Any]) -> N
 def _header(start: bytes) -> list[str]:
     """Return the header's names as Step Functions reads them: the first line, in UTF-8, delimited by commas.
 
-    Raises: ManifestRefused for another line, with what to do where it is what a spreadsheet writes.
+    Raises: ManifestRefused for any other line, with advice for the lines that spreadsheets write.
     """
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ManifestRefused(f"UTF-16; accepted is UTF-8: {_CONVERT}")

@@ -1,7 +1,7 @@
-"""AWS clients that try a call once: IoT Core and Private CA for the issuers, Lambda for what calls issuers.
+"""AWS clients that try a call once: IoT Core and Private CA for issuers, Lambda for the functions that call issuers.
 
-The pipeline retries: it knows which call may be repeated (CreateCertificateFromCsr makes another certificate each
-time), how much time is left, and how much the services are throttling. DynamoDB keeps the SDK's own retries.
+The pipeline retries, because it has the remaining time and the throttling, and knows which calls may be repeated.
+CreateCertificateFromCsr makes another certificate each time. DynamoDB keeps the SDK's own retries.
 """
 
 from functools import cache
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient
     from mypy_boto3_lambda import LambdaClient
 
-# Seconds. Short against the 29 s of API Gateway: an unanswered call is worth a second try within the invocation.
+# Seconds. Well below API Gateway's 29 s, so that an unanswered call can be tried again in the same invocation.
 _READ_TIMEOUT: Final = 5.0
-# API Gateway waits 29 s. What calls an issuer waits a little less, so that it can still answer.
+# API Gateway waits 29 s. A function that calls an issuer waits a little less, so that it can still answer.
 _INVOCATION_READ_TIMEOUT: Final = 27.0
 
 

@@ -63,7 +63,7 @@ def shard_of(device_id: str) -> str:
 
 
 def event_of(change: ItemChange) -> AuditEvent | None:
-    """The event that a change is; None for a change that is no evidence, such as a lease or a step of an issuance."""
+    """The event of a change; None for a change that is no evidence, such as a lease or a step of an issuance."""
     if change.record is None:
         return _of_registry(change)
     for prefix, rule in (
@@ -98,7 +98,7 @@ def _of_registry(change: ItemChange) -> AuditEvent | None:
 def _of_certificate(change: ItemChange, certificate_id: str) -> AuditEvent | None:
     named = {"certificateId": certificate_id}
     if change.after is None:
-        # The time to live removes what ended long ago. Any other removal destroys evidence, which is evidence too.
+        # The time to live removes old records. Any other removal destroys evidence, so it is an event.
         known = change.before or {}
         removed = AuditEventName.LEDGER_RECORD_REMOVED
         return None if change.expired else _event(change, removed, known, _CERTIFICATE_FIELDS, named)

@@ -50,7 +50,7 @@ class CsrFrontConfig:
     """Configuration of the function that takes a CSR as the body.
 
     `issuer_functions`: the function that answers for each issuer, by the issuer's path. `retry_after`: whole seconds,
-    what the API tells a device to wait where it answers 5xx itself.
+    the `Retry-After` of the API's own 5xx answers.
     """
 
     authorizer: AuthorizerConfig
@@ -144,7 +144,7 @@ class IssuerConfig:
 
 @dataclass(frozen=True, slots=True)
 class AnnouncementsConfig:
-    """Where a Region of several announces what it issued; its own name, and those of all."""
+    """The table where a Region announces what it issued, the Region's name, and the names of all Regions."""
 
     table: str
     region: str
@@ -162,9 +162,9 @@ class AnnouncementsConfig:
         )
 
     def trusted(self, authorities: tuple[str, ...]) -> tuple[str, ...]:
-        """`authorities`, and where they are this Region's own, those of the other Regions.
+        """`authorities` and, if these are this Region's own, those of the other Regions.
 
-        What another Region's CA signs is followed here. Their ARNs are not known here, except for their beginning.
+        This Region follows certificates of the other Regions' CAs. It knows only the beginning of those CAs' ARNs.
         """
         if not authorities or authorities[0].split(":")[3] != self.region:
             return authorities

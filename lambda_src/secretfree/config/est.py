@@ -1,4 +1,4 @@
-"""The configuration of EST: what the way in for a CSR in the body has, and its own."""
+"""The configuration of EST: that of the function for a CSR in the body, and more."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class ReenrollmentConfig:
 class EstConfig:
     """Of the function that answers EST.
 
-    `default_path`: of the issuer that no label means. `authorities`: ARNs of the CAs, by the path of the issuer.
+    `default_path`: the path of the issuer that answers without a label. `authorities`: the CAs' ARNs by issuer path.
     """
 
     front: CsrFrontConfig

@@ -1,1 +1,1 @@
-"""What another Region issued, or took out of use, becomes so in this Region: see `secretfree.following.following`."""
+"""Repeats in this Region what another one issued or took out of use: see `secretfree.following.following`."""

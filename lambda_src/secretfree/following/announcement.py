@@ -1,4 +1,4 @@
-"""An announcement: what one Region has issued to a device last, or taken out of use, as the other Regions read it."""
+"""An announcement: what one Region last issued to a device, or took out of use, for the other Regions to read."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ from secretfree.request.device_id import DeviceId
 
 @dataclass(frozen=True, kw_only=True)
 class Announcement:
-    """One Region's last word on a device at one issuer. Only that Region writes it, so that no write is lost.
+    """One Region's latest state of a device at one issuer. Only that Region writes it, so no write is lost.
 
     `generation`, `begun_at` and `fingerprint` are those of the issuance. `reference` is the certificate's at its CA.
     `state` is ACTIVE or REVOKED; `withdrawn`: the registry withdrew the device or its key. `announced_at`: aware, UTC.

@@ -1,10 +1,10 @@
-"""The rule: the certificate that another Region issued last is registered here, and one that it revoked is revoked.
+"""The rule: register here the certificate that another Region issued last, and revoke here what it revoked.
 
-Conditions and transactions hold in one Region, so each Region has a ledger of its own. What it issued goes to the other
-Regions as an announcement, which only its own Region writes. This Region folds it into its ledger. The steps, each safe
-to repeat, for a certificate that ranks above what this ledger has:
+Conditions and transactions hold in one Region, so each Region has its own ledger. Each Region announces what it issued,
+and only that Region writes its announcements. This Region merges them into its ledger. The steps for a certificate that
+ranks above this ledger's current one, each safe to repeat:
 
-    1  registry: permitted          what this Region's replica says decides
+    1  registry: permitted          this Region's replica decides
     2  ledger: issued               by version, under a lease: the certificate is known before it is registered
     3  registry: permitted          a block that this read does not see finds the record of step 2, and revokes it
     4  IoT Core: certificate, thing, policy, groups
@@ -51,8 +51,8 @@ from secretfree.retirement.connected import Connected
 from secretfree.retirement.retiring import retire_older
 from secretfree.revocation.change import permits
 
-# The registry and the announcements are replicated apart from each other: a device that this Region does not know yet,
-# or still has blocked, is looked at again for this long.
+# Registry and announcements are replicated independently. For this long, the follower retries a device that this
+# Region's registry does not permit yet.
 REGISTRY_PATIENCE: Final = timedelta(minutes=10)
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class FollowOutcome(StrEnum):
     REGISTERED = "registered"
     REVOKED = "revoked"
     RETIRED = "retired"
-    NOTHING = "nothing"  # this Region is as far, or further
+    NOTHING = "nothing"  # this Region already has this certificate, or a later one
     NOT_PERMITTED = "not-permitted"  # the registry has withdrawn it
 
 
@@ -86,7 +86,7 @@ def follow(
     clock: Clock,
     deadline: float,
 ) -> Followed:
-    """Follow what the Regions other than `region` announce of a device at the issuer of `policy`.
+    """Follow the announcements of Regions other than `region` for a device at the issuer of `policy`.
 
     Raises SecretFreeError (`unavailable`), ThrottledError, UnreachableError and OutOfTimeError: try again later.
     """
@@ -132,10 +132,10 @@ class _Following:
         )
 
     def close(self, revoked: Announcement) -> bool:
-        """Take a certificate that another Region revoked out of use here; whether this changed anything.
+        """Revoke here a certificate that another Region revoked; whether the record did not say so yet.
 
-        The record comes first, as in `secretfree.revocation`: a worker that is issuing can then not write any more. A
-        record that says so already may be of a process that ended before the certificate was revoked.
+        The record comes first, as in `secretfree.revocation`, so that a worker that is issuing can no longer write. If
+        the record already says so, an earlier process may have ended before it revoked the certificate.
         """
         seen = self._seen()
         if seen is None or revoked.certificate_id not in seen.known_certificates:
@@ -151,7 +151,7 @@ class _Following:
         return is_news
 
     def retire_older(self, announced: Announcement) -> bool:
-        """Retire what is older here than a certificate that the device connected with elsewhere; whether any was.
+        """Retire certificates older than one that the device connected with elsewhere; whether any was retired.
 
         A certificate that another product line uses too stays as it is; the sweeper reports it.
         """
@@ -164,7 +164,7 @@ class _Following:
             raise
 
     def adopt(self, current: Announcement) -> Followed:
-        """Make the certificate this Region's current one, unless this Region is as far or further."""
+        """Make the certificate this Region's current one, unless this Region has it already, or a later one."""
         now = self._clock.now()
         seen = self._seen()
         if current.not_after <= now or not _is_behind(seen, current):
@@ -257,7 +257,7 @@ class _Following:
         return permits(entry, current.fingerprint, self._policy.match)
 
     def _not_permitted(self, current: Announcement) -> Followed:
-        """What the registry does not permit: it may be behind the announcement, which is then looked at again."""
+        """The outcome without the registry's permission. The replica may lag, so a recent announcement is retried."""
         if self._clock.now() < current.announced_at + REGISTRY_PATIENCE:
             raise SecretFreeError(
                 ErrorCode.UNAVAILABLE,
@@ -274,7 +274,7 @@ class _Following:
 
 
 def _is_behind(seen: Issuance | None, current: Announcement) -> bool:
-    """Whether `current` is to become the certificate of the record `seen`."""
+    """Whether `current` becomes the certificate of the record `seen`."""
     if seen is None:
         return True
     if seen.certificate_id == current.certificate_id:
@@ -284,8 +284,8 @@ def _is_behind(seen: Issuance | None, current: Announcement) -> bool:
     if current.generation > seen.generation:
         return True
     if seen.state is IssuanceState.REVOKED:
-        # Where the registry withdrew the device or its key, the registry alone decides whether another follows. Else
-        # an operator took the generation out of use.
+        # After a withdrawal, only the registry decides whether another certificate follows. Otherwise an operator
+        # revoked the certificate.
         return seen.withdrawn
     own = rank_of(seen)
     return own is None or current.rank > own

@@ -1,4 +1,4 @@
-"""What following needs of the world, beside the ports of issuing."""
+"""The ports of following, in addition to those of issuing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Announcements(Protocol):
     """This Region's replica of the announcements."""
 
     def of_device(self, device_id: DeviceId) -> Sequence[Announcement]:
-        """Every Region's, at every issuer, read consistently. Raises ThrottledError or UnreachableError."""
+        """All Regions' announcements, at every issuer, read consistently. Raises ThrottledError or UnreachableError."""
         ...
 
 
@@ -43,7 +43,7 @@ class Registration(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class FollowingPorts:
-    """The world, as following sees it. `issuing`: the ports of the issuer; neither ledger announces anything."""
+    """All ports of following. `issuing`: the ports of the issuer; neither ledger announces anything."""
 
     announcements: Announcements
     records: IssuanceReader

@@ -31,7 +31,7 @@ class Announcing:
     clock: Clock
 
     def put_of(self, issuance: Issuance, *, connected: bool = False) -> dict[str, Any] | None:
-        """The Put of a transaction that announces `issuance`; None where there is nothing to announce."""
+        """The transaction's Put that announces `issuance`; None if there is nothing to announce."""
         announcement = Announcement.of(issuance, region=self.region, now=self.clock.now(), connected=connected)
         return None if announcement is None else {"TableName": self.table, "Item": item_of(announcement)}
 

@@ -1,4 +1,4 @@
-"""How many devices of an issuer have a certificate that ends soon: counted in a sparse index, at a bounded cost."""
+"""Counts the devices of an issuer whose certificate ends soon, in a sparse index and at a bounded cost."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Final

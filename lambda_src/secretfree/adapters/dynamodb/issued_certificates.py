@@ -20,7 +20,7 @@ class DynamoDbIssuedCertificates:
         self._table = table
 
     def state(self, device_id: DeviceId, certificate_id: str) -> CertificateRecordState | None:
-        """One consistent GetItem: a certificate revoked a moment ago is revoked."""
+        """One GetItem, consistent, so that a revocation counts at once."""
         with unavailable(Reason.LEDGER_UNAVAILABLE):
             answer = self._client.get_item(
                 TableName=self._table,

@@ -49,7 +49,7 @@ def _text(value: Mapping[str, Any]) -> str:
 
 
 def _image(image: Mapping[str, Mapping[str, Any]] | None) -> dict[str, str] | None:
-    """The texts, numbers and booleans of an image. Lists and maps hold nothing that the trail keeps."""
+    """The texts, numbers and booleans of an image. The trail keeps nothing from lists and maps."""
     if image is None:
         return None
     found = {}

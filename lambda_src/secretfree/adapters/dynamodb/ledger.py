@@ -45,10 +45,9 @@ class DynamoDbLedger:
     def write(
         self, issuance: Issuance, *, certificate: CertificateRecordState | None = None, connected: bool = False
     ) -> Issuance:
-        """PutItem, or TransactWriteItems when the certificate's own record or an announcement goes with it.
+        """PutItem, or TransactWriteItems with the certificate's own record or an announcement.
 
-        What is announced goes into the same transaction, so that no Region has a certificate of which the others do
-        not hear.
+        The announcement is in the same transaction, so that every certificate of this Region is announced.
         """
         stored = replace(issuance, version=issuance.version + 1)
         item = issuance_item(stored)
@@ -65,7 +64,7 @@ class DynamoDbLedger:
                 found = _found_instead(error)
                 if found is None:
                     raise
-                # The SDK repeats a write whose answer was lost: finding one's own record is success.
+                # The SDK repeats a write whose answer was lost. Finding this worker's own record is then success.
                 if found != item:
                     raise StaleLedgerError(required_issuance(found) if found else None) from None
         return stored
@@ -111,7 +110,7 @@ class DynamoDbLedger:
         return DeviceRecords(issuances=tuple(issuances), references=references)
 
     def issuances(self, device_id: DeviceId) -> Sequence[Issuance | UnreadableRecord]:
-        """Query, consistent, of the device's records at all issuers, without its certificates' own."""
+        """Query, consistent: the device's records at all issuers, without the records of single certificates."""
         condition = "#device = :device AND begins_with(#record, :issuance)"
         values: dict[str, dict[str, str]] = {":device": {"S": device_id}, ":issuance": {"S": ISSUANCE}}
         return [readable_issuance(item) for item in self._records(condition, values)]
@@ -156,7 +155,7 @@ class DynamoDbLedger:
         return True
 
     def unfinished(self, issuer: str, *, due: datetime, limit: int) -> Sequence[Issuance | UnreadableRecord]:
-        """Queries of the sparse index, which holds keys alone, then each record itself, read consistently."""
+        """Query the sparse index, which holds only keys, then read each record consistently."""
         keys = [key for shard in range(SHARDS) for key in self._due(shard_value(issuer, shard), due, limit)]
         keys.sort(key=lambda key: int(key["lease-expires"]["N"]))
         items = (self._item(key["device-id"], key["record"]) for key in keys[:limit])
@@ -205,9 +204,9 @@ class DynamoDbLedger:
             )
 
     def close_device(self, device_id: DeviceId, *, forget_after: datetime) -> None:
-        """Make history of all that the device has beside its issuances, and delete the binding to its key.
+        """Mark the device's records other than its issuances as history, and delete the binding to its key.
 
-        A record that ends by itself keeps its date.
+        A record that has an expiry date keeps it.
         """
         for item in self._records("#device = :device", {":device": {"S": device_id}}):
             key = {name: item[name] for name in ("device-id", "record")}
@@ -252,7 +251,7 @@ def _condition(issuance: Issuance) -> dict[str, Any]:
 
 
 def _found_instead(error: ClientError) -> Mapping[str, Any] | None:
-    """The item that failed the condition, empty if there is none. None for any other failure."""
+    """The item that failed the condition; empty if no item exists. None for any other failure."""
     code = error_code(error)
     response: Mapping[str, Any] = error.response
     if code == "ConditionalCheckFailedException":

@@ -19,8 +19,8 @@ from secretfree.request.device_id import DeviceId
 # issuance, or of a device that got a number and never came back.
 EMPTY_KEPT_FOR: Final = timedelta(days=90)
 
-# One value of an index's partition key takes 1,000 writes a second, and taking or giving back a lease costs two or
-# four of them: a fleet that gets 202 again and again would throttle the table through its index.
+# One partition of an index takes 1,000 writes a second. Taking or releasing a lease costs two to four writes. Without
+# shards, a fleet that repeatedly gets 202 would throttle the table through its index.
 SHARDS: Final = 16
 
 ISSUANCE: Final = LedgerRecord.ISSUANCE.value
@@ -80,7 +80,7 @@ def issuance_item(issuance: Issuance) -> dict[str, Any]:
 
 
 def certificate_item(issuance: Issuance, state: CertificateRecordState) -> dict[str, Any]:
-    """The certificate's own record, which outlives the generation: what was issued, for which key, until when."""
+    """The certificate's own record, which outlives the generation: the certificate's id, key and end."""
     item: dict[str, Any] = {
         "device-id": {"S": str(issuance.device_id)},
         "record": {"S": f"{CERTIFICATE}{issuance.certificate_id}"},
@@ -97,7 +97,7 @@ def certificate_item(issuance: Issuance, state: CertificateRecordState) -> dict[
 
 
 def readable_issuance(item: Mapping[str, Any]) -> Issuance | UnreadableRecord:
-    """The record of an item; a damaged one is named, so that it does not stop the work on the others."""
+    """The record of an item, or a description of a damaged one, so that it does not stop the work on others."""
     try:
         return _issuance(item)
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError, SecretFreeError) as error:

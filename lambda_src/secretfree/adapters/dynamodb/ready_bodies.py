@@ -1,4 +1,4 @@
-"""A DynamoDB client that sends batches of items as they are: they are in the wire's form already."""
+"""A DynamoDB client that sends batches of items unchanged, because they already have the wire format."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _READY_BODY: Final = "secretfree_ready_body"
 def send_items_as_they_are(client: Any) -> None:
     """Skip botocore's validation and serialisation of each attribute of each batched item, for `client`.
 
-    That walk takes most of the time of a BatchWriteItem. The low-level client's items are DynamoDB's own JSON, so the
-    body is one call of the JSON encoder. A request with binary attributes, which JSON has not, goes the usual way.
-    By botocore's events `provide-client-params` (whose handler may answer with other parameters) and `before-call`.
+    They take most of the time of a BatchWriteItem. The low-level client's items are DynamoDB's own JSON, so one call of
+    the JSON encoder makes the body. botocore serialises requests with binary attributes, which JSON lacks, as usual.
+    This uses botocore's events `provide-client-params`, whose handler may replace the parameters, and `before-call`.
     """
     for operation in _OPERATIONS:
         client.meta.events.register(f"provide-client-params.dynamodb.{operation}", _take_body)

@@ -20,7 +20,7 @@ _NAMES: Final = {
     "#status": "status",
     "#earliest": "not-before",
 }
-# One device is correct, two are a defect. No answer needs more.
+# One device is correct, two are a defect. More results change no decision.
 _ENOUGH: Final = 3
 
 
@@ -33,7 +33,7 @@ class DynamoDbRegistry:
         self._key_index = key_index
 
     def by_device_id(self, device_id: DeviceId) -> RegistryEntry | None:
-        """One consistent GetItem: a device blocked a moment ago is blocked."""
+        """One GetItem, consistent, so that a block counts at once."""
         with unavailable(Reason.REGISTRY_UNAVAILABLE):
             answer = self._client.get_item(
                 TableName=self._table,
@@ -46,7 +46,7 @@ class DynamoDbRegistry:
         return None if item is None else RegistryEntry.from_attributes(_strings(item))
 
     def by_fingerprint(self, fingerprint: str) -> Sequence[RegistryEntry]:
-        """A Query of the index for the ids (all it holds, and never consistent), then the entries themselves."""
+        """Query the index, which holds only ids and is never consistent, then read each entry."""
         with unavailable(Reason.REGISTRY_UNAVAILABLE):
             answer = self._client.query(
                 TableName=self._table,
@@ -69,7 +69,7 @@ class DynamoDbBindings:
         self._table = table
 
     def bound_fingerprint(self, device_id: DeviceId) -> str | None:
-        """One consistent GetItem. A record without a fingerprint binds to no key at all, so that nothing matches it."""
+        """One GetItem, consistent. A record without a fingerprint gives an empty one, which matches no key."""
         with unavailable(Reason.LEDGER_UNAVAILABLE):
             answer = self._client.get_item(
                 TableName=self._table,
@@ -90,7 +90,7 @@ def _recorded_id(item: Mapping[str, Any]) -> DeviceId:
 
 
 def _strings(item: Mapping[str, Any]) -> dict[str, str]:
-    """The attributes as strings. One of another type becomes empty, which no rule accepts."""
+    """The attributes as strings. An attribute of another type becomes empty, which no rule accepts."""
     return {name: value.get("S", "") for name, value in item.items()}
 
 

@@ -68,7 +68,7 @@ def device_item(device: EnrolledDevice) -> dict[str, AttributeValue]:
 def read_device(item: Item) -> EnrolledDevice:
     """Read an item. The fingerprint is computed where existing deployments did not write one.
 
-    Nothing raises: what cannot be read is absent, and the status of a record that means nothing is `UNREADABLE`.
+    It never raises: unreadable values are absent, and a record whose meaning is unclear has the status `UNREADABLE`.
     """
     texts = {name: value["S"] for name, value in item.items() if "S" in value}
     device_id, recorded = texts["device-id"], texts.get("key-fingerprint")
@@ -119,7 +119,7 @@ def batch_item(batch: Batch) -> dict[str, AttributeValue]:
 
 
 def read_batch(item: Item) -> Batch:
-    """Read a batch's record. Nothing raises: one that cannot be read has the state `UNREADABLE`."""
+    """Read a batch's record. It never raises: an unreadable record has the state `UNREADABLE`."""
     batch_id = item["device-id"]["S"].removeprefix(BATCH_PREFIX)
     try:
         return Batch(
@@ -162,7 +162,7 @@ def key_of(device_id: str) -> dict[str, AttributeValue]:
 def _key_and_status(texts: Mapping[str, str], recorded: str | None) -> tuple[str | None, DeviceStatus]:
     plain = "not-before" not in texts and texts.get("status", "allowed") in {"allowed", "blocked"}
     if plain and recorded is not None and recorded == _digest(texts.get("pubkey")):
-        # The fingerprint is that of the key, which an importer has read. To read it again costs ten times this.
+        # The importer already checked the fingerprint against the key. To parse the key again takes ten times longer.
         return recorded, DeviceStatus(texts.get("status", "allowed"))
     try:
         entry = RegistryEntry.from_attributes(texts)
@@ -187,9 +187,9 @@ def _digest(text: str | None) -> str | None:
 
 
 def _former(item: Item) -> tuple[Sequence[EnrolledDevice], bool]:
-    """The replaced records, the newest first, and whether there is something that is none.
+    """The replaced records, the newest first, and whether any is unreadable.
 
-    They are a list. Earlier versions nested each one in its successor.
+    They are a list. Earlier versions nested each record in its successor.
     """
     if "replaced" not in item:
         return (), False

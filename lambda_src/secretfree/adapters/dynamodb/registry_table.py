@@ -1,4 +1,4 @@
-"""Calls on the registry's table: in batches, with what was left undone tried again, and on condition."""
+"""Calls on the registry's table: batches that retry unprocessed items, and conditional writes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _THROTTLED: Final = frozenset(
     }
 )
 _RETRIES: Final = RetryPolicy(base=0.05, cap=10.0, attempts=12)
-"""Some 30 s on average in which the table accepts no item at all."""
+"""The tries end after some 30 s, on average, in which the table accepts no item."""
 
 _CONDITION_FAILED: Final = "ConditionalCheckFailed"
 _PASSING: Final = frozenset(
@@ -102,18 +102,18 @@ class RegistryTable:
         return {fingerprint: holders for fingerprint, holders in zip(asked, found, strict=True) if holders}
 
     def write(self, items: Sequence[Item]) -> None:
-        """Put `items`, whatever was there before (BatchWriteItem knows no conditions: read first).
+        """Put `items` and overwrite existing ones. BatchWriteItem has no conditions, so read the items first.
 
         Raises: RegistryBusy, botocore's ClientError
         """
         self._batch_write([{"PutRequest": {"Item": item}} for item in items])
 
     def delete(self, device_ids: Sequence[str]) -> None:
-        """Delete the items under `device_ids`, whatever they are."""
+        """Delete the items under `device_ids` without a condition."""
         self._batch_write([{"DeleteRequest": {"Key": key_of(device_id)}} for device_id in device_ids])
 
     def put_new(self, item: Item) -> None:
-        """Put an item where none is; raises ChangedMeanwhile if there is one."""
+        """Put a new item; raises ChangedMeanwhile if the item exists."""
         self._conditional(
             self._client.put_item,
             Item=item,
@@ -122,19 +122,19 @@ class RegistryTable:
         )
 
     def put_over(self, item: Item, previous: Item) -> None:
-        """Put an item in the place of `previous`; raises ChangedMeanwhile if that is no longer what is there."""
+        """Replace the item `previous`; raises ChangedMeanwhile if the stored item differs from it."""
         condition = _same_as(previous)
         self._conditional(self._client.put_item, Item=item, **condition)
 
     def delete_exactly(self, previous: Item) -> None:
-        """Delete an item as it was read; raises ChangedMeanwhile if it was changed or deleted since."""
+        """Delete an item; raises ChangedMeanwhile if it was changed or deleted since it was read."""
         self._conditional(self._client.delete_item, Key=key_of(previous["device-id"]["S"]), **_same_as(previous))
 
     def change_exactly(self, pairs: Sequence[tuple[Item, Item | None]]) -> set[str]:
-        """Put each second item in the place of the first, or delete that, if the first still is as it was read.
+        """Replace each first item by the second, or delete it where that is None, if it is unchanged since its reading.
 
-        Returns the ids of those that are not. TransactWriteItems, as BatchWriteItem knows no conditions: a condition
-        that fails cancels the whole transaction, which is then tried again without its item.
+        Returns the ids of changed items. It uses TransactWriteItems, because BatchWriteItem has no conditions. A failed
+        condition cancels the whole transaction, which is then repeated without that item.
 
         Raises: RegistryBusy, botocore's ClientError
         """
@@ -163,7 +163,7 @@ class RegistryTable:
         return {"Put": {"TableName": self.name, "Item": item, **_same_as(previous)}}
 
     def update(self, previous: Item, changes: Mapping[str, AttributeValue], removed: Sequence[str] = ()) -> None:
-        """Set and remove single attributes of an item; raises ChangedMeanwhile if it is no longer as it was read."""
+        """Set and remove single attributes of an item; raises ChangedMeanwhile if it changed since its reading."""
         condition = _same_as(previous)
         names, values = condition["ExpressionAttributeNames"], condition.get("ExpressionAttributeValues", {})
         sets, removes = [], []
@@ -186,9 +186,9 @@ class RegistryTable:
     def change_freely(
         self, device_id: str, expression: str, names: Mapping[str, str], values: Mapping[str, AttributeValue]
     ) -> Item:
-        """Carry out an update expression, whatever the item is and if there is none, and return what it is then.
+        """Apply an update expression to an item, which need not exist, and return the new item.
 
-        It may be carried out twice, where an answer is lost.
+        If an answer is lost, the expression may be applied twice.
         """
         changed: list[Item] = []
 
@@ -212,7 +212,7 @@ class RegistryTable:
     ) -> Iterator[Sequence[Item]]:
         """Yield the table's pages, each at most 1 MB, with `attributes` alone if any are named.
 
-        A `consistent` one has every write that was answered before its page was asked for, at twice the price.
+        A `consistent` page has every write that was acknowledged before the page's request, at twice the price.
         """
         request: dict[str, Any] = {"TableName": self.name}
         if consistent:
@@ -239,7 +239,7 @@ class RegistryTable:
     def indexes(self) -> frozenset[str]:
         """Return the names of the table's indexes that can be asked; tables of existing deployments may have none.
 
-        One that is just being built has but some of the rows, and answers no Query.
+        An index under construction has only some of the rows and answers no Query, so it is left out.
         """
         found = self._described().get("GlobalSecondaryIndexes", [])
         return frozenset(index["IndexName"] for index in found if index.get("IndexStatus", "ACTIVE") == "ACTIVE")
@@ -249,7 +249,7 @@ class RegistryTable:
         return str(self._described()["TableArn"])
 
     def item_count(self) -> int:
-        """Return roughly how many items there are (DescribeTable; DynamoDB renews it every six hours)."""
+        """Return the approximate number of items (DescribeTable; DynamoDB updates it every six hours)."""
         return int(self._described().get("ItemCount", 0))
 
     def _holders(self, fingerprint: str) -> set[str]:
@@ -285,9 +285,9 @@ class RegistryTable:
             self._until_done(write, chunk)
 
     def _until_done(self, attempt: Callable[[Sequence[T]], Sequence[T]], work: Sequence[T]) -> None:
-        """Call `attempt` with what it left undone until that is nothing, pausing with full jitter.
+        """Call `attempt` with the remaining work until none is left, with pauses of full jitter.
 
-        Only attempts that got nothing done count against the limit: a slow table is not a stuck one.
+        Only attempts without any progress count against the limit, because a slow table may still finish.
         """
         fruitless = 0
         while work:
@@ -320,7 +320,7 @@ def chunks(work: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def _cancellation_codes(error: ClientError, count: int) -> Sequence[str]:
-    """Return why each of `count` items of a transaction was not written; raises an error that says nothing of them."""
+    """Return why each of a transaction's `count` items was not written; raises errors without such reasons."""
     reasons: Sequence[Any] = error.response.get("CancellationReasons", ())
     if error.response["Error"].get("Code") != "TransactionCanceledException" or len(reasons) != count:
         raise error

@@ -25,7 +25,7 @@ _STEP: Final = "SET #since = :since, #missed = :missed, #n0 = :n0, #n1 = :n1, #n
 
 
 class DynamoDbTicketCounter:
-    """Port `TicketCounter`. A number whose answer is lost is no device's, which costs one turn."""
+    """Port `TicketCounter`. If an answer is lost, no device has its number, and one turn is unused."""
 
     def __init__(self, client: "DynamoDBClient", *, table: str, issuer: str) -> None:
         self._client = client
@@ -42,7 +42,7 @@ class DynamoDbTicketCounter:
         return _line(answer.get("Item", {}))
 
     def take(self) -> Line:
-        """UpdateItem: ADD 1 to what was given."""
+        """UpdateItem: ADD 1 to the numbers given."""
         return self._add(_GIVEN)
 
     def miss(self) -> Line:
@@ -50,7 +50,7 @@ class DynamoDbTicketCounter:
         return self._add(_MISSED)
 
     def change(self, seen: Line | None, line: Line) -> bool:
-        """UpdateItem on condition that no step was made since `seen`. What was given is left alone."""
+        """UpdateItem on condition that no step was made since `seen`. It does not change the numbers given."""
         values = {":since": _number(line.since), ":missed": {"N": str(line.missed)}}
         values |= {":n0": _number(line.first), ":n1": _number(line.rate)}
         values |= {":n2": _number(line.pace), ":n3": _number(line.throttled_at)}
@@ -115,5 +115,5 @@ def _parsed(item: Mapping[str, Any]) -> Line:
 
 
 def _number(value: float) -> dict[str, str]:
-    """To the millisecond, and to a thousandth of a number: as text it is what it was when it is compared again."""
+    """Rounded to a millisecond or a thousandth of a number, so that the stored text compares as equal later."""
     return {"N": f"{value:.3f}"}

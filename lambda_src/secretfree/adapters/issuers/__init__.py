@@ -13,7 +13,7 @@ from secretfree.issuance.ports import CertificateIssuer, ThingRegistry
 
 @dataclass(frozen=True, kw_only=True)
 class IssuerSurroundings:
-    """What each issuer gets from its product line."""
+    """The product line's part of an issuer's options."""
 
     things: ThingRegistry
     subject: SubjectConfig

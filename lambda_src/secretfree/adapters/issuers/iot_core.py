@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 _PAGE: Final = 250
 # Number of inactive certificates whose keys are remembered.
 _MOST_REMEMBERED: Final = 10_000
-# Most seconds by which AWS's clock differs.
+# The most seconds by which AWS's clock may differ.
 _CLOCK_SKEW: Final = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchBounds:
-    """How far the sweeper's search goes: pages of the list, and certificates whose key is looked up in one search."""
+    """Limits of one search by the sweeper: pages of the list, and look-ups of certificates' keys."""
 
     pages: int = 200
     lookups: int = 1_000
@@ -87,7 +87,7 @@ class IotCoreIssuer:
         )
 
     def collect(self, reference: str) -> DeviceCertificate | None:
-        """Never asked: a request gives the certificate itself."""
+        """Never called: a request returns the certificate itself."""
         raise SecretFreeError(
             ErrorCode.INTERNAL, f"IoT Core's CA gives no references, so not {reference!r}", reason=Reason.UNEXPECTED
         )
@@ -97,7 +97,7 @@ class IotCoreIssuer:
         return _Search(self._client, self._bounds, self._fingerprints)
 
     def install(self, certificate: DeviceCertificate, *, resumed: bool) -> str:
-        """Nothing to register. A resumed one is read first: revoked, it stays so; gone, it is made anew."""
+        """Nothing to register. A resumed certificate is read: a revoked one stays revoked, a missing one fails."""
         if certificate.certificate_arn is not None and not resumed:
             return certificate.certificate_arn
         registered = self._things.describe(certificate.certificate_id)
@@ -168,7 +168,7 @@ class _Search:
         return [certificate_id for _, certificate_id in self._inactive[first:last]]
 
     def _list_further(self) -> None:
-        """Read one page more. `SearchBounds.pages` bounds what is kept of all."""
+        """Read one more page. `SearchBounds.pages` limits the memory."""
         with aws_call():
             page = self._client.list_certificates(pageSize=_PAGE, ascendingOrder=False, **self._marker)
         self._pages += 1

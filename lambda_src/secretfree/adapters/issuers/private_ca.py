@@ -38,8 +38,8 @@ _IDEMPOTENCY_WINDOW: Final = timedelta(minutes=5)
 class PrivateCaConfig:
     """The kind's settings.
 
-    `registered`: IoT Core knows the CAs (RegisterCertificate, or ...WithoutCA). `previous_arns`: the CAs before this
-    one, of which certificates that were asked for are still collected.
+    `registered`: IoT Core knows the CAs (RegisterCertificate, or ...WithoutCA). `previous_arns`: the previous CAs.
+    Certificates that were requested from them are still collected.
     """
 
     authority_arn: str
@@ -114,7 +114,7 @@ class PrivateCaIssuer:
         return False
 
     def request(self, order: CertificateOrder) -> str:
-        """IssueCertificate: subject and extensions from the policy and the template, the key alone from the CSR."""
+        """IssueCertificate: subject and extensions from policy and template, only the key from the CSR."""
         with aws_call():
             try:
                 answer = self._client_for(self._config.authority_arn).issue_certificate(
@@ -131,9 +131,9 @@ class PrivateCaIssuer:
         return answer["CertificateArn"]
 
     def collect(self, reference: str) -> DeviceCertificate | None:
-        """GetCertificate; RequestInProgressException is the answer that it is not there yet.
+        """GetCertificate; RequestInProgressException means that the certificate is not ready.
 
-        A request to any other CA is not collected: the role has no right to, and the device needs a certificate of this
+        Requests to other CAs are not collected: the role may not, and the device needs a certificate of a trusted
         CA.
         """
         authority_arn, separator, _ = reference.partition("/certificate/")
@@ -153,11 +153,11 @@ class PrivateCaIssuer:
         return device_certificate(answer["Certificate"], chain_pem=answer.get("CertificateChain"))
 
     def search(self) -> UnrecordedSearch:
-        """A search that finds nothing: a certificate that was never collected is not registered and cannot connect."""
+        """A search without results: a certificate that was never collected is not registered and cannot connect."""
         return _NoSearch()
 
     def install(self, certificate: DeviceCertificate, *, resumed: bool) -> str:
-        """RegisterCertificate (ACTIVE); "already exists" is success when it is this certificate, and it is active.
+        """RegisterCertificate (ACTIVE). "Already exists" is success if this certificate is registered and active.
 
         A certificate that is known to be registered is only read, because RegisterCertificate has the smallest quota.
         """
@@ -189,7 +189,7 @@ class PrivateCaIssuer:
                 certificatePem=certificate.certificate_pem, status="ACTIVE"
             )
             return str(answer["certificateArn"])
-        # Several CAs may have the same subject, so IoT Core needs the one that signed. It is the chain's first.
+        # CAs may have the same subject, so IoT Core needs the signing CA: the chain's first certificate.
         issuer: Any = {"caCertificatePem": _first(certificate.chain_pem)} if certificate.chain_pem else {}
         answer = self._iot.register_certificate(certificatePem=certificate.certificate_pem, status="ACTIVE", **issuer)
         return str(answer["certificateArn"])
@@ -223,9 +223,9 @@ def _first(chain_pem: str) -> str:
 
 
 def _as_configuration_error(error: ClientError) -> Exception:
-    """The operator, not the device, must fix a validity that outlives the CA, or a CA that is not active.
+    """The failure for a validity that outlives the CA, or an inactive CA. The operator must fix it, not the device.
 
-    AWS's own message is left out: it may repeat the request's values, and a CSR is never logged.
+    AWS's own message is omitted: it may repeat the request's values, and a CSR is never logged.
     """
     code = error_code(error)
     if code == "InvalidStateException" or (code in {"InvalidArgsException", "ValidationException"}):
