@@ -132,7 +132,7 @@ class Telemetry:
         self._metrics[tuple(dimensions.items())].setdefault(metric.value, []).append(value)
 
     def _write(self, line: Mapping[str, object]) -> None:
-        # sys.stdout is looked up late: Lambda replaces it after the import.
+        # Read sys.stdout at each call, because Lambda replaces it after the import.
         stream = sys.stdout if self._stream is None else self._stream
         stream.write(json.dumps(line, separators=(",", ":")) + "\n")
         stream.flush()

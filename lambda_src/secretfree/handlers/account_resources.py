@@ -14,7 +14,7 @@ _telemetry: Final = Telemetry(os.environ.get(Variable.PRODUCT, "unknown"))
 
 
 def handler(event: dict[str, Any], context: Any) -> None:
-    """Do what CloudFormation asks, and answer it whatever happens: a lost answer blocks the stack for an hour."""
+    """Handle CloudFormation's request, and answer in every case: a lost answer blocks the stack for an hour."""
     _telemetry.log("asked", request_type=event["RequestType"], resource_type=event["ResourceType"])
     try:
         answer = _RESOURCES[event["ResourceType"]](event)

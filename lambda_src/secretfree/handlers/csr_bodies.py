@@ -1,6 +1,6 @@
-"""Requests whose body is a CSR: decided by the authorizer's rules, then answered by an issuer. Nothing is issued here.
+"""Requests with a CSR as the body: this module decides by the authorizer's rules and invokes an issuer.
 
-Behind API Gateway an authorizer sees no body, so each way in for a body decides itself, by this code.
+An authorizer of API Gateway sees no body, so each function that takes one decides itself, by this code.
 """
 
 import base64

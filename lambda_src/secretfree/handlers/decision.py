@@ -17,14 +17,14 @@ from secretfree.telemetry import Telemetry
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """A request that may be answered with a certificate, and whose device that is."""
+    """A request that may get a certificate, and its device."""
 
     device: AuthorizedDevice
     csr: VerifiedCsr
 
 
 class Decision:
-    """Decides about one request at a time, by the rules of the product line. Every way in asks it."""
+    """Decides about one request at a time, by the rules of the product line. Every function that takes CSRs uses it."""
 
     def __init__(self, config: AuthorizerConfig, telemetry: Telemetry) -> None:
         client = clients.dynamodb()
@@ -43,8 +43,8 @@ class Decision:
     ) -> Allowed:
         """Judge the request that `read` returns.
 
-        `ids` are the log fields by which the request is found. `also` may refuse the device that the registry allows:
-        it raises SecretFreeError. Raises SecretFreeError, counted and logged, and nothing else: an unexpected error is
+        `ids` are the log fields that identify the request. `also` may refuse a device that the registry allows: it then
+        raises SecretFreeError. Raises SecretFreeError, counted and logged, and nothing else: an unexpected error is
         `internal`, and leaves no CSR in a traceback.
         """
         claims: Claims = {}
@@ -76,7 +76,7 @@ class Decision:
     def _report(self, error: SecretFreeError, ids: RequestIds, claims: Claims) -> None:
         failed = error.status >= 500
         self._telemetry.count(Metric.FAILED if failed else Metric.DENIED, dimensions={Dimension.REASON: error.reason})
-        # A registry record that cannot be read is our own defect, although the device is refused like any other.
+        # The device gets the usual refusal, but an unreadable registry record is a defect of this side.
         is_ours = failed or error.reason is Reason.REGISTRY_RECORD
         self._telemetry.log(
             "failed" if failed else "denied",

@@ -1,4 +1,4 @@
-"""How a handler's module becomes what Lambda calls: configured once, in the init phase of a cold start."""
+"""Makes a module's handler: configured once, in the init phase of a cold start."""
 
 import os
 import random
@@ -13,16 +13,16 @@ LambdaHandler: TypeAlias = Callable[[dict[str, Any], Any], Any]
 def lambda_handler(build: Callable[[Mapping[str, str]], LambdaHandler]) -> LambdaHandler:
     """A module's `handler`: `build` with the process's environment, at the first call, and in Lambda at the import.
 
-    During the import, Lambda gives a function a whole CPU, and the first request's time begins later. Elsewhere an
-    import needs no configuration. With SnapStart, the snapshot has what is built here, so no clock is
-    read and no connection opened before the first call.
+    During the import, Lambda gives a function a whole CPU, and the first request's time has not begun. Outside Lambda,
+    an import needs no configuration. A SnapStart snapshot contains what is built here, so the code reads no clock and
+    opens no connection before the first call.
     """
     built = cache(lambda: build(os.environ))
     if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
         built()
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
-        # The SDK's back-off draws from this generator, whose state would be the same in every restored copy. All other
-        # randomness comes from the operating system at each use. The runtime itself brings the module.
+        # The SDK's back-off uses this generator, whose state would be the same in every restored copy. All other
+        # random numbers come from the operating system. Lambda's runtime has the module.
         import_module("snapshot_restore_py").register_after_restore(random.seed)
 
     def handler(event: dict[str, Any], context: Any) -> Any:

@@ -49,7 +49,7 @@ class _Est:
         try:
             return self._answer(event)
         except Exception as error:  # noqa: BLE001 - whatever fails, the device gets a problem document, no traceback
-            # A path that does not exist is no metric, as where API Gateway itself answers 404.
+            # An unknown path counts in no metric, like API Gateway's own 404.
             if not (isinstance(error, SecretFreeError) and error.code is ErrorCode.NOT_FOUND):
                 reports.failure(self._telemetry, error, ids=request_ids(event))
             return problem_response(error, request_id(event))
@@ -83,7 +83,7 @@ class _Est:
 
 
 class _Reenrollment:
-    """Requires the client certificate of the device whose CSR it is."""
+    """Requires a client certificate of the CSR's device."""
 
     def __init__(self, config: ReenrollmentConfig, clock: Clock) -> None:
         self._domain = config.domain

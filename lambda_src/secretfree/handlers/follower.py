@@ -1,7 +1,7 @@
 """The follower's Lambda: registers here what other Regions announce, from the announcements' stream or from its queue.
 
-What cannot be done at once goes to the queue, so that one device holds up no other in the stream. Both deliver again,
-in any order: the announcements themselves are read anew each time.
+It puts a device that has to wait into the queue, so that the others in the stream need not wait. Stream and queue may
+deliver again and in any order, so the announcements themselves are read each time.
 """
 
 import json
@@ -27,7 +27,7 @@ from secretfree.request.device_id import DeviceId
 from secretfree.retirement.retiring import RetirementPorts
 from secretfree.telemetry import Telemetry
 
-# Seconds. A worker of this Region that is issuing to the device has ended by then, or nearly so.
+# Seconds. By then, a worker of this Region that is issuing to the device has nearly ended.
 _LATER: Final = 2
 _QUEUE: Final = "aws:sqs"
 
@@ -68,7 +68,7 @@ class _Follower:
         return {"batchItemFailures": [{"itemIdentifier": number} for number in again]}
 
     def _is_done(self, record: dict[str, Any], context: Any) -> bool:
-        """Whether the record need not come again. One that fails stops no other."""
+        """Whether the record is done. A failed one does not stop the others."""
         device_id, issuer = None, None
         try:
             device_id, issuer = _named(record)
@@ -144,7 +144,7 @@ def _named(record: Mapping[str, Any]) -> tuple[DeviceId, str]:
 
 
 def _number(record: Mapping[str, Any]) -> str:
-    """By which Lambda knows the record. One without a number fails the whole batch: Lambda takes no empty name."""
+    """The record's identifier for Lambda. A record without one fails the whole batch: Lambda takes no empty id."""
     return str(record.get("messageId") or record.get("dynamodb", {}).get("SequenceNumber", ""))
 
 

@@ -18,7 +18,7 @@ class DeviceFields(TypedDict, total=False):
 
 
 def outcome(telemetry: Telemetry, outcome: IssuanceAnswer, *, ids: RequestIds, device: AuthorizedDevice) -> None:
-    """A certificate, new or repeated, or none yet. `ids`: the log fields by which the request is found."""
+    """A certificate, new or repeated, or none yet. `ids`: the log fields that identify the request."""
     if isinstance(outcome, NotReady):
         telemetry.count(Metric.PENDING)
         telemetry.log(

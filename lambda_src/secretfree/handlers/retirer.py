@@ -38,7 +38,7 @@ class _Retirer:
         )
 
     def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
-        """Deal with the messages of one poll; the answer names those that are to come back (partial batch response)."""
+        """Process the messages of one poll. The answer names those to deliver again (partial batch response)."""
         again = []
         try:
             for message in event["Records"]:
@@ -50,7 +50,7 @@ class _Retirer:
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in again]}
 
     def _is_done(self, message: dict[str, Any]) -> bool:
-        """Whether the message may be deleted. One that fails stops no other."""
+        """Whether the message is done. A failed one does not stop the others."""
         connected = None
         try:
             connected = Connected.from_message(message["body"])

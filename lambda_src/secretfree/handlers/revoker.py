@@ -78,7 +78,7 @@ class _Revoker:
 
 
 def _sequence_number(record: Mapping[str, Any]) -> str:
-    """By which Lambda knows the record. One without a number fails the whole batch: Lambda takes no empty name."""
+    """The record's identifier for Lambda. A record without one fails the whole batch: Lambda takes no empty id."""
     return str(record.get("dynamodb", {}).get("SequenceNumber", ""))
 
 

@@ -92,7 +92,7 @@ def policy(config: IssuerConfig, issuer: IssuerSettings) -> IssuancePolicy:
 def deadline(clock: Clock, remaining: float) -> float:
     """The time of `clock.monotonic()` after which an invocation with `remaining` seconds begins no further call.
 
-    The last call begun may take its whole read time-out, so the work ends well before the function does. Budget and
-    margin together are less than a lease, so that no second worker takes over while this one still works.
+    The last call may take its whole read timeout, so the deadline is well before the function's end. Budget and margin
+    together are shorter than a lease, so that no second worker starts while this one still works.
     """
     return clock.monotonic() + min(_BUDGET, remaining - _MARGIN)

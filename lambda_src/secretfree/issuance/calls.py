@@ -45,15 +45,14 @@ class CallRunner:
         self._its_turn = False
 
     def take_its_turn(self) -> None:
-        """The device has waited for its turn: throttles of others do not make its calls give up sooner."""
+        """The device has waited for its turn, so throttles of other calls do not reduce its tries."""
         self._its_turn = True
 
     def persist(self, name: str, call: Callable[[], T], *, repeatable: bool = True, even_late: bool = False) -> T:
-        """Make `call`, again while it is throttled or unanswered (if `repeatable`), within the deadline.
+        """Make `call`; within the deadline, repeat it while it is throttled or (if `repeatable`) unanswered.
 
-        `name` is what the call counts as where throttling is observed, because each has a quota of its own.
-        ThrottledError and SecretFreeError mean that no try can have had an effect. `even_late`: one try is made in any
-        case.
+        Throttling is measured for each `name`, because each call has its own quota. ThrottledError and SecretFreeError
+        mean that no try can have had an effect. `even_late`: make one try also after the deadline.
         """
         unanswered: UnreachableError | None = None
         tries = 0
@@ -91,7 +90,7 @@ class CallRunner:
             raise ledger_unavailable(error, self._retry_after, self._chance) from error
 
     def side_by_side(self, *calls: Callable[[], Any]) -> list[Future[Any]]:
-        """Run all `calls` in parallel, the last one in this thread. Returns when all have ended, well or not."""
+        """Run all `calls` in parallel, the last one in this thread. Returns when all have ended or failed."""
         *beside, here = calls
         futures = [self._executor.submit(call) for call in beside]
         own: Future[Any] = Future()
@@ -107,7 +106,7 @@ class CallRunner:
         return self._clock.monotonic() + seconds < self._deadline
 
     def retry_after(self, *, age: timedelta, attempts: int) -> int:
-        """Seconds until the device posts again, given how long and how often it has posted."""
+        """Seconds until the device's next request, from the age and the number of its requests."""
         pressure = self._congestion.pressure(self._clock.monotonic())
         return self._retry_after.seconds(age=age, attempts=attempts, pressure=pressure, chance=self._chance)
 

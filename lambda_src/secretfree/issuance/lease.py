@@ -75,9 +75,9 @@ class Invocation:
             raise UnreachableError(error.reason.value) from error
 
     def or_in_use(self, record: Callable[[], Issuance], work: Callable[[], T]) -> T | IssuedCertificate:
-        """The answer of `work`; where it has no certificate, the one that the device has by `record` and that is good.
+        """The answer of `work`, or, if that has no certificate, the device's valid certificate in `record`, if any.
 
-        So a device gets its certificate also while a renewal is under way or fails. A refusal of the device stays a
+        A device thus gets its certificate also while a renewal is under way or fails. A refusal of the device stays a
         refusal.
         """
         try:
@@ -98,7 +98,7 @@ class Invocation:
         return None if again is None else replace(again, instead_of=instead_of)
 
     def again(self, record: Issuance) -> IssuedCertificate | None:
-        """The certificate that the device has by `record` and that is good; None: it has none."""
+        """The device's valid certificate in `record`, or None."""
         return certificate_again(record, self.fingerprint, now=self.clock.now(), policy=self.policy)
 
     def waiting(self, ticket: Ticket) -> NotReady:
@@ -120,7 +120,7 @@ class Invocation:
 
 
 def _tried_since(record: Issuance) -> datetime:
-    """The time that a device spends waiting for its turn does not count as trying."""
+    """Since when the device tries. The wait for its turn does not count."""
     return record.begun_at if record.ticket is None else max(record.begun_at, record.ticket.at)
 
 
@@ -128,8 +128,8 @@ def _tried_since(record: Issuance) -> datetime:
 class Lease:
     """The record as last stored by this worker, which holds its lease.
 
-    `unaccounted`: a request may have been made whose outcome is not recorded. It counts while the record says
-    `requesting`; storing an answer takes the record beyond that.
+    `unaccounted`: there may be a request whose outcome is not recorded. It matters only in the state `requesting`,
+    which ends when an answer is stored.
     """
 
     record: Issuance
@@ -137,12 +137,12 @@ class Lease:
 
 
 def take_lease(work: Invocation) -> Lease | IssuanceAnswer:
-    """Take the lease, or say what the device gets without it.
+    """Take the lease, or return the device's answer without it.
 
-    The registry is read beside the first write, so that the authorizer's word alone issues nothing and a block that
-    came after it still counts. Raises SecretFreeError: `too-many-requests`, `not-authorized` for a device that is not
-    enrolled so, for another key than the bound one, for one that another key has replaced, and for a revoked
-    certificate, `unavailable` when a table does not answer.
+    The registry is read in parallel with the first write. So the authorizer's decision alone is not enough, and a later
+    block still counts. Raises SecretFreeError: `too-many-requests`; `unavailable` when a table does not answer;
+    `not-authorized` for a device that is not enrolled with this key, for another key than the bound one, for a key that
+    another one replaced, and for a revoked certificate.
     """
     now = work.clock.now()
     first = Issuance.first(work.device_id, work.policy.issuer, work.fingerprint, owner=work.ports.owner(), now=now)
@@ -168,7 +168,7 @@ def take_lease(work: Invocation) -> Lease | IssuanceAnswer:
 
 
 def _in_the_line(work: Invocation, first: Issuance) -> Lease | IssuanceAnswer:
-    """While devices wait for their turns, the record is read first, so that asking early costs no write."""
+    """While devices wait for their turns, read the record first, so that an early request costs no write."""
     confirmed, read = work.calls.side_by_side(
         lambda: work.calls.through_registry(work.confirm),
         lambda: work.calls.through_ledger(lambda: work.ports.ledger.read(work.device_id, work.policy.issuer)),
@@ -216,7 +216,7 @@ def _refuses_device(error: Exception) -> bool:
 
 
 def _withdraw(work: Invocation, record: Issuance) -> None:
-    """The first record of a device that may have no certificate: nothing was asked for, so nothing is left to do."""
+    """Close the first record of a refused device: no certificate was requested, so there is nothing to remove."""
     with suppress(ThrottledError, UnreachableError, StaleLedgerError):
         work.ports.ledger.write(record.never_asked().abandoned(work.clock.now()))
 
@@ -245,7 +245,7 @@ def _take_over(work: Invocation, seen: Issuance, standing: Standing) -> Lease | 
 
 
 def _held_back(work: Invocation, seen: Issuance) -> NotReady | None:
-    """The time to name to a device whose turn has not come; None: it is let through."""
+    """The answer to a device whose turn has not come; None: the device may continue."""
     turns = work.ports.turns
     if seen.ticket is not None:
         if turns.seconds_left(seen.ticket):
@@ -286,9 +286,9 @@ def _may_begin(work: Invocation, seen: Issuance) -> bool:
 def _renew(
     work: Invocation, seen: Issuance, *, accepted: Collection[CertificateStatus] = (CertificateStatus.ACTIVE,)
 ) -> Lease | IssuanceAnswer:
-    """Begin a renewal, unless the certificate to be renewed was taken out of use: its status is not `accepted`.
+    """Begin a renewal, if the status of the old certificate is in `accepted`.
 
-    One that is gone from IoT Core before its end may have been revoked: that is unknown, so an operator decides.
+    A certificate that IoT Core no longer has before its end may have been revoked, so an operator decides.
     """
     _admitted(work, seen)  # before any call
     now = work.clock.now()
@@ -335,7 +335,7 @@ def _admitted(work: Invocation, record: Issuance) -> Issuance:
 
 
 def _wait_for_holder(work: Invocation, seen: Issuance) -> NotReady:
-    """Seconds to wait for another worker. It usually takes a second or two; if it takes long, it may have died."""
+    """Seconds to wait for another worker, which usually needs a second or two. After a long time it may have died."""
     now = work.clock.now()
     held = LEASE - ((seen.due or now) - now)
     return work.not_ready(seen, Reason.LEASE_HELD, attempts=1 + int(held / _WAITING_STEP))

@@ -36,7 +36,7 @@ class IssuancePolicy:
     """The deployed settings of one issuer.
 
     `issuer`: its name, unique in a product line. `deployment`: unique to the ledger among all of the account.
-    `authorities`: the names of the CAs whose certificates are given out; none: the issuer has no CAs that it names.
+    `authorities`: the names of the CAs whose certificates devices get; empty if the issuer names no CAs.
     """
 
     issuer: str
@@ -179,7 +179,7 @@ def incomplete_record(state: IssuanceState) -> SecretFreeError:
 
 
 def with_answer(record: Issuance, answer: str | DeviceCertificate) -> Issuance:
-    """`record` one step further: with the issuer's reference, or with the certificate itself."""
+    """`record` with the issuer's answer: a reference or the certificate itself."""
     if isinstance(answer, str):
         return record.requested(answer)
     return record.issued(
@@ -191,7 +191,7 @@ def with_answer(record: Issuance, answer: str | DeviceCertificate) -> Issuance:
 
 
 def superseded_until(record: Issuance) -> datetime | None:
-    """How long the certificates that `record` supersedes stay; None where the registry has another key now.
+    """How long the certificates that `record` supersedes stay; None if the registry now has another key.
 
     A certificate of the same key stays until its own end, because the holder of a copied request can begin
     a renewal, and the device may be connected with the old one.

@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import TypeAlias
 
 Trust: TypeAlias = Callable[[str | None], bool]
-"""Whether the CA is trusted that gave this reference; None: a certificate whose reference is not known."""
+"""Whether the CA of this reference is trusted. None: the certificate's reference is unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suspect:
-    """A certificate that may exist without a record: its request had no answer, or it was given up before it was known.
+    """A certificate that may exist without a record: its request got no answer, or was given up before the answer.
 
     `reference`: the authority's, where there was an answer.
     """

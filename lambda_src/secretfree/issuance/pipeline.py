@@ -9,16 +9,17 @@ The order, with the calls that a new device costs on the critical path (the auth
     6  policy | thing | groups | activate   activation: the IoT Core CA only, and without its policy nothing may connect
     -  ledger: active                       begun before the answer; for the IoT Core CA, which has no step 4, awaited
 
-The last write is not awaited because nothing depends on it: lost, the record says `issued`, and the next request or
-the sweeper repeats step 6, which changes nothing, and writes it again. With the IoT Core CA step 6 activates, and an
-inactive certificate of an `issued` record is one that never was active, or one that an operator has deactivated since:
-there the write is awaited, since Lambda freezes what is not, and the device gets 202 where it fails, so that a
-certificate handed out is not activated again.
+With Private CA, the answer does not wait for the last write. If the write is lost, the record still says `issued`. The
+next request or the sweeper then repeats step 6, which changes nothing, and writes the record again.
 
-A block may come at any moment. Step 3 reads the registry after the lease is written. A block that this read does not
-see comes later than the lease, so `secretfree.revocation`, which acts after the block, finds the record and changes
-it. From then on no write of this worker succeeds. If its calls have activated the certificate meanwhile, it revokes
-the certificate when its last write fails; if it dies before that, the sweeper does so once the lease has expired.
+With the IoT Core CA, step 6 activates the certificate. An inactive certificate of an `issued` record was never active,
+or an operator has deactivated it. A repeated step 6 must not activate a certificate that a device already has. So the
+answer waits for the write, and the device gets 202 if the write fails. (Lambda may freeze a write that is not awaited.)
+
+A block may come at any moment. Step 3 reads the registry after the lease is written. A block that this read misses
+is later than the lease, so `secretfree.revocation`, which acts after the block, finds and changes the record. Then no
+write of this worker succeeds. If the worker has activated the certificate, it revokes it when its last write fails. If
+the worker dies before that, the sweeper revokes the certificate after the lease has expired.
 """
 
 from collections.abc import Callable
@@ -126,7 +127,7 @@ class _Steps:
         self._csr = csr
 
     def finish(self) -> IssuanceAnswer:
-        """Do the remaining work. If anything stops it, the record says how far it came."""
+        """Do the remaining work. If it stops, the record has the last finished step."""
         try:
             return self._proceed()
         except StaleLedgerError as stale:
@@ -247,7 +248,7 @@ class _Steps:
             looked_at = self._clock.monotonic() + delay
             certificate = self._after(delay, look)
             tries += 1
-        if is_new:  # of one that was asked for earlier, it is not known since when it is there
+        if is_new:  # for an earlier request, the time that the CA took is unknown
             self._ports.signing_time.learn(
                 missed_at=None if missed_at is None else missed_at - began,
                 found_at=looked_at - began,
@@ -262,9 +263,9 @@ class _Steps:
         return call()
 
     def _install(self, certificate: DeviceCertificate) -> str:
-        """Make the certificate known to IoT Core while it is recorded; its ARN.
+        """Register the certificate with IoT Core and record it in parallel; return its ARN.
 
-        Recording it beside is safe: the reference is stored, and leads to this same certificate.
+        The parallel write is safe, because the stored reference leads to the same certificate.
         """
         resumed = self._lease.record.state is IssuanceState.ISSUED
         install = partial(
@@ -283,10 +284,10 @@ class _Steps:
         return certificate_arn
 
     def _undo(self, certificate: DeviceCertificate, mine: Issuance, current: Issuance | None) -> None:
-        """Revoke a certificate that another worker, which began another generation, does not know of.
+        """Revoke a certificate that is unknown to another worker, which began another generation.
 
-        The sweeper deletes it: the record has this generation's reference, or its request, among its suspects. A
-        certificate that was not installed active is closed already.
+        The sweeper deletes the certificate: the record lists this generation's reference or request as a suspect. A
+        certificate that was not installed as active needs no revocation.
         """
         if current is not None:
             same = current.generation == mine.generation and current.state is not IssuanceState.ABANDONED
@@ -331,7 +332,7 @@ class _Steps:
         self._close(record if ticket is None else record.waiting(ticket))
 
     def _wait_for_turn(self, detail: str) -> NotReady:
-        """Above the quotas: a device without a number gets one, and a device whose turn it was tries again soon."""
+        """Above the quotas, give a device without a number one. A device whose turn it was tries again soon."""
         before = self._lease.record.ticket
         ticket = self._ports.turns.throttled(before)
         if ticket is None or ticket == before:
@@ -341,7 +342,7 @@ class _Steps:
         return replace(self._work.waiting(ticket), reason=Reason.THROTTLED, detail=detail)
 
     def _close(self, record: Issuance, *, certificate: CertificateRecordState | None = None) -> None:
-        """Write the last record of this invocation. If that fails, the end of the lease has the same effect."""
+        """Write the last record of this invocation. If the write fails, the lease's expiry has the same effect."""
         with suppress(ThrottledError, UnreachableError, StaleLedgerError):
             self._ports.ledger.write(record, certificate=certificate)
 

@@ -25,7 +25,7 @@ class CertificateRevokedError(Exception):
 
 
 class RequestFailedError(Exception):
-    """The authority will never issue this certificate. Another generation may succeed."""
+    """The authority will never issue this certificate. A new generation may succeed."""
 
 
 class SearchTooWideError(Exception):
@@ -93,7 +93,7 @@ class CertificateIssuer(Protocol):
 
     @property
     def installs_active(self) -> bool:
-        """Whether `install` lets a certificate connect at once; an inactive one was then taken out of use."""
+        """Whether `install` makes a certificate active at once. An inactive one was then deactivated later."""
         ...
 
     @property
@@ -208,11 +208,11 @@ class Ledger(Protocol):
         ...
 
     def unfinished(self, issuer: str, *, due: datetime, limit: int) -> Sequence["Issuance | UnreadableRecord"]:
-        """Issuances whose lease or date has passed, oldest first; in its place each that cannot be read."""
+        """Issuances whose lease or date has passed, oldest first, unreadable records included."""
         ...
 
     def set_aside(self, record: "UnreadableRecord", *, until: datetime) -> None:
-        """Have `unfinished` pass over a record that cannot be read, until then."""
+        """Have `unfinished` skip an unreadable record until then."""
         ...
 
     def close_certificate(self, device_id: DeviceId, certificate_id: str, *, forget_after: datetime) -> None:
@@ -224,11 +224,11 @@ class TicketCounter(Protocol):
     """The counter behind an issuer's tickets. Every method raises ThrottledError or UnreachableError."""
 
     def read(self) -> Line | None:
-        """The line as it is; None: there was none yet."""
+        """The current line; None if there was none yet."""
         ...
 
     def take(self) -> Line:
-        """Give one more number: `given` of the line is that number."""
+        """Give one more number: the returned line's `given`."""
         ...
 
     def miss(self) -> Line:

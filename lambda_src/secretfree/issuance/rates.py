@@ -1,4 +1,4 @@
-"""Back-pressure: when the service retries, when the device retries, and which device posts too often."""
+"""Back-pressure: when the service retries, when the device retries, and which device asks too often."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,9 +60,9 @@ class PollPolicy:
 class RetryAfterPolicy:
     """The `Retry-After` of an answer, in whole seconds, so that a fleet spreads over what the quotas can take.
 
-    The wait grows first with the tries, then in proportion to how long the device has been at it. A wait proportional
-    to age keeps the overshoot (a device asleep while the quota is free) a fixed share of the whole time, whatever the
-    size of the fleet; exponential growth would double the time. The share grows with the throttling observed.
+    The wait grows first with the tries, then in proportion to the request's age. A wait proportional to age limits the
+    overshoot (a device waits although the quota is free) to a fixed share of the whole time, for fleets of every size.
+    Exponential growth would double the time. The share grows with the observed throttling.
     """
 
     base: float = 2.0
@@ -151,5 +151,5 @@ class AdmissionRate:
 
 # Issuing is expensive: a device may hold a lease ten times in a row, then once in ten seconds.
 ISSUANCE_RATE: Final = AdmissionRate(interval=timedelta(seconds=10), burst=10)
-# An answer from the ledger is cheap: a worker gives a device so many in a row, then one a second.
+# An answer from the ledger is cheap: a worker gives a device 240 in a row, then one a second.
 ANSWER_RATE: Final = AdmissionRate(interval=timedelta(seconds=1), burst=240)

@@ -1,4 +1,4 @@
-"""The answers that one worker gave last, kept in its memory: a device in a tight loop costs no AWS call at all."""
+"""One worker's last answers, kept in memory, so that a device in a tight loop costs no AWS call."""
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace

@@ -12,8 +12,8 @@ from secretfree.issuance.states import SUCCESSORS, IssuanceState
 from secretfree.issuance.tickets import Ticket
 from secretfree.request.device_id import DeviceId
 
-# Longer than any invocation can live (API Gateway ends at 29 s, the functions a little later). So when a lease has
-# expired, its holder's calls have ended too.
+# Longer than any invocation lasts (API Gateway ends at 29 s, the functions a little later). So the calls of a lease's
+# holder have ended when the lease expires.
 LEASE: Final = timedelta(seconds=45)
 # The sweeper leaves an unfinished issuance to the device for this long, because the device got a 202.
 PATIENCE: Final = timedelta(minutes=5)
@@ -151,13 +151,13 @@ class Issuance(RecordedIssuance):
         return replace(self, in_use=None)
 
     def without_distrusted(self, trusts: Trust) -> Self:
-        """A certificate in use of a CA that is no longer trusted goes as soon as this generation is active."""
+        """Drop a certificate in use of a CA that is no longer trusted as soon as this generation is active."""
         if self.in_use is None or trusts(self.in_use.reference):
             return self
         return replace(self, in_use=None, superseded_until=None)
 
     def unfinished(self, reason: Reason) -> Self:
-        """The request that was working on it ended without a certificate, for this reason."""
+        """The request ended without a certificate, for this reason."""
         return replace(self, last_reason=reason)
 
     def revoked(self, now: datetime) -> Self:
@@ -234,8 +234,8 @@ class Issuance(RecordedIssuance):
     def renewal_requested(self, job: str, now: datetime) -> Self:
         """An operator wants the active certificate renewed: the device's next request begins a new generation.
 
-        The same record where this very job has asked before, so that a repeated command renews nothing twice. Asking
-        allows nothing that the registry does not: the next request passes every check as a renewal does.
+        Returns the same record if this job has asked before, so that a repeated command renews nothing twice. The mark
+        gives no permission: the next request passes every check of a renewal.
         """
         if self.state is not IssuanceState.ACTIVE:
             raise SecretFreeError(

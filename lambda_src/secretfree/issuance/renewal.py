@@ -12,8 +12,8 @@ _LATE_SHARE: Final = 4
 def renewal_start(not_after: datetime, fingerprint: str, window: timedelta) -> datetime:
     """When the renewal window of the certificate of the key `fingerprint` begins, in whole seconds.
 
-    `window`: how long before `not_after` the first device may renew. The start lies in its first half and depends on
-    the key alone, so it is the same at each asking, and every device has the second half to renew in.
+    `window`: how long before `not_after` the first device may renew. The start lies in its first half and depends
+    only on the key, so every request gets the same start, and every device has the second half to renew in.
     """
     share = int(fingerprint[:_DIGITS], 16) / 16**_DIGITS
     return not_after - window + timedelta(seconds=int(window.total_seconds() / 2 * share))

@@ -34,8 +34,7 @@ from secretfree.issuance.states import IssuanceState
 
 # A certificate's record outlives the certificate, for questions about what a device once had.
 HISTORY_KEPT_FOR: Final = timedelta(days=90)
-# What fails for a reason that waiting may not mend is looked at again after this time, so that it does not stand
-# before all others at each run.
+# After a failure that may last, a record is tried again after this time, so that it is not the first at each run.
 _STUCK_FOR: Final = timedelta(hours=1)
 # The list of certificates may lag behind, and AWS's clock may differ. A lost certificate is searched for after this
 # time.
@@ -127,7 +126,7 @@ class _Sweep:
         return SweepOutcome.UNREADABLE
 
     def _swept(self, record: Issuance) -> SweepOutcome:
-        """Process one record under its lease, as a request would."""
+        """Process one record under its lease, like a request."""
         too_early = self._too_early(record)
         try:
             if too_early is not None:
@@ -193,7 +192,7 @@ class _Sweep:
         return self._settle_issued()
 
     def _park(self) -> SweepOutcome:
-        """IoT Core knows nothing of it: the device's next request goes on from here, whenever that is."""
+        """IoT Core does not have the certificate: the device's next request continues from here."""
         self._remove_leftovers()
         return self._write(self._held.without_leftovers().parked(), SweepOutcome.PARKED)
 

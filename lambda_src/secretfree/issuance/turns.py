@@ -1,8 +1,8 @@
 """One worker's part in its issuer's tickets: it gives numbers, lets devices through in turn, and reports throttles.
 
-The line only orders devices: it never decides who may have a certificate. So a worker that cannot read the counter
-lets the device through, and AWS's own throttle holds. Two workers that know different lines let a few devices through
-too early or too late, no more. While nothing is throttled, a worker makes no call for any of this.
+The line only orders devices: it never decides which device may have a certificate. So a worker that cannot read the
+counter lets the device through, and AWS's own throttle protects the quotas. Workers with different copies of the line
+only let a few devices through too early or too late. While nothing is throttled, none of this needs a call.
 """
 
 from contextlib import suppress
@@ -16,7 +16,7 @@ from secretfree.errors import SecretFreeError
 from secretfree.issuance.ports import ThrottledError, TicketCounter, UnreachableError
 from secretfree.issuance.tickets import Line, Ticket, TicketPolicy
 
-# Seconds for which a worker believes what it read of the line.
+# Seconds for which a worker uses its copy of the line.
 _FRESH: Final = 2.0
 _FAILURES: Final = (ThrottledError, UnreachableError, SecretFreeError)
 
@@ -99,7 +99,7 @@ class Turns:
             self._change(line, later)
 
     def _change(self, seen: Line | None, line: Line) -> None:
-        """Store `line`; where another worker was faster, its line holds."""
+        """Store `line`. If another worker was faster, use that worker's line."""
         stored = line if self._counter.change(seen, line) else self._counter.read()
         if stored is not None:
             self._learned(stored)

@@ -44,12 +44,11 @@ def verified(
 ) -> Issuance:
     """`seen` as it is after its certificate in use was looked up, where a day has passed since the last time.
 
-    Where the look-up fails, for whatever reason, the ledger is believed: IoT Core itself refuses a certificate that is
-    out of use.
+    If the look-up fails, the ledger counts: IoT Core itself refuses a certificate that is out of use.
 
-    A certificate that is gone or out of use is not given out again: while another one is being issued, the record
-    forgets it; else SecretFreeError (`not-authorized`), and `secretfree reissue` opens a new generation. A record that
-    another worker holds is left as it is, because a write would cost that worker its lease.
+    A device never gets a certificate again that is gone or out of use. If another one is being issued, the record drops
+    the old one. Otherwise this raises SecretFreeError (`not-authorized`), and `secretfree reissue` opens a new
+    generation. A record that another worker holds stays unchanged, because a write would end that worker's lease.
     """
     certificate = seen.certificate_in_use(fingerprint, now, trusts)
     if certificate is None or seen.is_leased(now):
@@ -70,8 +69,9 @@ def verified(
 def out_of_use(
     seen: Issuance, registered: RegisteredCertificate | None, *, now: datetime, ledger: IssuanceWriter
 ) -> SecretFreeError:
-    """Record that the certificate of `seen` is out of use, and return the refusal of the device (`not-authorized`). If
-    this is not stored, the next request finds the same.
+    """Record that the certificate of `seen` is out of use, and return the device's refusal (`not-authorized`).
+
+    If the write fails, the next request finds the same.
     """
     with suppress(ThrottledError, UnreachableError, StaleLedgerError):
         ledger.write(seen.revoked(now), certificate=CertificateRecordState.REVOKED)

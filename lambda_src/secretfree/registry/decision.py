@@ -30,9 +30,9 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is to be done with a device. `already_written`: by this very batch, before it was interrupted.
+    """The decision on a device. `already_written`: the same batch wrote the device before an interruption.
 
-    `reason` and `detail` are of a refusal. The `detail` of another outcome says what of the row is not taken.
+    A refusal has `reason` and `detail`. For other outcomes, `detail` says which part of the row is ignored.
     """
 
     outcome: Outcome

@@ -59,14 +59,14 @@ def enroll_beside_others(
 ) -> Sequence[Verdict]:
     """Enrol `devices` (no id or key twice) while others may enrol too, and return a verdict for each, in their order.
 
-    A record is put only where none is: one write a device, where `enroll_devices` puts 25 in one call and leaves a
-    window between its reading and its writing. No enrolled key is replaced.
+    Each record is put on condition that none exists, in one write for each device. (`enroll_devices` puts 25 in one
+    call, without a condition.) Enrolled keys are never replaced.
 
     Raises: RegistryBusy, and the store's errors; repeat the call then.
     """
     carried_out = _enroll_once(devices, store, holders)
     lost = [position for position, verdict in enumerate(carried_out) if verdict is None]
-    if lost:  # another call was faster: what it wrote decides, and a second loss is beyond two honest imports
+    if lost:  # another call was faster: decide again; two imports cause no second loss
         again = _enroll_once([devices[position] for position in lost], store, holders)
         for position, verdict in zip(lost, again, strict=True):
             carried_out[position] = verdict or _changed_again(devices[position])
@@ -76,7 +76,7 @@ def enroll_beside_others(
 def _enroll_once(
     devices: Sequence[EnrolledDevice], store: RegistryStore, holders: HolderLookup
 ) -> list[Verdict | None]:
-    """Enrol `devices`; None for one whose record is no longer what was decided upon."""
+    """Enrol `devices`; None for each whose record changed after the decision."""
     verdicts = _decide(devices, store, holders)
     carried_out = list(_parallel(lambda verdict: _carry_out(verdict, store), verdicts))
     put = [verdict for verdict in carried_out if verdict is not None and _was_put(verdict)]
@@ -128,7 +128,7 @@ def _replace_or_index(verdict: Verdict, store: RegistryStore) -> Verdict:
 
 
 def _carry_out(verdict: Verdict, store: RegistryStore) -> Verdict | None:
-    """Write what the verdict says; None if the record is no longer what was decided upon."""
+    """Write what the verdict says; None if the record changed after the decision."""
     try:
         if _was_put(verdict):
             store.put_new(verdict.device)
@@ -148,8 +148,8 @@ def _unless_key_was_taken(
 ) -> Verdict | None:
     """Remove the record again if another device was enrolled with the same key at the same moment.
 
-    The other enrolment does likewise. The index is eventually consistent, so this narrows the window to its lag,
-    usually well below a second. It does not close it: the runtime refuses a key that leads to two devices.
+    The other enrolment does the same. The index is eventually consistent, so both may miss each other within its lag,
+    usually well below a second. The runtime then refuses the key, because it leads to two devices.
     """
     device = verdict.device
     others = sorted(set(held.get(device.fingerprint or "", ())) - {device.device_id})

@@ -17,7 +17,7 @@ class RegistryBusy(Exception):  # noqa: N818 - a passing state of the store
 
 
 class ChangedMeanwhile(Exception):  # noqa: N818 - an answer, on which the caller decides
-    """A record is no longer what it was when it was read."""
+    """A record changed after it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +78,19 @@ class RegistryStore(Protocol):
         ...
 
     def write(self, devices: Sequence[EnrolledDevice]) -> None:
-        """Put records, whatever was there before. There is no condition: read first."""
+        """Put records and overwrite existing ones. There is no condition, so read the records first."""
         ...
 
     def put_new(self, device: EnrolledDevice) -> None:
-        """Put a record where none is; raises ChangedMeanwhile if there is one."""
+        """Put a new record; raises ChangedMeanwhile if one exists."""
         ...
 
     def put_over(self, device: EnrolledDevice, previous: EnrolledDevice) -> None:
-        """Put a record in the place of `previous`; raises ChangedMeanwhile if that is no longer what is there."""
+        """Replace the record `previous`; raises ChangedMeanwhile if the stored record differs from it."""
         ...
 
     def remove(self, previous: EnrolledDevice) -> None:
-        """Delete a record as it was read; raises ChangedMeanwhile if it is another by now, or gone."""
+        """Delete a record; raises ChangedMeanwhile if it changed, or was deleted, after it was read."""
         ...
 
     def give_way(self, pairs: Sequence[tuple[EnrolledDevice, EnrolledDevice | None]]) -> Collection[str]:

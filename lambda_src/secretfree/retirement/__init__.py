@@ -1,1 +1,1 @@
-"""What follows when a device connects with a new certificate: the ones that it had before are retired."""
+"""Retires a device's older certificates when it connects with a new one."""

@@ -10,9 +10,8 @@ that lost it asks again, and gets the same one. The order of the calls, each saf
     4  ledger: each closed            its history stays for a while
     5  ledger: cleared                by version; the sweeper has done it where that fails
 
-An event that comes twice finds nothing to do. One that comes late names a certificate that is no longer the latest: it
-retires only what is older still. An event that comes before the record says `active` is delivered
-again.
+A repeated event finds nothing to do. A late event names a certificate that is no longer the latest, and retires only
+older ones. An event that arrives before the record says `active` is delivered again.
 """
 
 from collections.abc import Sequence
@@ -59,7 +58,7 @@ class RetiringThings(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class RetirementPorts:
-    """The world, as retirement sees it."""
+    """All ports of retirement."""
 
     ledger: RetirementLedger
     things: RetiringThings
@@ -68,12 +67,12 @@ class RetirementPorts:
 def retire_older(
     connected: Connected, *, ports: RetirementPorts, clock: Clock, history: timedelta = HISTORY_KEPT_FOR
 ) -> tuple[str, ...] | None:
-    """Retire what the device no longer needs; the ids of the certificates that are deleted.
+    """Retire the device's older certificates; return the ids of the deleted ones.
 
-    None for a certificate that no record of the device has: it is none of this product line's.
+    Returns None if no record of the device has the certificate: it belongs to no device of this product line.
 
-    Raises ThrottledError, UnreachableError and SecretFreeError (`not-ready`): the event is then to be delivered again.
-    SecretFreeError (`conflict`) for a certificate that another product line uses too: it stays as it is, and the
+    After ThrottledError, UnreachableError and SecretFreeError (`not-ready`), the event must be delivered again. Raises
+    SecretFreeError (`conflict`) for a certificate that another product line uses too: it stays unchanged, and the
     sweeper reports it. A record that cannot be read is left alone; the sweeper reports that too.
     """
     for record in ports.ledger.issuances(connected.device_id):

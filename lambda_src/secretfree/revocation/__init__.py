@@ -1,1 +1,1 @@
-"""What follows when the registry withdraws a device or its key: its certificates are revoked, its connection ends."""
+"""Revokes certificates and ends the connection when the registry withdraws a device or its key."""

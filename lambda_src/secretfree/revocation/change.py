@@ -8,8 +8,8 @@ from secretfree.contract import MatchPolicy
 from secretfree.registry.entry import DeviceStatus, RegistryEntry
 from secretfree.request.device_id import DeviceId
 
-# DynamoDB gives the time of a change in whole seconds. A certificate of the same second counts as older: an honest
-# device asks again, a blocked one does not stay connected.
+# DynamoDB gives the time of a change in whole seconds. A certificate of the same second counts as older, so that no
+# blocked device stays connected. An honest device asks again.
 _RESOLUTION: Final = timedelta(seconds=1)
 
 
@@ -36,7 +36,7 @@ class RegistryChange:
 def permits(entry: RegistryEntry | None, fingerprint: str, match: MatchPolicy) -> bool:
     """Whether the registry lets the device have a certificate for this key.
 
-    An entry that cannot be read permits nothing. `not-before` plays no part: it delays an issuance and ends nothing.
+    An entry that cannot be read permits nothing. `not-before` does not matter: it only delays an issuance.
     """
     if entry is None or entry.status is not DeviceStatus.ALLOWED:
         return False

@@ -12,7 +12,7 @@ from secretfree.request.device_id import DeviceId
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceRecords:
-    """What the ledger has of a device. `references`: the issuing CA's, by certificate id, where one was recorded."""
+    """The ledger's records of a device. `references`: the issuing CA's, by certificate id, where one was recorded."""
 
     issuances: Sequence[Issuance | UnreadableRecord]
     references: Mapping[str, str]

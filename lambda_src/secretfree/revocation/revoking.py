@@ -2,7 +2,7 @@
 
 The order of the calls, each safe to repeat:
 
-    1  registry: the device     read consistently: what it says now decides, not what the stream once said
+    1  registry: the device     read consistently: its present state decides, not the state in the stream
     2  ledger: its records      read consistently, at every issuer
     3  ledger: withdrawn        by version, so that a worker that is issuing cannot write any more
     4  IoT Core: REVOKED        every certificate that those records account for
@@ -29,7 +29,7 @@ from secretfree.registry.entry import RegistryEntry
 from secretfree.revocation.change import RegistryChange, permits
 from secretfree.revocation.ports import RevocationPorts
 
-# A worker writes four times at most, each a step further: one of so many tries comes in between.
+# A worker writes at most four times, so one of these tries succeeds between its writes.
 _MOST_TRIES: Final = 6
 
 
@@ -76,7 +76,7 @@ class _Work:
     clock: Clock
 
     def withdraw(self, record: Issuance) -> Sequence[str]:
-        """Withdraw a record that the registry no longer supports; the certificates that have to go."""
+        """Withdraw a record that the registry no longer permits; return the certificates to revoke."""
         current: Issuance | None = record
         for _try in range(_MOST_TRIES):
             if current is None:  # deleted by its time to live: nothing active is left of it

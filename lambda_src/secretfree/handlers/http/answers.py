@@ -42,7 +42,7 @@ def for_error(error: Exception, *, request_id: str) -> dict[str, Any]:
 
 
 def _wants_pem(accepted: Sequence[str]) -> bool:
-    """Whether the PEM is asked for by name (RFC 9110 section 12.5.1; a wildcard gets JSON, weight 0 is a no)."""
+    """Whether `Accept` names the PEM (RFC 9110 section 12.5.1). A wildcard gets JSON; weight 0 excludes the PEM."""
     ranges = (part.lower().replace(" ", "").split(";") for value in accepted for part in value.split(","))
     return any(name == PEM_TYPE and not _NO_WEIGHT.intersection(parameters) for name, *parameters in ranges)
 

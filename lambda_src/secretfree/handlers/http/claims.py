@@ -9,7 +9,7 @@ from secretfree.request.device_profile import DeviceProfile
 
 
 class Claims(TypedDict, total=False):
-    """Log fields. The key is the one that the request carries; nothing proves who holds its private half."""
+    """Log fields. The key is the request's own; nothing proves possession of its private key."""
 
     claimed_device_id: str
     claimed_key_fingerprint: str

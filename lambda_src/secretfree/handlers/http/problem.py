@@ -13,8 +13,8 @@ PROBLEM_TYPE: Final = "application/problem+json"
 def problem(error: BaseException, request_id: str) -> tuple[int, dict[str, str], str]:
     """Status, headers and body for `error`; anything that is no SecretFreeError becomes a bare 500.
 
-    The body's members and their order are those of the API's gateway responses, so that a refusal by either has the
-    same bytes. Nothing of `detail` or `reason` is in it.
+    The body has the members and the order of API Gateway's own responses, so that refusals by both have the same
+    bytes. Nothing of `detail` or `reason` is in it.
     """
     known = error if isinstance(error, SecretFreeError) else _UNEXPECTED
     headers = {"Content-Type": PROBLEM_TYPE, "Cache-Control": "no-store"}

@@ -14,7 +14,7 @@ CSR_TYPES: Final = ("application/pkcs10", "application/x-pem-file")
 def header_values(event: Mapping[str, Any], name: str) -> list[str]:
     """All values of a header, its name in any letter case.
 
-    `multiValueHeaders` alone has them all; `headers` keeps the last, behind which another could hide.
+    Only `multiValueHeaders` has all of them. `headers` has only the last, so another value could pass unseen.
     """
     headers = event.get("multiValueHeaders") or {}
     return [value for key, values in headers.items() if key.lower() == name for value in values or []]
@@ -77,7 +77,7 @@ def request_id(event: Mapping[str, Any]) -> str:
 
 
 class RequestIds(TypedDict):
-    """The log fields by which a request is found."""
+    """The log fields that identify a request."""
 
     request_id: str
     extended_request_id: NotRequired[str | None]
@@ -86,8 +86,8 @@ class RequestIds(TypedDict):
 def request_ids(event: Mapping[str, Any]) -> RequestIds:
     """The request's own, from API Gateway's event.
 
-    A caller can set the request id, API Gateway alone the extended one (REST API's `$context` variables): where two
-    requests have one id, the second tells them apart, and leads to the access log.
+    A caller can set the request id, but not the extended one (REST API's `$context` variables). If two requests have
+    the same request id, the extended id distinguishes them and finds the line of the access log.
     """
     extended = (event.get("requestContext") or {}).get("extendedRequestId")
     return {"request_id": request_id(event), "extended_request_id": None if extended is None else str(extended)}
