@@ -1,5 +1,6 @@
 """The bundle as Lambda has it: each handler imported by an interpreter that sees the asset and nothing else."""
 
+import importlib.util
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from aws_cdk import aws_lambda as lambda_
 from cdk_iot_secretfree import Bundle, BundleTarget
 from cdk_iot_secretfree.bundling import bundle
 from cdk_iot_secretfree.bundling.bundle import runtime_source
@@ -91,3 +93,16 @@ def test_for_lambda_the_native_code_is_of_its_architecture(tmp_path):
         assert int.from_bytes(header[18:20], "little") == 0xB7, library  # EM_AARCH64
     unzipped = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
     assert unzipped < 250 * 1024 * 1024  # Lambda's limit
+
+
+@pytest.mark.parametrize(
+    "architecture", [lambda_.Architecture.ARM_64, lambda_.Architecture.X86_64], ids=lambda a: a.name
+)
+@pytest.mark.parametrize("runtime", bundle._SUPPORTED_RUNTIMES)
+def test_the_lock_has_a_wheel_of_every_package_for_each_platform(monkeypatch, tmp_path, runtime, architecture):
+    """The index's own listing answers: nothing is downloaded or built."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)  # as in an environment without pip
+    chosen = Bundle(runtime=lambda_.Runtime(runtime, lambda_.RuntimeFamily.PYTHON), architecture=architecture)
+    command = [*bundle._installer(chosen), "--dry-run", "--target", str(tmp_path), "-r", str(bundle.RUNTIME_LOCK)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr

@@ -99,6 +99,15 @@ class TestContent:
         assert "manylinux_2_34_x86_64" in text
         assert "aarch64" not in text
 
+    @pytest.mark.parametrize("version", ["3.12", "3.13", "3.14"])
+    def test_each_python_that_lambda_runs_is_a_choice_with_its_own_wheels(self, source, installs, tmp_path, version):
+        runtime = getattr(lambda_.Runtime, f"PYTHON_{version.replace('.', '_')}", None)
+        if runtime is None:
+            pytest.skip(f"this aws-cdk-lib has no Python {version} for functions")
+        written(Bundle(runtime=runtime), tmp_path / "out")
+        (command,) = installs
+        assert command[command.index("--python-version") + 1] == version
+
     def test_for_this_host_wheels_are_those_of_this_python(self, source, installs, tmp_path):
         written(Bundle(target=BundleTarget.HOST), tmp_path / "out")
         assert "--platform" not in installs[0]
