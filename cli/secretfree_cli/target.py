@@ -108,7 +108,7 @@ class Target:
         return self.url
 
     def device_url(self) -> tuple[str, Path | None]:
-        """Return the API's base as a device reaches it, and the CA to trust for it (None: the system's roots).
+        """Return the API's base URL for devices, and the CA that they must trust (None: the system's roots).
 
         Raises: CliError with exit code 4 for a target without an API.
         """
@@ -133,8 +133,8 @@ def resolve_target(
     """Return the target that the options name.
 
     Without options it is the local cloud of this project, or, in a project that never had one, the stack `SecretFree`
-    of the account and Region that the environment names. A project whose local cloud is down is an error: a command
-    that was meant for the local cloud must not change an AWS account.
+    in the environment's account and Region. A project whose local cloud is down is an error: a command for the local
+    cloud must not change an AWS account.
 
     Raises: CliError with exit code 4 if the cloud, the stack or one of its outputs does not exist; UsageError if
         options contradict each other.

@@ -52,11 +52,12 @@ class Device:
     def provision_or_renew(
         self, client: ProvisioningClient, *, now: datetime, issuer: IssuerPath = IssuerPath.PRIVATE_CA
     ) -> Identity:
-        """Return the stored identity, and ask for a new one where there is none or its renewal window has begun.
+        """Return the stored identity. Ask for a new one if there is none, or if its renewal window has begun.
 
-        A device whose clock is behind its own certificate has no clock and asks at each call: call it once a day.
+        If the device's clock is behind its certificate's start, the clock is wrong, and each call asks. Then call once
+        a day.
 
-        Raises: as `provision`. A failed renewal leaves the current certificate, which stays good until its end.
+        Raises: as `provision`. After a failed renewal the current certificate stays good until its end.
         """
         identity = self.identity
         if identity is None:

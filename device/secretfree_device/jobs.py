@@ -1,7 +1,7 @@
-"""AWS IoT Jobs on the device: it takes the next job, does it and reports. It knows one: renew the certificate.
+"""AWS IoT Jobs on the device: it takes the next job, does it and reports. It can do one: renew the certificate.
 
-A job's document is data from outside. It can make the device ask for a renewal, which it may do at any time, and
-nothing else: it names no address, no file and no command.
+A job's document is data from outside. It can only make the device ask for a renewal, which a device may do at any time.
+It names no address, no file and no command.
 """
 
 from __future__ import annotations
@@ -81,11 +81,11 @@ class JobQueue:
 def work_off_next(
     open_session: Callable[[], DeviceSession], thing_name: str, renew: Callable[[], str], *, timeout: float
 ) -> tuple[Job, str] | None:
-    """Connect, wait for the next job, do it and report; the job and its last status, or None: there was none.
+    """Connect, wait for the next job, do it and report; return the job and its last status, or None without a job.
 
-    `open_session` connects with the certificate that the device has then. `renew` asks for a certificate, keeps it and
-    returns its id. The device reports success with the new certificate, so a certificate that cannot connect is no
-    success: the job then times out. Ended early, the device finds the job again and repeats it, which is safe.
+    `open_session` connects with the device's current certificate. `renew` asks for a certificate, keeps it and returns
+    its id. The device reports success over a connection with the new certificate. If that certificate cannot connect,
+    the job times out. If the device stops early, it finds the job again and repeats it, which is safe.
     """
     with open_session() as session:
         queue = JobQueue(session, thing_name)

@@ -34,10 +34,10 @@ class Patience:
     """Pause after the first refusal that may end; doubled at each further one."""
     longest_rare_pause: float = _DAY
     after_refusals: bool = False
-    """Whether to ask again, rarely, after a refusal that may end: a device that is not enrolled yet, say."""
+    """Whether to ask again, rarely, after a refusal that may end, such as that of a device that is not enrolled yet."""
 
     def pause(self, failures: int, retry_after: float | None, uniform: Uniform) -> float:
-        """Return the pause after so many failures in a row ("soon"), never shorter than the server's."""
+        """Return the pause after `failures` in a row ("soon"), never shorter than the server's."""
         doublings = _doublings(failures)
         if retry_after is None:
             base = min(self.first_pause * doublings, self.longest_pause)
@@ -51,15 +51,16 @@ class Patience:
         return base + uniform(0.0, min(base * self.spread, self.spread_of_turns))
 
     def rare_pause(self, failures: int, uniform: Uniform) -> float:
-        """Return the pause after so many refusals in a row ("rarely")."""
+        """Return the pause after `failures` refusals in a row ("rarely")."""
         base = min(self.first_rare_pause * _doublings(failures), self.longest_rare_pause)
         return base + uniform(0.0, base * self.spread)
 
     def until_renewal(self, identity: Identity, *, now: datetime, unchanged: int, uniform: Uniform) -> float:
         """Return the seconds until the device posts for a renewal.
 
-        `unchanged` counts the requests since the window's start that brought the same certificate. A device whose
-        clock is behind its own certificate has no clock; it posts once a day, as the wire contract says.
+        `unchanged` counts the requests since the window's start that brought the same certificate. If the device's
+        clock is behind its certificate's start, the clock is wrong, and the device posts once a day, as the wire
+        contract says.
         """
         opens = identity.renewal_opens
         if opens is None or now < identity.valid_from:

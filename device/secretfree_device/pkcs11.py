@@ -78,11 +78,11 @@ class TokenKey:
         return key
 
     def private_key(self) -> PrivateKey:
-        """Return the key as `cryptography` takes it: it signs in the token. Raises KeyUnavailableError."""
+        """Return a key for `cryptography` that signs in the token. Raises KeyUnavailableError."""
         return _SigningInToken(self, self.public_key())
 
     def signature(self, digest: bytes) -> bytes:
-        """Sign a digest in the token; the DER of r and s. Raises KeyUnavailableError."""
+        """Sign a digest in the token; return the DER of r and s. Raises KeyUnavailableError."""
         with self._session() as session:
             key = session.get_key(object_class=pkcs11.ObjectClass.PRIVATE_KEY, label=self.label)
             raw: bytes = key.sign(digest, mechanism=pkcs11.Mechanism.ECDSA)
@@ -119,7 +119,7 @@ class TokenKey:
 
     def _open(self, token: Any, *, signed_in: bool, write: bool) -> Any:
         if signed_in:
-            # A sign-in counts for the whole process: that of an open MQTT session serves here too.
+            # A sign-in is valid for the whole process, so an open MQTT session may have signed in already.
             with contextlib.suppress(pkcs11.exceptions.UserAlreadyLoggedIn):
                 return token.open(rw=write, user_pin=self.pin())
         return token.open(rw=write)

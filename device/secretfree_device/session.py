@@ -40,7 +40,7 @@ class MqttRefusedError(MqttError):
     def __init__(self, message: str, *, reason: str, disconnected: bool) -> None:
         super().__init__(message)
         self.reason = reason
-        """Name of the MQTT 5 reason code, or what is known in its place."""
+        """Name of the MQTT 5 reason code, or another description."""
         self.disconnected = disconnected
 
 

@@ -59,11 +59,11 @@ class IdentityStore:
         self._write_copies(identity)
 
     def confirm(self) -> None:
-        """Erase the identity before: the device has connected with the current one."""
+        """Erase the previous identity: the device has connected with the current one."""
         (self.folder / _PREVIOUS_FILE).unlink(missing_ok=True)
 
     def fall_back(self) -> Identity | None:
-        """Make the identity before the current one again, and return it; None where there is none."""
+        """Restore the previous identity and return it; None if there is none."""
         previous = self._read(_PREVIOUS_FILE)
         if previous is not None:
             (self.folder / _PREVIOUS_FILE).replace(self.folder / _IDENTITY_FILE)

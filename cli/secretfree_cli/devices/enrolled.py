@@ -102,8 +102,7 @@ def set_status(
 ) -> bool:
     """Block or allow a device and return whether that changed anything; raises CliError if it is not enrolled.
 
-    `again`: write the status also if the device has it, with a new time: the stream then has the change dealt with once
-    more.
+    `again`: write the status with a new time even if the device has it. The stream then reports the change again.
     """
     device = require(store, device_id)
     if device.status is DeviceStatus.RETIRED:

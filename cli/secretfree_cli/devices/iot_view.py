@@ -83,7 +83,7 @@ class IotView:
 
 
 def unless_missing(call: Callable[[], Any]) -> Any:
-    """Return what a call of IoT Core returns, or None if what it asks for does not exist."""
+    """Return the answer of a call of IoT Core, or None if the resource does not exist."""
     try:
         return call()
     except ClientError as error:

@@ -1,6 +1,6 @@
 """`secretfree retire`: the end of a device's life. Certificate, connection, thing and registry entry go; history stays.
 
-The order of the calls, each safe to repeat, so that the command may end anywhere and be repeated:
+The calls have this order. Each is safe to repeat, so the command can be run again after it ended early:
 
     1  registry: retired     the entry becomes its id, when and why; from here on the API refuses
     2  ledger: withdrawn     by version, so that a worker that is issuing cannot write any more
@@ -75,7 +75,7 @@ class Retiring:
     history: timedelta
 
     def retire(self, device_id: str, reason: str) -> tuple[Retired, str | None]:
-        """Retire one device; what became of it, and what is left to do. Raises botocore's errors of the registry."""
+        """Retire one device; return the outcome and what is left to do. Raises botocore's errors of the registry."""
         name = DeviceId.parse(device_id)
         known = self.ledger.of_device(name)
         try:
@@ -91,7 +91,7 @@ class Retiring:
         return (Retired.RETIRED, None) if left is None else (Retired.UNFINISHED, left)
 
     def _close_registry(self, device_id: str, reason: str, *, in_ledger: bool) -> bool:
-        """Retire the entry; whether the registry or the ledger knows the device."""
+        """Retire the entry; return whether the registry or the ledger has the device."""
         now = self.clock.now()
         enrolled = self.store.read([device_id]).get(device_id)
         if enrolled is None:
@@ -103,7 +103,7 @@ class Retiring:
         return True
 
     def _close(self, device_id: DeviceId) -> str | None:
-        """Steps 2 to 5; what is left to do."""
+        """Do steps 2 to 5; return what is left to do."""
         now = self.clock.now()
         before = self.ledger.issuances(device_id)
         leased = [one.due for one in before if isinstance(one, Issuance) and one.is_leased(now) and one.due]

@@ -102,7 +102,7 @@ class GivenUp(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetters:
-    """A queue of dead letters. `devices`: those that the messages name, of the messages that were looked at."""
+    """A queue of dead letters. `devices`: the devices that the read messages name."""
 
     kind: GivenUp
     url: str
@@ -186,7 +186,7 @@ class Evidence:
 
     @property
     def waiting_issuers(self) -> frozenset[str]:
-        """The issuers through which the device waits for a certificate; empty if it has a good one, or never asked."""
+        """The issuers whose certificate the device waits for; empty if it has a valid one, or never asked."""
         if self.has_usable_certificate:
             return frozenset()
         waiting = {issuance.issuer for issuance in self.issuances if not issuance.is_settled}

@@ -1,4 +1,4 @@
-"""A finding of a rule: the cause, the stage it stops, since when, what to do, and whom it concerns."""
+"""A finding of a rule: the cause, the stage, the time when it began, what to do, and who is responsible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every reason of the runtime in plain words, with what to do about it and whom it concerns."""
+"""Every reason of the runtime in plain words, with what to do and who is responsible."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class KnownKeys(Protocol):
     """Keys that are known before a device is scanned."""
 
     def of_device(self, device_id: DeviceId) -> DevicePublicKey | None:
-        """The key that goes with the id."""
+        """The key of the device with this id."""
         ...
 
     def of_fingerprint(self, fingerprint: str) -> DevicePublicKey | None:
@@ -75,7 +75,7 @@ class ManifestKeys:
         return self._by_device.get(device_id)
 
     def of_fingerprint(self, fingerprint: str) -> DevicePublicKey | None:
-        """The key of any row, whatever id that row gives it."""
+        """The key of any row, with any id."""
         return self._by_fingerprint.get(fingerprint)
 
 
@@ -85,7 +85,7 @@ def read_code(
     profile: DeviceProfile = DeviceProfile.STANDARD,
     application_identifier: str = gs1.SERIAL_NUMBER,
 ) -> DeviceCode:
-    """Read what a scanner typed or a picture held; accepted is `CODE_FORM`.
+    """Read the text of a scanner or a picture; `CODE_FORM` says what is accepted.
 
     A GS1 label gives the value of `application_identifier`, never the whole element string. Under TI_CC32XX a UDID may
     have spaces or colons, and letters of either case.

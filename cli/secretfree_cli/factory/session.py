@@ -59,7 +59,7 @@ class EnrollmentSession:
         self._holders = KeyHolders(self.store, notes_in(self._kept), clock=SystemClock())
 
     def enroll(self, reading: Reading) -> str:
-        """Put one device into the registry, and return a word or two on what was done; raises RowRefused."""
+        """Enrol one device and return a short text on what was done; raises RowRefused."""
         try:
             return self._enroll(reading)
         except RowRefused:

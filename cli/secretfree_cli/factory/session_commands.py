@@ -1,4 +1,4 @@
-"""What the commands of a session share: options, the keys of manifests, the session itself, and how it ends."""
+"""What the commands of a session share: options, the keys of manifests, the session and its end."""
 
 from __future__ import annotations
 

@@ -91,9 +91,9 @@ class UartTranscript:
     """Reads devices one after another from the bytes of one port.
 
     It reads three forms: `UDID_LINE_FORM` followed by `KEY_FORM` on lines of its own, `JSON_LINE_FORM`, and a
-    certificate request on its own, whose common name is the id. The id comes before its key; a key before any id is
-    dropped, so that the next device never gets it. Other lines are skipped. Lines may have the prefix of a logging
-    library, with colours. Nothing raises, and no buffer grows beyond `MAX_LINE` and `MAX_KEY`.
+    certificate request on its own, whose common name is the id. The id comes before its key; a key without a preceding
+    id is dropped, so that the next device never gets it. Other lines are skipped. Lines may have the prefix of a
+    logging library, with colours. Nothing raises, and no buffer grows beyond `MAX_LINE` and `MAX_KEY`.
 
     A request is signed, and a JSON line may have a fingerprint. The other forms have no checksum: if a digit of an id
     changes on the wire, it is another id.

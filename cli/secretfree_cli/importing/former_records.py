@@ -18,7 +18,8 @@ class Former:
 
     `taken_by` is another device that holds the key of `record`, if there is one. `forgotten`: an older record is no
     longer kept, and none of the kept ones may be restored. `unreadable`: the former records, or their batches, cannot
-    be read."""
+    be read.
+    """
 
     record: EnrolledDevice | None = None
     taken_by: str | None = None

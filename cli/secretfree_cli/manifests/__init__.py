@@ -1,1 +1,1 @@
-"""Manifest formats: what suppliers, factories and benches hand over, cut into entries and read as rows for the gate."""
+"""Manifest formats: files of suppliers, factories and benches, cut into entries and read as rows for the gate."""

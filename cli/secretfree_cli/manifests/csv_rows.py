@@ -89,11 +89,11 @@ class CsvManifest(FileManifest):
 
 
 def csv_records(stream: BinaryIO) -> Iterator[Entry]:
-    """Yield the records of a CSV, header included, each with the line on which it begins; blank lines are passed over.
+    """Yield the records of a CSV, header included, each with its first line number; blank lines are skipped.
 
-    A record that is no CSV makes a broken entry of its first line, and reading continues with the second: a quote that
-    was never closed must not swallow the good rows behind it. So does one of several lines with another number of
-    fields than the header.
+    If a record is not CSV, its first line becomes a broken entry, and reading continues with its second line. Otherwise
+    an unclosed quote would hide the good rows after it. The same applies to a record of several lines that has another
+    number of fields than the header.
     """
     lines = _Lines(stream)
     delimiter = delimiter_of(lines.peek())
@@ -140,7 +140,7 @@ def header_of(text: str) -> list[str]:
 
 
 def _folded(name: str) -> str:
-    """Return a supplier's column name as it is compared: in any case, spaces in it as one."""
+    """Return a supplier's column name for comparison: case-folded, with single spaces."""
     return " ".join(name.split()).casefold()
 
 

@@ -74,7 +74,7 @@ FORMATS: Final[Mapping[str, Callable[[Path, FormatOptions], Manifest]]] = Mappin
         "espressif": lambda path, _options: EspressifManifest(path),
     }
 )
-"""Name to how it is opened."""
+"""How to open each format, by its name."""
 
 
 def open_manifest(path: Path, options: FormatOptions, *, forced: str | None = None) -> Manifest:
@@ -88,7 +88,7 @@ def open_manifest(path: Path, options: FormatOptions, *, forced: str | None = No
 
 
 def detect_format(path: Path) -> str:
-    """Return the name of the format that a file or folder is in; raises ManifestError if it is none of them."""
+    """Return the name of a file's or folder's format; raises ManifestError if the format is unknown."""
     if path.is_dir():
         return "pem"
     head = _head(path)

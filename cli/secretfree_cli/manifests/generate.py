@@ -1,4 +1,4 @@
-"""Sample manifests in every format, with devices whose keys exist: to try an import, a supplier's hand-over, a load."""
+"""Sample manifests in every format, with devices whose keys exist, to try imports of any size."""
 
 from __future__ import annotations
 

@@ -23,11 +23,11 @@ from secretfree_cli.manifests.manifest import Entry, FileManifest, ManifestError
 MAX_CERTIFICATE: Final = 16 * 1024
 """Bytes of a member; a chip's certificate in PEM has some 1,000."""
 MAX_MEMBERS: Final = 40_000
-"""Members of all the inner archives, whose list takes 2.4 KB of memory for each; a reel has some thousands of chips."""
+"""Members of all inner archives. Each takes 2.4 KB of memory in a list; a reel has some thousands of chips."""
 MAX_ARCHIVE: Final = 48 << 20
 """Bytes of all the inner archives, and of all the certificates in them: py7zr unpacks up to 128 MB in memory."""
 METHODS: Final = frozenset({"LZMA", "LZMA2", "COPY", "BCJ"})
-"""What 7-Zip packs with by default; for others, py7zr unpacks whole blocks whatever size is declared."""
+"""The methods that 7-Zip uses by default. With others, py7zr unpacks whole blocks and ignores the declared size."""
 _MAX_HEADER: Final = 8 << 20
 """Bytes of an archive's list of members when it is unpacked."""
 _CERTIFICATES: Final = re.compile(r"(?:.*/)?[^/]*_Certs\.7z")
@@ -36,11 +36,11 @@ _FRAME: Final = struct.Struct(">HI")
 
 
 class InfineonManifest(FileManifest):
-    """The device id is the chip's id, 20 upper-case hex digits, which only the member's name tells.
+    """The device id is the chip's id, 20 upper-case hex digits. Only the member's name has it.
 
-    The archive is not signed: each certificate must be issued by one of `authorities`, the CA certificates that
-    Infineon publishes, each of which is trusted as it is given. `slot` (`E0E0` ...) takes the certificates of that
-    object alone, where the archive has several of each chip.
+    The archive is not signed. So each certificate must be issued by one of `authorities`, the CA certificates that
+    Infineon publishes. They are trusted without further checks. If the archive has several objects for each chip,
+    `slot` (`E0E0` ...) chooses one.
     """
 
     format = "infineon"

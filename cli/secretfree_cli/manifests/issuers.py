@@ -1,4 +1,4 @@
-"""Certificates of CAs among those of devices: those of issuers are passed over, others are left to be refused."""
+"""Finds CA certificates among those of devices. Issuers are skipped; other CA certificates are refused later."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_SHOWN_NAME: Final = 80
 
 
 class Issuers:
-    """The CA certificates of a manifest that issued another certificate of it, known after one reading of it all."""
+    """The CA certificates that issued another certificate of the manifest, known after one pass over the manifest."""
 
     def __init__(self) -> None:
         self._issuing: set[bytes] = set()
@@ -33,7 +33,7 @@ class Issuers:
                     self._issuing.add(one.issuer)
 
     def include(self, text: bytes) -> bool:
-        """Whether `text` holds issuers alone, each of which another certificate of the manifest names.
+        """Whether `text` holds only issuers, each named by another certificate of the manifest.
 
         An old root or intermediate CA may lack the extension that says what it is. A certificate that says that it is
         no CA is a device's.
@@ -51,7 +51,7 @@ class Issuers:
         return one.subject in self._issuing and (one.is_ca or one.is_unmarked)
 
     def remarks(self, manifest: str) -> tuple[str, ...]:
-        """Say how many CA certificates were passed over."""
+        """Return remarks on how many CA certificates were skipped."""
         count = len(self._passed_over)
         if not count:
             return ()
@@ -74,7 +74,7 @@ class _Names(NamedTuple):
 
 
 def _certificates(text: bytes) -> list[_Names]:
-    """Return the certificates in `text`, and none where it holds something else or cannot be read."""
+    """Return the certificates in `text`; none if it holds something else or cannot be read."""
     try:
         if BEGIN not in text:
             return [_names(text)] if text[:1] == b"\x30" else []

@@ -22,7 +22,7 @@ _MARGIN: Final = 4 * 1024
 _DEPTH: Final = 4
 """Arrays in arrays, such as pages of a scan that were gathered into one."""
 _PATIENCE: Final = 16
-"""Broken objects in a row, from which on what was read of one is not read again: time stays linear in size."""
+"""After this many broken objects in a row, their bytes are not read again, so that time stays linear in size."""
 _BYTE_ORDER_MARK: Final = re.compile(rb"\xef\xbb\xbf")
 _SEPARATORS: Final = re.compile(rb"[ \t\r\n,]+")
 _ITEMS: Final = re.compile(rb'\{\s*"Items"\s*:\s*\[')
@@ -100,7 +100,7 @@ class _Objects:
         end, complete = _object_end(text.data, text.position)
         if not complete:
             return self._broken(end, _fault(text, end, "this object"))
-        if text.holds_another(end):  # swallowed for want of a brace, if what is here does not parse
+        if text.holds_another(end):  # a missing brace joins two objects if this one does not parse
             try:
                 parse_object(text.data[text.position : end])
             except RowRefused as refused:
@@ -111,7 +111,7 @@ class _Objects:
         return entry
 
     def _behind_items(self) -> Iterator[Entry]:
-        """Read what a page says behind its items: their count, the capacity that was consumed."""
+        """Read what follows the items of a page: their count and the consumed capacity."""
         text = self._text
         text.fill()
         end, complete = _object_end(text.data, text.position, depth=1)
@@ -129,16 +129,16 @@ class _Objects:
         """Return the broken entry of what begins here, and go on to the next object."""
         text = self._text
         entry = Entry.unreadable(text.line, fault)
-        column = text.column if self._containers else _MARGIN  # what is in no array may be all of the file, damaged
+        column = text.column if self._containers else _MARGIN  # outside an array, the whole file may be damaged
         last = text.line_at(reached)
-        lines = {text.line, last, last + 1}  # a string that a line end broke goes on behind it
+        lines = {text.line, last, last + 1}  # a string that a line end broke continues on the next line
         self._failures += 1
         if self._failures > _PATIENCE:
             text.advance(reached - text.position)
         if not text.skip_to_object(column, lines):
-            self._containers.clear()  # the end of the file is this entry's fault already
+            self._containers.clear()  # this entry already reports the end of the file
         elif text.begins_with(_ITEMS):
-            self._containers.clear()  # a new page: the end of the one before was passed over
+            self._containers.clear()  # a new page: the end of the previous one was skipped
         return entry
 
 

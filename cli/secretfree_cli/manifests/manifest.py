@@ -32,7 +32,7 @@ MAX_ENTRY_BYTES = 256 * 1024
 
 
 class ManifestError(CliError):
-    """A manifest that cannot be read as a whole: nothing of it is taken."""
+    """A manifest that cannot be read. None of its rows is used."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint, exit_code=ExitCode.FAILURE)
@@ -141,13 +141,13 @@ class FileManifest:
 
     @contextmanager
     def _open_text(self) -> Iterator[BinaryIO]:
-        """Open the file as text in UTF-8 with LF line ends, whatever it is in."""
+        """Open the file as UTF-8 text with LF line ends, whatever its own encoding and line ends."""
         with self._open() as stream:
             yield text_stream(stream)
 
 
 def shown_name(path: Path) -> str:
-    """Return a file's name as text that every table and report takes; bytes of it that are no UTF-8 are escaped."""
+    """Return a file's name as printable text; bytes that are not UTF-8 are escaped."""
     return os.fsencode(path.name).decode("utf-8", "backslashreplace")
 
 

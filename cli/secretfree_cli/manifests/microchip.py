@@ -30,7 +30,7 @@ _ATTRIBUTES: Final = {"model": "model", "partNumber": "part-number", "groupId": 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A certificate that signs manifests, and what a manifest names it by."""
+    """A certificate that signs manifests, and the name by which manifests refer to it."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePublicKey
@@ -88,7 +88,7 @@ class MicrochipManifest(FileManifest):
         return Row(unique_id, accepted_key(self._slot_key(payload)), attributes=attributes)
 
     def _verified_payload(self, entry_object: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the payload, its signature verified by a given signer; nothing of it is looked at before."""
+        """Return the payload. Nothing in it is read before a given signer's signature is verified."""
         protected, payload, signature = (
             _required(entry_object, name) for name in ("protected", "payload", "signature")
         )

@@ -45,7 +45,7 @@ class PemBundle(FileManifest):
         self._profile = profile
 
     def entries(self) -> Iterator[Entry]:
-        """Yield each block with the name before it; certificates of the others' issuers are passed over."""
+        """Yield each block with the name before it; certificates of issuers are skipped."""
         issuers = Issuers()
         with self._open_text() as stream:
             issuers.learn(entry.payload[1] for entry in _blocks(stream) if entry.broken is None)
@@ -92,7 +92,7 @@ class PemFolder:
 
     @property
     def not_read(self) -> Sequence[str]:
-        """What else the folder holds, as `FOLDER/NAME`: files of other names, and folders with a slash at the end."""
+        """The other files and folders in the folder, as `FOLDER/NAME`; folders end with a slash."""
         read = set(self._names())
         with os.scandir(self.path) as found:
             others = sorted((entry.name, entry.is_dir()) for entry in found if entry.name not in read)
@@ -144,8 +144,8 @@ class PemFolder:
 def _blocks(stream: BinaryIO) -> Iterator[Entry]:
     """Cut PEM blocks out of the lines around them.
 
-    A name counts for the block that follows it and for no other: one of a block that lost its end or its beginning is
-    dropped with it, and one seen inside such a block is that of the next.
+    A name belongs only to the block that follows it. If that block has lost its begin or end, its name is dropped too.
+    A name inside such a block belongs to the next block.
     """
     named: str | None = None
     block: _Block | None = None

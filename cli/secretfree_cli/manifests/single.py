@@ -39,7 +39,7 @@ class SingleDevice:
 
     @property
     def consumed(self) -> int:
-        """All of it: it is in memory."""
+        """The whole size: the file is in memory."""
         return self.size
 
     def digest(self) -> str:

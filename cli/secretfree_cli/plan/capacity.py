@@ -70,7 +70,8 @@ def advise(devices: int, window: float, calls: CallSequence, quotas: QuotaTable)
     """Return the raises, most urgent first, that let the fleet in within `window` seconds.
 
     Each goes as far as that window needs (and the headroom). Empty if the quotas suffice, or if `window` is 0: no quota
-    serves a fleet in no time."""
+    serves a fleet in no time.
+    """
     raises: list[Raise] = []
     while window and (binding := quota_bound(devices, window, calls, quotas).binding) is not None:
         drawn = {d.quota.name: d.units_per_device for d in quota_bound(devices, window, calls, quotas).demands}

@@ -10,7 +10,7 @@ For each group of devices, in this order, each step safe to repeat:
     3  ledger: mark            by version; a device that is being served is not marked, because it gets one anyway
     4  CreateJob               of the devices that are marked
 
-A command that ends early is repeated under the same name: it goes through the same groups, and marks none twice.
+A command that ends early is repeated under the same name: it repeats the same groups, and marks no device twice.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Outcome(StrEnum):
     ASKED = "asked"
     ALREADY_ASKED = "already-asked"
     BEING_ISSUED = "being-issued"
-    """A certificate of it is being issued at this moment."""
+    """A certificate of the device is being issued now."""
     NO_CERTIFICATE = "no-active-certificate"
     UNREADABLE = "unreadable-record"
 

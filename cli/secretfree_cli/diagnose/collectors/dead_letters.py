@@ -1,4 +1,4 @@
-"""The dead letters of the stack: what was given up, and the devices that the messages name."""
+"""The dead letters of the stack, and the devices that the messages name."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _read(client: Any, kind: GivenUp, url: str) -> DeadLetters:
 
 
 def _device_of(body: str) -> str | None:
-    """The device that a message names. One of a stream names records of the stream alone."""
+    """The device that a message names. A message of a stream names only records of the stream."""
     try:
         message = json.loads(body)
     except ValueError:

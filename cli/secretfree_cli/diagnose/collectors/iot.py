@@ -96,7 +96,7 @@ def _thing(client: Any, reading: Reading, device_id: str) -> Thing | None:
 
 
 def _connectivity(client: Any, device_id: str) -> tuple[bool | None, datetime | None]:
-    """Whether the device is connected, where the account indexes that; most accounts do not, so it is no gap."""
+    """Whether the device is connected; None in accounts that do not index connectivity, which is not a gap."""
     try:
         things = client.search_index(queryString=f'thingName:"{device_id}"').get("things", [])
     except ClientError:

@@ -1,4 +1,4 @@
-"""Where does an unfinished issuance stand: in the line, under a lease, or left alone?"""
+"""Does an unfinished issuance wait in the line, hold a lease, or wait for the device?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way of a table's changes into a locked bucket, where ministack 1.5.33 leaves gaps.
+"""Adds to ministack 1.5.33 what sends a table's changes into a locked bucket.
 
 * CloudFormation enables a table's Kinesis destination (`Replicas[].KinesisStreamSpecification`). ministack ignores it.
 * A change of a table that reaches a Kinesis stream goes on to Firehose. ministack does so for PutRecord.

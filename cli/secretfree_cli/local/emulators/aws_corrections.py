@@ -35,9 +35,9 @@ def correct() -> None:
 
 
 def require_client_certificates() -> None:
-    """Make the MQTT port take no client without a certificate, as IoT Core's port 8883 does.
+    """Make the MQTT port refuse clients without a certificate, as IoT Core's port 8883 does.
 
-    ministack lets such a client in, as the account's own, with no policy to hold it.
+    ministack accepts such a client with the account's rights and without a policy.
     """
     from ministack.services import iot
 
@@ -52,10 +52,10 @@ def require_client_certificates() -> None:
 
 
 def authorize_iot_calls_on_their_resources() -> None:
-    """Make IAM decide on the resource that a call of IoT Core names, where ministack takes it for `*`.
+    """Make IAM decide on the resource that a call of IoT Core names. ministack uses `*`.
 
-    Without it a role that may touch `cacert/...` or attach a policy to `cert/...` alone, as AWS's service
-    authorization reference has them, is refused.
+    With `*`, a role is refused that has rights only on `cacert/...` or `cert/...`, as in AWS's service authorization
+    reference.
     """
     from ministack.core import iam_actions
 
@@ -92,10 +92,10 @@ def iot_resource(path: str, body: bytes, *, region: str, account_id: str) -> str
 
 
 def render_authorizer_context_in_gateway_responses() -> None:
-    """Make `$context.authorizer.KEY` in a gateway response's template what the authorizer put there.
+    """Replace `$context.authorizer.KEY` in a gateway response's template by the authorizer's value.
 
-    API Gateway does so for a Deny, whose context is the only word that an authorizer has on the 403's body.
-    ministack drops it and sends the variable's name.
+    API Gateway does so for a Deny too: only this context lets an authorizer influence the 403's body. ministack drops
+    the context and sends the variable's name.
     """
     from ministack.services import apigateway_v1
 
@@ -118,7 +118,7 @@ def render_authorizer_context_in_gateway_responses() -> None:
 def tell_authorizers_the_request_id() -> None:
     """Give a REQUEST authorizer's event the `requestContext.requestId` that the answer will carry, as API Gateway does.
 
-    ministack's has none, so that a refusal could not be found in the log by the id in the device's answer.
+    ministack's event has none. Without it, the id in the device's answer would not lead to the refusal in the log.
     """
     from ministack.services import apigateway_v1
 

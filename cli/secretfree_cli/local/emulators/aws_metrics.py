@@ -1,4 +1,4 @@
-"""Metrics and alarms as CloudWatch has them, where ministack 1.5.33 has none.
+"""Adds CloudWatch's metrics and alarms to ministack 1.5.33.
 
 * What a function prints in the embedded metric format becomes metrics. ministack stores the lines alone.
 * An alarm looks at the one metric of its dimensions, period by period, counts datapoints, treats missing data as it

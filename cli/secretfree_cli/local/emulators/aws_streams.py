@@ -1,4 +1,4 @@
-"""Event source mappings on DynamoDB streams as Lambda has them, where ministack 1.5.33 has less.
+"""Makes ministack 1.5.33 process DynamoDB streams as Lambda's event source mappings do.
 
 ministack counts a reported failure of a record as success, does not bisect, retries without end, and calls all
 functions one after another in one thread.
@@ -20,7 +20,7 @@ _FIRST_WAIT_SECONDS = 0.1
 
 @dataclass
 class _Feed:
-    """How far one mapping is."""
+    """The progress of one mapping."""
 
     size: int | None = None
     """Records of the next batch; None for the mapping's own size."""

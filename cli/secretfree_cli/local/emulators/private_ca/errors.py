@@ -2,7 +2,8 @@
 
 The codes are those of the service model, and two that AWS sends although the model lacks them: `ThrottlingException`
 and `ValidationException`. Which code AWS picks for a wrong argument is not documented case by case; a client must not
-build on it."""
+build on it.
+"""
 
 from __future__ import annotations
 

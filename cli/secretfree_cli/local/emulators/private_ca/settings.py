@@ -1,7 +1,8 @@
 """The emulator's settings: delays and throttling, as AWS may have them.
 
 The environment sets them for every CA (`SECRETFREE_PRIVATE_CA_ISSUE_RATE=5`). A tag sets them for one CA while it runs
-(`emulator:issue-rate` = `5`)."""
+(`emulator:issue-rate` = `5`).
+"""
 
 from __future__ import annotations
 
