@@ -211,3 +211,34 @@ def test_a_device_that_a_worker_here_is_issuing_to_is_left_to_it() -> None:
         both.there.follow()
     both.there.follow_until_done()
     assert both.there.active() == {answer.certificate_id}
+
+
+def test_regions_that_share_a_ca_and_are_behind_by_more_than_its_token_end_with_one_certificate() -> None:
+    both, first = provisioned(one_ca=True)
+    both.pass_time(timedelta(minutes=6))
+    second = issued(both.there)
+    assert second.certificate_id != first.certificate_id
+    both.converge()
+    (current,) = {issued(region).certificate_id for region in both.regions}
+    for region in both.regions:
+        retirer = Retirer(region.world)
+        assert retirer.connect(current)
+        retirer.deliver()
+    both.converge()
+    assert both.here.active() == both.there.active() == {current}
+
+
+def test_a_region_that_is_ahead_refuses_an_older_certificate_and_gives_the_device_its_own() -> None:
+    both = TwoRegions(one_ca=True)
+    both.enrol()
+    older = issued(both.here).certificate_id
+    both.clock.sleep_until(issued(both.there).renew_after)
+    own = issued(both.there).certificate_id
+    both.replicate(both.here)
+    assert both.there.follow().outcome is FollowOutcome.NOTHING
+    assert own in both.there.active()
+    renewed = issued(both.there)
+    assert (renewed.certificate_id, renewed.reused) == (own, True)
+    both.converge()
+    assert issued(both.here).certificate_id == own
+    assert older in both.here.active(), "good until the device connects with the newer one"
