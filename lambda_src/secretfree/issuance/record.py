@@ -209,7 +209,7 @@ class Issuance(RecordedIssuance):
             raise SecretFreeError(
                 ErrorCode.INTERNAL, f"an issuance that is {self.state.value} is not retired", reason=Reason.UNEXPECTED
             )
-        # The registry alone decides whether the id gets another certificate, also where an operator had revoked.
+        # Only the registry decides whether the id gets another certificate, also after an operator's revocation.
         withdrawn = self.withdrawn or self.state is IssuanceState.REVOKED
         return replace(
             self, withdrawn=withdrawn, superseded=(), superseded_until=None, obsolete=(), forget_after=forget_after

@@ -91,7 +91,7 @@ class RecordedIssuance:
     def standing(self, fingerprint: str, *, now: datetime, renewal_window: timedelta, trusts: Trust) -> Standing:
         """What a request of the device with the key `fingerprint` may do at `now`.
 
-        A certificate that was revoked stays revoked, whatever became of its CA.
+        A revoked certificate stays revoked, also after its CA is no longer trusted.
         """
         if self.is_leased(now):
             return Standing.WAIT

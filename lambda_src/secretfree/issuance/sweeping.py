@@ -252,8 +252,8 @@ class _Sweep:
     def _removals(self, suspect: Suspect) -> Sequence[Callable[[], bool]]:
         """The removals of unrecorded certificates that a request may have made at IoT Core.
 
-        A reference is this ledger's alone, because its token names the deployment: what it leads to is retired. What a
-        search finds may be another ledger's: it is discarded only if nothing is attached to it.
+        A reference belongs only to this ledger, because its token names the deployment: its certificate is retired. A
+        search may find another ledger's certificate: it is discarded only if nothing is attached to it.
         """
         known = self._held.known_certificates
         if suspect.reference is not None:
@@ -272,7 +272,7 @@ class _Sweep:
         return True
 
     def _collected(self, reference: str | None) -> DeviceCertificate | None:
-        """The certificate behind `reference`; None while, or where, there is none."""
+        """The certificate behind `reference`; None if it is not ready, or will never exist."""
         if reference is None:
             return None
         try:

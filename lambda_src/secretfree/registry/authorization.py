@@ -16,7 +16,7 @@ _CLOCK: Final = SystemClock()
 
 
 class BindingReader(Protocol):
-    """Reads which key was the first that a device used; MatchPolicy.UDID alone asks."""
+    """Reads which key a device used first; only MatchPolicy.UDID needs it."""
 
     def bound_fingerprint(self, device_id: DeviceId) -> str | None:
         """The fingerprint, read consistently, or None while unbound; raises SecretFreeError (`unavailable`)."""
@@ -152,7 +152,7 @@ def _require_key(entry: RegistryEntry, fingerprint: str) -> None:
 
 
 def _require_binding(device_id: DeviceId, fingerprint: str, bindings: BindingReader | None) -> None:
-    """The first key is bound by the issuer, with the certificate; until then any key may be the first."""
+    """Refuse a key other than the bound one. The issuer binds the first key; until then any key is accepted."""
     if bindings is None:
         raise SecretFreeError(ErrorCode.INTERNAL, "MatchPolicy.UDID without bindings", reason=Reason.CONFIGURATION)
     bound = bindings.bound_fingerprint(device_id)

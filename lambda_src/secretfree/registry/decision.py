@@ -115,7 +115,7 @@ def _other_key(device: EnrolledDevice, enrolled: EnrolledDevice, replace_reason:
 
 
 def _newly(device: EnrolledDevice, retired: EnrolledDevice | None, replace_reason: str | None) -> Verdict:
-    """Enrol a device, with whatever key. One that was retired needs the operator's permission."""
+    """Enrol a device with any key. A retired device needs the operator's permission."""
     if retired is None:
         return Verdict(Outcome.ENROLLED, device)
     if replace_reason is None:

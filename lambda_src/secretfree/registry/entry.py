@@ -17,7 +17,7 @@ _RFC3339: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,6})
 
 
 class DeviceStatus(StrEnum):
-    """Attribute `status`. `UNREADABLE` is none of those that mean something; it is refused.
+    """Attribute `status`. `UNREADABLE`: the record cannot be understood, so the device is refused.
 
     A `RETIRED` device holds its id, so that no manifest enrols it anew unnoticed, and nothing else.
     """

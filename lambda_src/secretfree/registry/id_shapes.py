@@ -31,7 +31,7 @@ class _Group:
 class IdShapes:
     """Counts ids by shape. Its size is bounded by the longest id, whatever the number of rows.
 
-    Ids that differ in case alone are not looked for: that would need all ids of the manifest in one place.
+    It does not find ids that differ only in case: that would need all ids of the manifest in one place.
     """
 
     def __init__(self) -> None:

@@ -24,14 +24,14 @@ class ChangedMeanwhile(Exception):  # noqa: N818 - an answer, on which the calle
 class RegistryState:
     """Which imports are open, and whether the index by key is complete: one record, read and changed consistently.
 
-    Imports take no lock. Each opens itself here before its first look at the registry and closes itself after its last,
-    so that any two that overlap know of each other:
+    Imports take no lock. Each is recorded here as open before its first read of the registry, and as closed after its
+    last. So overlapping imports can detect each other:
 
-    * An import that finds another open when it begins, or that sees another opened before it ends, reads the whole
-      registry once more when its own rows are written. It takes back those whose key another device holds too.
-    * Of two imports that overlap, the one that reads last sees all rows that the other left. No key stays under two
-    devices.
-    * An import that begins after another's last read sees all that the other wrote at its own first read.
+    * An import that overlaps another one reads the whole registry once more after it has written its rows. It removes
+      each of its rows whose key another device holds too.
+    * Of two overlapping imports, the one that reads last sees all rows that the other left. So no key stays enrolled
+      for two devices.
+    * The first read of an import that begins after another's last read sees all rows of the other.
 
     `opened` counts all imports ever opened, closed ones included.
     """
@@ -70,7 +70,7 @@ class RegistryStore(Protocol):
         ...
 
     def members(self, batch_id: str) -> Iterator[Sequence[str]]:
-        """Yield pages of the ids of a batch's devices; by an index, which lags, or where there is none by a scan."""
+        """Yield pages of the ids of a batch's devices; by an index, which lags, or without one by a scan."""
         ...
 
     def size(self) -> int:
@@ -96,8 +96,8 @@ class RegistryStore(Protocol):
     def give_way(self, pairs: Sequence[tuple[EnrolledDevice, EnrolledDevice | None]]) -> Collection[str]:
         """Replace each first record, as it was read, by the second; delete it where that is None.
 
-        Returns the ids of those that are another by now, or gone; nothing happens to them. If the process dies
-        meanwhile, some are done and the others as before.
+        Returns the ids of records that were changed or deleted after they were read; these stay unchanged. If the
+        process dies, some records are replaced and the others are not.
         """
         ...
 

@@ -55,7 +55,7 @@ def request_der(data: bytes) -> bytes:
     """
     if data.lstrip(_PEM_WHITE_SPACE).startswith(b"-----"):
         return _der_of_pem(data)
-    # DER of a request is never pure ASCII, and nothing else begins with its tag by chance but text with a digit.
+    # DER of a request is never pure ASCII. Text that begins with its tag, the digit 0, is.
     if _BEGIN in data and (data[:1] != bytes([der.SEQUENCE]) or data.isascii()):
         raise CsrRefused(
             CsrElement.PEM, "text or a byte order mark before the PEM block", reason=Reason.TEXT_BEFORE_PEM
@@ -129,7 +129,7 @@ class VerifiedCsr:
 
 
 def claimed_device_id(unverified: UnverifiedCsr, profile: DeviceProfile) -> DeviceId | None:
-    """The device id that the common name stands for, of a request that proves nothing; None where it stands for none.
+    """The device id in the common name of an unverified request; None if the common name is no device id.
 
     Raises SecretFreeError (`malformed-request`) for a subject that the profile does not take.
     """
@@ -169,8 +169,8 @@ class CsrFault:
 def check(data: bytes, profile: DeviceProfile) -> CsrFault | None:
     """The first fault that the runtime finds in a request under `profile`, or None if it passes.
 
-    `data` is PEM or DER, as it is before its base64 becomes the header's value. Whether the device is enrolled, and
-    whether its common name is the id that a match policy asks for, is not looked at.
+    `data` is PEM or DER, as it is before its base64 becomes the header's value. This does not check
+    whether the device is enrolled, or whether its common name is the id that a match policy requires.
     """
     try:
         verify(UnverifiedCsr(request_der(data)), profile)

@@ -36,7 +36,7 @@ class DeviceProfile(Enum):
         return self is DeviceProfile.TI_CC32XX
 
     def device_id(self, common_name: str) -> DeviceId | None:
-        """The device id that a CN stands for, or None where it stands for none."""
+        """The device id in a CN, or None if the CN is no device id."""
         if self is DeviceProfile.TI_CC32XX and (udid := _udid(common_name)) is not None:
             return udid
         return DeviceId.parse(common_name) if DeviceId.is_valid(common_name) else None

@@ -1,4 +1,4 @@
-"""What a Region announces to the others: the form of the items, and the write that goes with the ledger's."""
+"""A Region's announcements to the others: the form of the items, and their part of the ledger's transaction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -28,7 +28,7 @@ class PemBlock:
 
 
 def pem_blocks(data: bytes) -> list[PemBlock]:
-    """Return the blocks of a text that is held in memory; what stands around them is passed over.
+    """Return the PEM blocks of a text in memory, and ignore the text around them.
 
     Line ends that a program's source or JSON wrote as `\\n` are taken as such. Raises RowRefused for a block whose body
     is no base64, or that has no end.
