@@ -1,0 +1,160 @@
+"""Random fleets in the line: a device that keeps to its `Retry-After` has its turn, one that does not gains nothing."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from secretfree.adapters.dynamodb.ticket_counter import DynamoDbTicketCounter
+from secretfree.contract import IssuerKind
+from secretfree.errors import Reason
+from secretfree.issuance.model import IssuedCertificate
+from secretfree.issuance.rates import RetryPolicy
+from secretfree.issuance.tickets import Ticket, TicketPolicy
+from support.fake_cloud import Fault
+from support.world import World
+
+RATE = 2.0
+MOST_DEVICES = 20
+MOST_WAITS = 8
+"""How often a device that keeps to its times is asked to wait for its turn."""
+MOST_REQUESTS = 12
+"""How often it asks in all, throttled turns included."""
+EARLY = 3.0
+"""Seconds after which a device asks that does not keep to its times."""
+STALE_SECONDS = 2.0
+"""For this long a worker believes what it read of the line."""
+
+
+@dataclass(kw_only=True)
+class Member:
+    """A device of the fleet: whether it keeps to its times, when it asks next, and how often it did."""
+
+    name: str
+    patient: bool
+    due: float
+    waits: int = 0
+    requests: int = 0
+
+
+class LineModel(RuleBasedStateMachine):
+    """Up to some thirty devices and two workers. The account's quota is the configured rate, or half of it."""
+
+    kind = IssuerKind.PRIVATE_CA
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(self.kind, rate=RATE)
+        self.world.policy = replace(self.world.policy, retry=RetryPolicy(attempts=1))
+        self.world.cloud.quotas["AttachPolicy"] = RATE
+        table = self.world.cloud.client("dynamodb")
+        self.counter = DynamoDbTicketCounter(table, table=self.world.ledger, issuer=self.kind.value)
+        self.workers = [self.world.turns(), self.world.turns()]
+        self.waiting: list[Member] = []
+        self.arrived = 0
+
+    @initialize(patient=st.lists(st.booleans(), min_size=8, max_size=8))
+    def a_line_is_open(self, patient: list[bool]) -> None:
+        self.devices_arrive(patient)
+
+    @precondition(lambda self: self.arrived < MOST_DEVICES)
+    @rule(patient=st.lists(st.booleans(), min_size=4, max_size=8))
+    def devices_arrive(self, patient: list[bool]) -> None:
+        now = self.world.clock.monotonic()
+        for keeps_to_times in patient:
+            self.waiting.append(Member(name=f"device-{self.arrived}", patient=keeps_to_times, due=now))
+            self.arrived += 1
+        self.time_passes(1)
+
+    @rule(seconds=st.sampled_from([1, 5, 30]))
+    def time_passes(self, seconds: float) -> None:
+        """The devices ask when they are due."""
+        end = self.world.clock.monotonic() + seconds
+        while self.waiting and (member := min(self.waiting, key=lambda one: one.due)).due <= end:
+            self.world.clock.sleep(max(0.0, member.due - self.world.clock.monotonic()))
+            self.ask(member)
+        self.world.clock.sleep(max(0.0, end - self.world.clock.monotonic()))
+
+    @rule(numbers=st.sampled_from([10, 60]))
+    def other_devices_take_numbers(self, numbers: int) -> None:
+        if (line := self.line()) is not None:
+            line["given"] = {"N": str(int(line.get("given", {"N": "0"})["N"]) + numbers)}
+
+    @rule(share=st.sampled_from([0.5, 1.0]))
+    def the_quota_changes(self, share: float) -> None:
+        self.world.cloud.quotas["AttachPolicy"] = RATE * share
+
+    @rule()
+    def the_counter_is_throttled(self) -> None:
+        self.world.cloud.always["UpdateItem"] = Fault.THROTTLED
+
+    @rule()
+    def the_counter_recovers(self) -> None:
+        self.world.cloud.always.clear()
+
+    def teardown(self) -> None:
+        """Each device gets one certificate, however many of them ask all the time."""
+        self.world.cloud.always.clear()
+        for _ in range(60):
+            if not self.waiting:
+                break
+            self.time_passes(30)
+        assert not self.waiting
+        assert len(self.world.cloud.issued) == self.arrived
+
+    def ask(self, member: Member) -> None:
+        ticket = self.ticket_of(member)
+        worker = self.workers[member.requests % 2]
+        self.world.ports = replace(self.world.ports, turns=worker)
+        member.requests += 1
+        answer = self.world.ask(member.name)
+        if isinstance(answer, IssuedCertificate):
+            self.waiting.remove(member)
+            if ticket is not None:
+                self.require_its_turn(ticket)
+            return
+        member.due = self.world.clock.monotonic() + (answer.retry_after if member.patient else EARLY)
+        member.waits += answer.reason is Reason.QUEUED
+        assert not member.patient or member.waits <= MOST_WAITS
+        assert not member.patient or member.requests <= MOST_REQUESTS
+
+    def require_its_turn(self, ticket: Ticket) -> None:
+        """A certificate comes after the time that was named, and after the numbers before it.
+
+        The line may be two seconds behind, and the throttled turns of those seconds.
+        """
+        now = self.world.clock.now()
+        assert now >= ticket.at
+        line, policy = self.counter.read(), TicketPolicy(rate=RATE)
+        assert line is not None
+        behind = RATE * STALE_SECONDS + MOST_DEVICES
+        moment = now.timestamp()
+        assert not line.is_open(policy, moment) or line.served(moment) >= ticket.number - behind
+
+    def line(self) -> dict[str, dict[str, str]] | None:
+        return self.world.items.get(("tickets#", f"tickets#{self.kind.value}"))
+
+    def ticket_of(self, member: Member) -> Ticket | None:
+        item = self.world.items.get((member.name, f"issuance#{self.kind.value}"), {})
+        if "ticket" not in item:
+            return None
+        number, at = (int(item["ticket"]["M"][name]["N"]) for name in ("number", "at"))
+        return Ticket(number=number, at=datetime.fromtimestamp(at / 1000, UTC))
+
+
+class IotCoreLineModel(LineModel):
+    kind = IssuerKind.IOT_CORE
+
+
+QUICK = settings(
+    max_examples=30, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+)
+
+
+class TestPrivateCaLine(LineModel.TestCase):  # type: ignore[misc,name-defined]
+    settings = QUICK
+
+
+class TestIotCoreLine(IotCoreLineModel.TestCase):  # type: ignore[misc,name-defined]
+    settings = QUICK
