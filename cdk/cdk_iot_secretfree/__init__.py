@@ -14,6 +14,7 @@ from cdk_iot_secretfree.bundling.errors import BundlingError
 from cdk_iot_secretfree.dashboard import ProvisioningDashboard
 from cdk_iot_secretfree.device_policy import BoundDevicePolicy, DevicePolicy
 from cdk_iot_secretfree.est_options import EstOptions, MutualTlsDomain
+from cdk_iot_secretfree.fleet_provisioning import FleetProvisioning
 from cdk_iot_secretfree.function_options import FunctionKind, FunctionNetwork, FunctionOptions, FunctionOverrides
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.latency_record import LatencyRecord
@@ -46,6 +47,7 @@ __all__ = [
     "DeviceProfile",
     "DeviceRegistry",
     "EstOptions",
+    "FleetProvisioning",
     "FunctionKind",
     "FunctionNetwork",
     "FunctionOptions",

@@ -29,6 +29,12 @@ class FunctionKind(StrEnum):
     EST = "est"
     """Answers EST (`ApiOptions.est`)."""
 
+    FLEET_PROVIDER = "fleet-provider"
+    """Signs in AWS IoT Core's fleet provisioning (`FleetProvisioning`)."""
+
+    FLEET_HOOK = "fleet-hook"
+    """Allows in AWS IoT Core's fleet provisioning (`FleetProvisioning`)."""
+
     ISSUER = "issuer"
     """Issues, and answers the devices."""
 

@@ -45,12 +45,7 @@ from cdk_iot_secretfree.registry import DeviceRegistry, IDeviceRegistry
 from cdk_iot_secretfree.retirement import ConnectRetirement
 from cdk_iot_secretfree.sweeper import make_sweeper
 from cdk_iot_secretfree.things import ThingGroup, ThingType, check_things
-from cdk_iot_secretfree.validation import (
-    refuse,
-    require_product,
-    require_range,
-    require_removal_policy,
-)
+from cdk_iot_secretfree.validation import refuse, require_product, require_range, require_removal_policy
 
 
 @checks_arguments
@@ -203,6 +198,11 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         if options.est is not None:
             est = make_est(self, self._line, options.est, issuers=answering, retry_after=options.retry_after)
             self._api.add_est(est.invoked)
+
+    @property
+    def product_line(self) -> ProductLine:
+        """The checked arguments and what was made of them, for further parts of the product line."""
+        return self._line
 
     @property
     def product(self) -> str:

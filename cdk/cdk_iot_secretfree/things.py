@@ -62,7 +62,7 @@ def grant_things(function: RuntimeFunction, groups: Sequence[str]) -> None:
     stack = Stack.of(function)
     things = stack.format_arn(service="iot", resource="thing", resource_name="*")
     certificates = stack.format_arn(service="iot", resource="cert", resource_name="*")
-    function.allow(["iot:CreateThing", "iot:DescribeThing"], [things])
+    grant_thing_making(function)
     function.allow(
         [
             "iot:AttachPolicy",
@@ -76,6 +76,12 @@ def grant_things(function: RuntimeFunction, groups: Sequence[str]) -> None:
     if groups:
         in_groups = [stack.format_arn(service="iot", resource="thinggroup", resource_name=name) for name in groups]
         function.allow(["iot:AddThingToThingGroup"], [things, *in_groups])
+
+
+def grant_thing_making(function: RuntimeFunction) -> None:
+    """Let a function make a thing, or see that the one of that name is the product line's own."""
+    things = Stack.of(function).format_arn(service="iot", resource="thing", resource_name="*")
+    function.allow(["iot:CreateThing", "iot:DescribeThing"], [things])
 
 
 def grant_certificate_look_up(function: RuntimeFunction) -> None:

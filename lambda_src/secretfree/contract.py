@@ -16,6 +16,12 @@ ISSUER_NAME_FORM: Final = r"[a-z][a-z0-9-]{0,31}"
 CSR_BODY_SEGMENT: Final = "csr"
 """Below an issuer's path: the resource that takes the CSR as the body, `POST {base}/new/csr`."""
 
+FLEET_THING_NAME: Final = "ThingName"
+"""The parameter of the fleet provisioning template that names the thing."""
+
+FLEET_THING_TYPE: Final = "ThingTypeName"
+"""The property of a thing in a provisioning template that names its type (AWS IoT Core, provisioning templates)."""
+
 EST_BASE_PATH: Final = ".well-known/est"
 EST_LABEL: Final = "label"
 """Of EST (RFC 7030 section 3.2.2): the path below the API's base, and the parameter of its label, an issuer's path."""

@@ -49,7 +49,7 @@ class Synthesised:
 
     def deployed_environment(self, handler: str, issuer: str | None = None) -> dict[str, str]:
         """The environment as a deployment leaves it: each intrinsic function as the text `deployed`."""
-        return {name: _deployed(value) for name, value in self.environment(handler, issuer).items()}
+        return {name: deployed(value) for name, value in self.environment(handler, issuer).items()}
 
     def issuer_settings(self, issuer: str, handler: str = "issuer") -> dict[str, str]:
         """The settings that a function has of one issuer."""
@@ -142,10 +142,10 @@ def sample(sample_with: Callable[..., Synthesised]) -> Synthesised:
     return sample_with()
 
 
-def _deployed(value: Any) -> str:
+def deployed(value: Any) -> str:
     if isinstance(value, str):
         return value
     if "Fn::Join" in value:
         separator, parts = value["Fn::Join"]
-        return str(separator).join(map(_deployed, parts))
+        return str(separator).join(map(deployed, parts))
     return "deployed"

@@ -27,6 +27,7 @@ from cdk_iot_secretfree import (
     AuthoritySubject,
     DeviceAuthority,
     EstOptions,
+    FleetProvisioning,
     FunctionNetwork,
     FunctionOptions,
     Issuer,
@@ -111,6 +112,7 @@ def options_stack(app):
         api=ApiOptions(domain=ApiDomain(name="provisioning.example.com", certificate=certificate)),
         encryption_key=kms.Key(stack, "Key", enable_key_rotation=True),
     )
+    FleetProvisioning(stack, "Fleet", provisioning, template_name="widget")
     ManifestImport(stack, "ManifestImport", provisioning)
     AuditTrail(stack, "AuditTrail", provisioning)
     return stack

@@ -18,6 +18,7 @@ from cdk_iot_secretfree import (
     DeviceAuthority,
     DeviceRegistry,
     EstOptions,
+    FleetProvisioning,
     FunctionKind,
     FunctionNetwork,
     FunctionOptions,
@@ -38,6 +39,8 @@ HANDLERS = {
     FunctionKind.AUTHORIZER: "authorizer",
     FunctionKind.CSR_FRONT: "csr_front",
     FunctionKind.EST: "est",
+    FunctionKind.FLEET_PROVIDER: "fleet_provider",
+    FunctionKind.FLEET_HOOK: "fleet_hook",
     FunctionKind.ISSUER: "issuer",
     FunctionKind.SWEEPER: "sweeper",
     FunctionKind.REVOKER: "revoker",
@@ -85,6 +88,7 @@ def every_function(stack, functions):
         functions=functions,
         membership=membership(stack),
     )
+    FleetProvisioning(stack, "Fleet", provisioning, template_name="widget")
     ManifestImport(stack, "ManifestImport", provisioning)
     AuditTrail(stack, "AuditTrail", provisioning)
     return provisioning

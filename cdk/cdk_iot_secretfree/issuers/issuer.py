@@ -10,7 +10,7 @@ from secretfree.contract import ISSUER_NAME_FORM, IssuerKind, IssuerSetting
 from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.authority.device_authority import DeviceAuthority
 from cdk_iot_secretfree.functions import RuntimeFunction
-from cdk_iot_secretfree.validation import require_match
+from cdk_iot_secretfree.validation import refuse, require_match
 
 
 @checks_arguments
@@ -120,6 +120,11 @@ class Issuer(ABC):
     @abstractmethod
     def grant_issue(self, function: RuntimeFunction) -> None:
         """Let the function request and register certificates."""
+
+    def grant_sign(self, function: RuntimeFunction) -> None:
+        """Let the function have certificates signed, without registering them."""
+        del function
+        refuse("issuer", self._name, "an issuer that is a Private CA: Issuer.private_ca(...)")
 
     @abstractmethod
     def grant_sweep(self, function: RuntimeFunction) -> None:

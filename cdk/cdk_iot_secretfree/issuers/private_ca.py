@@ -81,13 +81,17 @@ class PrivateCaIssuer(Issuer):
 
     def grant_issue(self, function: RuntimeFunction) -> None:
         """Let the function issue certificates from the one template, and register them."""
+        self.grant_sign(function)
+        register = "RegisterCertificate" if self._authority.is_registered else "RegisterCertificateWithoutCA"
+        # The IAM reference gives either no resource type.
+        function.allow([f"iot:{register}"], ["*"])
+
+    def grant_sign(self, function: RuntimeFunction) -> None:
+        """Let the function issue certificates from the one template."""
         self._authority.grant_issue(function.rights, template_arn=_template_arn(Stack.of(function)))
         if self._previous:
             # The issuer still collects certificates that it requested from a previous CA before the deployment.
             function.allow(["acm-pca:GetCertificate"], [one.arn for one in self._previous])
-        register = "RegisterCertificate" if self._authority.is_registered else "RegisterCertificateWithoutCA"
-        # The IAM reference gives either no resource type.
-        function.allow([f"iot:{register}"], ["*"])
 
     @property
     def quota_calls(self) -> Sequence[str]:

@@ -27,9 +27,13 @@ class IotCoreCertificates:
         self._client = client
 
     def describe(self, certificate_id: str) -> RegisteredCertificate | None:
-        """DescribeCertificate. States other than ACTIVE and REVOKED count as INACTIVE: they prevent a connection."""
+        """DescribeCertificate. States other than ACTIVE and REVOKED count as INACTIVE: they prevent a connection.
+
+        One that waits for its provisioning counts as not registered: it has been in use at no time, so nothing was
+        taken out of use.
+        """
         found = described(self._client, certificate_id)
-        if found is None:
+        if found is None or found["status"] == "PENDING_ACTIVATION":
             return None
         status = found["status"]
         known = CertificateStatus(status) if status in set(CertificateStatus) else CertificateStatus.INACTIVE

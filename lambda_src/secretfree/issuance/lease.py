@@ -48,7 +48,8 @@ T = TypeVar("T")
 class Invocation:
     """One invocation's work on one device.
 
-    `confirm` raises SecretFreeError unless the registry has the device as it was authorized.
+    `confirm` raises SecretFreeError unless the registry has the device as it was authorized. `always_anew`: the answer
+    is a new certificate, where another request would get the one that the device has.
     """
 
     device_id: DeviceId
@@ -58,6 +59,7 @@ class Invocation:
     clock: Clock
     calls: CallRunner
     confirm: Callable[[], None]
+    always_anew: bool = False
 
     def write(self, record: Issuance, *, certificate: CertificateRecordState | None = None) -> Issuance:
         """Store `record`; SecretFreeError (`unavailable`) when the ledger does not answer."""
@@ -195,6 +197,8 @@ def _found(work: Invocation, seen: Issuance) -> Lease | IssuanceAnswer:
         renewal_window=work.policy.renewal_window,
         trusts=work.policy.trusts,
     )
+    if work.always_anew:
+        return _take_over(work, seen, Standing.RENEW if standing is Standing.SERVE else standing)
     # A renewal always reads the certificate itself.
     known = seen if standing is Standing.RENEW and _may_begin(work, seen) else _verified(work, seen)
     return work.or_in_use(lambda: known, lambda: _take_over(work, known, standing))
@@ -240,12 +244,18 @@ def _take_over(work: Invocation, seen: Issuance, standing: Standing) -> Lease | 
         return _renew(work, seen)
     if standing is Standing.REPLACE:
         return _renew(work, seen, accepted=_LEFT_BY_DISTRUST)
-    begins_anew = standing is not Standing.RESUME or _outlived_its_token(work, seen)
+    begins_anew = work.always_anew or standing is not Standing.RESUME or _outlived_its_token(work, seen)
     return _continue(work, seen, begins_anew=begins_anew)
 
 
 def _held_back(work: Invocation, seen: Issuance) -> NotReady | None:
-    """The answer to a device whose turn has not come; None: the device may continue."""
+    """The answer to a device whose turn has not come; None: the device may continue.
+
+    With `always_anew`, what is issued may be in use at IoT Core before the sweeper records it as active.
+    """
+    is_issued = seen.state is IssuanceState.ISSUED and seen.fingerprint == work.fingerprint
+    if work.always_anew and is_issued and work.describe(seen.certificate_id or "") is not None:
+        return work.not_ready(seen, Reason.CERTIFICATE_PENDING)
     turns = work.ports.turns
     if seen.ticket is not None:
         if turns.seconds_left(seen.ticket):

@@ -80,6 +80,42 @@ def issue(
     when the thing's name is taken, `too-many-requests`, `not-authorized` for another key than the bound one and for a
     revoked certificate, `unavailable` when the ledger cannot be reached.
     """
+    work = _invocation(authorized, csr, ports=ports, policy=policy, clock=clock, deadline=deadline)
+    opened = take_lease(work)
+    if not isinstance(opened, Lease):
+        return opened
+    return work.or_in_use(lambda: opened.record, _Steps(work, opened, csr).finish)
+
+
+def sign(
+    authorized: AuthorizedDevice,
+    csr: VerifiedCsr,
+    *,
+    ports: IssuancePorts,
+    policy: IssuancePolicy,
+    clock: Clock,
+    deadline: float,
+) -> IssuanceAnswer:
+    """A new certificate that is recorded, but not registered: AWS IoT Core registers what its provider returns.
+
+    Steps 2 to 4 of the pipeline. The record is left as `issued`. The sweeper records it as active once AWS IoT Core has
+    the certificate active. Arguments and errors: as of `issue`.
+    """
+    work = _invocation(authorized, csr, ports=ports, policy=policy, clock=clock, deadline=deadline)
+    work = replace(work, always_anew=True)
+    opened = take_lease(work)
+    return _Steps(work, opened, csr).sign() if isinstance(opened, Lease) else opened
+
+
+def _invocation(
+    authorized: AuthorizedDevice,
+    csr: VerifiedCsr,
+    *,
+    ports: IssuancePorts,
+    policy: IssuancePolicy,
+    clock: Clock,
+    deadline: float,
+) -> Invocation:
     require_same_request(authorized, csr)
     calls = CallRunner(
         clock=clock,
@@ -90,7 +126,7 @@ def issue(
         retry=policy.retry,
         retry_after=policy.retry_after,
     )
-    work = Invocation(
+    return Invocation(
         device_id=authorized.device_id,
         fingerprint=authorized.fingerprint,
         ports=ports,
@@ -107,10 +143,6 @@ def issue(
             subject_is_copied=ports.issuer.copies_subject,
         ),
     )
-    opened = take_lease(work)
-    if not isinstance(opened, Lease):
-        return opened
-    return work.or_in_use(lambda: opened.record, _Steps(work, opened, csr).finish)
 
 
 class _Steps:
@@ -128,8 +160,15 @@ class _Steps:
 
     def finish(self) -> IssuanceAnswer:
         """Do the remaining work. If it stops, the record has the last finished step."""
+        return self._recording(self._proceed)
+
+    def sign(self) -> IssuanceAnswer:
+        """As `finish`, up to the recorded certificate."""
+        return self._recording(self._sign)
+
+    def _recording(self, proceed: Callable[[], IssuedCertificate]) -> IssuanceAnswer:
         try:
-            return self._proceed()
+            return proceed()
         except StaleLedgerError as stale:
             self._lease.record = stale.current or self._lease.record.without_certificate_in_use()
             return self._work.not_ready(self._lease.record, Reason.LEASE_HELD)
@@ -151,25 +190,34 @@ class _Steps:
             self._give_up(error.reason if isinstance(error, SecretFreeError) else Reason.UNEXPECTED)
             raise
 
-    def _proceed(self) -> IssuedCertificate:
-        stage = self._ports.stage
-        with stage("request"):
+    def _sign(self) -> IssuedCertificate:
+        certificate = self._certificate()
+        self._store(with_answer(self._lease.record, certificate).released(self._clock.now()))
+        self._ports.turns.served()
+        return issued_certificate(self._lease.record, renewal_window=self._policy.renewal_window)
+
+    def _certificate(self) -> DeviceCertificate:
+        with self._ports.stage("request"):
             if self._lease.record.state is IssuanceState.REQUESTING:
                 answer = self._request()
             else:
                 results(self._calls.side_by_side(self._require_enrolled, self._ensure_thing))
                 answer = recorded_answer(self._lease.record)
         if isinstance(answer, str):
-            with stage("collect"):
+            with self._ports.stage("collect"):
                 certificate = self._collect(answer)
         else:
             certificate = answer
         if certificate.not_after <= self._clock.now():  # resumed after its end
             raise RequestFailedError(certificate.certificate_id)
-        with stage("install"):
+        return certificate
+
+    def _proceed(self) -> IssuedCertificate:
+        certificate = self._certificate()
+        with self._ports.stage("install"):
             certificate_arn = self._install(certificate)
             self._lease.record = self._lease.record.registered(certificate_arn)
-        with stage("attach"):
+        with self._ports.stage("attach"):
             self._attach_and_activate(self._lease.record, certificate.certificate_id)
         self._ports.turns.served()
         if self._ports.issuer.installs_active:

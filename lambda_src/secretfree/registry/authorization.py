@@ -97,11 +97,21 @@ def confirm(
     `subject_is_copied`: the certificate gets the request's own common name, which then must be the device id. Raises
     SecretFreeError: `not-authorized`, `unavailable` when the registry cannot be read.
     """
-    entry = _enrolled(authorized.device_id, registry, clock)
-    if match is not MatchPolicy.UDID:
-        _require_key(entry, csr.public_key.fingerprint)
+    entry = require_enrolled(
+        authorized.device_id, csr.public_key.fingerprint, match=match, registry=registry, clock=clock
+    )
     if (match is not MatchPolicy.PUBLIC_KEY or subject_is_copied) and csr.device_id != entry.device_id:
         raise not_authorized("the common name is not the device's id", reason=Reason.DEVICE_ID)
+
+
+def require_enrolled(
+    device_id: DeviceId, fingerprint: str, *, match: MatchPolicy, registry: RegistryReader, clock: Clock
+) -> RegistryEntry:
+    """The device's entry, if the registry has it with that key and allows it by now; errors as of `confirm`."""
+    entry = _enrolled(device_id, registry, clock)
+    if match is not MatchPolicy.UDID:
+        _require_key(entry, fingerprint)
+    return entry
 
 
 def _device_id(csr: VerifiedCsr) -> DeviceId:
