@@ -298,6 +298,16 @@ def test_the_sweeper_clears_away_what_a_brown_out_left_when_nobody_comes_back() 
     assert world.cloud.certificates == {}
 
 
+def test_a_sweep_lists_the_certificates_once_however_many_requests_were_lost() -> None:
+    listings = []
+    for lost in (5, 25):
+        world = brown_out(lost)
+        world.cloud.calls.clear()
+        assert world.sweep(after=timedelta(minutes=5)).outcomes[SweepOutcome.ROLLED_BACK] == lost
+        listings.append(world.cloud.calls.count("ListCertificates"))
+    assert listings == [1, 1]
+
+
 def test_a_search_too_wide_for_the_sweeper_is_reported_goes_on_next_time_and_holds_up_nobody_else() -> None:
     world = brown_out(25, foreign=12, bounds=SearchBounds(pages=1, lookups=10))
     foreign = set(list(world.cloud.certificates)[:12])
