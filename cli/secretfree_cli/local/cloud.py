@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from secretfree_cli.local import regions, servers
 from secretfree_cli.local.bootstrap import ensure_bootstrap
@@ -157,14 +158,17 @@ def _folders(folder: StateFolder) -> list[StateFolder]:
 
 
 def without_effect(record: CloudRecord, stacks: Sequence[str]) -> list[str]:
-    """Return the types of these stacks' resources for which the local cloud does nothing."""
-    pages = local_client(record, "cloudformation").get_paginator("list_stack_resources")
-    found = {
-        resource["ResourceType"]
-        for stack in stacks
-        for page in pages.paginate(StackName=stack)
-        for resource in page["StackResourceSummaries"]
-    }
+    """Return the types of these stacks' resources for which the local cloud does nothing.
+
+    A stack that is gone has none: an app's own deployment may end with stacks removed again.
+    """
+    cloudformation = local_client(record, "cloudformation")
+    pages = cloudformation.get_paginator("list_stack_resources")
+    found = set()
+    for stack in stacks:
+        with suppress(cloudformation.exceptions.ClientError):
+            for page in pages.paginate(StackName=stack):
+                found |= {resource["ResourceType"] for resource in page["StackResourceSummaries"]}
     return sorted(found & cloudformation_inert.TYPES.keys())
 
 
