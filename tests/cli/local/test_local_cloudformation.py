@@ -162,7 +162,7 @@ def test_what_private_ca_refuses_fails_the_stack_with_its_reason(cloud):
     assert any("signing algorithm" in reason for reason in reasons)
 
 
-def test_what_shapes_a_network_alone_is_accepted_without_effect(cloud):
+def test_what_the_local_cloud_does_not_serve_is_accepted_without_effect(cloud):
     client = local_client(cloud, "cloudformation")
     address = {"Fn::GetAtt": ["Address", "AllocationId"]}
     template = {
@@ -170,6 +170,10 @@ def test_what_shapes_a_network_alone_is_accepted_without_effect(cloud):
             "Address": {"Type": "AWS::EC2::EIP", "Properties": {"Domain": "vpc"}},
             "Gateway": {"Type": "AWS::EC2::NatGateway", "Properties": {"AllocationId": address, "SubnetId": "s-1"}},
             "Network": {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.1.0.0/16"}},
+            "Provider": {
+                "Type": "AWS::IoT::CertificateProvider",
+                "Properties": {"AccountDefaultForOperations": ["CreateCertificateFromCsr"], "LambdaFunctionArn": "f"},
+            },
         },
         "Outputs": {
             "Gateway": {"Value": {"Ref": "Gateway"}},
@@ -178,7 +182,11 @@ def test_what_shapes_a_network_alone_is_accepted_without_effect(cloud):
     }
     client.create_stack(StackName="network", TemplateBody=json.dumps(template))
     client.get_waiter("stack_create_complete").wait(StackName="network", WaiterConfig={"Delay": 1})
-    assert without_effect(cloud, ["network"]) == ["AWS::EC2::EIP", "AWS::EC2::NatGateway"]
+    assert without_effect(cloud, ["network"]) == [
+        "AWS::EC2::EIP",
+        "AWS::EC2::NatGateway",
+        "AWS::IoT::CertificateProvider",
+    ]
     stack = Stack(cloud, "network")
     assert stack.output("Gateway") == stack.ids["Gateway"]
     assert stack.output("Range") == "10.1.0.0/16"

@@ -134,7 +134,8 @@ def test_the_certificate_is_attached_to_its_thing_exclusively(stubbed: Stubbed) 
         ("ACTIVE", CertificateStatus.ACTIVE),
         ("REVOKED", CertificateStatus.REVOKED),
         ("INACTIVE", CertificateStatus.INACTIVE),
-        ("PENDING_ACTIVATION", CertificateStatus.INACTIVE),
+        ("PENDING_TRANSFER", CertificateStatus.INACTIVE),
+        ("REGISTER_INACTIVE", CertificateStatus.INACTIVE),
     ],
 )
 def test_a_certificate_is_described(stubbed: Stubbed, status: str, expected: CertificateStatus) -> None:
@@ -142,6 +143,11 @@ def test_a_certificate_is_described(stubbed: Stubbed, status: str, expected: Cer
     registered = stubbed.things.describe(ID)
     assert registered is not None
     assert (registered.certificate_arn, registered.status) == (ARN, expected)
+
+
+def test_a_certificate_that_waits_for_its_provisioning_is_not_registered_yet(stubbed: Stubbed) -> None:
+    stubbed.describes("PENDING_ACTIVATION")
+    assert stubbed.things.describe(ID) is None
 
 
 def test_an_unknown_certificate_is_none_and_a_throttle_is_not(stubbed: Stubbed) -> None:

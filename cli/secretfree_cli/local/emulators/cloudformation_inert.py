@@ -1,7 +1,8 @@
 """Resource types that the local cloud accepts in a template and does nothing for.
 
-They shape the network around an app, or stand in front of it, and nothing in the local cloud is behind either. Without
-them here, ministack 1.5.33 refuses the whole template as one with unrecognized types.
+They shape the network around an app, stand in front of it, or are another way in that the local cloud does not serve:
+fleet provisioning's certificate provider. Without them here, ministack 1.5.33 refuses the whole template as one with
+unrecognized types.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ TYPES: Mapping[str, tuple[str, ...]] = {
     "AWS::EC2::NatGateway": ("NatGatewayId",),
     "AWS::EC2::SecurityGroupEgress": ("Id",),
     "AWS::EC2::SecurityGroupIngress": ("Id",),
+    "AWS::IoT::CertificateProvider": ("Arn",),
     "AWS::WAFv2::LoggingConfiguration": (),
     "AWS::WAFv2::WebACLAssociation": (),
 }
