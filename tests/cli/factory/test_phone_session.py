@@ -126,7 +126,8 @@ def test_what_is_too_long_too_slow_or_too_many_is_cut(monkeypatch: pytest.Monkey
         assert raw(bench.port, "POST /codes HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n") == 411
         two = "POST /codes HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}"
         assert raw(bench.port, two) == 411
-        assert raw(bench.port, "GET / HTTP/1.1\r\n" + "X: y\r\n" * (MAX_HEAD + MAX_BODY)) is None
+        endless = raw(bench.port, "GET / HTTP/1.1\r\n" + "X: y\r\n" * (MAX_HEAD + MAX_BODY))
+        assert endless in (431, None)  # the connection ends with bytes unread, which may overtake the answer
         assert raw(bench.port, "POST /codes HTTP/1.1\r\nContent-Length: 10\r\n\r\n{") is None  # waits for the rest
         silent = [socket.create_connection(("127.0.0.1", bench.port)) for _ in range(MAX_CONNECTIONS_OF_ADDRESS)]
         over = socket.create_connection(("127.0.0.1", bench.port))
