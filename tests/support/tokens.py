@@ -34,9 +34,9 @@ def softhsm_token(folder: Path) -> Mapping[str, str]:
 def software_tpm(folder: Path) -> Iterator[Mapping[str, str]]:
     """Run a TPM, and give the environment in which tpm2-tools and OpenSSL's provider find it."""
     missing = [name for name in ("swtpm", "tpm2_createprimary", "tpm2_evictcontrol") if shutil.which(name) is None]
-    providers = list(Path("/usr/lib").glob("*/ossl-modules/tpm2.so"))
-    if missing or not providers:
-        pytest.skip("no software TPM (swtpm, tpm2-tools, tpm2-openssl) on this machine")
+    libraries = [list(Path("/usr/lib").glob(name)) for name in ("*/ossl-modules/tpm2.so", "*/libtss2-tcti-swtpm.so*")]
+    if missing or not all(libraries):
+        pytest.skip("no software TPM (swtpm, libtss2-tcti-swtpm0, tpm2-tools, tpm2-openssl) on this machine")
     port = _two_free_ports()
     state = folder / "tpm"
     state.mkdir()
