@@ -37,6 +37,7 @@ ELSEWHERE: Mapping[str, str] = {
     r"secretfree audit": "tests/e2e/test_e2e_audit.py",
     r"secretfree enroll uart": "tests/cli/factory/test_factory_serial.py",
     r"secretfree enroll scan": "tests/e2e/test_e2e_factory.py",
+    r"secretfree enroll phone": "tests/cli/factory/test_phone_session.py",
     r"secretfree (index-keys|adopt|stats)": "tests/e2e/test_e2e_migration.py",
     r"secretfree local up|secretfree device .* --local|secretfree enroll .* --local": "tests/e2e/test_e2e_regions.py",
     r"secretfree local (replication-lag|stop-region|start-region)": "tests/cli/local/test_local_regions.py",
