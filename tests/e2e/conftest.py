@@ -236,7 +236,12 @@ def nothing_is_issued(cloud: Cloud) -> Iterator[None]:
     """Fail the test if anything was issued while it ran."""
     before = cloud.issued()
     yield
-    assert cloud.issued() == before
+    after = cloud.issued()
+    # What an earlier test retired may go meanwhile.
+    assert after.certificates <= before.certificates
+    assert after.things <= before.things
+    assert after.ledger <= before.ledger
+    assert after.signed_by_private_ca == before.signed_by_private_ca
 
 
 def openssl(*arguments: str | Path, stdin: bytes | None = None) -> bytes:
