@@ -17,7 +17,7 @@ from cdk_iot_secretfree import acknowledgments
 from cdk_iot_secretfree.api_options import ApiDomain, ApiOptions, SharedApiDomain
 from cdk_iot_secretfree.est_options import MutualTlsDomain
 from cdk_iot_secretfree.function_options import FunctionOptions
-from cdk_iot_secretfree.functions import make_log_group
+from cdk_iot_secretfree.functions import API_TIMEOUT, make_log_group
 
 
 class ProvisioningApi(Construct):
@@ -234,7 +234,7 @@ class ProvisioningApi(Construct):
 
 def _integration(function: lambda_.IFunction) -> apigateway.LambdaIntegration:
     # No permission for the console's test button: it would be one more caller that may invoke.
-    return apigateway.LambdaIntegration(function, timeout=_INTEGRATION_TIMEOUT, allow_test_invoke=False)
+    return apigateway.LambdaIntegration(function, timeout=API_TIMEOUT, allow_test_invoke=False)
 
 
 def _endpoint(options: ApiOptions) -> apigateway.EndpointConfiguration:
@@ -276,7 +276,6 @@ def _own_domain(domain: ApiDomain) -> apigateway.DomainNameOptions:
 
 _POSTED: Final = frozenset({EstOperation.SIMPLE_ENROLL, EstOperation.SIMPLE_REENROLL})
 _NO_LOGGING_ROLE: Final = "@aws-cdk/aws-apigateway:disableCloudWatchRole"
-_INTEGRATION_TIMEOUT: Final = Duration.seconds(29)
 _SINGLETON: Final = "SecretFreeApiLogging"
 _RETRIED: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 

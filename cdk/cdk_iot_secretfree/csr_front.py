@@ -1,7 +1,6 @@
 """The function that takes a CSR as the body of a request, where `ApiOptions.csr_in_body` asks for it."""
 
 from collections.abc import Mapping
-from typing import Final
 
 from aws_cdk import Duration, Stack
 from aws_cdk import aws_lambda as lambda_
@@ -10,7 +9,7 @@ from secretfree.contract import Variable
 
 from cdk_iot_secretfree.authorizer import decision_environment, grant_decision
 from cdk_iot_secretfree.function_options import FunctionKind
-from cdk_iot_secretfree.functions import RuntimeFunction
+from cdk_iot_secretfree.functions import API_TIMEOUT, RuntimeFunction
 from cdk_iot_secretfree.product_line import ProductLine
 
 
@@ -32,7 +31,7 @@ def make_csr_front(
             **answering_environment(line, issuers=issuers, retry_after=retry_after),
         },
         options=line.functions,
-        timeout=_TIMEOUT,
+        timeout=API_TIMEOUT,
         removal_policy=line.removal_policy,
     )
     grant_answering(function, line, issuers)
@@ -56,7 +55,3 @@ def grant_answering(function: RuntimeFunction, line: ProductLine, issuers: Mappi
     """Let a function decide about such requests, and have the issuers answer."""
     grant_decision(function, line)
     function.allow(["lambda:InvokeFunction"], [issuer.function_arn for issuer in issuers.values()])
-
-
-# API Gateway waits as long.
-_TIMEOUT: Final = Duration.seconds(29)

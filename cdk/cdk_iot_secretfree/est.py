@@ -1,7 +1,6 @@
 """The function that answers EST (RFC 7030), where `ApiOptions.est` asks for it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from aws_cdk import Duration, Stack
 from aws_cdk import aws_lambda as lambda_
@@ -11,7 +10,7 @@ from secretfree.contract import EstOperation, MatchPolicy, Variable
 from cdk_iot_secretfree.csr_front import answering_environment, grant_answering
 from cdk_iot_secretfree.est_options import EstOptions
 from cdk_iot_secretfree.function_options import FunctionKind
-from cdk_iot_secretfree.functions import RuntimeFunction
+from cdk_iot_secretfree.functions import API_TIMEOUT, RuntimeFunction
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.product_line import ProductLine
 from cdk_iot_secretfree.things import grant_certificate_look_up
@@ -51,7 +50,7 @@ def make_est(
             **own,
         },
         options=line.functions,
-        timeout=_TIMEOUT,
+        timeout=API_TIMEOUT,
         removal_policy=line.removal_policy,
     )
     grant_answering(function, line, issuers)
@@ -73,7 +72,3 @@ def _default_path(est: EstOptions, issuers: Sequence[Issuer]) -> str:
     if est.default_issuer not in paths:
         refuse("default_issuer", est.default_issuer, f"the name of an issuer: {', '.join(paths)}")
     return paths[est.default_issuer]
-
-
-# As long as API Gateway waits.
-_TIMEOUT: Final = Duration.seconds(29)

@@ -17,6 +17,9 @@ from cdk_iot_secretfree.function_options import ASYNCHRONOUS, FunctionKind, Func
 from cdk_iot_secretfree.inline_rights import InlineRights
 from cdk_iot_secretfree.key_grants import allow_log_encryption, grant_key
 
+# API Gateway waits as long for an integration. A function that answers through it must not run longer.
+API_TIMEOUT: Final = Duration.seconds(29)
+
 
 class RuntimeFunction(Construct):
     """One handler of the `secretfree` package as a Lambda function.

@@ -1,14 +1,13 @@
 """The functions that issue certificates: one behind the API for each issuer."""
 
 from collections.abc import Mapping
-from typing import Final
 
-from aws_cdk import Duration, Stack
+from aws_cdk import Stack
 from constructs import Construct
 from secretfree.contract import Variable
 
 from cdk_iot_secretfree.function_options import FunctionKind
-from cdk_iot_secretfree.functions import RuntimeFunction
+from cdk_iot_secretfree.functions import API_TIMEOUT, RuntimeFunction
 from cdk_iot_secretfree.issuers.issuer import Issuer
 from cdk_iot_secretfree.issuers.settings import runtime_settings
 from cdk_iot_secretfree.product_line import ProductLine
@@ -33,7 +32,7 @@ def make_issuing_functions(scope: Construct, line: ProductLine) -> Mapping[str, 
                 Variable.ISSUERS: runtime_settings(stack, [issuer]),
             },
             options=line.functions,
-            timeout=_API_TIMEOUT,
+            timeout=API_TIMEOUT,
             removal_policy=line.removal_policy,
         )
         issuer.grant_issue(function)
@@ -43,7 +42,3 @@ def make_issuing_functions(scope: Construct, line: ProductLine) -> Mapping[str, 
         return function
 
     return {issuer.name: function_of(issuer) for issuer in line.issuers}
-
-
-# API Gateway waits as long for the integration. The function must not run longer.
-_API_TIMEOUT: Final = Duration.seconds(29)
