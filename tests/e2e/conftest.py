@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from itertools import count
@@ -250,10 +250,12 @@ def openssl(*arguments: str | Path, stdin: bytes | None = None) -> bytes:
     return done.stdout
 
 
-def curl(url: str, *headers: str, body: bytes | None = None) -> Reply:
-    """POST with curl, as the wire contract shows it."""
+def curl(
+    url: str, *headers: str, body: bytes | None = None, method: str = "POST", options: Sequence[str] = ()
+) -> Reply:
+    """Ask with curl, as the wire contract shows it."""
     done = subprocess.run(
-        ["curl", "--silent", "--show-error", "--include", "--max-time", "60", "-X", "POST"]
+        ["curl", "--silent", "--show-error", "--include", "--max-time", "60", "-X", method, *options]
         + [part for header in headers for part in ("-H", header)]
         + ([] if body is None else ["--data-binary", "@-"])
         + [url],

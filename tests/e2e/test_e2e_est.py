@@ -8,7 +8,7 @@ import random
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,27 +31,17 @@ strongswan = pytest.mark.skipif(
 
 
 @pytest.fixture
-def call(bodies: Any) -> Callable[..., tuple[int, dict[str, str], bytes]]:
+def call(bodies: Any, curl: Callable[..., Any]) -> Callable[..., tuple[int, Mapping[str, str], bytes]]:
     """Curl over TLS, with a client certificate where a device is given."""
 
     def make(
         url: str, *headers: str, body: bytes | None = None, device: Any = None, get: bool = False
-    ) -> tuple[int, dict[str, str], bytes]:
-        client = ["--cert", device.certificate, "--key", device.key] if device is not None else []
-        done = subprocess.run(
-            ["curl", "--silent", "--show-error", "--include", "--http1.1", "--max-time", "60"]
-            + ["--cacert", str(bodies.target.tls_ca), *map(str, client), "-X", "GET" if get else "POST"]
-            + [part for header in headers for part in ("-H", header)]
-            + ([] if body is None else ["--data-binary", "@-"])
-            + [url],
-            input=body,
-            capture_output=True,
-            check=True,
-        )
-        head, _, content = done.stdout.partition(b"\r\n\r\n")
-        status, _, fields = head.decode().partition("\r\n")
-        parsed = dict(line.split(": ", 1) for line in fields.split("\r\n"))
-        return int(status.split()[1]), {name.lower(): value for name, value in parsed.items()}, content
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        options = ["--http1.1", "--cacert", str(bodies.target.tls_ca)]
+        if device is not None:
+            options += ["--cert", str(device.certificate), "--key", str(device.key)]
+        reply = curl(url, *headers, body=body, method="GET" if get else "POST", options=options)
+        return reply.status, reply.headers, reply.body
 
     return make
 
