@@ -69,8 +69,8 @@ class NoDomains:
     def resolve(self, domain: str, path: str) -> str | None:  # noqa: ARG002
         return None
 
-    def ticket(self, domain: str, certificate: bytes | None) -> str:
-        raise NotImplementedError
+    def ticket(self, domain: str, certificate: bytes | None) -> str:  # noqa: ARG002
+        raise LookupError(f"no domain {domain}")
 
 
 class _Trust:
