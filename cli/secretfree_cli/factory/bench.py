@@ -11,10 +11,10 @@ from secretfree.request.device_profile import DeviceProfile
 
 from secretfree_cli.factory.codes import KnownKeys, pair, read_code
 from secretfree_cli.factory.gs1 import SERIAL_NUMBER
-from secretfree_cli.factory.uart import Reading, Unreadable
+from secretfree_cli.factory.uart import DeviceReading, Unreadable
 from secretfree_cli.output import CliError, styled
 
-Enroll = Callable[[Reading], str]
+Enroll = Callable[[DeviceReading], str]
 """Checks one device and writes it to the registry; returns a word or two for the operator ("enrolled").
 
 Raises: RowRefused
@@ -90,7 +90,7 @@ def enroll_from_codes(
 
 
 def run_session(
-    source: Iterable[Reading | Unreadable], *, enroll: Enroll, count: int | None, signal: Signal
+    source: Iterable[DeviceReading | Unreadable], *, enroll: Enroll, count: int | None, signal: Signal
 ) -> SessionTally:
     """Enrol what `source` yields, until `count` devices are answered, the source ends or the operator presses Ctrl-C.
 
@@ -139,7 +139,7 @@ def _scanned(
     code_keys: bool,
     profile: DeviceProfile,
     application_identifier: str,
-) -> Iterator[Reading | Unreadable]:
+) -> Iterator[DeviceReading | Unreadable]:
     for line in lines:
         if not line.strip():
             continue

@@ -15,7 +15,7 @@ from secretfree.request.device_profile import DeviceProfile
 from secretfree.request.keys import DevicePublicKey
 
 from secretfree_cli.factory import gs1
-from secretfree_cli.factory.uart import Reading
+from secretfree_cli.factory.uart import DeviceReading
 
 CODE_FORM: Final = (
     'a device id; a device id, a space, comma or semicolon, and the key\'s fingerprint; or {"device-id": "..."} '
@@ -118,7 +118,7 @@ def gs1_elements(content: str) -> Sequence[tuple[str, str]]:
         raise RowRefused(Refusal.MALFORMED_ROW, f"a GS1 code that cannot be read: {error}") from error
 
 
-def pair(code: DeviceCode, known: KnownKeys | None, *, key_required: bool, code_keys: bool = True) -> Reading:
+def pair(code: DeviceCode, known: KnownKeys | None, *, key_required: bool, code_keys: bool = True) -> DeviceReading:
     """Return the scanned device with its key: the code's own, or the one known by its fingerprint or the device id.
 
     Without `key_required` (match policy UDID) a device without a known key has its id only. Without `code_keys`, the
@@ -137,7 +137,7 @@ def pair(code: DeviceCode, known: KnownKeys | None, *, key_required: bool, code_
         raise RowRefused(
             Refusal.MISSING_PUBLIC_KEY, "no key is known for this device; give a manifest that has it, with --keys"
         )
-    return Reading(code.device_id, keys[0] if keys else None)
+    return DeviceReading(code.device_id, keys[0] if keys else None)
 
 
 def _is_unmarked_gs1(content: str, symbology: str, profile: DeviceProfile) -> bool:

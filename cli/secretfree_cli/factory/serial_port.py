@@ -11,7 +11,7 @@ from secretfree.clock import Clock, SystemClock
 from secretfree.request.device_profile import DeviceProfile
 
 from secretfree_cli.factory.bench import Enroll, PortSilent, SessionTally, Signal, run_session
-from secretfree_cli.factory.uart import DEFAULT_BAUD, DEFAULT_KEY_TIMEOUT, Reading, UartTranscript, Unreadable
+from secretfree_cli.factory.uart import DEFAULT_BAUD, DEFAULT_KEY_TIMEOUT, DeviceReading, UartTranscript, Unreadable
 from secretfree_cli.output import CliError
 
 _POLL: Final = 0.2
@@ -50,7 +50,7 @@ def readings(
     idle_timeout: float | None = None,
     timeout: float | None = None,
     clock: Clock | None = None,
-) -> Generator[Reading | Unreadable, None, None]:
+) -> Generator[DeviceReading | Unreadable, None, None]:
     """Yield what the devices on `port` print, one after another.
 
     `port` is a device (`/dev/ttyACM0`, `COM3`) or a URL of pyserial (`socket://host:port`, `rfc2217://host:port`). A

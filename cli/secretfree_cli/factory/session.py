@@ -18,7 +18,7 @@ from secretfree.registry.gate import Gate
 from secretfree.registry.key_holders import KeyHolders
 from secretfree.registry.store import RegistryStore, save_batch
 
-from secretfree_cli.factory.uart import Reading
+from secretfree_cli.factory.uart import DeviceReading
 from secretfree_cli.importing.revert import notes_in
 from secretfree_cli.manifests.manifest import Row
 
@@ -58,7 +58,7 @@ class EnrollmentSession:
     def __post_init__(self) -> None:
         self._holders = KeyHolders(self.store, notes_in(self._kept), clock=SystemClock())
 
-    def enroll(self, reading: Reading) -> str:
+    def enroll(self, reading: DeviceReading) -> str:
         """Enrol one device and return a short text on what was done; raises RowRefused."""
         try:
             return self._enroll(reading)
@@ -66,7 +66,7 @@ class EnrollmentSession:
             self.counts[Outcome.REFUSED.value] += 1
             raise
 
-    def _enroll(self, reading: Reading) -> str:
+    def _enroll(self, reading: DeviceReading) -> str:
         record = self.gate.admit(Row(reading.device_id, reading.public_key))
         batch = self.batch or (self._made() if self.dry_run else self._begin())
         provenance = Provenance(batch.id, datetime.fromisoformat(batch.started_at), self.source)

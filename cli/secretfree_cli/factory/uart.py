@@ -51,7 +51,7 @@ _JSON_FIELDS: Final = frozenset({"device-id", "public-key", "key-fingerprint"})
 
 
 @dataclass(frozen=True)
-class Reading:
+class DeviceReading:
     """One device. `public_key` is None if only its id was read (a label)."""
 
     device_id: DeviceId
@@ -112,9 +112,9 @@ class UartTranscript:
         """Whether an id was read and its key was not."""
         return self._device is not None
 
-    def feed(self, data: bytes) -> list[Reading | Unreadable]:
+    def feed(self, data: bytes) -> list[DeviceReading | Unreadable]:
         """Take the bytes that arrived and return what they complete, in order."""
-        results: list[Reading | Unreadable] = []
+        results: list[DeviceReading | Unreadable] = []
         *complete, rest = _LINE_ENDS.split(data)
         for part in complete:
             self._extend_line(part)
@@ -127,7 +127,7 @@ class UartTranscript:
         self._extend_line(rest)
         return results
 
-    def abandon(self, why: str) -> list[Reading | Unreadable]:
+    def abandon(self, why: str) -> list[DeviceReading | Unreadable]:
         """Drop a half-read device, because the port closed or the device fell silent, and return its id."""
         self._line.clear()
         self._line_too_long = False
@@ -140,7 +140,7 @@ class UartTranscript:
         if not self._line_too_long:
             self._line += part
 
-    def _take_line(self, line: str) -> list[Reading | Unreadable]:
+    def _take_line(self, line: str) -> list[DeviceReading | Unreadable]:
         if _PRIVATE_KEY.search(line):
             return [Unreadable(self._release(), "it printed a private key: that is a secret no longer, make a new one")]
         if '"device-id"' in line or '"public-key"' in line:
@@ -162,7 +162,7 @@ class UartTranscript:
         prefix = self._prefix.match(line) if self._prefix is not None else None
         return line[prefix.end() :].strip() if prefix else line
 
-    def _take_udid(self, text: str) -> list[Reading | Unreadable]:
+    def _take_udid(self, text: str) -> list[DeviceReading | Unreadable]:
         try:
             device = normalise_udid(text)
         except SecretFreeError:
@@ -174,7 +174,7 @@ class UartTranscript:
         self._device = device
         return dropped
 
-    def _begin_pem(self, label: str, rest: str) -> list[Reading | Unreadable]:
+    def _begin_pem(self, label: str, rest: str) -> list[DeviceReading | Unreadable]:
         if self._device is None and label == _PUBLIC_KEY:
             return [
                 Unreadable(None, f"a public key with no device id before it; accepted: {UDID_LINE_FORM}, then the key")
@@ -182,7 +182,7 @@ class UartTranscript:
         self._key = _Pem(label)
         return self._extend_pem(self._key, rest)
 
-    def _extend_pem(self, pem: _Pem, line: str) -> list[Reading | Unreadable]:
+    def _extend_pem(self, pem: _Pem, line: str) -> list[DeviceReading | Unreadable]:
         body, end, _ = line.partition(pem.end)
         body = body.strip()
         if _BASE64_LINE.fullmatch(body):
@@ -194,7 +194,7 @@ class UartTranscript:
         text = f"-----BEGIN {pem.label}-----\n{pem.body}\n{pem.end}\n"
         return self._conclude(text) if pem.label == _PUBLIC_KEY else self._conclude_request(text)
 
-    def _take_hex(self, line: str) -> list[Reading | Unreadable]:
+    def _take_hex(self, line: str) -> list[DeviceReading | Unreadable]:
         if self._device is None:
             return []
         label = _KEY_LABEL.search(line)
@@ -207,7 +207,7 @@ class UartTranscript:
             self._key = _Hex()
         return self._extend_hex(self._key, digits) if isinstance(self._key, _Hex) else []
 
-    def _extend_hex(self, key: _Hex, digits: str) -> list[Reading | Unreadable]:
+    def _extend_hex(self, key: _Hex, digits: str) -> list[DeviceReading | Unreadable]:
         key.digits += digits
         key.lines += 1
         if not key.digits.startswith(("04", "30")):
@@ -224,16 +224,16 @@ class UartTranscript:
             return []
         return self._conclude(key.digits)
 
-    def _conclude(self, material: str) -> list[Reading | Unreadable]:
+    def _conclude(self, material: str) -> list[DeviceReading | Unreadable]:
         device = self._release()
         if device is None:
             return []
         try:
-            return [Reading(device, accept_public_key(material))]
+            return [DeviceReading(device, accept_public_key(material))]
         except RowRefused as refused:
             return [Unreadable(device, f"public key: {refused.detail}")]
 
-    def _conclude_request(self, text: str) -> list[Reading | Unreadable]:
+    def _conclude_request(self, text: str) -> list[DeviceReading | Unreadable]:
         device = self._release()
         try:
             material = read_key_material(text.encode("ascii"), self._profile)
@@ -245,7 +245,7 @@ class UartTranscript:
             return [Unreadable(device, f"certificate request: {refused.detail}")]
         except SecretFreeError as error:
             return [Unreadable(None, f"a certificate request with no device id before it: {error.detail}")]
-        return [Reading(device, material.public_key)]
+        return [DeviceReading(device, material.public_key)]
 
     def _device_of_request(self, common_name: str) -> DeviceId:
         """Return the device that a common name names. One that may be cut short must be a whole UDID."""
@@ -253,7 +253,7 @@ class UartTranscript:
             return normalise_udid(common_name)
         return self._profile.normalise_device_id(common_name)
 
-    def _read_json(self, line: str) -> Reading | Unreadable:
+    def _read_json(self, line: str) -> DeviceReading | Unreadable:
         try:
             statement = json.loads(line[max(line.find("{"), 0) :], object_pairs_hook=_without_duplicates)
         except (ValueError, RecursionError):
@@ -264,7 +264,7 @@ class UartTranscript:
             return Unreadable(None, f"a JSON line with the field {unknown[0][:40]!r}; accepted: {JSON_LINE_FORM}")
         return _read_statement(statement, self._profile)
 
-    def _drop_device(self, why: str) -> list[Reading | Unreadable]:
+    def _drop_device(self, why: str) -> list[DeviceReading | Unreadable]:
         device = self._release()
         return [] if device is None else [Unreadable(device, why)]
 
@@ -273,7 +273,7 @@ class UartTranscript:
         return device
 
 
-def _read_statement(statement: dict[str, str], profile: DeviceProfile) -> Reading | Unreadable:
+def _read_statement(statement: dict[str, str], profile: DeviceProfile) -> DeviceReading | Unreadable:
     try:
         device = profile.normalise_device_id(statement.get("device-id", ""))
     except SecretFreeError as error:
@@ -284,7 +284,7 @@ def _read_statement(statement: dict[str, str], profile: DeviceProfile) -> Readin
         return Unreadable(device, f"public key: {refused.detail}")
     if statement.get("key-fingerprint", key.fingerprint) != key.fingerprint:
         return Unreadable(device, "key-fingerprint is not the SHA-256 of the public key's DER in lower-case hex")
-    return Reading(device, key)
+    return DeviceReading(device, key)
 
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -18,7 +18,7 @@ from secretfree_cli.output import CliError
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class BatchIdentity:
     """Which batch an import is. `known` is the record that an earlier run left, on this machine or another."""
 
     id: str
@@ -38,7 +38,7 @@ class Identity:
 
 def identity_of(
     store: RegistryStore, files: Sequence[ManifestFile], options: Mapping[str, object], batch_id: str | None
-) -> Identity:
+) -> BatchIdentity:
     """Return which batch the import of `files` with `options` is.
 
     In this order: the batch of an interrupted run of the same import, the batch that `batch_id` names, the first
@@ -51,17 +51,17 @@ def identity_of(
     if unfinished is not None:
         if batch_id not in {None, unfinished.id}:
             raise CliError(f"this import is not finished in batch {unfinished.id}", hint="omit --batch to resume it")
-        return Identity(unfinished.id, import_id, unfinished)
+        return BatchIdentity(unfinished.id, import_id, unfinished)
     if batch_id is not None:
         known = find_batch(store, batch_id)
         if known is not None and (known.state.is_undone or known.import_id != import_id):
             why = "was reverted" if known.state.is_undone else "is of other files or options"
             raise CliError(f"there is a batch {known.id!r} already, which {why}", hint="name another, or omit --batch")
-        return Identity(batch_id, import_id, known)
+        return BatchIdentity(batch_id, import_id, known)
     for attempt in count(1):
         known = find_batch(store, derived := derived_batch_id(import_id, attempt=attempt))
         if known is None or not known.state.is_undone:
-            return Identity(derived, import_id, known)
+            return BatchIdentity(derived, import_id, known)
     raise AssertionError("count does not end")
 
 

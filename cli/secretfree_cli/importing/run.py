@@ -26,7 +26,7 @@ from secretfree_cli.importing import importer
 from secretfree_cli.importing.account import SHOWN_ROWS, ImportSummary, account_for
 from secretfree_cli.importing.checkpoint import Checkpoint
 from secretfree_cli.importing.garbage import garbage_collected_rarely
-from secretfree_cli.importing.identity import Identity, files_of, identity_of, options_of, provenance_of, size_of
+from secretfree_cli.importing.identity import BatchIdentity, files_of, identity_of, options_of, provenance_of, size_of
 from secretfree_cli.importing.report import report_at
 from secretfree_cli.importing.resuming import BATCH, BEGUN, Resumption, resumable_checkpoint, scratch_checkpoint
 from secretfree_cli.manifests.manifest import Manifest
@@ -120,7 +120,7 @@ class _Opening:
 def _enrol(
     store: RegistryStore,
     batch: Batch,
-    identity: Identity,
+    identity: BatchIdentity,
     request: ImportRequest,
     checkpoint: Checkpoint,
     *,
@@ -173,7 +173,7 @@ def _open(store: RegistryStore, batch: Batch, checkpoint: Checkpoint) -> _Openin
     return opening
 
 
-def _close(store: RegistryStore, batch: Batch, identity: Identity, counts: Mapping[str, int]) -> None:
+def _close(store: RegistryStore, batch: Batch, identity: BatchIdentity, counts: Mapping[str, int]) -> None:
     """Close the batch. The record of a batch that was complete before counts what this run added to it."""
     found = find_batch(store, batch.id)
     if found is not None and found.state.is_undone:
@@ -189,7 +189,11 @@ def _close(store: RegistryStore, batch: Batch, identity: Identity, counts: Mappi
 
 
 def _batch(
-    checkpoint: Checkpoint, target: Target, identity: Identity, request: ImportRequest, files: Sequence[ManifestFile]
+    checkpoint: Checkpoint,
+    target: Target,
+    identity: BatchIdentity,
+    request: ImportRequest,
+    files: Sequence[ManifestFile],
 ) -> Batch:
     """Return the batch that an earlier run began, on this or another machine, or a new one."""
     kept, known = checkpoint.setting(BATCH), identity.known
@@ -213,7 +217,7 @@ def _batch(
 
 
 def _checkpoint(
-    target: Target, store: DynamoDbRegistryStore, request: ImportRequest, identity: Identity
+    target: Target, store: DynamoDbRegistryStore, request: ImportRequest, identity: BatchIdentity
 ) -> AbstractContextManager[Checkpoint]:
     if request.dry_run or not request.resumable:
         return scratch_checkpoint(size_of(request.manifests))

@@ -15,7 +15,7 @@ from secretfree_cli.target import Target, local_target
 
 
 @dataclass(frozen=True)
-class ProductLine:
+class ProvisioningStatus:
     """One product line of one stack."""
 
     product: str | None
@@ -34,7 +34,7 @@ class ProductLine:
     """Path of the PEM of the CA that signs the line's devices."""
 
     @classmethod
-    def of(cls, target: Target) -> ProductLine:
+    def of(cls, target: Target) -> ProvisioningStatus:
         """Return the line that a target of the local cloud is."""
         return cls(
             product=target.product,
@@ -68,10 +68,10 @@ class Status:
     """A running local cloud. The line that commands mean when they name none comes first."""
 
     record: CloudRecord
-    product_lines: tuple[ProductLine, ...]
+    product_lines: tuple[ProvisioningStatus, ...]
 
     @property
-    def first_line(self) -> ProductLine | None:
+    def first_line(self) -> ProvisioningStatus | None:
         """The first line, or None for a cloud in which no product line is deployed."""
         return next(iter(self.product_lines), None)
 
@@ -122,7 +122,7 @@ def status_of(record: CloudRecord, *, stack: str | None = None) -> Status:
     first = stack or record.stack_name
     names = [stack] if stack else sorted(stacks, key=lambda name: (name != first, name))
     lines = [
-        ProductLine.of(local_target(record, stack=name, product=product))
+        ProvisioningStatus.of(local_target(record, stack=name, product=product))
         for name in names
         if Output.PROVISIONING_URL in stacks[name]
         for product in _products(stacks[name])

@@ -54,7 +54,7 @@ class IssuanceProgress(Enum):
 
 
 @dataclass(frozen=True)
-class Stage:
+class CallStage:
     """Calls made side by side. If one is given up, the device's next request takes the path of `resumed_from`.
 
     The call with the lowest quota comes last. The others are made in any case, as in the runtime.
@@ -77,7 +77,7 @@ class Stage:
 class CallSequence:
     """The stages of a device's requests by its progress, and the call that ends a request early."""
 
-    paths: Mapping[IssuanceProgress, tuple[Stage, ...]]
+    paths: Mapping[IssuanceProgress, tuple[CallStage, ...]]
     giving_up: Call
     looking: tuple[Call, ...]
     """A request whose answer is a time, before any write."""
@@ -85,7 +85,7 @@ class CallSequence:
     keeping_a_ticket: Call
 
     @property
-    def first(self) -> tuple[Stage, ...]:
+    def first(self) -> tuple[CallStage, ...]:
         """The stages of a device never seen before."""
         return self.paths[IssuanceProgress.NOTHING]
 
@@ -111,19 +111,19 @@ PLANNED_KINDS: Final = (IssuerKind.PRIVATE_CA, IssuerKind.IOT_CORE)
 def call_sequence(issuer: IssuerKind, *, thing_groups: int = 0) -> CallSequence:
     """Return the calls of the pipeline in `secretfree.issuance.pipeline` through `issuer`, one of `PLANNED_KINDS`."""
     ties = (ATTACH_THING, *[JOIN_GROUP] * thing_groups, ATTACH_POLICY)
-    tied = Stage(ties, IssuanceProgress.REGISTERED)
-    confirmed = Stage((CONFIRMED,), IssuanceProgress.REGISTERED)
-    thing = Stage((CREATE_THING,), IssuanceProgress.OPENED, beside_next=True)
-    looked_at = Stage((DESCRIBE_CERTIFICATE,), IssuanceProgress.REGISTERED)
-    finish: tuple[Stage, ...]
-    from_request: tuple[Stage, ...]
-    ahead: dict[IssuanceProgress, tuple[Stage, ...]]
+    tied = CallStage(ties, IssuanceProgress.REGISTERED)
+    confirmed = CallStage((CONFIRMED,), IssuanceProgress.REGISTERED)
+    thing = CallStage((CREATE_THING,), IssuanceProgress.OPENED, beside_next=True)
+    looked_at = CallStage((DESCRIBE_CERTIFICATE,), IssuanceProgress.REGISTERED)
+    finish: tuple[CallStage, ...]
+    from_request: tuple[CallStage, ...]
+    ahead: dict[IssuanceProgress, tuple[CallStage, ...]]
     if issuer is IssuerKind.PRIVATE_CA:
-        requested = Stage((ISSUE_CERTIFICATE,), IssuanceProgress.THING_MADE)
-        collected = Stage(
+        requested = CallStage((ISSUE_CERTIFICATE,), IssuanceProgress.THING_MADE)
+        collected = CallStage(
             (GET_CERTIFICATE, GET_CERTIFICATE), IssuanceProgress.REQUESTED
         )  # usually ready at a second look
-        registered = Stage((REGISTER_CERTIFICATE,), IssuanceProgress.ISSUED)
+        registered = CallStage((REGISTER_CERTIFICATE,), IssuanceProgress.ISSUED)
         finish = (tied, confirmed)
         install = (_beside(RECORDED_WITH_CERTIFICATE, registered), *finish)
         from_request = (requested, _beside(RECORDED, collected), *install)
@@ -132,9 +132,9 @@ def call_sequence(issuer: IssuerKind, *, thing_groups: int = 0) -> CallSequence:
             IssuanceProgress.ISSUED: (registered, *finish),
         }
     else:
-        requested = Stage((CREATE_CERTIFICATE,), IssuanceProgress.THING_MADE)
-        finish = (Stage((*ties, UPDATE_CERTIFICATE), IssuanceProgress.REGISTERED), confirmed)
-        from_request = (requested, Stage((RECORDED_WITH_CERTIFICATE,), IssuanceProgress.REGISTERED), *finish)
+        requested = CallStage((CREATE_CERTIFICATE,), IssuanceProgress.THING_MADE)
+        finish = (CallStage((*ties, UPDATE_CERTIFICATE), IssuanceProgress.REGISTERED), confirmed)
+        from_request = (requested, CallStage((RECORDED_WITH_CERTIFICATE,), IssuanceProgress.REGISTERED), *finish)
         ahead = {}
     ahead |= {
         IssuanceProgress.TICKETED: (thing, *from_request),
@@ -153,18 +153,18 @@ def call_sequence(issuer: IssuerKind, *, thing_groups: int = 0) -> CallSequence:
     )
 
 
-def _opening(progress: IssuanceProgress, first: Call, *further: Call) -> tuple[Stage, ...]:
+def _opening(progress: IssuanceProgress, first: Call, *further: Call) -> tuple[CallStage, ...]:
     """The calls until the lease is held, and the read in parallel with the next call.
 
     The authorizer reads the registry. The issuer reads it beside its first write, and makes its `further` writes one by
     one. Then it reads the registry once more, because the device may have been blocked since.
     """
     stages = ((REGISTRY_READ,), (REGISTRY_READ, first), *((call,) for call in further))
-    unleased = tuple(Stage(calls, progress, leased=False) for calls in stages)
-    return (*unleased, Stage((REGISTRY_READ,), progress, beside_next=True))
+    unleased = tuple(CallStage(calls, progress, leased=False) for calls in stages)
+    return (*unleased, CallStage((REGISTRY_READ,), progress, beside_next=True))
 
 
-def _beside(call: Call, stage: Stage) -> Stage:
+def _beside(call: Call, stage: CallStage) -> CallStage:
     return replace(stage, calls=(call, *stage.calls))
 
 

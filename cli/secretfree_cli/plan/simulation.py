@@ -18,7 +18,7 @@ from typing import Any
 import simpy
 
 from secretfree_cli.plan.asking_again import AskingAgain, Worker
-from secretfree_cli.plan.calls import Call, CallSequence, IssuanceProgress, Priced, Stage
+from secretfree_cli.plan.calls import Call, CallSequence, CallStage, IssuanceProgress, Priced
 from secretfree_cli.plan.cohorts import Cohort, WaitingDevices
 from secretfree_cli.plan.quotas import QuotaTable
 from secretfree_cli.plan.ticket_counter import TicketCounter
@@ -130,7 +130,7 @@ class _Run:
         self._sample()
         return self.outcome
 
-    def _planned(self, stages: tuple[Stage, ...]) -> list[_Planned]:
+    def _planned(self, stages: tuple[CallStage, ...]) -> list[_Planned]:
         return [
             _Planned(
                 call,

@@ -21,7 +21,7 @@ from secretfree_cli.importing.options import device_id_of
 from secretfree_cli.importing.run import caller_arn
 from secretfree_cli.output import CliError, ExitCode, emit_fields, emit_json, json_option, note, rfc3339
 from secretfree_cli.renewal.jobs import IotJobs
-from secretfree_cli.renewal.rollout import JOB_NAME_FORM, Outcome, Rollout, RolloutAbortedError
+from secretfree_cli.renewal.rollout import JOB_NAME_FORM, Rollout, RolloutAbortedError, RolloutOutcome
 from secretfree_cli.renewal.selection import Chosen, device_ids, records
 from secretfree_cli.target import Target, target_options
 
@@ -77,7 +77,7 @@ def renew(
 
 
 def _run(rollout: Rollout, devices: list[str], *, name: str, as_json: bool) -> None:
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, RolloutOutcome] = {}
     jobs: list[str] = []
     try:
         for asked in rollout.ask(devices):
@@ -159,22 +159,24 @@ def _rollout(target: Target, chosen: Chosen, *, name: str, reason: str, rate: in
     )
 
 
-def _document(name: str, jobs: list[str], outcomes: dict[str, Outcome]) -> dict[str, object]:
+def _document(name: str, jobs: list[str], outcomes: dict[str, RolloutOutcome]) -> dict[str, object]:
     return {"name": name, "jobs": jobs, "devices": {device: outcome.value for device, outcome in outcomes.items()}}
 
 
-def _show(name: str, jobs: list[str], outcomes: dict[str, Outcome]) -> None:
+def _show(name: str, jobs: list[str], outcomes: dict[str, RolloutOutcome]) -> None:
     counted = Counter(outcomes.values())
-    emit_fields({outcome.value: counted[outcome] or None for outcome in Outcome} | {"jobs": len(jobs), "name": name})
-    others = [one for one in outcomes if outcomes[one] not in {Outcome.ASKED, Outcome.ALREADY_ASKED}]
+    emit_fields(
+        {outcome.value: counted[outcome] or None for outcome in RolloutOutcome} | {"jobs": len(jobs), "name": name}
+    )
+    others = [one for one in outcomes if outcomes[one] not in {RolloutOutcome.ASKED, RolloutOutcome.ALREADY_ASKED}]
     for device in others[:_SHOWN]:
         note(f"{device}: {outcomes[device].value}")
     if jobs:
         note(f"aws iot describe-job --job-id {jobs[0]} shows how far the devices are")
 
 
-def _exit_code(outcomes: dict[str, Outcome]) -> ExitCode:
-    asked = sum(outcome in {Outcome.ASKED, Outcome.ALREADY_ASKED} for outcome in outcomes.values())
+def _exit_code(outcomes: dict[str, RolloutOutcome]) -> ExitCode:
+    asked = sum(outcome in {RolloutOutcome.ASKED, RolloutOutcome.ALREADY_ASKED} for outcome in outcomes.values())
     if asked == len(outcomes):
         return ExitCode.OK
     return ExitCode.PARTLY_REFUSED if asked else ExitCode.NOT_FOUND

@@ -44,7 +44,7 @@ _JOBS_WATCHED: Final = 20
 _DIGEST: Final = 16
 
 
-class Outcome(StrEnum):
+class RolloutOutcome(StrEnum):
     """What became of a device."""
 
     ASKED = "asked"
@@ -55,11 +55,11 @@ class Outcome(StrEnum):
     UNREADABLE = "unreadable-record"
 
 
-class Ledger(Protocol):
+class RenewalLedger(Protocol):
     """What the rollout does with the ledger."""
 
     def write(self, issuance: Issuance) -> Issuance:
-        """As `secretfree.issuance.ports.Ledger.write`."""
+        """As `secretfree.issuance.ports.RenewalLedger.write`."""
 
 
 class Jobs(Protocol):
@@ -77,7 +77,7 @@ class Asked:
     """The result of one group. `job_id` is None if it has no device to ask."""
 
     job_id: str | None
-    outcomes: Mapping[str, Outcome]
+    outcomes: Mapping[str, RolloutOutcome]
 
 
 class RolloutAbortedError(Exception):
@@ -98,7 +98,7 @@ class Rollout:
     name: str
     rate: int
     records: Callable[[str], Sequence[Issuance | UnreadableRecord]]
-    ledger: Ledger
+    ledger: RenewalLedger
     jobs: Jobs
     account: Callable[[Issuance, str], None]
     clock: Clock
@@ -118,7 +118,7 @@ class Rollout:
             self._require_not_aborted(made[-_JOBS_WATCHED:])
             asked = self._ask(group)
             made += [] if asked.job_id is None else [asked.job_id]
-            newly = sum(outcome is Outcome.ASKED for outcome in asked.outcomes.values())
+            newly = sum(outcome is RolloutOutcome.ASKED for outcome in asked.outcomes.values())
             pause = 60.0 * newly / self.rate
             yield asked
 
@@ -131,35 +131,35 @@ class Rollout:
         digest = sha256("\n".join(group).encode()).hexdigest()
         job_id = f"{self.name}-{digest[:_DIGEST]}"
         if self.jobs.status(job_id) is not None:
-            return Asked(job_id=job_id, outcomes=dict.fromkeys(group, Outcome.ALREADY_ASKED))
+            return Asked(job_id=job_id, outcomes=dict.fromkeys(group, RolloutOutcome.ALREADY_ASKED))
         outcomes = {device_id: self._mark(device_id, job_id) for device_id in group}
-        targets = [device_id for device_id, outcome in outcomes.items() if outcome is Outcome.ASKED]
+        targets = [device_id for device_id, outcome in outcomes.items() if outcome is RolloutOutcome.ASKED]
         if not targets:
             return Asked(job_id=None, outcomes=outcomes)
         self.jobs.create(job_id, targets, per_minute=min(self.rate, MOST_PER_MINUTE))
         return Asked(job_id=job_id, outcomes=outcomes)
 
-    def _mark(self, device_id: str, job_id: str) -> Outcome:
+    def _mark(self, device_id: str, job_id: str) -> RolloutOutcome:
         found = self.records(device_id)
         marked = [self._mark_record(record, job_id) for record in found if isinstance(record, Issuance)]
-        for outcome in (Outcome.ASKED, Outcome.BEING_ISSUED):
+        for outcome in (RolloutOutcome.ASKED, RolloutOutcome.BEING_ISSUED):
             if outcome in marked:
                 return outcome
         unreadable = any(isinstance(record, UnreadableRecord) for record in found)
-        return Outcome.UNREADABLE if unreadable else Outcome.NO_CERTIFICATE
+        return RolloutOutcome.UNREADABLE if unreadable else RolloutOutcome.NO_CERTIFICATE
 
-    def _mark_record(self, record: Issuance, job_id: str) -> Outcome:
+    def _mark_record(self, record: Issuance, job_id: str) -> RolloutOutcome:
         now: datetime = self.clock.now()
         if not record.is_settled or record.is_leased(now):
-            return Outcome.BEING_ISSUED
+            return RolloutOutcome.BEING_ISSUED
         if record.state is not IssuanceState.ACTIVE:
-            return Outcome.NO_CERTIFICATE
+            return RolloutOutcome.NO_CERTIFICATE
         marked = record.renewal_requested(job_id, now)
         if marked == record:  # by this command, before it was interrupted
-            return Outcome.ASKED
+            return RolloutOutcome.ASKED
         self.account(record, job_id)
         try:
             self.ledger.write(marked)
         except StaleLedgerError:
-            return Outcome.BEING_ISSUED
-        return Outcome.ASKED
+            return RolloutOutcome.BEING_ISSUED
+        return RolloutOutcome.ASKED

@@ -19,7 +19,7 @@ from secretfree_cli.factory import picture
 from secretfree_cli.factory.bench import SessionTally, Signal, enroll_from_codes
 from secretfree_cli.factory.codes import MAX_CODE, DeviceCode, ManifestKeys, pair, read_code
 from secretfree_cli.factory.picture import codes_in_picture
-from secretfree_cli.factory.uart import Reading
+from secretfree_cli.factory.uart import DeviceReading
 from secretfree_cli.output import CliError
 
 KEY = DevicePublicKey.from_key(ec.generate_private_key(ec.SECP256R1()).public_key())
@@ -79,11 +79,11 @@ class TestWhatACodeMayContain:
 
 class TestPairingWithAKey:
     def test_by_the_device_id_of_a_manifests_row(self) -> None:
-        assert pair(read_code("pump-1"), REEL, key_required=True) == Reading("pump-1", KEY)  # type: ignore[arg-type]
+        assert pair(read_code("pump-1"), REEL, key_required=True) == DeviceReading("pump-1", KEY)  # type: ignore[arg-type]
 
     def test_by_the_fingerprint_of_a_row_that_has_another_id(self) -> None:
         code = read_code(f"label-77 {OTHER_KEY.fingerprint}")
-        assert pair(code, REEL, key_required=True) == Reading("label-77", OTHER_KEY)  # type: ignore[arg-type]
+        assert pair(code, REEL, key_required=True) == DeviceReading("label-77", OTHER_KEY)  # type: ignore[arg-type]
 
     def test_by_the_key_in_the_code_itself(self) -> None:
         code = read_code(json.dumps({"device-id": "pump-9", "public-key": KEY.spki.hex()}))
@@ -94,7 +94,7 @@ class TestPairingWithAKey:
             pair(read_code("pump-9"), REEL, key_required=True)
 
     def test_under_match_policy_udid_it_goes_alone(self) -> None:
-        assert pair(read_code("pump-9"), None, key_required=False) == Reading("pump-9", None)  # type: ignore[arg-type]
+        assert pair(read_code("pump-9"), None, key_required=False) == DeviceReading("pump-9", None)  # type: ignore[arg-type]
 
     def test_a_fingerprint_that_leads_nowhere_is_refused_even_there(self) -> None:
         with pytest.raises(RowRefused, match="no key with the fingerprint"):
@@ -120,9 +120,9 @@ class TestPairingWithAKey:
 
 class TestScanning:
     def test_lines_are_enrolled_and_each_answered(self, capsys: pytest.CaptureFixture[str]) -> None:
-        taken: list[Reading] = []
+        taken: list[DeviceReading] = []
 
-        def enroll(reading: Reading) -> str:
+        def enroll(reading: DeviceReading) -> str:
             taken.append(reading)
             return "enrolled"
 

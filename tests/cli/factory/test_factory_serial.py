@@ -15,7 +15,7 @@ from secretfree.registry.admission import RowRefused
 from secretfree.request.keys import DevicePublicKey
 from secretfree_cli.factory.bench import SessionTally, Signal
 from secretfree_cli.factory.serial_port import enroll_from_serial, readings
-from secretfree_cli.factory.uart import Reading, Unreadable
+from secretfree_cli.factory.uart import DeviceReading, Unreadable
 from secretfree_cli.output import CliError
 
 
@@ -71,7 +71,7 @@ class Registry:
 
     rows: dict[str, str] = field(default_factory=dict)
 
-    def enroll(self, reading: Reading) -> str:
+    def enroll(self, reading: DeviceReading) -> str:
         assert reading.public_key is not None
         if self.rows.setdefault(reading.device_id, reading.public_key.fingerprint) != reading.public_key.fingerprint:
             raise RowRefused("enrolled-with-other-key", "it is enrolled with another key")
@@ -99,9 +99,9 @@ def test_a_line_of_devices_is_enrolled_one_after_another_in_small_pieces(line: L
 
 
 def test_a_board_that_prints_again_at_reset_counts_once(line: Line) -> None:
-    calls: list[Reading] = []
+    calls: list[DeviceReading] = []
 
-    def enroll(reading: Reading) -> str:
+    def enroll(reading: DeviceReading) -> str:
         calls.append(reading)
         return "enrolled"
 
@@ -178,7 +178,7 @@ def test_a_time_out_after_some_devices_keeps_their_account(line: Line, capsys: p
 
 
 def test_ctrl_c_ends_the_line_with_what_was_done(line: Line, capsys: pytest.CaptureFixture[str]) -> None:
-    def enroll(reading: Reading) -> str:
+    def enroll(reading: DeviceReading) -> str:
         if reading.device_id == DEVICES[1].udid:
             raise KeyboardInterrupt
         return "enrolled"
@@ -226,7 +226,7 @@ def test_an_adapter_unplugged_with_its_device_is_waited_for_and_forgets_half_a_d
     source.close()
     assert isinstance(first, Unreadable)
     assert first.device_id == DEVICES[0].udid
-    assert isinstance(second, Reading)
+    assert isinstance(second, DeviceReading)
     assert second.device_id == DEVICES[1].udid
 
 

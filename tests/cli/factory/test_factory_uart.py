@@ -12,25 +12,25 @@ from hypothesis import strategies as st
 from secretfree.request.device_profile import DeviceProfile
 from secretfree.request.keys import DevicePublicKey
 from secretfree_cli.device import signing_request
-from secretfree_cli.factory.uart import MAX_KEY, MAX_LINE, Reading, UartTranscript, Unreadable
+from secretfree_cli.factory.uart import MAX_KEY, MAX_LINE, DeviceReading, UartTranscript, Unreadable
 
 UDID = "a30fc0010203040506070809fffe0d0e"
 UDID_LINE = "Unique device ID = " + " ".join(UDID[i : i + 2] for i in range(0, 32, 2))
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
 KEY = DevicePublicKey.from_key(PRIVATE.public_key())
 OTHER_KEY = DevicePublicKey.from_key(ec.generate_private_key(ec.SECP256R1()).public_key())
-READING = Reading(UDID, KEY)  # type: ignore[arg-type]
+READING = DeviceReading(UDID, KEY)  # type: ignore[arg-type]
 
 
 def point(key: DevicePublicKey) -> str:
     return key.key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint).hex()
 
 
-def read(*lines: str, end: str = "\r\n") -> list[Reading | Unreadable]:
+def read(*lines: str, end: str = "\r\n") -> list[DeviceReading | Unreadable]:
     return UartTranscript().feed("".join(line + end for line in lines).encode())
 
 
-def only_failure(results: list[Reading | Unreadable]) -> Unreadable:
+def only_failure(results: list[DeviceReading | Unreadable]) -> Unreadable:
     assert len(results) == 1
     assert isinstance(results[0], Unreadable)
     return results[0]
@@ -60,7 +60,7 @@ class TestFormsOfTheKey:
         key = DevicePublicKey.from_key(ec.generate_private_key(curve()).public_key())
         digits = point(key)
         lines = [digits[i : i + 2 * width] for i in range(0, len(digits), 2 * width)]
-        assert read(UDID_LINE, *lines) == [Reading(UDID, key)]  # type: ignore[arg-type]
+        assert read(UDID_LINE, *lines) == [DeviceReading(UDID, key)]  # type: ignore[arg-type]
 
     def test_a_labelled_key_of_separated_upper_case_bytes_is_read(self) -> None:
         separated = ", ".join(f"0x{point(KEY)[i : i + 2].upper()}" for i in range(0, 130, 2))
@@ -73,11 +73,11 @@ class TestFormsOfTheKey:
         key = DevicePublicKey.from_key(rsa.generate_private_key(65537, 2048).public_key())
         digits = key.spki.hex()
         lines = [digits[i : i + 64] for i in range(0, len(digits), 64)]
-        assert read(UDID_LINE, *lines) == [Reading(UDID, key)]  # type: ignore[arg-type]
+        assert read(UDID_LINE, *lines) == [DeviceReading(UDID, key)]  # type: ignore[arg-type]
 
     def test_the_json_line_is_read_with_any_device_id(self) -> None:
         line = json.dumps({"device-id": "pump:7", "public-key": KEY.pem(), "key-fingerprint": KEY.fingerprint})
-        assert read("boot", line) == [Reading("pump:7", KEY)]  # type: ignore[arg-type]
+        assert read("boot", line) == [DeviceReading("pump:7", KEY)]  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("material", [point(KEY), KEY.spki.hex(), KEY.registry_text()])
     def test_the_json_line_takes_every_form_of_the_key(self, material: str) -> None:
@@ -123,23 +123,23 @@ class TestNoKeyGoesToAnotherDevice:
         second = UDID_LINE.replace("a3", "b4")
         first, then = read(UDID_LINE, second, point(KEY))
         assert first == Unreadable(UDID, "no public key followed its id")  # type: ignore[arg-type]
-        assert isinstance(then, Reading)
+        assert isinstance(then, DeviceReading)
         assert then.device_id == UDID.replace("a3", "b4")
 
     def test_a_garbled_second_id_discards_the_first_too(self) -> None:
         results = read(UDID_LINE, "Unique device ID = b4 ?? 00", point(KEY))
-        assert not [result for result in results if isinstance(result, Reading)]
+        assert not [result for result in results if isinstance(result, DeviceReading)]
 
     def test_an_id_inside_a_pem_block_discards_the_block(self) -> None:
         begin, *rest = KEY.pem().splitlines()
         results = read(UDID_LINE, begin, rest[0], UDID_LINE.replace("a3", "b4"), *rest[1:])
-        assert not [result for result in results if isinstance(result, Reading)]
+        assert not [result for result in results if isinstance(result, DeviceReading)]
 
     def test_a_json_line_does_not_take_over_the_id_before_it(self) -> None:
         results = read(UDID_LINE, json.dumps({"device-id": "other", "public-key": point(OTHER_KEY)}), point(KEY))
         assert results == [
             Unreadable(UDID, "no public key followed its id"),  # type: ignore[arg-type]
-            Reading("other", OTHER_KEY),  # type: ignore[arg-type]
+            DeviceReading("other", OTHER_KEY),  # type: ignore[arg-type]
         ]
 
     def test_after_a_time_out_the_next_key_is_nobodys(self) -> None:
@@ -152,8 +152,8 @@ class TestNoKeyGoesToAnotherDevice:
     def test_a_device_is_read_once_and_the_next_after_it(self) -> None:
         second = UDID_LINE.replace("a3", "b4")
         results = read(UDID_LINE, point(KEY), "noise", second, *OTHER_KEY.pem().splitlines())
-        assert [type(result) for result in results] == [Reading, Reading]
-        assert [result.public_key for result in results if isinstance(result, Reading)] == [KEY, OTHER_KEY]
+        assert [type(result) for result in results] == [DeviceReading, DeviceReading]
+        assert [result.public_key for result in results if isinstance(result, DeviceReading)] == [KEY, OTHER_KEY]
 
 
 class TestKeysThatAreRefused:
@@ -248,7 +248,7 @@ class TestNoise:
     def test_arbitrary_bytes_never_raise_and_never_make_a_reading(self, chunks: list[bytes]) -> None:
         transcript = UartTranscript()
         for chunk in chunks:
-            assert not [result for result in transcript.feed(chunk) if isinstance(result, Reading)]
+            assert not [result for result in transcript.feed(chunk) if isinstance(result, DeviceReading)]
         transcript.abandon("end")
 
     @given(st.data())
@@ -258,7 +258,7 @@ class TestNoise:
         pieces += ["Unique device ID", '{"device-id": "', "Public key =", "3059" + "00" * 30, "04", "\x00"]
         chosen = data.draw(st.lists(st.tuples(st.sampled_from(pieces), st.sampled_from(["\n", "\r", ""])), max_size=25))
         results = UartTranscript().feed("".join(piece + end for piece, end in chosen).encode() + b"\n")
-        assert {result.public_key for result in results if isinstance(result, Reading)} <= {KEY}
+        assert {result.public_key for result in results if isinstance(result, DeviceReading)} <= {KEY}
 
     @given(
         noise=st.lists(st.binary(max_size=60).map(lambda line: line.replace(b"-----", b"")), min_size=6, max_size=6),
@@ -272,13 +272,13 @@ class TestNoise:
         stream = b"\n" + b"\n".join(parts) + b"\n"
         transcript = UartTranscript()
         results = [result for at in range(0, len(stream), cut) for result in transcript.feed(stream[at : at + cut])]
-        assert [result for result in results if isinstance(result, Reading)] in ([READING], [])
+        assert [result for result in results if isinstance(result, DeviceReading)] in ([READING], [])
 
     @given(st.integers(0, 129), st.sampled_from("0123456789abcdef"))
     def test_a_digit_of_the_point_that_was_turned_on_the_wire_is_never_a_reading(self, at: int, digit: str) -> None:
         digits = point(KEY)
         turned = digits[:at] + digit + digits[at + 1 :]
-        results = [result for result in read(UDID_LINE, turned) if isinstance(result, Reading)]
+        results = [result for result in read(UDID_LINE, turned) if isinstance(result, DeviceReading)]
         assert results == ([READING] if turned == digits else [])
 
 
@@ -297,7 +297,7 @@ class TestCertificateRequests:
         assert read(*dialogue, *certificate_request(UDID)) == [READING]
 
     def test_one_alone_names_its_device(self) -> None:
-        assert read("boot", *certificate_request("pump-1")) == [Reading("pump-1", KEY)]  # type: ignore[arg-type]
+        assert read("boot", *certificate_request("pump-1")) == [DeviceReading("pump-1", KEY)]  # type: ignore[arg-type]
 
     def test_one_that_names_another_device_than_the_id_before_it_is_refused(self) -> None:
         failure = only_failure(read(UDID_LINE, *certificate_request("pump-1")))

@@ -16,9 +16,9 @@ from secretfree_cli.factory.codes import MAX_CODE
 from secretfree_cli.factory.phone import exchange as exchange_module
 from secretfree_cli.factory.phone.allowance import BURST, RATE, Allowance
 from secretfree_cli.factory.phone.door import COOKIE, Door, Request, Response
-from secretfree_cli.factory.phone.exchange import IDLE_SECONDS, Busy, Exchange, Verdict
+from secretfree_cli.factory.phone.exchange import IDLE_SECONDS, Busy, Exchange, ScanAnswer
 from secretfree_cli.factory.phone.page_files import page_files
-from secretfree_cli.factory.phone.pairing import LINK_SECONDS, Pairing, Refusal
+from secretfree_cli.factory.phone.pairing import LINK_SECONDS, LinkRefusal, Pairing
 
 AUTHORITY = "192.0.2.7:40123"
 ORIGIN = f"https://{AUTHORITY}"
@@ -48,7 +48,7 @@ class Bench:
     clock: Time = field(default_factory=Time)
     notices: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
-    verdict: Verdict | None = field(default_factory=lambda: Verdict(ok=True, device="dev-1", note="enrolled"))
+    verdict: ScanAnswer | None = field(default_factory=lambda: ScanAnswer(ok=True, device="dev-1", note="enrolled"))
 
     def __post_init__(self) -> None:
         self.pairing = Pairing(self.clock)
@@ -61,7 +61,7 @@ class Bench:
             notice=self.notices.append,
         )
 
-    def ask(self, code: str, *, timeout: float) -> Verdict | None:
+    def ask(self, code: str, *, timeout: float) -> ScanAnswer | None:
         self.asked.append(code)
         return self.verdict
 
@@ -124,7 +124,7 @@ def test_the_paired_phone_may_open_the_link_again(bench: Bench) -> None:
 def test_of_many_phones_at_once_one_is_paired() -> None:
     pairing = Pairing(Time())
     together = threading.Barrier(8)
-    found: list[str | Refusal] = []
+    found: list[str | LinkRefusal] = []
 
     def claim() -> None:
         together.wait()
@@ -136,7 +136,7 @@ def test_of_many_phones_at_once_one_is_paired() -> None:
     for thread in threads:
         thread.join()
     assert sum(isinstance(one, str) for one in found) == 1
-    assert found.count(Refusal.USED) == 7
+    assert found.count(LinkRefusal.USED) == 7
 
 
 def test_a_link_that_nobody_opened_expires(bench: Bench) -> None:
@@ -235,7 +235,7 @@ def test_a_body_of_another_form_is_refused(body: bytes, bench: Bench) -> None:
 
 
 def test_hostile_text_comes_back_as_data_without_control_characters(bench: Bench) -> None:
-    bench.verdict = Verdict(ok=False, device=HOSTILE, note=HOSTILE)
+    bench.verdict = ScanAnswer(ok=False, device=HOSTILE, note=HOSTILE)
     answer = bench.send("POST", "/codes", {"code": HOSTILE}, Cookie=bench.paired())
     assert bench.asked == [HOSTILE]
     assert answer.media_type == "application/json"
@@ -319,15 +319,15 @@ def test_a_late_answer_never_reaches_the_next_code(exchange: Exchange, monkeypat
     exchange._clock = Hasty()
     assert exchange.ask("first", timeout=1) is None
     exchange._clock = Time()
-    found: list[Verdict | None] = []
+    found: list[ScanAnswer | None] = []
     second = threading.Thread(target=lambda: found.append(exchange.ask("second", timeout=1)))
     second.start()
-    exchange.answer(Verdict(ok=True, device="first", note="late"))
+    exchange.answer(ScanAnswer(ok=True, device="first", note="late"))
     taken.append(next(codes))
-    exchange.answer(Verdict(ok=False, device="second", note="its own"))
+    exchange.answer(ScanAnswer(ok=False, device="second", note="its own"))
     second.join(30)
     assert taken == ["first", "second"]
-    assert found == [Verdict(ok=False, device="second", note="its own")]
+    assert found == [ScanAnswer(ok=False, device="second", note="its own")]
 
 
 def test_a_code_that_waits_when_the_session_ends_is_no_ok(exchange: Exchange) -> None:

@@ -15,7 +15,7 @@ from secretfree_cli.factory.codes import MAX_CODE
 from secretfree_cli.factory.phone.allowance import Allowance
 from secretfree_cli.factory.phone.exchange import Busy, Exchange
 from secretfree_cli.factory.phone.page_files import PageFile
-from secretfree_cli.factory.phone.pairing import Pairing, Refusal
+from secretfree_cli.factory.phone.pairing import LinkRefusal, Pairing
 
 MAX_BODY: Final = 6 * MAX_CODE + 64
 """Bytes. JSON may write a character as six."""
@@ -122,8 +122,8 @@ class Door:
         if self._admits(request):  # the paired phone has opened the link again
             return Response(HTTPStatus.NO_CONTENT)
         claimed = self._pairing.claim(token)
-        if isinstance(claimed, Refusal):
-            if claimed is not Refusal.UNKNOWN:
+        if isinstance(claimed, LinkRefusal):
+            if claimed is not LinkRefusal.UNKNOWN:
                 self._notice_once(f"{request.address} opened the link and was refused: {claimed.name.lower()}")
             return _problem(HTTPStatus.FORBIDDEN, claimed.value)
         self._notice(f"a phone is paired: {request.address}")

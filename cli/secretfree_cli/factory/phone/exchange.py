@@ -19,7 +19,7 @@ _POLL: Final = 0.2
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ScanAnswer:
     """The answer for one code."""
 
     ok: bool
@@ -29,7 +29,7 @@ class Verdict:
     """Whether the device was answered earlier in this session."""
 
 
-_ENDED: Final = Verdict(
+_ENDED: Final = ScanAnswer(
     ok=False, device="", note="The session has ended. This device may not be enrolled. Look at the terminal."
 )
 
@@ -39,10 +39,10 @@ class Busy(Exception):  # noqa: N818 - a state, not a fault
 
 
 @dataclass
-class _Asked:
+class _Question:
     code: str
     answered: threading.Event = field(default_factory=threading.Event)
-    verdict: Verdict | None = None
+    verdict: ScanAnswer | None = None
     abandoned: bool = False
 
 
@@ -52,12 +52,12 @@ class Exchange:
     def __init__(self, pairing: Pairing, clock: Clock) -> None:
         self._pairing = pairing
         self._clock = clock
-        self._waiting: queue.Queue[_Asked] = queue.Queue(maxsize=1)
+        self._waiting: queue.Queue[_Question] = queue.Queue(maxsize=1)
         self._asking = threading.Lock()
-        self._current: _Asked | None = None
+        self._current: _Question | None = None
         self._ended = threading.Event()
 
-    def ask(self, code: str, *, timeout: float) -> Verdict | None:
+    def ask(self, code: str, *, timeout: float) -> ScanAnswer | None:
         """Return the session's answer; None if there is none in `timeout` seconds.
 
         A code that the session has not begun by then is dropped. One that it has begun may still be enrolled.
@@ -67,7 +67,7 @@ class Exchange:
         if not self._asking.acquire(blocking=False):
             raise Busy
         try:
-            asked = _Asked(code)
+            asked = _Question(code)
             try:
                 self._waiting.put_nowait(asked)
             except queue.Full:
@@ -96,7 +96,7 @@ class Exchange:
                 yield self._current.code
                 last = self._clock.monotonic()
 
-    def answer(self, verdict: Verdict) -> None:
+    def answer(self, verdict: ScanAnswer) -> None:
         """Give the answer for the code that `codes` yielded last."""
         if self._current is not None:
             self._current.verdict = verdict
@@ -121,11 +121,11 @@ class PhoneSignal(Signal):
 
     def ok(self, device: str, note: str) -> None:
         super().ok(device, note)
-        self.exchange.answer(Verdict(ok=True, device=device, note=note))
+        self.exchange.answer(ScanAnswer(ok=True, device=device, note=note))
 
     def fail(self, device: str, why: str) -> None:
         super().fail(device, why)
-        self.exchange.answer(Verdict(ok=False, device=device, note=why))
+        self.exchange.answer(ScanAnswer(ok=False, device=device, note=why))
 
     def again(self, device: str, note: str, *, ok: bool) -> None:
-        self.exchange.answer(Verdict(ok=ok, device=device, note=f"read before: {note}", repeated=True))
+        self.exchange.answer(ScanAnswer(ok=ok, device=device, note=f"read before: {note}", repeated=True))

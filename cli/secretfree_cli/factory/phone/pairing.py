@@ -16,7 +16,7 @@ LINK_SECONDS: Final = 600.0
 _BYTES: Final = 32
 
 
-class Refusal(Enum):
+class LinkRefusal(Enum):
     """Why a link pairs no phone; the value is the answer to the phone."""
 
     UNKNOWN = "This link is not valid. Scan the code in the terminal."
@@ -48,15 +48,15 @@ class Pairing:
         """Whether the link can pair no phone any more, and has paired none."""
         return not self._paired and self._clock.monotonic() >= self._ends
 
-    def claim(self, token: str) -> str | Refusal:
+    def claim(self, token: str) -> str | LinkRefusal:
         """Return the phone's pass for the link's token. Of two phones at once, one gets it."""
         if not _equal(token, self.link_token):
-            return Refusal.UNKNOWN
+            return LinkRefusal.UNKNOWN
         with self._lock:
             if self._paired:
-                return Refusal.USED
+                return LinkRefusal.USED
             if self.expired:
-                return Refusal.EXPIRED
+                return LinkRefusal.EXPIRED
             self._paired = True
         return self._pass
 

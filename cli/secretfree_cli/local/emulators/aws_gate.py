@@ -48,10 +48,10 @@ def install(operator: Operator, *, routes: Mapping[str, Callable[[Any], None]] |
 
     _confine_unsigned_requests()
     _make_function_credentials_unpredictable()
-    app.app = Gate(app.app, operator, routes or {})
+    app.app = AwsGate(app.app, operator, routes or {})
 
 
-class Gate:
+class AwsGate:
     """An ASGI application that lets requests through to another."""
 
     def __init__(self, app: App, operator: Operator, routes: Mapping[str, Callable[[Any], None]]) -> None:

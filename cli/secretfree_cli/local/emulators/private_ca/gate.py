@@ -36,7 +36,7 @@ _SCOPE = re.compile(r"Credential=[^/,\s]+/[0-9]{8}/(?P<region>[a-z0-9-]+)/acm-pc
 
 
 @dataclass
-class KnownKeys:
+class AccessKeys:
     """The credentials by which calls are verified; those of the AWS emulator are kept for a short time."""
 
     operator: Operator

@@ -21,7 +21,7 @@ from werkzeug.serving import make_server
 
 from secretfree_cli.local.emulators.operator import Operator
 from secretfree_cli.local.emulators.private_ca.backend import Emulation, StrictAcmPcaBackend
-from secretfree_cli.local.emulators.private_ca.gate import KnownKeys, guarded
+from secretfree_cli.local.emulators.private_ca.gate import AccessKeys, guarded
 from secretfree_cli.local.emulators.private_ca.responses import StrictAcmPcaResponse
 from secretfree_cli.local.emulators.private_ca.settings import Settings
 from secretfree_cli.local.emulators.private_ca.store import Store
@@ -63,7 +63,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
     Settings.from_environment()  # a setting that does not parse ends the server here, with its name
-    keys = KnownKeys(Operator.from_environment(), arguments.aws_url)
+    keys = AccessKeys(Operator.from_environment(), arguments.aws_url)
     application = guarded(make_application(Store(arguments.store)), keys.find, peers=dict(arguments.peer))
     server = make_server(LOOPBACK, arguments.port, application, threaded=True, request_handler=MotoRequestHandler)
     server.serve_forever()
