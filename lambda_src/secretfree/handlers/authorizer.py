@@ -13,7 +13,7 @@ from secretfree.telemetry import Telemetry
 
 
 class AuthorizerError(Exception):
-    """Raised for API Gateway to answer 500. Its text is fixed, since Lambda logs it."""
+    """Raised for API Gateway to answer 503, its `DEFAULT_5XX`. The text is fixed, because Lambda logs it."""
 
 
 def build(environment: Mapping[str, str]) -> LambdaHandler:
@@ -22,7 +22,7 @@ def build(environment: Mapping[str, str]) -> LambdaHandler:
 
 
 class _Authorizer:
-    """Answers an IAM policy for the very method that was called; raises for 401 and 500."""
+    """Answers an IAM policy for the very method that was called; raises for 401 and 503."""
 
     def __init__(self, config: AuthorizerConfig) -> None:
         self._telemetry = Telemetry(config.product, level=config.log_level)

@@ -58,10 +58,10 @@ class CsrBodies:
             self._telemetry.flush()
 
     def _as_the_authorizer(self, error: SecretFreeError) -> SecretFreeError:
-        """API Gateway answers 500 where the authorizer could not decide, whatever the cause."""
+        """API Gateway answers 503 where the authorizer could not decide, whatever the cause: see `DEFAULT_5XX`."""
         if error.status < 500:
             return error
-        return SecretFreeError(ErrorCode.INTERNAL, error.detail, reason=error.reason, retry_after=self._retry_after)
+        return SecretFreeError(ErrorCode.UNAVAILABLE, error.detail, reason=error.reason, retry_after=self._retry_after)
 
 
 def _with_header(event: Mapping[str, Any], allowed: Allowed, accepted: Sequence[str]) -> dict[str, Any]:

@@ -220,12 +220,12 @@ def base64_content(body: bytes) -> bytes:
     return b"".join(body.split())
 
 
-def test_a_table_that_cannot_be_read_is_a_500_with_retry_after(
+def test_a_table_that_cannot_be_read_is_a_503_with_retry_after(
     enrolled: Front, csr_der: Callable[..., bytes], tables: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tables.delete_table(TableName="registry")
     answer = enrolled(pem(csr_der()))
-    assert seen(answer) == problem(ErrorCode.INTERNAL)
+    assert seen(answer) == problem(ErrorCode.UNAVAILABLE)
     assert answer["headers"]["Retry-After"] == "5"
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert any(line.get(Metric.FAILED) == 1.0 for line in lines)

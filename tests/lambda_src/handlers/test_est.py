@@ -322,7 +322,7 @@ def test_a_certificate_that_is_not_a_good_one_of_the_device_is_refused(
 
 
 @pytest.mark.parametrize("broken", ["iot", "ledger"])
-def test_what_cannot_be_looked_up_is_a_500_with_retry_after(
+def test_what_cannot_be_looked_up_is_a_503_with_retry_after(
     broken: str, enrolled: Est, csr_der: Callable[..., bytes], p256_key: ec.EllipticCurvePrivateKey
 ) -> None:
     old = certificate("widget-1", p256_key)
@@ -330,7 +330,7 @@ def test_what_cannot_be_looked_up_is_a_500_with_retry_after(
     if broken == "ledger":
         enrolled.tables.delete_table(TableName="ledger")
     answer = enrolled.reenroll(csr_der(), old)
-    assert seen(answer) == problem(ErrorCode.INTERNAL)
+    assert seen(answer) == problem(ErrorCode.UNAVAILABLE)
     assert answer["headers"]["Retry-After"] == "5"
     assert enrolled.aws.invoked == []
 
