@@ -1,4 +1,4 @@
-"""What three linters find in the sample and its options: nothing unexplained.
+"""What four linters find in the sample and its options: nothing unexplained.
 
 The reasons for cdk-nag's findings are in the library, on the constructs. Those for the others are here.
 """
@@ -11,7 +11,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from aws_cdk import Acknowledgment, App, Environment, RemovalPolicy, Stack, Validations
+from aws_cdk import (
+    Acknowledgment,
+    App,
+    CfnResource,
+    CloudFormationValidatePlugin,
+    Environment,
+    RemovalPolicy,
+    Stack,
+    Validations,
+)
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_ec2 as ec2
@@ -72,6 +81,7 @@ CFN_LINT = {"W3005": "CDK has a function wait for its role and the role's policy
 def assembly(tmp_path_factory):
     """The sample, and two stacks with what the sample does not have, as files."""
     app = App(context={"aws:cdk:bundling-stacks": []}, outdir=str(tmp_path_factory.mktemp("cdk.out")))
+    Validations.of(app).add_plugins(CloudFormationValidatePlugin())
     SecretFreeStack(app, "Sample")
     options_stack(app)
     hardened_stack(app)
@@ -86,6 +96,7 @@ def assembly(tmp_path_factory):
         thing_groups=[ThingGroup.created(description="every widget")],
         removal_policy=RemovalPolicy.DESTROY,
     )
+    CfnResource(Stack(app, "Wrong"), "Bucket", type="AWS::S3::Bucket", properties={"NoSuchProperty": "1"})
     return Path(app.synth().directory)
 
 
@@ -310,6 +321,16 @@ class TestCfnLint:
         found = cfn_lint_findings[stack]
         assert {(rule, message) for rule, message in found if rule not in CFN_LINT} == set()
         assert set(CFN_LINT) == {rule for rule, _ in found}
+
+
+class TestCdkValidation:
+    """The CDK's own check of templates, which the other tests and the sample app leave out."""
+
+    def test_it_finds_something_in_the_wrong_template_alone(self, assembly):
+        (report,) = json.loads((assembly / "validation-report.json").read_text())["pluginReports"]
+        (violation,) = report["violations"]
+        assert report["pluginName"] == "CloudFormation Validate"
+        assert [construct["constructPath"] for construct in violation["violatingConstructs"]] == ["Wrong/Bucket"]
 
 
 class TestCheckov:

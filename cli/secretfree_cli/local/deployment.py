@@ -29,6 +29,8 @@ _COMMON_OPTIONS = ("--no-notices", "--no-version-reporting", "--no-color")
 _CDK_ENVIRONMENT = {
     "CDK_DISABLE_VERSION_CHECK": "1",
     "CDK_DISABLE_CLI_TELEMETRY": "true",
+    # The validation of templates would double the time. A deployment to AWS does it.
+    "CDK_VALIDATION": "false",
     "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "1",
     "JSII_SILENCE_WARNING_DEPRECATED_NODE_VERSION": "1",
     "AWS_EC2_METADATA_DISABLED": "true",
