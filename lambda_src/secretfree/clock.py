@@ -1,4 +1,4 @@
-"""Time as a port: code that waits or reads the time takes a clock, so that tests can set it."""
+"""Time as a port: code that waits or reads the time gets a clock as an argument, so that tests can set it."""
 
 import time
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary start; never goes back."""
+        """Seconds from an arbitrary start; never decreases."""
         ...
 
     def sleep(self, seconds: float) -> None:

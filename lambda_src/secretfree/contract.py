@@ -14,7 +14,7 @@ ISSUER_NAME_FORM: Final = r"[a-z][a-z0-9-]{0,31}"
 """The form of an issuer's name, a regular expression. The name is a part of ledger records, metrics and tokens."""
 
 CSR_BODY_SEGMENT: Final = "csr"
-"""Below an issuer's path: the resource that takes the CSR as the body, `POST {base}/new/csr`."""
+"""Below an issuer's path: the resource that accepts the CSR as the body, `POST {base}/new/csr`."""
 
 FLEET_THING_NAME: Final = "ThingName"
 """The parameter of the fleet provisioning template that names the thing."""
@@ -24,7 +24,7 @@ FLEET_THING_TYPE: Final = "ThingTypeName"
 
 EST_BASE_PATH: Final = ".well-known/est"
 EST_LABEL: Final = "label"
-"""Of EST (RFC 7030 section 3.2.2): the path below the API's base, and the parameter of its label, an issuer's path."""
+"""EST (RFC 7030 section 3.2.2): the path below the API's base, and the parameter of its label, an issuer's path."""
 
 LOCAL_CONTEXT: Final = "secretfree:local"
 """The context key, `true`, by which `secretfree local deploy` names an emulator on this machine as the target."""
@@ -41,7 +41,7 @@ class Variable(StrEnum):
     REGISTRY_KEY_INDEX = "SECRETFREE_REGISTRY_KEY_INDEX"
     LEDGER_TABLE = "SECRETFREE_LEDGER_TABLE"
     DEPLOYMENT = "SECRETFREE_DEPLOYMENT"
-    """Tells an account's deployments apart: the ARN of the ledger's table."""
+    """Distinguishes the deployments of an account: the ARN of the ledger's table."""
     ISSUER = "SECRETFREE_ISSUER"
     """The name of a function's one issuer."""
     POLICY_NAME = "SECRETFREE_POLICY_NAME"
@@ -54,7 +54,7 @@ class Variable(StrEnum):
     ISSUERS = "SECRETFREE_ISSUERS"
     """The settings of a function's issuers by their names: see `IssuerSetting`."""
     ISSUANCE_RATE = "SECRETFREE_ISSUANCE_RATE"
-    """Devices a second that the account's quotas allow."""
+    """Devices per second that the account's quotas allow."""
     IMPORT_BUCKET = "SECRETFREE_IMPORT_BUCKET"
     ISSUER_FUNCTIONS = "SECRETFREE_ISSUER_FUNCTIONS"
     """The function that answers for each issuer, by the issuer's path, a JSON object."""
@@ -62,14 +62,14 @@ class Variable(StrEnum):
     EST_ISSUER = "SECRETFREE_EST_ISSUER"
     """The path of the issuer that answers EST without a label."""
     EST_AUTHORITIES = "SECRETFREE_EST_AUTHORITIES"
-    """The CAs of each issuer that has any, by the issuer's path: a JSON object of ARNs by commas."""
+    """The CAs of each issuer that has any, by the issuer's path: a JSON object of comma-separated ARNs."""
     EST_REENROLL_DOMAIN = "SECRETFREE_EST_REENROLL_DOMAIN"
     REVOKING_AUTHORITIES = "SECRETFREE_REVOKING_AUTHORITIES"
-    """The ARNs of the CAs that take revocations, a JSON array."""
+    """The ARNs of the CAs that accept revocations, a JSON array."""
     REGION = "AWS_REGION"
     """The function's own Region: Lambda sets it."""
     ANNOUNCEMENTS_TABLE = "SECRETFREE_ANNOUNCEMENTS_TABLE"
-    """Where a product line of several Regions tells its other Regions what it issued; absent with one Region."""
+    """The table of announcements, by which a Region informs the others of what it issued; absent with one Region."""
     REGIONS = "SECRETFREE_REGIONS"
     """The Regions of such a product line, a JSON array."""
     LATER_QUEUE_URL = "SECRETFREE_LATER_QUEUE_URL"
@@ -115,9 +115,9 @@ class AuthorityField(StrEnum):
     CURRENT = "current"
     """The ARN of the CA that signs."""
     PREVIOUS = "previous"
-    """The ARNs of the CAs before it whose certificates stay good, an array."""
+    """The ARNs of the previous CAs whose certificates stay valid, an array."""
     VALIDITY_DAYS = "validityDays"
-    """Of a device's certificate, a number."""
+    """Validity of a device's certificate in days, a number."""
 
 
 class Metric(StrEnum):
@@ -146,7 +146,7 @@ class Metric(StrEnum):
     RETIREMENT_FAILED = "RetirementFailed"
     """Connects whose older certificates were not retired; each is delivered again."""
     FOLLOWED = "Followed"
-    """Certificates of other Regions that this one registered, or took out of use."""
+    """Certificates of other Regions that this Region registered or revoked."""
     FOLLOW_FAILED = "FollowFailed"
     """Announcements of other Regions that were not processed; each is tried again."""
     REPLICATION_LAG = "ReplicationLag"
@@ -244,11 +244,11 @@ class LedgerRecord(StrEnum):
     ISSUANCE = "issuance#"
     CERTIFICATE = "certificate#"
     TICKETS = "tickets#"
-    """The counter of an issuer's tickets. It is such an item's partition key too, because no device has that id."""
+    """The counter of an issuer's tickets. It is also that item's partition key, because no device has that id."""
     REISSUE = "reissue#"
-    """Who let a device have a new certificate at an issuer, when and why."""
+    """Who allowed a device a new certificate at an issuer, when and why."""
     RENEWAL = "renewal#"
-    """Who last asked a device to renew at an issuer, when, why and by which job."""
+    """Who last requested a renewal by the device at an issuer, when, why and by which job."""
 
 
 class AnnouncementAttribute(StrEnum):
@@ -256,7 +256,7 @@ class AnnouncementAttribute(StrEnum):
 
     DEVICE_ID = "device-id"
     RECORD = "record"
-    """The Region that issued and the issuer's name, `REGION#ISSUER`."""
+    """The issuing Region and the issuer's name, `REGION#ISSUER`."""
     REGION = "region"
     EXPIRES_AT = "expires-at"
 
@@ -314,7 +314,7 @@ class IssuerSetting(StrEnum):
     REGISTERED = "registered"
     """`true` where IoT Core knows the CA, else `false`."""
     PREVIOUS_AUTHORITY_ARNS = "previousAuthorityArns"
-    """The ARNs of the CAs before it whose certificates stay good, by commas; absent where there are none."""
+    """The ARNs of the previous CAs whose certificates stay valid, comma-separated; absent where there are none."""
 
 
 class IotRegistration(StrEnum):
@@ -347,11 +347,11 @@ class AuditFolder(StrEnum):
     """Events as lines of JSON: `events/SHARD/YYYY/MM/DD/...`, SHARD of two hex digits by the device id."""
 
     UNREADABLE = "unreadable/"
-    """What could not be transformed, as it came: `unreadable/KIND/...`."""
+    """Records that could not be transformed, unchanged: `unreadable/KIND/...`."""
 
 
 class AuditEventName(StrEnum):
-    """What an event of the audit trail says."""
+    """The names of the audit trail's events."""
 
     ENROLLED = "enrolled"
     BLOCKED = "blocked"
@@ -370,6 +370,6 @@ class AuditEventName(StrEnum):
     REISSUE_ALLOWED = "reissue-allowed"
     RENEWAL_REQUESTED = "renewal-requested"
     ISSUANCE_REFUSED = "issuance-refused"
-    """An allowed request did not get a certificate; `reason` says why."""
+    """An allowed request ended without a certificate, for `reason`."""
     LEDGER_RECORD_REMOVED = "ledger-record-removed"
-    """A record of the ledger was deleted, not by its time to live."""
+    """A record of the ledger was deleted other than by its time to live."""

@@ -1,4 +1,4 @@
-"""The part of the contract that counts at deploy time: the custom resources of the account function.
+"""The part of the contract that is used at deploy time: the custom resources of the account function.
 
 The construct writes the names into a template, and the function reads them there. Standard library only.
 """

@@ -80,7 +80,7 @@ class Reason(StrEnum):
 
 
 class SecretFreeError(Exception):
-    """A refusal or a failure that the product knows.
+    """A refusal or a failure with a code and a reason.
 
     `detail` is for the log and the operator's terminal; it never reaches a requester, and holds no CSR, header or
     key. `retry_after` is in whole seconds.
@@ -105,7 +105,7 @@ def malformed(detail: str, *, reason: Reason) -> SecretFreeError:
 
 
 def not_authorized(detail: str, *, reason: Reason) -> SecretFreeError:
-    """A refusal that looks the same to the requester for every reason."""
+    """A refusal whose answer is the same for every reason."""
     return SecretFreeError(ErrorCode.NOT_AUTHORIZED, detail, reason=reason)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, TextIO
 from secretfree.clock import Clock, SystemClock
 from secretfree.contract import METRIC_NAMESPACE, Dimension, LogLevel, Metric
 
-# The fields of a log line, with their names there. None of them holds a CSR, a header, an event or a key.
+# The fields of a log line and their names in it. None of them contains a CSR, a header, an event or a key.
 LOG_FIELDS: Final[Mapping[str, str]] = {
     "ca_certificate_id": "caCertificateId",
     "certificate_id": "certificateId",
@@ -46,10 +46,10 @@ _LATENCIES: Final = frozenset({Metric.STAGE_LATENCY.value, Metric.REPLICATION_LA
 
 
 class Telemetry:
-    """The logs and metrics of one function; metrics gather until `flush`, at the end of each invocation.
+    """The logs and metrics of one function; metrics are collected until `flush`, at the end of each invocation.
 
     `strict` (default: outside Lambda) raises TypeError for a log field that is not in `LOG_FIELDS`; otherwise such a
-    field is dropped, and its name is given under `droppedFields`: a slip in logging must not refuse a device.
+    field is dropped, and its name is logged under `droppedFields`: a fault in logging must not refuse a device.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Telemetry:
         self._metrics: defaultdict[tuple[tuple[Dimension, str], ...], dict[str, list[float]]] = defaultdict(dict)
 
     def log(self, event: str, *, level: LogLevel = LogLevel.INFO, **fields: object) -> None:
-        """Write one JSON line. `event` is a fixed phrase of the caller's; a field that is None is left out."""
+        """Write one JSON line. `event` is a fixed phrase of the caller; a field that is None is left out."""
         dropped = sorted(name for name in fields if name not in LOG_FIELDS)
         if dropped and self._strict:
             raise TypeError(f"log fields {dropped}: accepted are {sorted(LOG_FIELDS)}")
@@ -95,7 +95,7 @@ class Telemetry:
         self._write(line)
 
     def count(self, metric: Metric, amount: int = 1, *, dimensions: Mapping[Dimension, str] = _NO_DIMENSIONS) -> None:
-        """Add to a counter. `dimensions`: at most one beside `PRODUCT`."""
+        """Add to a counter. `dimensions`: at most one in addition to `PRODUCT`."""
         self._add(Metric(metric), float(amount), dimensions)
 
     def call(self, operation: str, *, throttled: bool) -> None:
@@ -105,12 +105,12 @@ class Telemetry:
             self._add(Metric.CALLS_THROTTLED, 1.0, {Dimension.CALL: operation})
 
     def lag(self, milliseconds: int) -> None:
-        """Measure how late a certificate of another Region was registered."""
+        """Measure the delay of the registration of another Region's certificate."""
         self._add(Metric.REPLICATION_LAG, float(milliseconds), _NO_DIMENSIONS)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Measure what runs inside, also when it raises, as StageLatency (milliseconds) of the stage `name`."""
+        """Measure the time of the block, even if it raises, as StageLatency (milliseconds) of the stage `name`."""
         start = self._clock.monotonic()
         try:
             yield
@@ -141,9 +141,9 @@ class Telemetry:
 def _embedded_metrics(
     timestamp: int, product: str, dimensions: Mapping[Dimension, str], metrics: Mapping[str, list[float]]
 ) -> dict[str, object]:
-    """One line of the embedded metric format specification; a counter is summed, latencies stay single values."""
+    """One line of the embedded metric format specification; counters are summed, latencies stay single values."""
     names = [Dimension.PRODUCT, *dimensions]
-    # A latency of all stages together, or a count of all calls, would be meaningless.
+    # A latency over all stages, or a count of all calls, would be meaningless.
     sets = (
         [names]
         if not dimensions or dimensions.keys() & {Dimension.STAGE, Dimension.CALL}

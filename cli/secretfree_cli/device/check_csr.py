@@ -80,7 +80,7 @@ def _emit(document: dict[str, object]) -> None:
     shown = {name: value for name, value in document.items() if name not in {"passes", "code"}}
     emit_fields({"result": "passes" if document["passes"] else "refused", **shown})
     if document["passes"] and document["deviceId"] is None:
-        emit_fields({"note": "the common name is no device id: only match policy PUBLIC_KEY takes such a request"})
+        emit_fields({"note": "the common name is not a device id: only match policy PUBLIC_KEY takes such a request"})
 
 
 def _is_header_value(data: bytes) -> bool:

@@ -1,1 +1,1 @@
-"""The local cloud: AWS's emulators on loopback, started, filled with the real stack, and stopped."""
+"""The local cloud: starts and stops emulators of AWS on loopback, and deploys the real stack into them."""

@@ -1,8 +1,8 @@
 """The part of `cdk bootstrap` that a deployment into the local cloud needs.
 
 The default synthesizer reads the bootstrap version from a parameter and publishes to a bucket. Its roles are missing
-here; the CDK CLI then uses the operator's key. The stack has the name and the logical ids of the CDK's own, so that
-`cdk bootstrap` updates it.
+here, so the CDK CLI uses the operator's key. The stack has the name and the logical ids of the CDK's own, so that `cdk
+bootstrap` updates it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from secretfree_cli.output import CliError
 STACK = "CDKToolkit"
 DEFAULT_QUALIFIER = "hnb659fds"  # aws-cdk-lib, DefaultStackSynthesizer.DEFAULT_QUALIFIER
 _VERSION = "21"
-"""Newer than any synthesizer of aws-cdk-lib 2 requires, and older than what the CDK CLI brings."""
+"""Newer than every synthesizer of aws-cdk-lib 2 requires, and older than the CDK CLI's own version."""
 _POLL_SECONDS = 1
 
 
 def ensure_bootstrap(cloudformation: Any, *, account: str, region: str, qualifier: str = DEFAULT_QUALIFIER) -> None:
-    """Make the bootstrap stack of a Region unless it is there. `cloudformation` is a boto3 client of that Region.
+    """Create the bootstrap stack of a Region unless it exists. `cloudformation` is a boto3 client of that Region.
 
-    Raises: CliError if the stack cannot be made.
+    Raises: CliError if the stack cannot be created.
     """
     name = STACK if qualifier == DEFAULT_QUALIFIER else f"{STACK}-{qualifier}"
     existing = {
@@ -41,12 +41,12 @@ def ensure_bootstrap(cloudformation: Any, *, account: str, region: str, qualifie
         cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": _POLL_SECONDS})
     except WaiterError as error:
         raise CliError(
-            f"the bootstrap stack {name} was not made: {error}", hint="`secretfree local logs aws`"
+            f"the bootstrap stack {name} was not created: {error}", hint="`secretfree local logs aws`"
         ) from error
 
 
 def template_of(*, account: str, region: str, qualifier: str) -> dict[str, Any]:
-    """Return the template: a private bucket for assets, and the bootstrap version."""
+    """Return the template with a private bucket for assets and the bootstrap version."""
     bucket = {
         "BucketName": f"cdk-{qualifier}-assets-{account}-{region}",
         "VersioningConfiguration": {"Status": "Enabled"},

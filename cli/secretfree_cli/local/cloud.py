@@ -21,8 +21,9 @@ Tell = Callable[[str], None]
 def bring_up(folder: StateFolder, *, wanted: Sequence[str] = (), tell: Tell = note) -> tuple[CloudRecord, bool]:
     """Start the servers and return the first Region's record, and whether the cloud was up already.
 
-    `wanted`: the Regions. The default is those of the last `up`, or else one. Leftovers of a cloud that died are ended
-    first, and a Region that was stopped is started again. On any failure, Ctrl-C included, what was started is stopped.
+    `wanted`: the Regions. The default is those of the last `up`, otherwise one. Remaining processes of an earlier cloud
+    are ended first, and a stopped Region is started again. After any failure, Ctrl-C included, the started servers are
+    stopped.
     """
     names = tuple(wanted) or folder.regions() or (servers.DEFAULT_REGION,)
     record = folder.read()
@@ -37,7 +38,7 @@ def bring_up(folder: StateFolder, *, wanted: Sequence[str] = (), tell: Tell = no
             start_region(folder, region, tell=tell)
         return folder.require_up(), not missing
     if record is not None:
-        tell("ending what is left of an earlier local cloud")
+        tell("ending the remaining processes of an earlier local cloud")
         end_deployment(folder)
         for one in records(folder):
             regions.stop(one.processes)
@@ -60,14 +61,14 @@ def bring_up(folder: StateFolder, *, wanted: Sequence[str] = (), tell: Tell = no
 
 
 def records(folder: StateFolder) -> list[CloudRecord]:
-    """Return the record of each Region that the last `up` started, the first Region's first; it may be down."""
+    """Return the record of each Region of the last `up`, the first Region's first; a Region may be down."""
     return [record for own in _folders(folder) if (record := own.read()) is not None]
 
 
 def stop_region(folder: StateFolder, region: str) -> bool:
-    """Stop one Region's servers, as if the Region were lost. Returns whether it was up.
+    """Stop one Region's servers, to simulate the loss of the Region. Returns whether it was up.
 
-    What they hold is kept. `start_region` and `bring_up` start them again.
+    Their data is kept. `start_region` and `bring_up` start them again.
     """
     record = folder.of_region(region).read()
     if record is None or not record.regions:
@@ -77,7 +78,7 @@ def stop_region(folder: StateFolder, region: str) -> bool:
 
 
 def start_region(folder: StateFolder, region: str, *, tell: Tell = note) -> CloudRecord:
-    """Start one Region's servers again, at the addresses that the other Regions know."""
+    """Start one Region's servers again, at the same addresses."""
     own = folder.of_region(region)
     record = own.read()
     if record is None or not record.regions:
@@ -99,9 +100,9 @@ def start_region(folder: StateFolder, region: str, *, tell: Tell = note) -> Clou
 def deploy_into(
     folder: StateFolder, deployment: Deployment, *, verbose: bool = False, tell: Tell = note
 ) -> CloudRecord:
-    """Deploy an app into the running cloud; its stack becomes the one that commands mean, if there was none.
+    """Deploy an app into the running cloud; its stack becomes the default stack of commands, if there was none.
 
-    In a cloud of several Regions each stack is deployed into its own, in the order of the Regions.
+    With several Regions, each stack is deployed into its own Region, in the order of the Regions.
     """
     record = folder.require_up()
     every = [folder.of_region(name).require_up() for name in record.regions] or [record]
@@ -117,7 +118,7 @@ def deploy_into(
     for one, names in zip(every, deployed, strict=True):
         _keep_ca_certificates(one)
         if ignored := without_effect(one, names):
-            tell(f"accepted without effect, as the local cloud has none: {', '.join(ignored)}")
+            tell(f"accepted without effect in the local cloud: {', '.join(ignored)}")
         if names and one.stack_name is None:
             folder.of_region(one.region).set_stack_name(names[0])
     tell(f"deployed {', '.join(name for names in deployed for name in names) or 'stacks without outputs'}")
@@ -139,7 +140,7 @@ def bring_down(folder: StateFolder, *, forget_data: bool = False) -> bool:
 
 
 def set_replication_lag(folder: StateFolder, seconds: float) -> None:
-    """Set how long a write of a global table takes to another Region, from now on."""
+    """Set the delay of a global table's writes to other Regions, from now on."""
     running = next((record for record in records(folder) if record.is_up), None) or folder.require_up()
     if not running.regions:
         raise CliError("the local cloud has one Region", hint="`secretfree local up --region ... --region ...`")
@@ -158,9 +159,9 @@ def _folders(folder: StateFolder) -> list[StateFolder]:
 
 
 def without_effect(record: CloudRecord, stacks: Sequence[str]) -> list[str]:
-    """Return the types of these stacks' resources for which the local cloud does nothing.
+    """Return the types of these stacks' resources that have no effect in the local cloud.
 
-    A stack that is gone has none: an app's own deployment may end with stacks removed again.
+    A deleted stack has none: an app's own deployment may end with removed stacks.
     """
     cloudformation = local_client(record, "cloudformation")
     pages = cloudformation.get_paginator("list_stack_resources")

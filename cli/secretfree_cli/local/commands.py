@@ -44,7 +44,7 @@ def _assignment(text: str) -> tuple[str, str]:
 
 def _deployment_options(function: Any) -> Any:
     for option in (
-        click.option("--verbose", is_flag=True, help="Show what the CDK CLI says as it goes."),
+        click.option("--verbose", is_flag=True, help="Show the CDK CLI's output."),
         click.option(
             "--context",
             "-c",
@@ -66,20 +66,20 @@ def _deployment_options(function: Any) -> Any:
 
 @click.group(cls=Group)
 def local() -> None:
-    """Run the whole cloud on this machine: no AWS account, no Docker, loopback only.
+    """Run a local cloud on this machine: no AWS account, no Docker, loopback only.
 
-    The state lies in .local/ at the project's root. A second project runs its own at the same time.
+    Its state is in .local/ at the project's root. Each project has its own local cloud.
     """
 
 
 @local.command()
-@click.option("--deploy/--no-deploy", default=True, help="Deploy the app once the cloud is up.  [default: deploy]")
+@click.option("--deploy/--no-deploy", default=True, help="Deploy the app after the start.  [default: deploy]")
 @click.option(
     "--region",
     "regions",
     multiple=True,
     metavar="REGION",
-    help="A Region of the cloud; repeatable: each runs by itself.  [default: those of the last time, or us-east-1]",
+    help="A Region of the cloud; repeatable.  [default: those of the last `up`, or us-east-1]",
 )
 @_deployment_options
 def up(
@@ -91,7 +91,7 @@ def up(
     context: tuple[tuple[str, str], ...],
     verbose: bool,
 ) -> None:
-    """Start the local cloud and deploy the app into it; what is up already stays up.
+    """Start the local cloud and deploy the app into it. Running servers stay up.
 
     With several Regions, the writes of global tables are replicated between them. If the command is interrupted, it
     stops the servers that it started. If the deployment fails, they stay up.
@@ -108,7 +108,7 @@ def up(
             try:
                 record = deploy_into(folder, deployment, verbose=verbose)
             except CliError:
-                note("the servers stay up: `secretfree local deploy` tries again, `secretfree local down` stops them")
+                note("the servers stay up: `secretfree local deploy` retries, `secretfree local down` stops them")
                 raise
             except BaseException:
                 if not was_up:
@@ -123,7 +123,7 @@ def up(
 def deploy_command(
     *, app: Path | None, stack_name: str | None, context: tuple[tuple[str, str], ...], verbose: bool
 ) -> None:
-    """Deploy the app again, or another, or the sample under another name, into the running cloud."""
+    """Deploy the app again, another app, or the sample under another name, into the running cloud."""
     folder = StateFolder(find_project())
     with folder.exclusive(), ending_on_signals():
         deployment = Deployment(app or folder.project, stack_name=stack_name, context=dict(context))
@@ -132,9 +132,9 @@ def deploy_command(
 
 
 @local.command()
-@click.option("--forget", is_flag=True, help="Also remove the data: CA, registry, certificates issued.")
+@click.option("--forget", is_flag=True, help="Also remove the data: CA, registry, issued certificates.")
 def down(*, forget: bool) -> None:
-    """Stop the local cloud; its CA and data are there again at the next `up`."""
+    """Stop the local cloud. Its CA and data are kept for the next `up`."""
     folder = StateFolder(find_project())
     with folder.exclusive():
         stopped = bring_down(folder, forget_data=forget)
@@ -144,7 +144,7 @@ def down(*, forget: bool) -> None:
 @local.command(name="stop-region")
 @click.argument("region")
 def stop_region_command(*, region: str) -> None:
-    """Stop one of several Regions: to the others, that is the loss of a Region. Its data is kept."""
+    """Stop one of several Regions, to simulate the loss of a Region. Its data is kept."""
     folder = StateFolder(find_project())
     with folder.exclusive():
         stopped = stop_region(folder, region)
@@ -154,7 +154,7 @@ def stop_region_command(*, region: str) -> None:
 @local.command(name="start-region")
 @click.argument("region")
 def start_region_command(*, region: str) -> None:
-    """Start a Region that `stop-region` stopped. It gets the writes that it missed."""
+    """Start a Region that `stop-region` stopped. It then receives the writes that it missed."""
     folder = StateFolder(find_project())
     with folder.exclusive(), ending_on_signals():
         start_region(folder, region)
@@ -164,19 +164,19 @@ def start_region_command(*, region: str) -> None:
 @local.command(name="replication-lag")
 @click.argument("seconds", type=click.FloatRange(min=0, max=3600))
 def replication_lag(*, seconds: float) -> None:
-    """Set how long a write of a global table takes to the other Regions. It takes effect at once."""
+    """Set the delay of a global table's writes to the other Regions. It takes effect at once."""
     folder = StateFolder(find_project())
     set_replication_lag(folder, seconds)
-    note(f"a write of a global table takes {seconds:g} s to another Region")
+    note(f"writes of global tables reach another Region after {seconds:g} s")
 
 
 @local.command()
 @json_option
 @click.option("--stack", metavar="NAME", help="The product lines of one stack.  [default: those of every stack]")
 def status(*, as_json: bool, stack: str | None) -> None:
-    """Show what a tool needs to join in: the addresses, and each product line. Exit code 4 when nothing is up.
+    """Show the addresses and each product line, for other tools. Exit code 4 when nothing is up.
 
-    The line that commands mean when they name none comes first. `--json` has its names at the top level too.
+    The default product line of commands is first. `--json` also has its fields at the top level.
     """
     folder = StateFolder(find_project())
     found = _first_that_runs(folder)
@@ -202,13 +202,15 @@ def env(*, region: str | None) -> None:
 
 
 @local.command()
-@click.option("--follow", "-f", is_flag=True, help="Keep showing what is added, until Ctrl-C.")
-@click.option("--lines", "-n", type=click.IntRange(min=1), default=50, show_default=True, help="How many from the end.")
+@click.option("--follow", "-f", is_flag=True, help="Show new lines until Ctrl-C.")
+@click.option(
+    "--lines", "-n", type=click.IntRange(min=1), default=50, show_default=True, help="Number of lines from the end."
+)
 @click.argument("service", type=click.Choice([*LOG_FILES, LAMBDA]), required=False)
 def logs(*, follow: bool, lines: int, service: str | None) -> None:
     """Show a log: of the AWS emulator, the Private CA emulator or the CDK CLI; all three by default.
 
-    `lambda` is what the functions wrote, with the true reason of a refusal.
+    `lambda` is the output of the functions, with the true reason of each refusal.
     """
     folder = StateFolder(find_project())
     if service == LAMBDA:
@@ -247,20 +249,22 @@ def _show(record: CloudRecord, stack: str | None) -> None:
 
 
 def _region_document(record: CloudRecord) -> dict[str, object]:
-    """Return the status document of one of several Regions; a Region that is stopped has its addresses alone."""
+    """Return the status document of one of several Regions; a stopped Region has only its addresses."""
     if record.is_up:
         return {"up": True, **status_of(record).document()}
     return {"up": False, "region": record.region, "endpointUrl": record.endpoint_url}
 
 
 def _first_that_runs(folder: StateFolder) -> CloudRecord:
-    """Return the record of the first Region, or of another where the first is stopped."""
+    """Return the record of the first Region, or of another if the first is stopped."""
     return next((one for one in records(folder) if one.is_up), None) or folder.require_up()
 
 
 def _require_regions(regions: tuple[str, ...]) -> None:
     for region in regions:
         if re.fullmatch(r"[a-z]{2}(-[a-z]+)+-[0-9]", region) is None:
-            raise click.BadParameter(f"{region!r} is no Region; accepted: names as us-east-1", param_hint="--region")
+            raise click.BadParameter(
+                f"{region!r} is not a Region; accepted: names such as us-east-1", param_hint="--region"
+            )
     if len(set(regions)) < len(regions):
         raise click.BadParameter("each Region once", param_hint="--region")

@@ -1,4 +1,4 @@
-"""Deploying a CDK app into the local cloud with the real CDK CLI."""
+"""Deploys a CDK app into the local cloud with the real CDK CLI."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CDK_LOG = "cdk"
 _GRACE_SECONDS = 5.0
 _QUALIFIER_KEY = "@aws-cdk/core:bootstrapQualifier"
 UNKNOWN_REGION = "unknown-region"
-"""The Region of a stack that names none, in a cloud assembly."""
+"""The Region of a stack without a Region, in a cloud assembly."""
 _COMMON_OPTIONS = ("--no-notices", "--no-version-reporting", "--no-color")
 _CDK_ENVIRONMENT = {
     "CDK_DISABLE_VERSION_CHECK": "1",
@@ -39,7 +39,7 @@ _CDK_ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Deployment:
-    """What to deploy: a CDK app's folder, and context that overrides the local cloud's own."""
+    """The app to deploy: a CDK app's folder, and context that overrides the local cloud's own."""
 
     app: Path
     stack_name: str | None = None
@@ -59,17 +59,17 @@ class Deployment:
 
     @property
     def bootstrap_qualifier(self) -> str:
-        """The qualifier that the app's bootstrap resources have, as its cdk.json or the context sets it.
+        """The qualifier of the app's bootstrap resources, from its cdk.json or the context.
 
-        Raises: CliError if cdk.json is missing or no JSON object.
+        Raises: CliError if cdk.json is missing or not a JSON object.
         """
         path = self.app / "cdk.json"
         try:
             document = json.loads(path.read_text())
         except FileNotFoundError as error:
             raise CliError(
-                f"{self.app} is no CDK app: it has no cdk.json",
-                hint="run this in the folder of a CDK app, or give --app DIR",
+                f"{self.app} is not a CDK app: it has no cdk.json",
+                hint="run this in the folder of a CDK app, or pass --app DIR",
                 exit_code=ExitCode.NOT_FOUND,
             ) from error
         except (OSError, ValueError) as error:
@@ -82,12 +82,12 @@ class Deployment:
 def deploy(
     deployment: Deployment, records: Sequence[CloudRecord], folder: StateFolder, *, verbose: bool = False
 ) -> list[list[str]]:
-    """Deploy every stack of the app; return the stacks' names by Region, the product's own first.
+    """Deploy every stack of the app; return the stacks' names by Region, the product's stack first.
 
-    `records` are the cloud's Regions. With several, the app is synthesised once, and the stacks of each Region are
-    deployed into its emulator in turn. A stack without a Region belongs to the first.
+    `records` are the cloud's Regions. With several, the app is synthesised once, and each Region's stacks are then
+    deployed into its emulator. A stack without a Region belongs to the first.
 
-    Raises: CliError if there is no CDK CLI, or with the CDK CLI's last words if it fails.
+    Raises: CliError if there is no CDK CLI, or with the end of the CDK CLI's output if it fails.
     """
     if len(records) == 1:
         return [_deploy(deployment, records[0], folder, ["--all"], verbose=verbose)]
@@ -140,7 +140,7 @@ def _deploy(
         "deploy",
         *stacks,
         *("--require-approval", "never"),
-        *("--method", "direct"),  # a change set is for people to look at
+        *("--method", "direct"),  # A change set is for review by a person.
         *("--progress", "events"),
         *("--outputs-file", str(outputs_file)),
         *_COMMON_OPTIONS,
@@ -161,7 +161,7 @@ def _context_options(context: Mapping[str, str]) -> list[str]:
 
 
 def end_deployment(folder: StateFolder) -> None:
-    """End the processes of a killed deployment: the CDK CLI and the app that it runs."""
+    """End the processes of a killed deployment: the CDK CLI and its app."""
     with suppress(FileNotFoundError):
         end_marked(json.loads(_marking_file(folder).read_text()), grace_seconds=_GRACE_SECONDS)
 
@@ -171,7 +171,7 @@ def _marking_file(folder: StateFolder) -> Path:
 
 
 def _find_cdk(app: Path) -> list[str]:
-    """Return the command of the CDK CLI: the one that the app's package.json pins, else the one on PATH."""
+    """Return the command of the CDK CLI: the app's own, which its package.json pins, otherwise the one on PATH."""
     for folder in (app, *app.parents):
         pinned = folder / "node_modules" / ".bin" / "cdk"
         if pinned.is_file():
@@ -187,9 +187,9 @@ def _find_cdk(app: Path) -> list[str]:
 
 
 def _environment(record: CloudRecord) -> dict[str, str]:
-    """Return the operator's environment without their AWS settings, pointed at the local cloud.
+    """Return the operator's environment with the AWS settings of the local cloud instead of the operator's.
 
-    This interpreter comes first on PATH, so that the app's `python3` has the construct that goes with this command.
+    This interpreter is first on PATH, so that the app's `python3` has this command's version of the construct.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return {
@@ -208,10 +208,10 @@ def _environment(record: CloudRecord) -> dict[str, str]:
 def _run(
     command: Sequence[str], deployment: Deployment, record: CloudRecord, folder: StateFolder, *, verbose: bool
 ) -> None:
-    """Run the CDK CLI into its log, and to stderr as well when verbose.
+    """Run the CDK CLI. Its output is written to its log and, when verbose, to stderr.
 
-    If the caller is interrupted, the CLI and the app that it runs are ended. If the caller is killed, `end_deployment`
-    finds them by their marking.
+    If the caller is interrupted, the CLI and its app are ended. If the caller is killed, `end_deployment` finds them by
+    their marking.
     """
     log = folder.logs / f"{CDK_LOG}.log"
     marking = new_marking()
@@ -247,5 +247,6 @@ def _run(
     if code != 0:
         raise CliError(
             f"`cdk deploy` failed with exit code {code}. The end of {log}:\n\n{log_end(log)}\n",
-            hint="the emulator's side: `secretfree local logs aws`; to start afresh: `secretfree local down --forget`",
+            hint="see the emulator's log: `secretfree local logs aws`; "
+            "to start without data: `secretfree local down --forget`",
         )

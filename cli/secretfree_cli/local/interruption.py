@@ -1,4 +1,4 @@
-"""Interruption of commands that start servers: every signal acts like Ctrl-C, and never in the middle of a step."""
+"""Interruption of commands that start servers: every signal acts like Ctrl-C, but never during a step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP end the block as Ctrl-C does, so that it stops what it started."""
+    """Make SIGTERM and SIGHUP end the block as Ctrl-C does, so that it stops the servers that it started."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -24,9 +24,9 @@ def ending_on_signals() -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Hold back SIGINT, SIGTERM and SIGHUP until the block is done, then deliver the first of them.
+    """Delay SIGINT, SIGTERM and SIGHUP until the end of the block, then deliver the first of them.
 
-    Processes that are started in the block do not inherit this, as they would an ignored or a blocked signal.
+    Processes that the block starts do not inherit this, unlike an ignored or blocked signal.
     """
     held: list[int] = []
 
@@ -41,7 +41,10 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def _handlers(numbers: tuple[signal.Signals, ...], handler: object) -> Iterator[None]:
-    """Handle `numbers` by `handler` in the block. Only the main thread receives signals, so others change nothing."""
+    """Handle `numbers` with `handler` in the block.
+
+    Only the main thread receives signals, so other threads change nothing.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""What the Lambdas in the local cloud wrote, read through CloudWatch Logs' API as one would at AWS."""
+"""The output of the Lambdas in the local cloud, read through CloudWatch Logs' API as on AWS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LogLine:
     message: str
 
     def __str__(self) -> str:
-        """Time of day in UTC, the group's own name, the message."""
+        """Time of day in UTC, the last part of the group's name, the message."""
         moment = datetime.fromtimestamp(self.timestamp / 1000, UTC)
         return f"{moment:%H:%M:%S}.{self.timestamp % 1000:03} {self.group.rpartition('/')[2]}  {self.message.rstrip()}"
 
@@ -42,7 +42,7 @@ def read(logs: Any, *, since: int = 0) -> list[LogLine]:
 
 
 def follow(logs: Any, *, seen: list[LogLine]) -> Iterator[LogLine]:
-    """Yield the lines that come after those `seen`, for ever."""
+    """Yield new lines after those in `seen`, for ever."""
     known = set(seen)
     newest = max((line.timestamp for line in seen), default=0)
     while True:

@@ -1,8 +1,8 @@
-"""A server process that runs longer than the command that started it: its identity, its state and its end.
+"""A server process that outlives the command that started it: its identity, its state and its end.
 
-A pid alone is no identity, because the system gives it to another process after ours has ended. Each server gets a
-random mark in its environment. The mark does not change, and whatever the server starts inherits it. So nothing here
-signals a process that was not started by us, and nothing that a server started is left behind.
+A pid does not identify a process, because the system reuses it. Each server gets a random mark in its environment. The
+mark does not change, and the server's children inherit it. So only processes of the local cloud are signalled, and all
+of them are ended.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ServerProcess:
     name: str
     pid: int
     mark: str
-    """The value of a variable in the environment of the server and of all that it starts."""
+    """The value of a variable in the environment of the server and its children."""
     log: str
     """Path of its log file."""
 
@@ -40,11 +40,11 @@ class ServerProcess:
         return self._find() is not None
 
     def stop(self, *, grace_seconds: float = 30.0) -> bool:
-        """End the server and all that it started, first by SIGTERM; return whether any process was ended."""
+        """End the server and its children, first by SIGTERM; return whether any process was ended."""
         server = self._find()
         if server is not None:
             _end_politely([server], grace_seconds=grace_seconds)
-        # Lambda workers may be started while the server ends, and may outlive it.
+        # Lambda workers may start while the server ends, and may outlive it.
         return _kill_marked(self.mark) or server is not None
 
     def _find(self) -> psutil.Process | None:
@@ -56,7 +56,7 @@ class ServerProcess:
 
 
 def start_server(name: str, command: Sequence[str], *, environment: Mapping[str, str], log: Path) -> ServerProcess:
-    """Start a server in a session of its own that appends to `log`, readable by its owner only."""
+    """Start a server in its own session. It appends to `log`, which only the owner can read."""
     marking = new_marking()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
@@ -72,20 +72,20 @@ def start_server(name: str, command: Sequence[str], *, environment: Mapping[str,
     finally:
         os.close(descriptor)
     server = ServerProcess(name=name, pid=process.pid, mark=marking[_MARK_VARIABLE], log=str(log))
-    # The system shows a program's environment a moment after the program was started.
+    # A program's environment is readable only a moment after its start.
     while not server.is_running and process.poll() is None:
         time.sleep(_POLL_SECONDS)
-    process.returncode = 0  # the server outlives this object, which must not warn of that
+    process.returncode = 0  # The server outlives this object, which must not warn about it.
     return server
 
 
 def new_marking() -> dict[str, str]:
-    """Return the environment variable by which `end_marked` finds a process and all that it starts."""
+    """Return the environment variable by which `end_marked` finds a process and its children."""
     return {_MARK_VARIABLE: secrets.token_hex(16)}
 
 
 def end_marked(marking: Mapping[str, str], *, grace_seconds: float) -> None:
-    """End every process that has this marking, politely first."""
+    """End every process with this marking, first by SIGTERM."""
     mark = marking[_MARK_VARIABLE]
     _end_politely(list(_marked(mark)), grace_seconds=grace_seconds)
     _kill_marked(mark)

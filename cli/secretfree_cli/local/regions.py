@@ -1,4 +1,4 @@
-"""The Regions of one local cloud: each is an AWS emulator and a Private CA emulator of its own."""
+"""The Regions of one local cloud: each has its own AWS emulator and Private CA emulator."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def places(folders: Sequence[tuple[str, StateFolder]]) -> list[Place]:
 
 
 def place_again(region: str, own: StateFolder, cloud: StateFolder) -> Place:
-    """Return the place of a Region that was stopped, with the ports that the other Regions know.
+    """Return the place of a stopped Region, with its former ports.
 
     Raises: CliError if another program has taken a port meanwhile.
     """
@@ -45,7 +45,7 @@ def place_again(region: str, own: StateFolder, cloud: StateFolder) -> Place:
 
 
 def start(place: Place, key: AccessKey) -> CloudRecord:
-    """Start a Region's servers and record each at once, so that it is found even if this command is killed."""
+    """Start a Region's servers and record each at once, so that `down` finds it even if this command is killed."""
     ports, folder = place.ports, place.folder
     record = CloudRecord(
         endpoint_url=servers.endpoint_url(ports.gateway),
@@ -66,14 +66,14 @@ def start(place: Place, key: AccessKey) -> CloudRecord:
     )
     ensure_tls_certificate(Path(record.tls_ca), folder.tls_server)
     for start_one in (servers.start_private_ca, servers.start_aws_emulator):
-        with undisturbed():  # between start and record a server could not be found again
+        with undisturbed():  # Between start and record, a server could not be found again.
             record = replace(record, processes=(*record.processes, start_one(place, key)))
             folder.write(record)
     return record
 
 
 def finish(place: Place, record: CloudRecord) -> CloudRecord:
-    """Await the servers, make the root CA, keep the certificates that clients trust, and record that all is up."""
+    """Wait for the servers, create the root CA, write the certificates for clients, and record the Region as up."""
     private_ca, aws = record.processes
     servers.await_ready(private_ca, lambda: servers.private_ca_ready(place.ports))
     servers.await_ready(aws, lambda: servers.aws_emulator_ready(place.ports))
@@ -86,8 +86,8 @@ def finish(place: Place, record: CloudRecord) -> CloudRecord:
 
 
 def stop(processes: Sequence[ServerProcess]) -> bool:
-    """End a Region's servers; whether there were any."""
-    stopped = [process.stop() for process in reversed(processes)]  # every one, not up to the first
+    """End a Region's servers. Returns whether there were any."""
+    stopped = [process.stop() for process in reversed(processes)]  # A list, so that all of them are stopped.
     return any(stopped)
 
 

@@ -1,4 +1,4 @@
-"""The local cloud's root CA, made through Private CA's API as an operator would on AWS."""
+"""The local cloud's root CA, created through Private CA's API as on AWS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TAG = {"Key": "secretfree:made-by", "Value": "secretfree local up"}
 
 
 def ensure_root_authority(private_ca: Any) -> tuple[str, str]:
-    """Return the ARN and the certificate (PEM) of an active root CA: the one of an earlier time, or a new one.
+    """Return the ARN and the certificate (PEM) of the active root CA; create it if it is missing.
 
     `private_ca` is a boto3 client of acm-pca. The CA is EC P-256, general purpose.
     """

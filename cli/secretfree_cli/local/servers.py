@@ -28,7 +28,7 @@ ACCOUNT = "000000000000"
 
 AWS_EMULATOR = "aws"
 PRIVATE_CA = "private-ca"
-# All that the servers see of the operator's environment.
+# The variables of the operator's environment that servers get.
 _PASSED_ON = (
     "SECRETFREE_PRIVATE_CA_",
     "SECRETFREE_IOT_RATES",
@@ -66,26 +66,26 @@ class Place:
 
 @dataclass(frozen=True)
 class AccessKey:
-    """The operator's key: the servers verify each call by it, and take it for the account's root."""
+    """The operator's key: the servers verify calls by it, and treat it as the account's root."""
 
     id: str
     secret: str
 
     @classmethod
     def random(cls) -> AccessKey:
-        """Return a new key of the form that AWS gives."""
+        """Return a new key in AWS's form."""
         letters = "".join(secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") for _ in range(16))
         return cls(f"AKIA{letters}", secrets.token_urlsafe(30))
 
     def environment(self) -> dict[str, str]:
-        """Return the variables by which a server gets the key. Only the same user can read a process's environment."""
+        """Return the variables that pass the key to a server. Only the same user can read a process's environment."""
         return {"AWS_ACCESS_KEY_ID": self.id, "AWS_SECRET_ACCESS_KEY": self.secret}
 
 
 def choose_ports(folders: Sequence[StateFolder]) -> list[Ports]:
-    """Return free ports for each folder: the former ones if they are free, so that addresses stay the same."""
+    """Return free ports for each folder: the former ones if they are free, so that addresses do not change."""
     chosen = []
-    with ExitStack() as held:  # held open together, or the system might give one port twice
+    with ExitStack() as held:  # All are held open together, otherwise the system might return a port twice.
         for folder in folders:
             try:
                 wanted = Ports(**folder.recall()["ports"])
@@ -135,9 +135,10 @@ def start_aws_emulator(place: Place, key: AccessKey) -> ServerProcess:
         "S3_PERSIST": "1",
         "S3_DATA_DIR": str(folder.data / "s3"),
         **key.environment(),
-        # Lambda workers inherit it: that is how the issuer's Private CA client finds its emulator.
+        # Lambda workers inherit it, so that the issuer's Private CA client calls the emulator.
         "AWS_ENDPOINT_URL_ACM_PCA": endpoint_url(ports.private_ca),
-        # ministack removes containers that it takes for its own at start and stop: keep it off this machine's Docker.
+        # ministack removes containers that it considers its own at start and stop: it must not reach this machine's
+        # Docker.
         "DOCKER_HOST": f"unix://{folder.scratch}/no-docker.sock",
         **_replication(place),
     }
@@ -161,7 +162,7 @@ def _replication(place: Place) -> dict[str, str]:
 
 
 def await_ready(process: ServerProcess, probe: Callable[[], bool], *, seconds: float = _READY_SECONDS) -> None:
-    """Return once `probe` holds; CliError with the log's end if the server ends before, or after `seconds`."""
+    """Return when `probe` is true; CliError with the log's end if the server ends first, or after `seconds`."""
     deadline = time.monotonic() + seconds
     while not probe():
         if not process.is_running:
@@ -221,7 +222,7 @@ def _start_failure(process: ServerProcess, what: str) -> CliError:
 
 
 def _base_environment(folder: StateFolder) -> dict[str, str]:
-    """Return what a server sees of the operator's environment: none of their AWS credentials and settings."""
+    """Return a server's part of the operator's environment: without AWS credentials and settings."""
     kept = {
         name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON) or name in _PASSED_ON_EXACTLY
     }

@@ -1,4 +1,4 @@
-"""The state folder `.local/` of a project: where the local cloud's record, logs, keys and data lie, owner-only."""
+"""The state folder `.local/` of a project, owner-only: the local cloud's record, logs, keys and data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RECORD_FORMAT = 4
 
 @dataclass(frozen=True)
 class CloudRecord:
-    """What one Region of a running local cloud is: addresses, certificates, processes.
+    """The record of one Region of a running local cloud: addresses, certificates, processes.
 
     Written by `up`, read by every command.
     """
@@ -36,28 +36,28 @@ class CloudRecord:
     mqtt_host: str
     mqtt_port: int
     broker_ca: str
-    """Path of the PEM that the MQTT broker's certificate chains to."""
+    """Path of the PEM of the CA that the MQTT broker's certificate chains to."""
     tls_url: str
-    """The deployed APIs over TLS: `endpoint_url` as devices reach it."""
+    """The deployed APIs over TLS: `endpoint_url` for devices."""
     tls_ca: str
-    """Path of the PEM that the certificate at `tls_url` chains to."""
+    """Path of the PEM of the CA that the certificate at `tls_url` chains to."""
     ca_certificate: str
     """Path of the PEM of the Private CA that signs devices."""
     authority_arn: str
     """Empty until the cloud is up. The record exists from the servers' start, so that `down` can always stop them."""
     processes: tuple[ServerProcess, ...]
     stack_name: str | None = None
-    """The stack that commands mean when they name none: the first deployed."""
+    """The default stack of commands: the first one deployed."""
     regions: tuple[str, ...] = ()
     """All Regions of the cloud, the first one first; empty in a cloud of one Region."""
 
     @property
     def is_up(self) -> bool:
-        """Whether the cloud has started, and all its servers run."""
+        """Whether the cloud has started and all its servers run."""
         return bool(self.authority_arn) and all(process.is_running for process in self.processes)
 
     def certificate_of(self, authority_arn: str) -> Path:
-        """Return the path of the PEM of a Private CA in this cloud: its own, or one that a stack made."""
+        """Return the path of the PEM of a Private CA in this cloud: its own, or one that a stack created."""
         own = Path(self.ca_certificate)
         if authority_arn == self.authority_arn:
             return own
@@ -78,7 +78,7 @@ class CloudRecord:
 
 @dataclass(frozen=True)
 class StateFolder:
-    """The paths below one project's `.local/`, and the record in it.
+    """The paths below one project's `.local/`, and its record.
 
     A cloud's first Region has the folder itself. Each further Region has one below it.
     """
@@ -98,7 +98,7 @@ class StateFolder:
         return StateFolder(self.project)
 
     def of_region(self, region: str) -> StateFolder:
-        """Return the folder of a Region of this cloud; CliError with exit code 4 if the cloud does not have it."""
+        """Return the folder of a Region of this cloud; CliError with exit code 4 if the cloud lacks the Region."""
         regions = self.regions()
         if region not in regions:
             raise CliError(
@@ -115,7 +115,7 @@ class StateFolder:
 
     @property
     def replication_lag(self) -> Path:
-        """The file with the seconds that a write of a global table takes to another Region."""
+        """The file with the replication lag of global tables in seconds."""
         return self.first.root / "replication-lag"
 
     @property
@@ -125,7 +125,7 @@ class StateFolder:
 
     @property
     def data(self) -> Path:
-        """What the emulators keep between `down` and `up`."""
+        """The emulators' data, kept between `down` and `up`."""
         return self.root / "data"
 
     @property
@@ -152,13 +152,13 @@ class StateFolder:
         return self.root / "memory.json"
 
     def create(self) -> None:
-        """Make the folders, readable by their owner only: CA keys lie in them."""
+        """Create the folders, readable only by their owner, because they contain CA keys."""
         for folder in (self.root, self.logs, self.data, self.certificates, self.scratch):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.root.chmod(0o700)
 
     def read(self) -> CloudRecord | None:
-        """Return the record of the last `up`, or None; whether it still runs is the record's `is_up`."""
+        """Return the record of the last `up`, or None. The record's `is_up` says whether it still runs."""
         try:
             document = json.loads(self._record.read_text())
         except FileNotFoundError:
@@ -171,19 +171,19 @@ class StateFolder:
         return CloudRecord(processes=processes, regions=tuple(document.pop("regions")), **document)
 
     def write(self, record: CloudRecord) -> None:
-        """Replace the record in one step, so that a reader sees the old one or the new one."""
+        """Replace the record atomically."""
         document = {"format": _RECORD_FORMAT, **asdict(record)}
         write_private_file(self._record, json.dumps(document, indent=2) + "\n")
 
     def set_stack_name(self, name: str) -> CloudRecord:
-        """Make `name` the stack that commands mean when they name none, now and after the next `up`."""
+        """Make `name` the default stack of commands, now and after the next `up`."""
         record = replace(self.require_up(), stack_name=name)
         self.write(record)
         self.remember(stackName=name)
         return record
 
     def recall(self) -> dict[str, Any]:
-        """Return what stays after `down`: ports and the default stack's name, as far as known."""
+        """Return the values that are kept after `down`: ports and the default stack's name, if any."""
         try:
             document = json.loads(self._memory.read_text())
         except (OSError, ValueError):
@@ -191,11 +191,11 @@ class StateFolder:
         return document if isinstance(document, dict) else {}
 
     def remember(self, **values: Any) -> None:
-        """Add to what `recall` returns."""
+        """Add values for `recall`."""
         write_private_file(self._memory, json.dumps({**self.recall(), **values}, indent=2) + "\n")
 
     def forget(self) -> None:
-        """Remove the record; data and logs stay."""
+        """Remove the record. Data and logs are kept."""
         self._record.unlink(missing_ok=True)
 
     def require_up(self) -> CloudRecord:
@@ -213,7 +213,10 @@ class StateFolder:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the project's lock, so that two `up`, or `up` and `down`, never interleave. Do not wait for it."""
+        """Hold the project's lock, so that two `up`, or `up` and `down`, never interleave.
+
+        Fail at once if it is taken.
+        """
         self.create()
         descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -221,7 +224,7 @@ class StateFolder:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise CliError(
-                    f"another `secretfree local` command is at work in {self.project}", hint="wait for it, then retry"
+                    f"another `secretfree local` command is running in {self.project}", hint="wait for it, then retry"
                 ) from error
             yield
         finally:
@@ -229,10 +232,10 @@ class StateFolder:
 
 
 def find_project(start: Path | None = None, *, environment: Mapping[str, str] | None = None) -> Path:
-    """Return the project that a command run in `start` belongs to.
+    """Return the project of a command that runs in `start`.
 
-    `SECRETFREE_PROJECT` names it outright. Else it is the nearest folder upwards with a state folder's record, or a
-    CDK app (`cdk.json`), or `start` itself.
+    `SECRETFREE_PROJECT` names it. Otherwise it is the nearest folder upwards with a state folder's record or a CDK app
+    (`cdk.json`), or `start` itself.
     """
     named = (os.environ if environment is None else environment).get(PROJECT_VARIABLE)
     if named:
@@ -245,7 +248,7 @@ def find_project(start: Path | None = None, *, environment: Mapping[str, str] | 
 
 
 def write_private_file(path: Path, text: str) -> None:
-    """Write a file of mode 0600 in one step: complete or not at all."""
+    """Write a file of mode 0600 atomically."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as file:

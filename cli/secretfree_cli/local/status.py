@@ -1,4 +1,4 @@
-"""What a tool needs to join in: the addresses of a running local cloud, and each product line deployed in it."""
+"""The status for other tools: the addresses of a running local cloud, and each product line deployed in it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class ProvisioningStatus:
     url: str
     """Base of the provisioning API, resolvable from this host."""
     tls_url: str
-    """The same base over TLS; its certificate chains to the cloud's `tls_ca`."""
+    """The same base over TLS. The server's certificate chains to the cloud's `tls_ca`."""
     est_reenroll_url: str | None
-    """Base of the domain with mutual TLS, where EST's re-enrolment is, if the line has one."""
+    """Base of the domain with mutual TLS, for EST's re-enrolment, if the product line has one."""
     registry_table: str
     ledger_table: str | None
     authority_arn: str | None
@@ -35,7 +35,7 @@ class ProvisioningStatus:
 
     @classmethod
     def of(cls, target: Target) -> ProvisioningStatus:
-        """Return the line that a target of the local cloud is."""
+        """Return the product line of a target in the local cloud."""
         return cls(
             product=target.product,
             stack_name=target.stack_name or "",
@@ -49,7 +49,7 @@ class ProvisioningStatus:
         )
 
     def document(self) -> dict[str, object]:
-        """Return the line under the names of `local status --json`."""
+        """Return the product line with the names of `local status --json`."""
         return {
             "product": self.product,
             "stackName": self.stack_name,
@@ -65,18 +65,18 @@ class ProvisioningStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """A running local cloud. The line that commands mean when they name none comes first."""
+    """A running local cloud. The default product line of commands is first."""
 
     record: CloudRecord
     product_lines: tuple[ProvisioningStatus, ...]
 
     @property
     def first_line(self) -> ProvisioningStatus | None:
-        """The first line, or None for a cloud in which no product line is deployed."""
+        """The first product line, or None if none is deployed."""
         return next(iter(self.product_lines), None)
 
     def cloud_document(self) -> dict[str, object]:
-        """Return what all lines share, under the names of `local status --json`."""
+        """Return the fields that all product lines share, with the names of `local status --json`."""
         return {
             "tlsCa": self.record.tls_ca,
             "endpointUrl": self.record.endpoint_url,
@@ -108,7 +108,7 @@ class Status:
 
 
 def status_of(record: CloudRecord, *, stack: str | None = None) -> Status:
-    """Return the state of a running local cloud, with the lines of one stack or of all.
+    """Return the state of a running local cloud, with the product lines of one stack or of all.
 
     Raises: CliError with exit code 4 if there is no such stack.
     """

@@ -1,4 +1,4 @@
-"""The certificate by which the local cloud's APIs are known over TLS, and the CA that devices trust for it."""
+"""The TLS certificate of the local cloud's APIs, and the CA that devices trust for it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ADDRESSES = ("127.0.0.1", "::1")
 def ensure_tls_certificate(authority: Path, server: Path, *, now: datetime | None = None) -> None:
     """Write the CA's certificate to `authority`, and the server's key and certificate to `server`, in PEM.
 
-    What is there is kept until a month before its end. The CA's key is thrown away after its one signature.
+    Existing ones are kept until a month before their end. The CA's key is discarded after its one signature.
     """
     moment = now or datetime.now(UTC)
     if server.is_file() and _holds(authority, moment + _RENEWED_BEFORE):

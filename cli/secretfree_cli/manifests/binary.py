@@ -27,7 +27,7 @@ _SHARE: Final = 50
 
 
 def refuse_binary(name: str, head: bytes) -> None:
-    """Raise ManifestError if a file that begins with `head` is no text."""
+    """Raise ManifestError if a file that begins with `head` is not text."""
     for magic, kind, cure in _KINDS:
         if head.startswith(magic):
             raise ManifestError(f"{name} is {kind}, not a manifest", hint=cure)

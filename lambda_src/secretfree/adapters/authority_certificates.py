@@ -17,7 +17,7 @@ _KEPT_FOR: Final = timedelta(minutes=5)
 
 
 class AuthorityCertificates:
-    """Reads the certificates of CAs, and keeps each CA's for some minutes."""
+    """Reads the certificates of CAs, and caches each for some minutes."""
 
     def __init__(self, clock: Clock, *, retry_after: int) -> None:
         self._clock = clock
@@ -27,7 +27,7 @@ class AuthorityCertificates:
     def of(self, arns: Sequence[str]) -> Sequence[x509.Certificate]:
         """Return each CA's certificate and then its chain, without duplicates.
 
-        Raises SecretFreeError: `unavailable` without an answer of Private CA, `internal` where it refuses.
+        Raises SecretFreeError: `unavailable` if Private CA does not answer, `internal` if it refuses.
         """
         return list(dict.fromkeys(certificate for arn in arns for certificate in self._of_one(arn)))
 

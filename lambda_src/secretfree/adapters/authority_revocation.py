@@ -1,4 +1,4 @@
-"""Private CA: revoking what one of the product line's CAs signed."""
+"""Revokes certificates at the Private CAs of the product line."""
 
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
@@ -15,7 +15,7 @@ _DONE: Final = frozenset({"RequestAlreadyProcessedException", "ResourceNotFoundE
 
 
 class RevokingAuthorities:
-    """Port `Authorities`. `arns`: the CAs that take revocations; a short-lived CA takes none.
+    """Port `Authorities`. `arns`: the CAs that accept revocations; a short-lived CA accepts none.
 
     `client_for` makes the client for a CA's ARN, in the CA's Region.
     """

@@ -1,4 +1,4 @@
-"""Maps AWS's failures to those of the ports: throttled, unanswered, or refused for good."""
+"""Maps AWS's errors to those of the ports: throttled, unanswered or refused."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,8 +47,8 @@ def aws_call() -> Iterator[None]:
     except ClientError as error:
         raise _translated(error) from error
     except _NEVER_SENT as error:
-        told = f"a call was not sent: {type(error).__name__}"
-        raise SecretFreeError(ErrorCode.INTERNAL, told, reason=Reason.CONFIGURATION) from error
+        detail = f"a call was not sent: {type(error).__name__}"
+        raise SecretFreeError(ErrorCode.INTERNAL, detail, reason=Reason.CONFIGURATION) from error
     except BotoCoreError as error:
         raise UnreachableError(type(error).__name__) from error
 
@@ -60,12 +60,12 @@ def error_code(error: ClientError) -> str:
 
 def _translated(error: ClientError) -> Exception:
     code = error_code(error)
-    told = f"{error.operation_name}: {code}"
+    detail = f"{error.operation_name}: {code}"
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code in THROTTLES or status == 429:
-        return ThrottledError(f"{told}; the account's quota of {error.operation_name} calls a second is used up")
+        return ThrottledError(f"{detail}; the account's quota of {error.operation_name} calls a second is used up")
     if status >= 500:
-        return UnreachableError(told)
+        return UnreachableError(detail)
     if code in _CALLERS_FAULTS:
-        return SecretFreeError(ErrorCode.INVALID_REQUEST, told, reason=Reason.UPSTREAM_REFUSED)
-    return SecretFreeError(ErrorCode.INTERNAL, told, reason=Reason.UPSTREAM_REFUSED)
+        return SecretFreeError(ErrorCode.INVALID_REQUEST, detail, reason=Reason.UPSTREAM_REFUSED)
+    return SecretFreeError(ErrorCode.INTERNAL, detail, reason=Reason.UPSTREAM_REFUSED)

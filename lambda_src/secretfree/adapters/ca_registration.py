@@ -62,7 +62,7 @@ class CaRegistrationRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class RegisteredCa:
-    """A CA that IoT Core knows.
+    """A CA that is registered with IoT Core.
 
     `certificate_id`: lower-case hex SHA-256 of the CA certificate's DER; `physical_id`: of the custom resource.
     """
@@ -72,7 +72,7 @@ class RegisteredCa:
 
     @property
     def shared(self) -> bool:
-        """Whether it stays when the resource is deleted."""
+        """Whether the registration remains when the resource is deleted."""
         return self.physical_id.endswith(f"/{_SHARED}")
 
 
@@ -87,7 +87,7 @@ class CaRegistration:
         self._sleep = sleep
 
     def ensure(self, request: CaRegistrationRequest, *, previous_physical_id: str | None = None) -> RegisteredCa:
-        """Have the CA registered and active. Device certificates are then registered one by one.
+        """Register the CA as active. Device certificates are then registered one by one.
 
         An existing registration stays as it is. This resource owns it only if the registration's tag names this
         resource, for example after an earlier try of the same request whose answer was lost.
@@ -212,13 +212,13 @@ def _require_mode(described: Mapping[str, Any], mode: str) -> None:
     registered = described.get("certificateMode", mode)
     if registered != mode:
         raise ConfigurationError(
-            f"Mode {mode!r}: the CA is registered in mode {registered}, which cannot be changed; accepted is "
-            f"{registered}, or remove the present registration first (IotRegistration.NONE)"
+            f"Mode {mode!r}: the CA is registered in mode {registered}, which cannot be changed; accepted: "
+            f"{registered}, or remove the existing registration first (IotRegistration.NONE)"
         )
 
 
 def _passthrough(template_arn: str, code: str) -> Any:
-    """Whether the template takes the subject from the API. Other templates take the subject of the CSR only."""
+    """Whether the template uses the subject from the API. Other templates use only the subject of the CSR."""
     if "APIPassthrough" not in template_arn:
         return {}
     return {"ApiPassthrough": {"Subject": {"CommonName": code}}}

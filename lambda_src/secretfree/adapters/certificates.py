@@ -1,4 +1,4 @@
-"""Certificates in the forms that AWS gives them."""
+"""Certificates in the forms that AWS returns."""
 
 from hashlib import sha256
 

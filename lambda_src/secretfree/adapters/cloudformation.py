@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 from urllib.error import URLError
 
-# The whole response object may have 4,096 bytes (CloudFormation user guide, custom resource response objects).
+# The response object has at most 4,096 bytes (CloudFormation user guide, custom resource response objects).
 _LONGEST_REASON: Final = 1024
 _TRIES: Final = 5
 _TIMEOUT: Final = 10.0

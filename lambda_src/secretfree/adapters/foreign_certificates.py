@@ -1,4 +1,4 @@
-"""Registers certificates of other Regions: as the issuer does if the Regions share the CA, else without the CA."""
+"""Registers certificates of other Regions: through the issuer if the Regions share the CA, otherwise without the CA."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -33,7 +33,7 @@ class ForeignCertificates:
         self._things = things
 
     def install(self, certificate: DeviceCertificate, reference: str) -> str:
-        """RegisterCertificateWithoutCA for a certificate of another CA: this Region's IoT Core does not know that CA.
+        """RegisterCertificateWithoutCA for a certificate of another CA, which is not registered in this Region.
 
         "Already exists" is success when the certificate is active.
         """

@@ -29,8 +29,8 @@ class IotCoreCertificates:
     def describe(self, certificate_id: str) -> RegisteredCertificate | None:
         """DescribeCertificate. States other than ACTIVE and REVOKED count as INACTIVE: they prevent a connection.
 
-        One that waits for its provisioning counts as not registered: it has been in use at no time, so nothing was
-        taken out of use.
+        A certificate that awaits provisioning counts as not registered: it was never in use, so nothing was taken out
+        of use.
         """
         found = described(self._client, certificate_id)
         if found is None or found["status"] == "PENDING_ACTIVATION":
@@ -80,7 +80,10 @@ class IotCoreThings(IotCoreCertificates):
         )
 
     def retire(self, device_id: DeviceId, certificate_id: str) -> None:
-        """UpdateCertificate (INACTIVE) first, so that it is out of use if a later call fails. Then detach, delete."""
+        """UpdateCertificate (INACTIVE) first, so that it cannot connect if a later call fails.
+
+        Then detach and delete.
+        """
         registered = self.describe(certificate_id)
         if registered is None:
             return
@@ -107,7 +110,7 @@ class IotCoreThings(IotCoreCertificates):
         return revoked(self._client, certificate_id)
 
     def remove_thing(self, device_id: DeviceId) -> None:
-        """DeleteThing; one that is gone is success.
+        """DeleteThing; a missing thing is success.
 
         SecretFreeError (`conflict`) for a thing of another type. Raises StillAttachedError while a certificate is
         attached, or still being detached.
@@ -129,7 +132,7 @@ class IotCoreThings(IotCoreCertificates):
                 raise StillAttachedError(device_id) from error
 
     def discard(self, certificate_id: str) -> bool:
-        """DeleteCertificate without force: IoT Core itself refuses what is active or attached to anything."""
+        """DeleteCertificate without force: IoT Core refuses a certificate that is active or attached."""
         with aws_call():
             try:
                 self._client.delete_certificate(certificateId=certificate_id, forceDelete=False)
@@ -148,7 +151,7 @@ class IotCoreThings(IotCoreCertificates):
         if others:
             raise SecretFreeError(
                 ErrorCode.CONFLICT,
-                f"certificate {certificate_id} has another policy, {others[0]!r}: it is left as it is",
+                f"certificate {certificate_id} has another policy, {others[0]!r}: it stays unchanged",
                 reason=Reason.FOREIGN_CERTIFICATE,
             )
 
@@ -184,7 +187,7 @@ class IotCoreThings(IotCoreCertificates):
         )
 
     def _with_thing(self, device_id: DeviceId, call: Callable[[], object]) -> None:
-        """Run `call`. If something is missing, the thing may be deleted: make it again and repeat the call."""
+        """Run `call`. If something is missing, the thing may have been deleted: create it again and repeat the call."""
         with aws_call():
             try:
                 call()
@@ -221,7 +224,7 @@ def described(client: "IoTClient", certificate_id: str) -> "CertificateDescripti
 
 
 def revoked(client: "IoTClient", certificate_id: str) -> bool:
-    """UpdateCertificate (REVOKED); False where the certificate is gone, or not registered yet."""
+    """UpdateCertificate (REVOKED); False if the certificate does not exist."""
     return _ignoring_absence(lambda: client.update_certificate(certificateId=certificate_id, newStatus="REVOKED"))
 
 

@@ -1,4 +1,4 @@
-"""The issuers' Lambda functions, called for a request that did not come to them through API Gateway."""
+"""Invokes the issuers' Lambda functions for requests that API Gateway does not route to them."""
 
 import json
 from collections.abc import Mapping
@@ -26,9 +26,9 @@ class IssuerFunctions:
     def invoke(self, path: str, event: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer of the issuer at `path` to a proxy event.
 
-        The call is made once. Without an answer, the function may still be running. The device can safely repeat its
-        request. Raises SecretFreeError: `unavailable` without an answer, `internal` for a
-        function that fails or answers in another form.
+        The function is invoked once. Without an answer, it may still be running. The device can safely repeat its
+        request. Raises SecretFreeError: `unavailable` without an answer, `internal` if the function fails or returns
+        another form.
         """
         try:
             answer = self._client.invoke(FunctionName=self._functions[path], Payload=json.dumps(event).encode())

@@ -14,9 +14,9 @@ from typing import Any, Final
 from secretfree.registry.manifest_steps import ManifestObject, ManifestRefused
 
 MAX_BYTES: Final = 10_000_000_000
-"""The most bytes that a Distributed Map reads from one object (AWS Step Functions, service quotas)."""
+"""Maximum size in bytes of an object that a Distributed Map reads (AWS Step Functions, service quotas)."""
 MAX_HEADER: Final = 10_240
-"""Bytes of a CSV header that a Distributed Map takes (Step Functions developer guide, ItemReader)."""
+"""Maximum size in bytes of a CSV header of a Distributed Map (Step Functions developer guide, ItemReader)."""
 _CHUNK: Final = 1024 * 1024
 _LINE_END: Final = re.compile(rb"\r\n?|\n")
 _SEPARATOR_LINE: Final = re.compile(r'"?sep=.?"?\s*', re.IGNORECASE)
@@ -86,7 +86,7 @@ def _require_version(manifest: ManifestObject, response: Mapping[str, Any]) -> N
 def _header(start: bytes) -> list[str]:
     """Return the header's names as Step Functions reads them: the first line, in UTF-8, delimited by commas.
 
-    Raises: ManifestRefused for any other line, with advice for the lines that spreadsheets write.
+    Raises: ManifestRefused for any other line. The message says how to convert what spreadsheets write.
     """
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ManifestRefused(f"UTF-16; accepted is UTF-8: {_CONVERT}")

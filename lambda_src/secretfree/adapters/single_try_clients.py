@@ -1,6 +1,6 @@
-"""AWS clients that try a call once: IoT Core and Private CA for issuers, Lambda for the functions that call issuers.
+"""AWS clients without retries: IoT Core and Private CA for issuers, Lambda for the functions that invoke issuers.
 
-The pipeline retries, because it has the remaining time and the throttling, and knows which calls may be repeated.
+The pipeline retries instead: it considers the remaining time, the throttling, and which calls are idempotent.
 CreateCertificateFromCsr makes another certificate each time. DynamoDB keeps the SDK's own retries.
 """
 
@@ -31,7 +31,7 @@ def acm_pca(authority_arn: str | None = None) -> "ACMPCAClient":
 
 
 def functions() -> "LambdaClient":
-    """The client of Lambda, which waits as long as an issuer may take."""
+    """The client of Lambda. Its read timeout is the longest time that an issuer may need."""
     return _client("lambda", read_timeout=_INVOCATION_READ_TIMEOUT)  # type: ignore[no-any-return]
 
 

@@ -1,1 +1,1 @@
-"""The audit trail: which changes of the two tables are kept as evidence, and what of each."""
+"""The audit trail: which changes of the two tables are kept as evidence, and which fields of each."""

@@ -1,4 +1,4 @@
-"""An event of the audit trail: what a change of an item means, with an allow-list of its fields."""
+"""An event of the audit trail: the meaning of an item's change, with an allow-list of its fields."""
 
 import json
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ Attributes = Mapping[str, str]
 """An item's attributes of the types text, number and boolean, as text: `true` and `false` for a boolean."""
 
 LONGEST: Final = 256
-"""Characters of a value that are kept. Only the operator's free text, such as a block's reason, can be longer."""
+"""Characters of a value that are kept. Only free text of the operator, such as the reason of a block, can be longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ItemChange:
     """One change of an item of the registry or the ledger. An image that did not exist is None.
 
-    `change_id` is DynamoDB's id of the change: a change that is delivered twice has it twice. `expired` says that the
-    time to live removed the item.
+    `change_id` is DynamoDB's id of the change. Repeated deliveries of a change have the same id. `expired`: the time to
+    live removed the item.
     """
 
     change_id: str
@@ -37,7 +37,7 @@ class ItemChange:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditEvent:
-    """What happened to a device, as the bucket keeps it."""
+    """What happened to a device, as it is stored in the bucket."""
 
     event: AuditEventName
     at: datetime
@@ -63,7 +63,7 @@ def shard_of(device_id: str) -> str:
 
 
 def event_of(change: ItemChange) -> AuditEvent | None:
-    """The event of a change; None for a change that is no evidence, such as a lease or a step of an issuance."""
+    """The event of a change; None for a change without evidence, such as a lease or a step of an issuance."""
     if change.record is None:
         return _of_registry(change)
     for prefix, rule in (

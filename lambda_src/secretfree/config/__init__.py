@@ -47,7 +47,7 @@ class AuthorizerConfig:
 
 @dataclass(frozen=True, slots=True)
 class CsrFrontConfig:
-    """Configuration of the function that takes a CSR as the body.
+    """Configuration of the function that accepts a CSR as the body.
 
     `issuer_functions`: the function that answers for each issuer, by the issuer's path. `retry_after`: whole seconds,
     the `Retry-After` of the API's own 5xx answers.
@@ -164,7 +164,8 @@ class AnnouncementsConfig:
     def trusted(self, authorities: tuple[str, ...]) -> tuple[str, ...]:
         """`authorities` and, if these are this Region's own, those of the other Regions.
 
-        This Region follows certificates of the other Regions' CAs. It knows only the beginning of those CAs' ARNs.
+        This Region follows certificates of the other Regions' CAs, and is configured with only the beginning of those
+        CAs' ARNs.
         """
         if not authorities or authorities[0].split(":")[3] != self.region:
             return authorities
@@ -175,7 +176,7 @@ class AnnouncementsConfig:
 
 @dataclass(frozen=True, slots=True)
 class FollowerConfig:
-    """Configuration of the follower. `region`: its own, whose announcements it does not follow."""
+    """Configuration of the follower. `region`: its own Region, whose announcements it does not follow."""
 
     issuing: IssuerConfig
     announcements_table: str
@@ -195,7 +196,7 @@ class FollowerConfig:
 
 @dataclass(frozen=True, slots=True)
 class RevocationConfig:
-    """Configuration of the revoker. `revoking_authorities`: the ARNs of the CAs that take revocations."""
+    """Configuration of the revoker. `revoking_authorities`: the ARNs of the CAs that accept revocations."""
 
     product: str
     device_profile: DeviceProfile
@@ -221,7 +222,7 @@ class RevocationConfig:
 
 @dataclass(frozen=True, slots=True)
 class AuditConfig:
-    """Configuration of the audit trail's transformation: what every function has, and no more."""
+    """Configuration of the audit trail's transformation: only what every function has."""
 
     product: str
     device_profile: DeviceProfile

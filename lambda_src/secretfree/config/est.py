@@ -1,4 +1,4 @@
-"""The configuration of EST: that of the function for a CSR in the body, and more."""
+"""The configuration of EST: that of the function for a CSR as the body, and EST's own settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from secretfree.contract import Variable
 
 @dataclass(frozen=True, slots=True)
 class ReenrollmentConfig:
-    """Of re-enrolment: the domain name with mutual TLS, and the ledger that knows the old certificates."""
+    """Configuration of re-enrolment: the domain name with mutual TLS, and the ledger of issued certificates."""
 
     domain: str
     ledger_table: str
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self | None:
-        """None where there is no such domain; raises ConfigurationError."""
+        """None without such a domain; raises ConfigurationError."""
         if not environment.get(Variable.EST_REENROLL_DOMAIN):
             return None
         return cls(
@@ -29,7 +29,7 @@ class ReenrollmentConfig:
 
 @dataclass(frozen=True, slots=True)
 class EstConfig:
-    """Of the function that answers EST.
+    """Configuration of the function that answers EST.
 
     `default_path`: the path of the issuer that answers without a label. `authorities`: the CAs' ARNs by issuer path.
     """

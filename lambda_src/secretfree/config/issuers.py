@@ -1,4 +1,4 @@
-"""The settings of the issuers, and of the subject that their certificates get."""
+"""The settings of the issuers, and the subject of the certificates."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -12,7 +12,7 @@ from secretfree.contract import ISSUER_NAME_FORM, IssuerKind, IssuerSetting, Var
 
 @dataclass(frozen=True, slots=True)
 class SubjectConfig:
-    """The parts of a certificate's subject that policy gives beside the CN; `country` is ISO 3166 alpha-2."""
+    """The parts of a certificate's subject that policy adds to the CN; `country` is ISO 3166 alpha-2."""
 
     organization: str | None = None
     organizational_unit: str | None = None
@@ -28,14 +28,14 @@ class IssuerSettings:
     values: Mapping[str, str]
 
     def require(self, *settings: IssuerSetting, optional: Collection[IssuerSetting] = ()) -> None:
-        """Raise ConfigurationError unless the kind is given exactly these settings, and any of the optional ones."""
+        """Raise ConfigurationError unless all of these settings are present, and no others but the optional ones."""
         accepted = {IssuerSetting.KIND, *settings}
         if set(self.values) - set(optional) != accepted:
             raise self._refused("settings", sorted(self.values), f"exactly {', '.join(sorted(accepted))}")
 
     @property
     def authorities(self) -> tuple[str, ...]:
-        """The ARNs of the CAs whose certificates are good: the one that signs, then those before it.
+        """The ARNs of the CAs whose certificates are valid: the one that signs, then the previous ones.
 
         Empty for a kind without CAs of its own.
         """
@@ -44,7 +44,7 @@ class IssuerSettings:
         return self.text(IssuerSetting.AUTHORITY_ARN), *self.texts(IssuerSetting.PREVIOUS_AUTHORITY_ARNS)
 
     def texts(self, setting: IssuerSetting) -> tuple[str, ...]:
-        """The texts between commas, none of them empty; none where the setting is absent."""
+        """The comma-separated texts, none of them empty; empty if the setting is absent."""
         if setting not in self.values:
             return ()
         found = tuple(self.values[setting].split(","))

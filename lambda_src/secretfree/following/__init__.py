@@ -1,1 +1,1 @@
-"""Repeats in this Region what another one issued or took out of use: see `secretfree.following.following`."""
+"""Repeats the issuances and revocations of other Regions in this one: see `secretfree.following.following`."""

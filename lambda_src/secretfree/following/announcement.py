@@ -1,4 +1,4 @@
-"""An announcement: what one Region last issued to a device, or took out of use, for the other Regions to read."""
+"""An announcement: the certificate that one Region last issued to a device or revoked, for the other Regions."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ class Announcement:
 
     `generation`, `begun_at` and `fingerprint` are those of the issuance. `reference` is the certificate's at its CA.
     `state` is ACTIVE or REVOKED; `withdrawn`: the registry withdrew the device or its key. `announced_at`: aware, UTC.
-    `connected`: the device has connected with it in the Region, so it needs no older one.
+    `connected`: the device has connected with it in that Region, so it needs no older certificate.
     """
 
     device_id: DeviceId
@@ -70,7 +70,7 @@ class Announcement:
 
     @property
     def certificate(self) -> DeviceCertificate:
-        """The certificate, not registered here yet."""
+        """The certificate, which is not registered in this Region yet."""
         return DeviceCertificate(
             certificate_id=self.certificate_id,
             certificate_pem=self.certificate_pem,
@@ -85,7 +85,7 @@ class Announcement:
 
 
 def rank_of(issuance: Issuance) -> tuple[int, datetime, str] | None:
-    """The rank of a record's own certificate; None where it has none."""
+    """The rank of a record's own certificate; None if it has none."""
     if issuance.certificate_id is None or issuance.not_after is None:
         return None
     return issuance.generation, issuance.not_after, issuance.certificate_id

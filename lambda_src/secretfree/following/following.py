@@ -1,4 +1,4 @@
-"""The rule: register here the certificate that another Region issued last, and revoke here what it revoked.
+"""The rule: register in this Region the certificate that another Region issued last, and revoke the ones it revoked.
 
 Conditions and transactions hold in one Region, so each Region has its own ledger. Each Region announces what it issued,
 and only that Region writes its announcements. This Region merges them into its ledger. The steps for a certificate that
@@ -6,19 +6,20 @@ ranks above this ledger's current one, each safe to repeat:
 
     1  registry: permitted          this Region's replica decides
     2  ledger: issued               by version, under a lease: the certificate is known before it is registered
-    3  registry: permitted          a block that this read does not see finds the record of step 2, and revokes it
+    3  registry: permitted          a block after this read finds the record of step 2, and revokes the certificate
     4  IoT Core: certificate, thing, policy, groups
-    5  ledger: active               a device that asks here is given this certificate
+    5  ledger: active               a device that requests here gets this certificate
 
 A process that dies after step 2 leaves an `issued` record: the announcement is delivered again, and the sweeper
 finishes a registered certificate as it does after an issuer.
 
-Where a device connected with a certificate in another Region, the older ones of its record are retired here as well
+If a device connected with a certificate in another Region, the older certificates of its record are retired here too
 (`secretfree.retirement`).
 
 The order of certificates (`Announcement.rank`) is the same in every Region, so the ledgers converge to one current
-certificate. With one CA for all Regions, two Regions that a device asks at once use the same idempotency token, and the
-CA makes one certificate. With a CA in each Region there are two, and the lower one is superseded as at a renewal.
+certificate. If a device sends requests to two Regions at once and they share a CA, both use the same idempotency token,
+and the CA issues one certificate. With a CA in each Region there are two certificates, and the lower one is superseded
+as at a renewal.
 """
 
 from collections.abc import Callable
@@ -51,15 +52,15 @@ from secretfree.retirement.connected import Connected
 from secretfree.retirement.retiring import retire_older
 from secretfree.revocation.change import permits
 
-# Registry and announcements are replicated independently. For this long, the follower retries a device that this
-# Region's registry does not permit yet.
+# Registry and announcements are replicated independently. The follower retries for this long while this Region's
+# registry does not permit the device yet.
 REGISTRY_PATIENCE: Final = timedelta(minutes=10)
 
 T = TypeVar("T")
 
 
 class FollowOutcome(StrEnum):
-    """What following did with a device at one issuer."""
+    """The result of following for a device at one issuer."""
 
     REGISTERED = "registered"
     REVOKED = "revoked"
@@ -70,7 +71,7 @@ class FollowOutcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Followed:
-    """What was done. `announced_at`: of the announcement that it follows."""
+    """The outcome. `announced_at`: the time of the announcement that was followed."""
 
     outcome: FollowOutcome
     certificate_id: str | None = None
@@ -135,7 +136,7 @@ class _Following:
         """Revoke here a certificate that another Region revoked; whether the record did not say so yet.
 
         The record comes first, as in `secretfree.revocation`, so that a worker that is issuing can no longer write. If
-        the record already says so, an earlier process may have ended before it revoked the certificate.
+        the record is already revoked, an earlier process may have died before it revoked the certificate.
         """
         seen = self._seen()
         if seen is None or revoked.certificate_id not in seen.known_certificates:
@@ -216,7 +217,7 @@ class _Following:
             raise _overtaken() from None
 
     def _known(self, seen: Issuance | None, current: Announcement, now: datetime) -> Issuance:
-        """The record in which the certificate is known and its registration follows, its lease held."""
+        """The record of the issued certificate before its registration, its lease held by this worker."""
         owner = self._issuing.owner()
         if seen is None:
             base = Issuance.first(self._device_id, self._policy.issuer, current.fingerprint, owner=owner, now=now)

@@ -33,10 +33,10 @@ class Registration(Protocol):
     """IoT Core's certificates of this Region."""
 
     def install(self, certificate: DeviceCertificate, reference: str) -> str:
-        """Make IoT Core know the certificate, active, and return its ARN; safe to repeat.
+        """Register the certificate with IoT Core as active and return its ARN; safe to repeat.
 
-        `reference`: the certificate's at its CA. Raises CertificateRevokedError if it is out of use here, and
-        ThrottledError or UnreachableError.
+        `reference`: the CA's reference of the certificate. Raises CertificateRevokedError if it is revoked or inactive
+        here, and ThrottledError or UnreachableError.
         """
         ...
 

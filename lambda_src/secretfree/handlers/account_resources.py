@@ -14,7 +14,7 @@ _telemetry: Final = Telemetry(os.environ.get(Variable.PRODUCT, "unknown"))
 
 
 def handler(event: dict[str, Any], context: Any) -> None:
-    """Handle CloudFormation's request, and answer in every case: a lost answer blocks the stack for an hour."""
+    """Handle CloudFormation's request and answer always: without an answer, the stack waits for an hour."""
     _telemetry.log("asked", request_type=event["RequestType"], resource_type=event["ResourceType"])
     try:
         answer = _RESOURCES[event["ResourceType"]](event)
@@ -47,13 +47,13 @@ def _ca_registration(event: dict[str, Any]) -> Answer:
     _telemetry.log("CA registered", ca_certificate_id=registered.certificate_id)
     return Answer(
         physical_id=registered.physical_id,
-        # Not the PEM: CloudFormation takes 4,096 bytes of an answer.
+        # The PEM is left out: CloudFormation accepts answers of up to 4,096 bytes.
         attributes={"CaCertificateId": registered.certificate_id},
     )
 
 
 def _table_stream(event: dict[str, Any]) -> Answer:
-    """`TABLE_STREAM`: the stream of a global table's replica, which CloudFormation names in the first Region alone."""
+    """`TABLE_STREAM`: the stream of a global table's replica. CloudFormation returns only that of the first Region."""
     table = event["ResourceProperties"][StreamProperty.TABLE_NAME]
     physical_id = f"stream/{table}"
     if event["RequestType"] == "Delete":

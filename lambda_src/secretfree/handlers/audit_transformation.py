@@ -24,7 +24,7 @@ class _Transformation:
         self._telemetry = telemetry
 
     def __call__(self, event: dict[str, Any], _context: Any) -> dict[str, Any]:
-        """Transform each record. Firehose stores one that failed as it came, below the bucket's `unreadable/`."""
+        """Transform each record. Firehose stores a failed record unchanged, below `unreadable/` in the bucket."""
         return {"records": [self._transformed(record) for record in event["records"]]}
 
     def _transformed(self, record: Mapping[str, Any]) -> dict[str, Any]:

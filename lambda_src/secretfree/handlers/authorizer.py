@@ -1,4 +1,4 @@
-"""REQUEST authorizer of the provisioning API: may the device that signed this CSR have a certificate?"""
+"""REQUEST authorizer of the provisioning API: decides whether the device that signed the CSR may get a certificate."""
 
 from collections.abc import Mapping
 from typing import Any, Final

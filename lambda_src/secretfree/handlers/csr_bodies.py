@@ -1,6 +1,6 @@
-"""Requests with a CSR as the body: this module decides by the authorizer's rules and invokes an issuer.
+"""Handles requests with a CSR as the body: applies the authorizer's rules and invokes an issuer.
 
-An authorizer of API Gateway sees no body, so each function that takes one decides itself, by this code.
+API Gateway passes no body to an authorizer, so each function that accepts a body decides itself, with this code.
 """
 
 import base64
@@ -41,7 +41,7 @@ class CsrBodies:
     ) -> dict[str, Any]:
         """Return the answer of the issuer at `path`, or the refusal.
 
-        `accepted`: the values of `Accept` that the issuer sees. `also`: as of `Decision`.
+        `accepted`: the values of `Accept` for the issuer. `also`: see `Decision`.
         """
         try:
             allowed = self._decide(lambda: UnverifiedCsr.from_body(body_csr(event)), request_ids(event), also=also)
@@ -65,7 +65,7 @@ class CsrBodies:
 
 
 def _with_header(event: Mapping[str, Any], allowed: Allowed, accepted: Sequence[str]) -> dict[str, Any]:
-    """The proxy event of the same request with its CSR in the header, as the authorizer would have let it through."""
+    """The proxy event of the same request with its CSR in the header, as it would be after the authorizer."""
     context = {name: event["requestContext"].get(name) for name in ("requestId", "extendedRequestId")}
     headers = {CSR_HEADER: [base64.b64encode(allowed.csr.der).decode("ascii")], "accept": list(accepted)}
     return {

@@ -1,4 +1,4 @@
-"""Takes a CSR as the body: decides by the authorizer's rules, then has the issuer answer. It issues nothing."""
+"""Accepts a CSR as the body: applies the authorizer's rules, then invokes the issuer. It issues nothing itself."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -23,7 +23,7 @@ def build(environment: Mapping[str, str]) -> LambdaHandler:
 
 
 def _issuer_path(event: Mapping[str, Any]) -> str:
-    """The issuer's path: `new` of the resource `/new/csr`."""
+    """The issuer's path, such as `new` for the resource `/new/csr`."""
     return str(event["resource"]).removesuffix(f"/{CSR_BODY_SEGMENT}").strip("/")
 
 

@@ -1,4 +1,4 @@
-"""The decision about a request: may the device that signed this CSR have a certificate? Counted and logged here."""
+"""Decides whether the device that signed a CSR may get a certificate; counts and logs the decision."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,8 +43,8 @@ class Decision:
     ) -> Allowed:
         """Judge the request that `read` returns.
 
-        `ids` are the log fields that identify the request. `also` may refuse a device that the registry allows: it then
-        raises SecretFreeError. Raises SecretFreeError, counted and logged, and nothing else: an unexpected error is
+        `ids`: the log fields that identify the request. `also` raises SecretFreeError to refuse a device that the
+        registry allows. Raises SecretFreeError, counted and logged, and nothing else: an unexpected error is
         `internal`, and leaves no CSR in a traceback.
         """
         claims: Claims = {}
@@ -76,7 +76,7 @@ class Decision:
     def _report(self, error: SecretFreeError, ids: RequestIds, claims: Claims) -> None:
         failed = error.status >= 500
         self._telemetry.count(Metric.FAILED if failed else Metric.DENIED, dimensions={Dimension.REASON: error.reason})
-        # The device gets the usual refusal, but an unreadable registry record is a defect of this side.
+        # The device gets the usual refusal, but an unreadable registry record is a fault of the service.
         is_ours = failed or error.reason is Reason.REGISTRY_RECORD
         self._telemetry.log(
             "failed" if failed else "denied",

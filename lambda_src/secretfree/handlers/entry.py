@@ -1,4 +1,4 @@
-"""Makes a module's handler: configured once, in the init phase of a cold start."""
+"""Makes a module's handler, configured once in the init phase of a cold start."""
 
 import os
 import random

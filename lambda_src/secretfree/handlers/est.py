@@ -49,7 +49,7 @@ class _Est:
         try:
             return self._answer(event)
         except Exception as error:  # noqa: BLE001 - whatever fails, the device gets a problem document, no traceback
-            # An unknown path counts in no metric, like API Gateway's own 404.
+            # No metric counts an unknown path, as with API Gateway's own 404.
             if not (isinstance(error, SecretFreeError) and error.code is ErrorCode.NOT_FOUND):
                 reports.failure(self._telemetry, error, ids=request_ids(event))
             return problem_response(error, request_id(event))
@@ -69,7 +69,7 @@ class _Est:
                 return est_answers.enrolled(self._bodies.answer(event, path=path, accepted=[PEM_TYPE]))
             case EstOperation.SIMPLE_REENROLL:
                 if self._reenrollment is None or not self._reenrollment.is_at(event):
-                    raise _not_found("re-enrolment is at the domain with mutual TLS alone")
+                    raise _not_found("re-enrolment is available only at the domain with mutual TLS")
                 also = partial(self._reenrollment.require, event)
                 return est_answers.enrolled(self._bodies.answer(event, path=path, accepted=[PEM_TYPE], also=also))
 
@@ -78,7 +78,7 @@ class _Est:
         if label is None:
             return self._default
         if label not in self._paths:
-            raise _not_found("a label that names no issuer")
+            raise _not_found("an unknown label: accepted is an issuer's path")
         return str(label)
 
 
@@ -96,7 +96,7 @@ class _Reenrollment:
         return domain_name(event) == self._domain
 
     def require(self, event: Mapping[str, Any], device: AuthorizedDevice) -> None:
-        """Raise SecretFreeError unless the client certificate is a good one of `device`."""
+        """Raise SecretFreeError unless the client certificate is a valid one of `device`."""
         require_own_certificate(
             device,
             client_certificate(event),

@@ -1,4 +1,4 @@
-"""The pre-provisioning hook of fleet provisioning: allows what the ledger issued for the registry's device and key."""
+"""The pre-provisioning hook of fleet provisioning: allows certificates that were issued to an enrolled device."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -25,7 +25,7 @@ def build(environment: Mapping[str, str]) -> LambdaHandler:
 
 
 class _Hook:
-    """Answers `allowProvisioning`, and the thing's name where it is true. Every failure denies."""
+    """Returns `allowProvisioning` and, if it is true, the thing's name. Every failure denies."""
 
     def __init__(self, config: IssuerConfig) -> None:
         self._issuer = config.issuer.name
@@ -63,7 +63,7 @@ class _Hook:
 
 
 def _presented(event: Mapping[str, Any]) -> PresentedCertificate:
-    """What the certificate itself says, where the rest of the event agrees; raises SecretFreeError."""
+    """The certificate's own content, if the rest of the event agrees with it; raises SecretFreeError."""
     presented = PresentedCertificate.from_pem(event.get("certificatePem"))
     if event.get("certificateId") != presented.certificate_id:
         raise malformed("certificateId is not that of certificatePem", reason=Reason.CLIENT_CERTIFICATE)

@@ -17,7 +17,7 @@ from secretfree.telemetry import Telemetry
 
 
 class ProviderError(Exception):
-    """Raised for AWS IoT Core to refuse the device. Its text is fixed, since Lambda logs it."""
+    """Makes AWS IoT Core refuse the device. The text is fixed, because Lambda logs it."""
 
     def __init__(self) -> None:
         super().__init__("no certificate for this request")
@@ -29,7 +29,7 @@ def build(environment: Mapping[str, str]) -> LambdaHandler:
 
 
 class _Provider:
-    """Answers `certificatePem`; raises where there is none. The claim certificate counts for nothing here."""
+    """Returns `certificatePem`; raises without one. The claim certificate grants nothing here."""
 
     def __init__(self, authorizer: AuthorizerConfig, config: IssuerConfig) -> None:
         self._deciding = Telemetry(config.product, level=config.log_level)

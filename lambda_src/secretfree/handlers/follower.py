@@ -1,7 +1,7 @@
 """The follower's Lambda: registers here what other Regions announce, from the announcements' stream or from its queue.
 
-It puts a device that has to wait into the queue, so that the others in the stream need not wait. Stream and queue may
-deliver again and in any order, so the announcements themselves are read each time.
+It puts a device that must wait into the queue, so that the stream's other records do not wait. Stream and queue may
+deliver repeatedly and in any order, so the follower reads the announcements themselves each time.
 """
 
 import json
@@ -27,7 +27,7 @@ from secretfree.request.device_id import DeviceId
 from secretfree.retirement.retiring import RetirementPorts
 from secretfree.telemetry import Telemetry
 
-# Seconds. By then, a worker of this Region that is issuing to the device has nearly ended.
+# Seconds. A worker of this Region that is issuing to the device has nearly finished by then.
 _LATER: Final = 2
 _QUEUE: Final = "aws:sqs"
 
@@ -72,7 +72,7 @@ class _Follower:
         device_id, issuer = None, None
         try:
             device_id, issuer = _named(record)
-            if issuer not in self._ports:  # an issuer that this product line no longer has
+            if issuer not in self._ports:  # an issuer that was removed from this product line
                 return True
             done = follow(
                 device_id,
@@ -89,7 +89,7 @@ class _Follower:
         return True
 
     def _later(self, device_id: DeviceId, issuer: str | None) -> bool:
-        """Put it into the queue; whether it is there."""
+        """Put the record into the queue. Returns whether that succeeded."""
         try:
             with aws_call():
                 clients.sqs().send_message(

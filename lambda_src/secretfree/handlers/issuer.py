@@ -1,4 +1,4 @@
-"""The issuers' Lambda, behind the authorizer. SECRETFREE_ISSUERS has the issuer it issues through."""
+"""The issuers' Lambda, behind the authorizer. SECRETFREE_ISSUERS configures its issuer."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -27,14 +27,14 @@ _telemetry: Final = Telemetry(_config.product, level=_config.log_level)
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Do the step of the state machine that `event` is for.
+    """Run the step of the state machine that `event` names.
 
     `{"open": <execution>}` and `{"close": <execution>}`, where the execution's state holds the S3 event, and for
     `close` also `result` or `failure`; else a child of the Distributed Map: `{"Items": [<item>, ...]}`, or one item by
     itself where the map has no ItemBatcher. An item is `{"batch", "source", "row", "fields"}`, `row` counting from 0.
 
-    `open` answers with the format `refused` and a failure where the manifest itself is to blame, `close` with the
-    import's status. Step Functions retries what is raised: every step may be repeated.
+    `open` returns the format `refused` and a failure if the manifest itself is invalid; `close` returns the import's
+    status. Step Functions retries after an exception, so every step may be repeated.
     """
     if "open" in event:
         return _open(Execution.of(event["open"]))

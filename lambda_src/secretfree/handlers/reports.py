@@ -31,7 +31,7 @@ def outcome(telemetry: Telemetry, outcome: IssuanceAnswer, *, ids: RequestIds, d
         )
         return
     instead_of = outcome.instead_of
-    if isinstance(instead_of, Exception):  # the device has its certificate, and the failed renewal is reported
+    if isinstance(instead_of, Exception):  # The device gets its certificate. The failed renewal is reported.
         failure(telemetry, instead_of, ids=ids, device=device)
     telemetry.count(Metric.REUSED if outcome.reused else Metric.ISSUED)
     telemetry.log(

@@ -68,7 +68,7 @@ class _Retirer:
             )
             # The sweeper reports such a certificate until an operator decides; another delivery changes nothing.
             return known is not None and known.code is ErrorCode.CONFLICT
-        if retired is None:  # a client that is no device of this product line
+        if retired is None:  # The client is not a device of this product line.
             return True
         self._telemetry.count(Metric.CONNECTED)
         for certificate_id in retired:

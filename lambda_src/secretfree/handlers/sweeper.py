@@ -1,4 +1,4 @@
-"""The sweeper's Lambda, on a schedule: completes or rolls back issuances, and deletes what they left behind."""
+"""The sweeper's Lambda, on a schedule: completes or rolls back issuances, and deletes their obsolete certificates."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -41,7 +41,7 @@ def build(environment: Mapping[str, str]) -> LambdaHandler:
             )
             _gauge_authority(telemetry[issuer.name], issuer, clock)
             _gauge_ending(telemetry[issuer.name], config, issuer, clock)
-            _tell(telemetry[issuer.name], report)
+            _log_and_count(telemetry[issuer.name], report)
             done[issuer.name] = _summary(report)
         return done
 
@@ -69,7 +69,7 @@ def _gauge_authority(telemetry: Telemetry, issuer: IssuerSettings, clock: time.C
 
 
 def _gauge_ending(telemetry: Telemetry, config: IssuerConfig, issuer: IssuerSettings, clock: time.Clock) -> None:
-    """Count the devices that are late to renew. A failure is logged; the next run counts again.
+    """Count the devices that have not renewed in time. A failure is logged; the next run counts again.
 
     A table that this library did not make may lack the index: the rest of the sweeper works without it.
     """
@@ -99,7 +99,7 @@ def _summary(report: SweepReport) -> dict[str, Any]:
     }
 
 
-def _tell(telemetry: Telemetry, report: SweepReport) -> None:
+def _log_and_count(telemetry: Telemetry, report: SweepReport) -> None:
     for outcome, count in sorted(report.outcomes.items()):
         telemetry.log("swept", state=outcome, count=count)
     for step, count in (("retired", report.retired), ("orphans", report.orphans)):

@@ -39,8 +39,8 @@ def ports(
 ) -> IssuancePorts:
     """The ports of one issuer, on AWS clients that the process shares.
 
-    `stage`: as of `IssuancePorts`. `calls`: observes each call of IoT Core and Private CA. `announces`: what the ledger
-    records goes to the other Regions, where the configuration has any. Raises ConfigurationError.
+    `stage`: see `IssuancePorts`. `calls`: observes each call of IoT Core and Private CA. `announces`: the ledger
+    announces its changes to the other Regions, if there are any. Raises ConfigurationError.
     """
     if calls is not None:
         clients.observe_calls(calls)
@@ -72,7 +72,7 @@ def ports(
 
 
 def announcing(config: AnnouncementsConfig | None) -> Announcing | None:
-    """What a ledger needs to announce; None with one Region."""
+    """The configuration of a ledger's announcements; None with one Region."""
     return None if config is None else Announcing(table=config.table, region=config.region, clock=time.SystemClock())
 
 

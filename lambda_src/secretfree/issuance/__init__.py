@@ -1,1 +1,1 @@
-"""Issuing: the record of one issuance, the steps to a certificate, and what finishes or rolls them back. No AWS."""
+"""Issuing: the record of one issuance, the steps to a certificate, and how they are finished or rolled back. No AWS."""

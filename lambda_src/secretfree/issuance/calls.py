@@ -1,4 +1,4 @@
-"""How an invocation makes its calls: retries with backoff, parallel calls, nothing new after the deadline."""
+"""How an invocation makes its calls: retries with backoff, parallel calls, no new call after the deadline."""
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, wait
@@ -71,7 +71,7 @@ class CallRunner:
             except SecretFreeError as refused:
                 if unanswered is None:
                     raise
-                raise unanswered from refused  # an earlier, unanswered try may have had its effect
+                raise unanswered from refused  # An earlier, unanswered try may have had its effect.
             else:
                 self._observe(name, throttled=False)
                 return result
@@ -106,12 +106,12 @@ class CallRunner:
         return self._clock.monotonic() + seconds < self._deadline
 
     def retry_after(self, *, age: timedelta, attempts: int) -> int:
-        """Seconds until the device's next request, from the age and the number of its requests."""
+        """Seconds until the device should retry, by the age and the number of its requests."""
         pressure = self._congestion.pressure(self._clock.monotonic())
         return self._retry_after.seconds(age=age, attempts=attempts, pressure=pressure, chance=self._chance)
 
     def through_registry(self, call: Callable[[], T]) -> T:
-        """`call`, with a Retry-After where it is refused because the registry does not answer."""
+        """`call`; adds a Retry-After to the refusal if the registry does not answer."""
         try:
             return self.persist("registry", call)
         except OutOfTimeError as error:

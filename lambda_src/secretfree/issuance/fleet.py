@@ -1,7 +1,7 @@
-"""The rule of the pre-provisioning hook: AWS IoT Core may provision what this ledger has issued, and nothing else.
+"""The rule of the pre-provisioning hook: AWS IoT Core may provision only certificates that this ledger has issued.
 
-The ledger has the certificate since it was signed (`secretfree.issuance.pipeline.sign`). So a block that this reading
-of the registry does not see finds the record, and revokes the certificate.
+The certificate is in the ledger since it was signed (`secretfree.issuance.pipeline.sign`). So a block after this
+reading of the registry finds the record and revokes the certificate.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from secretfree.registry.entry import RegistryReader
 from secretfree.request.device_id import DeviceId
 from secretfree.request.parsing import refusing_parser_errors
 
-# Far above what a certificate of AWS Private CA has.
+# Far above the size of a certificate of AWS Private CA.
 _MOST_CHARACTERS: Final = 16_384
 
 
@@ -39,7 +39,7 @@ class FleetLedger(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class PresentedCertificate:
-    """A certificate by its own content. `fingerprint`: of its key, as the registry names keys."""
+    """The content of a certificate. `fingerprint`: lower-case hex SHA-256 of its key's SPKI, as in the registry."""
 
     device_id: DeviceId
     certificate_id: str
@@ -47,7 +47,7 @@ class PresentedCertificate:
 
     @classmethod
     def from_pem(cls, pem: object) -> Self:
-        """Raises SecretFreeError (`malformed-request`) for what is no certificate with a device id as its one name."""
+        """Raises SecretFreeError (`malformed-request`) unless it is a certificate whose one name is a device id."""
         if not isinstance(pem, str) or len(pem) > _MOST_CHARACTERS:
             raise malformed("no certificate in PEM", reason=Reason.CLIENT_CERTIFICATE)
         refusal = malformed("a certificate that cannot be read", reason=Reason.CLIENT_CERTIFICATE)
@@ -71,11 +71,11 @@ def permit(
     ledger: FleetLedger,
     clock: Clock,
 ) -> None:
-    """Let AWS IoT Core provision `presented`; the sweeper then looks whether it did.
+    """Allow AWS IoT Core to provision `presented`; the sweeper later checks the outcome.
 
-    Raises SecretFreeError: `not-authorized` for a device that the registry does not allow with this key, and for a
-    certificate that is not the one which `issuer` last signed for it; `unavailable` where a table does not answer.
-    Raises StaleLedgerError, ThrottledError and UnreachableError of the ledger. Nothing is permitted then.
+    Raises SecretFreeError: `not-authorized` for a device that the registry does not allow with this key, and for any
+    other certificate than the last one of `issuer`; `unavailable` if a table does not answer. Raises StaleLedgerError,
+    ThrottledError and UnreachableError of the ledger. Every error means that nothing is permitted.
     """
     require_enrolled(presented.device_id, presented.fingerprint, match=match, registry=registry, clock=clock)
     record = ledger.read(presented.device_id, issuer)

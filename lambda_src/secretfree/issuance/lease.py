@@ -38,7 +38,7 @@ from secretfree.request.device_id import DeviceId
 # A token is not used near the end of the authority's idempotency window, because a worker may be slow.
 IDEMPOTENCY_MARGIN: Final = timedelta(seconds=60)
 _WAITING_STEP: Final = timedelta(seconds=5)
-# `secretfree ca distrust` deactivates the certificates of a CA. One that is revoked was revoked for its own device.
+# `secretfree ca distrust` deactivates the certificates of a CA. A revoked one was revoked because of its own device.
 _LEFT_BY_DISTRUST: Final = frozenset({CertificateStatus.ACTIVE, CertificateStatus.INACTIVE})
 
 T = TypeVar("T")
@@ -48,8 +48,8 @@ T = TypeVar("T")
 class Invocation:
     """One invocation's work on one device.
 
-    `confirm` raises SecretFreeError unless the registry has the device as it was authorized. `always_anew`: the answer
-    is a new certificate, where another request would get the one that the device has.
+    `confirm` raises SecretFreeError unless the registry has the device as it was authorized. `always_anew`: issue a new
+    certificate even if the device has a valid one.
     """
 
     device_id: DeviceId
@@ -70,16 +70,16 @@ class Invocation:
         return seen.next_generation(self.fingerprint, self.ports.owner(), self.clock.now())
 
     def describe(self, certificate_id: str) -> RegisteredCertificate | None:
-        """The certificate as IoT Core has it; ThrottledError or UnreachableError where it does not answer in time."""
+        """The certificate at IoT Core; ThrottledError or UnreachableError if IoT Core does not answer in time."""
         try:
             return self.calls.persist("describe", lambda: self.ports.things.describe(certificate_id))
         except OutOfTimeError as error:
             raise UnreachableError(error.reason.value) from error
 
     def or_in_use(self, record: Callable[[], Issuance], work: Callable[[], T]) -> T | IssuedCertificate:
-        """The answer of `work`, or, if that has no certificate, the device's valid certificate in `record`, if any.
+        """The answer of `work` or, without a certificate from it, the device's valid certificate in `record`, if any.
 
-        A device thus gets its certificate also while a renewal is under way or fails. A refusal of the device stays a
+        So a device gets its certificate even while a renewal is under way or fails. A refusal of the device stays a
         refusal.
         """
         try:
@@ -122,7 +122,7 @@ class Invocation:
 
 
 def _tried_since(record: Issuance) -> datetime:
-    """Since when the device tries. The wait for its turn does not count."""
+    """When the device's requests began. The wait for its turn does not count."""
     return record.begun_at if record.ticket is None else max(record.begun_at, record.ticket.at)
 
 
@@ -130,8 +130,8 @@ def _tried_since(record: Issuance) -> datetime:
 class Lease:
     """The record as last stored by this worker, which holds its lease.
 
-    `unaccounted`: there may be a request whose outcome is not recorded. It matters only in the state `requesting`,
-    which ends when an answer is stored.
+    `unaccounted`: the outcome of a request may be unrecorded. This matters only in the state `requesting`, which ends
+    when an answer is stored.
     """
 
     record: Issuance
@@ -139,12 +139,12 @@ class Lease:
 
 
 def take_lease(work: Invocation) -> Lease | IssuanceAnswer:
-    """Take the lease, or return the device's answer without it.
+    """Take the lease, or return the device's answer if none is needed.
 
-    The registry is read in parallel with the first write. So the authorizer's decision alone is not enough, and a later
-    block still counts. Raises SecretFreeError: `too-many-requests`; `unavailable` when a table does not answer;
-    `not-authorized` for a device that is not enrolled with this key, for another key than the bound one, for a key that
-    another one replaced, and for a revoked certificate.
+    The registry is read in parallel with the first write. So the authorizer's decision alone issues nothing, and a
+    later block takes effect. Raises SecretFreeError: `too-many-requests`; `unavailable` when a table does not answer;
+    `not-authorized` for a device that is not enrolled with this key, for a key other than the bound one, for a replaced
+    key, and for a revoked certificate.
     """
     now = work.clock.now()
     first = Issuance.first(work.device_id, work.policy.issuer, work.fingerprint, owner=work.ports.owner(), now=now)
@@ -164,7 +164,7 @@ def take_lease(work: Invocation) -> Lease | IssuanceAnswer:
     try:
         return Lease(written.result(), unaccounted=False)
     except StaleLedgerError as stale:
-        if stale.current is None:  # deleted between the write and the look, by its time to live or by an operator
+        if stale.current is None:  # Deleted between the write and the read, by its time to live or by an operator.
             return work.not_ready(first, Reason.LEASE_HELD)
         return _found(work, stale.current)
 
@@ -182,7 +182,7 @@ def _in_the_line(work: Invocation, first: Issuance) -> Lease | IssuanceAnswer:
     if seen is not None:
         return _found(work, seen)
     ticket = work.ports.turns.take()
-    waits = None if ticket is None else first.never_asked().parked().waiting(ticket)
+    waits = None if ticket is None else first.never_requested().parked().waiting(ticket)
     try:
         stored = work.write(_admitted(work, first) if waits is None else waits)
     except StaleLedgerError as stale:
@@ -220,9 +220,9 @@ def _refuses_device(error: Exception) -> bool:
 
 
 def _withdraw(work: Invocation, record: Issuance) -> None:
-    """Close the first record of a refused device: no certificate was requested, so there is nothing to remove."""
+    """Close the first record of a refused device: no certificate was requested, so nothing has to be removed."""
     with suppress(ThrottledError, UnreachableError, StaleLedgerError):
-        work.ports.ledger.write(record.never_asked().abandoned(work.clock.now()))
+        work.ports.ledger.write(record.never_requested().abandoned(work.clock.now()))
 
 
 def _require_bound_key(work: Invocation) -> None:
@@ -249,9 +249,9 @@ def _take_over(work: Invocation, seen: Issuance, standing: Standing) -> Lease | 
 
 
 def _held_back(work: Invocation, seen: Issuance) -> NotReady | None:
-    """The answer to a device whose turn has not come; None: the device may continue.
+    """The answer to a device that must wait for its turn; None: the device may continue.
 
-    With `always_anew`, what is issued may be in use at IoT Core before the sweeper records it as active.
+    With `always_anew`, an issued certificate may be in use at IoT Core before the sweeper records it as active.
     """
     is_issued = seen.state is IssuanceState.ISSUED and seen.fingerprint == work.fingerprint
     if work.always_anew and is_issued and work.describe(seen.certificate_id or "") is not None:
@@ -298,7 +298,7 @@ def _renew(
 ) -> Lease | IssuanceAnswer:
     """Begin a renewal, if the status of the old certificate is in `accepted`.
 
-    A certificate that IoT Core no longer has before its end may have been revoked, so an operator decides.
+    A certificate that is missing at IoT Core before its end may have been revoked, so an operator decides.
     """
     _admitted(work, seen)  # before any call
     now = work.clock.now()
@@ -317,8 +317,8 @@ def _renew(
 def _resumed(work: Invocation, seen: Issuance) -> Issuance:
     now = work.clock.now()
     taken = seen.taken(work.ports.owner(), now)
-    never_asked = seen.state is IssuanceState.REQUESTING and seen.requested_at is None
-    return taken.asking(now) if never_asked else taken
+    never_requested = seen.state is IssuanceState.REQUESTING and seen.requested_at is None
+    return taken.requesting(now) if never_requested else taken
 
 
 def _outlived_its_token(work: Invocation, seen: Issuance) -> bool:
@@ -337,7 +337,7 @@ def _admitted(work: Invocation, record: Issuance) -> Issuance:
         wait = work.policy.admission.wait(record.admission, now)
         raise SecretFreeError(
             ErrorCode.TOO_MANY_REQUESTS,
-            "the device asks too often",
+            "the device sends too many requests",
             reason=Reason.THROTTLED,
             retry_after=max(1, ceil(wait.total_seconds())),
         )
@@ -345,7 +345,10 @@ def _admitted(work: Invocation, record: Issuance) -> Issuance:
 
 
 def _wait_for_holder(work: Invocation, seen: Issuance) -> NotReady:
-    """Seconds to wait for another worker, which usually needs a second or two. After a long time it may have died."""
+    """Seconds to wait for another worker, which usually needs a second or two.
+
+    A worker that needs much longer may have died.
+    """
     now = work.clock.now()
     held = LEASE - ((seen.due or now) - now)
     return work.not_ready(seen, Reason.LEASE_HELD, attempts=1 + int(held / _WAITING_STEP))

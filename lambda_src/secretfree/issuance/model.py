@@ -35,8 +35,8 @@ StageTimer: TypeAlias = Callable[[str], AbstractContextManager[object]]
 class IssuancePolicy:
     """The deployed settings of one issuer.
 
-    `issuer`: its name, unique in a product line. `deployment`: unique to the ledger among all of the account.
-    `authorities`: the names of the CAs whose certificates devices get; empty if the issuer names no CAs.
+    `issuer`: its name, unique in a product line. `deployment`: unique to the ledger in the account. `authorities`: the
+    names of the CAs whose certificates devices get; empty if the issuer names no CAs.
     """
 
     issuer: str
@@ -50,7 +50,7 @@ class IssuancePolicy:
     authorities: tuple[str, ...] = ()
 
     def trusts(self, reference: str | None) -> bool:
-        """Whether a certificate with this reference is of a trusted CA. The reference begins with the CA's name."""
+        """Whether the certificate with this reference is from a trusted CA. The reference begins with the CA's name."""
         if not self.authorities:
             return True
         return reference is not None and reference.startswith(tuple(f"{one}/" for one in self.authorities))
@@ -61,7 +61,8 @@ class IssuancePorts:
     """The ports of the pipeline and the sweeper.
 
     `executor` runs independent calls in parallel. `chance` is uniform in [0, 1). `owner` returns a new name for this
-    worker at each call. `stage` measures what runs inside, under the name of a step: request, collect, install, attach.
+    worker at each call. `stage` measures the time of a block under the name of a step: request, collect, install,
+    attach.
     """
 
     issuer: CertificateIssuer
@@ -82,7 +83,7 @@ class IssuedCertificate:
     """The answer to the device.
 
     `renew_after`: the start of its renewal window. `reused`: the certificate was issued before. `instead_of`: why this
-    request did not issue the next certificate, if it tried to.
+    request did not issue the next certificate, if that was due.
     """
 
     certificate_pem: str
@@ -97,7 +98,7 @@ class IssuedCertificate:
 
 @dataclass(frozen=True, kw_only=True)
 class NotReady:
-    """Accepted, not ready: the device asks again after `retry_after` seconds. `detail` is for the log."""
+    """Accepted, not ready: the device retries after `retry_after` seconds. `detail` is for the log."""
 
     retry_after: int
     reason: Reason
@@ -108,7 +109,7 @@ IssuanceAnswer: TypeAlias = IssuedCertificate | NotReady
 
 
 def require_same_request(authorized: AuthorizedDevice, csr: VerifiedCsr) -> None:
-    """Refuse a CSR that is not the one that was authorized."""
+    """Refuse a CSR other than the authorized one."""
     if csr.digest != authorized.csr_digest or csr.public_key.fingerprint != authorized.fingerprint:
         raise SecretFreeError(
             ErrorCode.INVALID_REQUEST,
@@ -118,7 +119,7 @@ def require_same_request(authorized: AuthorizedDevice, csr: VerifiedCsr) -> None
 
 
 def issued_certificate(record: Issuance, *, renewal_window: timedelta) -> IssuedCertificate:
-    """The answer that `record` holds, once a certificate was issued."""
+    """The device's answer from `record`, in which a certificate was issued."""
     certificate = recorded_answer(record)
     if isinstance(certificate, str):
         raise TypeError(certificate)
@@ -136,9 +137,9 @@ def issued_certificate(record: Issuance, *, renewal_window: timedelta) -> Issued
 def certificate_again(
     record: Issuance, fingerprint: str, *, now: datetime, policy: IssuancePolicy
 ) -> IssuedCertificate | None:
-    """The good certificate of the key `fingerprint` in `record` at `now`, or None.
+    """The valid certificate of the key `fingerprint` in `record` at `now`, or None.
 
-    While the next one is due or being issued, `renew_after` is not later than `now`, so that the device comes back.
+    While the next one is due or being issued, `renew_after` is not later than `now`, so that the device retries.
     """
     certificate = record.certificate_in_use(fingerprint, now, policy.trusts)
     if certificate is None:
@@ -157,7 +158,7 @@ def certificate_again(
 
 
 def recorded_answer(record: Issuance) -> str | DeviceCertificate:
-    """What the issuer answered according to `record`: its reference, or the certificate itself."""
+    """The issuer's answer according to `record`: a reference, or the certificate itself."""
     if record.state is IssuanceState.REQUESTED and record.reference is not None:
         return record.reference
     if record.certificate_id is None or record.certificate_pem is None or record.not_after is None:
@@ -191,16 +192,16 @@ def with_answer(record: Issuance, answer: str | DeviceCertificate) -> Issuance:
 
 
 def superseded_until(record: Issuance) -> datetime | None:
-    """How long the certificates that `record` supersedes stay; None if the registry now has another key.
+    """Until when the certificates that `record` supersedes stay valid; None if the registry now has another key.
 
-    A certificate of the same key stays until its own end, because the holder of a copied request can begin
-    a renewal, and the device may be connected with the old one.
+    A certificate of the same key stays valid until its end, because a copied request can begin a renewal while the
+    device is connected with the old certificate.
     """
     return None if record.replaces_key else record.superseded_until
 
 
 def clear_at(record: Issuance, now: datetime) -> datetime:
-    """When the sweeper clears what `record` leaves behind, if it becomes active at `now`."""
+    """When the sweeper deletes the certificates that `record` replaces, if it becomes active at `now`."""
     end = superseded_until(record)
     return now if end is None or record.has_leftovers else max(now, end)
 

@@ -11,9 +11,9 @@ Trust: TypeAlias = Callable[[str | None], bool]
 
 @dataclass(frozen=True, kw_only=True)
 class Suspect:
-    """A certificate that may exist without a record: its request got no answer, or was given up before the answer.
+    """A certificate that may exist without a record: its request got no answer, or was abandoned before the answer.
 
-    `reference`: the authority's, where there was an answer.
+    `reference`: the authority's, if it answered.
     """
 
     fingerprint: str
@@ -25,8 +25,8 @@ class Suspect:
 class CertificateInUse:
     """The certificate that a device with this key has while its next one is being issued.
 
-    `verified_at`: when IoT Core last reported it as active. None: it is looked up before it is given out.
-    `reference`: the authority's, where it gave one.
+    `verified_at`: when IoT Core last reported it as active. None: it is looked up before it is returned again.
+    `reference`: the authority's, if it returned one.
     """
 
     certificate_id: str

@@ -1,6 +1,6 @@
-"""The issuing pipeline: from an authorized device to a certificate that may connect, each step recorded first.
+"""The issuing pipeline: from an authorized device to an active certificate. Each step is recorded before the next.
 
-The order, with the calls that a new device costs on the critical path (the authorizer's read being the first):
+The order, with the calls on the critical path for a new device (the authorizer's read is the first):
 
     2  ledger: lease | registry: enrolled   a conditional write that also answers who was here before; a read beside it
     3  request | thing | registry: enrolled the token is the generation's, so a repeated request changes nothing
@@ -16,8 +16,8 @@ With the IoT Core CA, step 6 activates the certificate. An inactive certificate 
 or an operator has deactivated it. A repeated step 6 must not activate a certificate that a device already has. So the
 answer waits for the write, and the device gets 202 if the write fails. (Lambda may freeze a write that is not awaited.)
 
-A block may come at any moment. Step 3 reads the registry after the lease is written. A block that this read misses
-is later than the lease, so `secretfree.revocation`, which acts after the block, finds and changes the record. Then no
+A block is possible at any moment. Step 3 reads the registry after the lease is written. A block after this read is
+later than the lease, so `secretfree.revocation`, which runs after the block, finds and changes the record. Then no
 write of this worker succeeds. If the worker has activated the certificate, it revokes it when its last write fails. If
 the worker dies before that, the sweeper revokes the certificate after the lease has expired.
 """
@@ -77,7 +77,7 @@ def issue(
     """Issue, resume or repeat the certificate of `authorized`, whose proof of possession is `csr`.
 
     `deadline` is a time of `clock.monotonic()` after which no further call begins. Raises SecretFreeError: `conflict`
-    when the thing's name is taken, `too-many-requests`, `not-authorized` for another key than the bound one and for a
+    when another thing has the name, `too-many-requests`, `not-authorized` for a key other than the bound one and for a
     revoked certificate, `unavailable` when the ledger cannot be reached.
     """
     work = _invocation(authorized, csr, ports=ports, policy=policy, clock=clock, deadline=deadline)
@@ -96,10 +96,10 @@ def sign(
     clock: Clock,
     deadline: float,
 ) -> IssuanceAnswer:
-    """A new certificate that is recorded, but not registered: AWS IoT Core registers what its provider returns.
+    """Issue and record a new certificate without registering it: AWS IoT Core registers its provider's certificates.
 
-    Steps 2 to 4 of the pipeline. The record is left as `issued`. The sweeper records it as active once AWS IoT Core has
-    the certificate active. Arguments and errors: as of `issue`.
+    Steps 2 to 4 of the pipeline. The record stays `issued`. The sweeper records it as active when the certificate is
+    active at AWS IoT Core. For arguments and errors, see `issue`.
     """
     work = _invocation(authorized, csr, ports=ports, policy=policy, clock=clock, deadline=deadline)
     work = replace(work, always_anew=True)
@@ -163,7 +163,7 @@ class _Steps:
         return self._recording(self._proceed)
 
     def sign(self) -> IssuanceAnswer:
-        """As `finish`, up to the recorded certificate."""
+        """Do the work of `finish` up to the recorded certificate."""
         return self._recording(self._sign)
 
     def _recording(self, proceed: Callable[[], IssuedCertificate]) -> IssuanceAnswer:
@@ -208,7 +208,7 @@ class _Steps:
                 certificate = self._collect(answer)
         else:
             certificate = answer
-        if certificate.not_after <= self._clock.now():  # resumed after its end
+        if certificate.not_after <= self._clock.now():  # Resumed after the certificate's end.
             raise RequestFailedError(certificate.certificate_id)
         return certificate
 
@@ -239,11 +239,11 @@ class _Steps:
         results(self._calls.side_by_side(*calls))
 
     def _request(self) -> str | DeviceCertificate:
-        """Ask for a certificate, make the thing and read the registry: the reference, or the certificate itself."""
+        """Request a certificate, create the thing, read the registry; return the reference or the certificate."""
         # The thing comes last, because this thread stores the result in the lease's record.
         requested, enrolled, thing = self._calls.side_by_side(self._order, self._require_enrolled, self._ensure_thing)
         answer: str | DeviceCertificate = requested.result()
-        if enrolled.exception() is not None or thing.exception() is not None:  # the answer is recorded all the same
+        if enrolled.exception() is not None or thing.exception() is not None:  # The answer is recorded nevertheless.
             self._store(with_answer(self._lease.record, answer))
         enrolled.result()
         thing.result()
@@ -262,16 +262,16 @@ class _Steps:
             answer = self._calls.persist(
                 "request", lambda: issuer.request(order), repeatable=bool(issuer.repeatable_for)
             )
-        except (ThrottledError, SecretFreeError):  # refused each time, so without effect
+        except (ThrottledError, SecretFreeError):  # Refused at each try, so without effect.
             raise
         except BaseException:
             self._lease.unaccounted = True
             raise
-        self._lease.unaccounted = True  # until the answer is recorded, which may fail
+        self._lease.unaccounted = True  # Until the answer is recorded, which may fail.
         return answer
 
     def _collect(self, reference: str) -> DeviceCertificate:
-        """The certificate behind `reference`, which is recorded until the first look is taken."""
+        """The certificate behind `reference`. The reference is recorded while the first poll waits."""
         look = partial(self._calls.persist, "collect", lambda: self._ports.issuer.collect(reference))
         began = self._clock.monotonic()
         is_new = self._lease.record.reference != reference
@@ -296,7 +296,7 @@ class _Steps:
             looked_at = self._clock.monotonic() + delay
             certificate = self._after(delay, look)
             tries += 1
-        if is_new:  # for an earlier request, the time that the CA took is unknown
+        if is_new:  # For an earlier request, the CA's signing time is unknown.
             self._ports.signing_time.learn(
                 missed_at=None if missed_at is None else missed_at - began,
                 found_at=looked_at - began,
@@ -332,7 +332,7 @@ class _Steps:
         return certificate_arn
 
     def _undo(self, certificate: DeviceCertificate, mine: Issuance, current: Issuance | None) -> None:
-        """Revoke a certificate that is unknown to another worker, which began another generation.
+        """Revoke this worker's certificate after another worker began a new generation without it.
 
         The sweeper deletes the certificate: the record lists this generation's reference or request as a suspect. A
         certificate that was not installed as active needs no revocation.
@@ -345,7 +345,7 @@ class _Steps:
             self._revoke(certificate.certificate_id)
 
     def _confirm(self, record: Issuance) -> bool:
-        """Record that all is in place; returns whether it is recorded. When it is awaited: see the module's text."""
+        """Record the certificate as active; return whether that succeeded. See the module on when it is awaited."""
         active = record.active(clear_at=clear_at(record, self._clock.now()))
         write = partial(self._ports.ledger.write, active, certificate=CertificateRecordState.ACTIVE)
         try:
@@ -364,10 +364,10 @@ class _Steps:
             self._calls.persist("revoke", lambda: self._ports.things.revoke(certificate_id), even_late=True)
 
     def _give_up(self, reason: Reason, ticket: Ticket | None = None) -> None:
-        """Leave the rest to the device's next request, or to the sweeper, and record why.
+        """Stop, and record why. The device's next request or the sweeper continues.
 
-        A request without an answer that must not be repeated keeps the lease to its end, so that a device that asks
-        in a loop does not leave one lost certificate per request. The next request begins a new generation.
+        If a request without an answer must not be repeated, the lease is kept to its end, so that a device in a loop
+        does not cause one lost certificate per request. The next request begins a new generation.
         """
         record = self._lease.record.unfinished(reason)
         if record.state is IssuanceState.REQUESTING:
@@ -375,12 +375,12 @@ class _Steps:
                 self._close(record if ticket is None else record.waiting(ticket))
                 return
             if not self._lease.unaccounted:
-                record = record.never_asked()
+                record = record.never_requested()
         record = record.released(self._clock.now())
         self._close(record if ticket is None else record.waiting(ticket))
 
     def _wait_for_turn(self, detail: str) -> NotReady:
-        """Above the quotas, give a device without a number one. A device whose turn it was tries again soon."""
+        """Above the quotas, give a number to a device without one. A device whose turn it was retries soon."""
         before = self._lease.record.ticket
         ticket = self._ports.turns.throttled(before)
         if ticket is None or ticket == before:
@@ -395,5 +395,5 @@ class _Steps:
             self._ports.ledger.write(record, certificate=certificate)
 
     def _store(self, record: Issuance) -> None:
-        """Record the work done so far, also after the deadline."""
+        """Record the work done so far, even after the deadline."""
         self._lease.record = self._calls.through_ledger(lambda: self._ports.ledger.write(record), even_late=True)

@@ -21,11 +21,11 @@ class UnreachableError(Exception):
 
 
 class CertificateRevokedError(Exception):
-    """Another party took the certificate out of use. It stays out of use."""
+    """The certificate was revoked or deactivated by another party. It stays so."""
 
 
 class RequestFailedError(Exception):
-    """The authority will never issue this certificate. A new generation may succeed."""
+    """The authority refused to issue this certificate for good. A new generation may succeed."""
 
 
 class SearchTooWideError(Exception):
@@ -45,7 +45,7 @@ class StaleLedgerError(Exception):
 
 
 class CertificateStatus(StrEnum):
-    """IoT Core's certificate states, as far as issuing distinguishes them."""
+    """The states of a certificate at IoT Core that issuing distinguishes."""
 
     ACTIVE = "ACTIVE"
     INACTIVE = "INACTIVE"
@@ -54,7 +54,7 @@ class CertificateStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceCertificate:
-    """A certificate as an issuer hands it over.
+    """A certificate as an issuer returns it.
 
     `certificate_id`: lower-case hex SHA-256 of its DER, IoT Core's id. `certificate_arn`: IoT Core's, once it is known.
     """
@@ -68,7 +68,7 @@ class DeviceCertificate:
 
 @dataclass(frozen=True, kw_only=True)
 class CertificateOrder:
-    """What an issuer gets: the device, its verified request, and the idempotency token of this generation."""
+    """An order to an issuer: the device, its verified request, and the idempotency token of this generation."""
 
     device_id: DeviceId
     csr: VerifiedCsr
@@ -77,7 +77,7 @@ class CertificateOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class RegisteredCertificate:
-    """A certificate as IoT Core knows it."""
+    """A certificate as IoT Core has it."""
 
     certificate_arn: str
     status: CertificateStatus
@@ -88,12 +88,12 @@ class CertificateIssuer(Protocol):
 
     @property
     def repeatable_for(self) -> timedelta:
-        """How long after the first `request` with a token another one gives the same certificate; zero: never."""
+        """How long after the first `request` with a token another one returns the same certificate; zero: never."""
         ...
 
     @property
     def installs_active(self) -> bool:
-        """Whether `install` makes a certificate active at once. An inactive one was then deactivated later."""
+        """Whether `install` activates a certificate. If so, an inactive certificate was deactivated later."""
         ...
 
     @property
@@ -102,39 +102,40 @@ class CertificateIssuer(Protocol):
         ...
 
     def request(self, order: CertificateOrder) -> str | DeviceCertificate:
-        """Ask for a certificate: its reference, for `collect`, or at once the certificate itself."""
+        """Request a certificate. Returns its reference, for `collect`, or the certificate itself."""
         ...
 
     def collect(self, reference: str) -> DeviceCertificate | None:
-        """The certificate asked for, or None while it is being made; RequestFailedError when it never will be."""
+        """The requested certificate, or None while it is being issued; RequestFailedError if that failed for good."""
         ...
 
     def search(self) -> "UnrecordedSearch":
-        """A search for unrecorded certificates. It lists each certificate once, however often it is called."""
+        """A search for unrecorded certificates. It lists each certificate once, for all calls of `find` together."""
         ...
 
     def install(self, certificate: DeviceCertificate, *, resumed: bool) -> str:
-        """Make IoT Core know the certificate and return its ARN; safe to repeat.
+        """Register the certificate with IoT Core and return its ARN; safe to repeat.
 
-        `resumed`: an earlier invocation may have done it. Raises CertificateRevokedError if it is out of use.
+        `resumed`: an earlier invocation may have registered it. Raises CertificateRevokedError if it was revoked or
+        deactivated.
         """
         ...
 
     def activate(self, certificate_id: str) -> None:
-        """Let the certificate connect, where `install` has not; safe to repeat."""
+        """Activate the certificate, if `install` has not; safe to repeat."""
         ...
 
 
 class UnrecordedSearch(Protocol):
-    """Finds certificates that a lost `request` may have made. It knows those made before its first `find`."""
+    """Finds certificates that a lost `request` may have made, among those made before its first `find`."""
 
     def find(
         self, fingerprint: str, *, since: datetime, until: datetime, known: Collection[str]
     ) -> Sequence[DeviceCertificate]:
-        """Inactive certificates of this issuer for this key, made in that time, but for `known`.
+        """Inactive certificates of this issuer for this key, made in that time, except `known`.
 
-        Another ledger may have asked for one too. So nothing found is ever used, and only what has nothing attached
-        may be discarded. Raises SearchTooWideError.
+        Another ledger may have requested one of them. So no found certificate is ever used, and it may be discarded
+        only if nothing is attached to it. Raises SearchTooWideError.
         """
         ...
 
@@ -143,7 +144,7 @@ class ThingRegistry(Protocol):
     """IoT Core's side of a device. Every method may be repeated, and raises ThrottledError or UnreachableError."""
 
     def ensure_thing(self, device_id: DeviceId) -> None:
-        """The thing exists and is ours; SecretFreeError (`conflict`) when one of another type has the name."""
+        """Create the thing if it is missing; SecretFreeError (`conflict`) if a thing of another type has the name."""
         ...
 
     def attachments(self, device_id: DeviceId, certificate_arn: str) -> Sequence[Callable[[], None]]:
@@ -155,25 +156,25 @@ class ThingRegistry(Protocol):
         ...
 
     def retire(self, device_id: DeviceId, certificate_id: str) -> None:
-        """Deactivate, detach and delete a certificate that the ledger records; one that is gone is success.
+        """Deactivate, detach and delete a certificate that the ledger records; a missing one is success.
 
-        SecretFreeError (`conflict`) where another product line's policy is attached: it is left as it is. Raises
-        StillAttachedError when all but the deletion is done.
+        SecretFreeError (`conflict`) if another product line's policy is attached: the certificate stays unchanged.
+        Raises StillAttachedError if only the deletion remains.
         """
         ...
 
     def revoke(self, certificate_id: str) -> bool:
-        """Set a certificate that the ledger records to REVOKED, whatever its state; whether IoT Core has it."""
+        """Set a certificate that the ledger records to REVOKED from any state. Returns whether IoT Core has it."""
         ...
 
     def discard(self, certificate_id: str) -> bool:
-        """Delete a certificate that is inactive and attached to nothing, or leave it; whether it is gone."""
+        """Delete a certificate if it is inactive and attached to nothing. Returns whether it is gone."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnreadableRecord:
-    """A record of the ledger that is damaged. `defect` says in words for the log what is wrong."""
+    """A record of the ledger that is damaged. `defect` describes the damage, for the log."""
 
     device_id: str
     issuer: str
@@ -189,7 +190,7 @@ class CertificateRecordState(StrEnum):
 
 
 class Ledger(Protocol):
-    """The record of what was issued. Every method raises ThrottledError or UnreachableError."""
+    """The ledger of what was issued. Every method raises ThrottledError or UnreachableError."""
 
     def write(self, issuance: Issuance, *, certificate: CertificateRecordState | None = None) -> Issuance:
         """Store `issuance` if its `version` is still the stored one (0: there is none), and return it as stored.
@@ -204,7 +205,7 @@ class Ledger(Protocol):
         ...
 
     def bind(self, device_id: DeviceId, fingerprint: str) -> bool:
-        """Bind the first key seen to the device; False when another one is bound already."""
+        """Bind the first key seen to the device; False if another key is bound."""
         ...
 
     def unfinished(self, issuer: str, *, due: datetime, limit: int) -> Sequence["Issuance | UnreadableRecord"]:
@@ -216,7 +217,7 @@ class Ledger(Protocol):
         ...
 
     def close_certificate(self, device_id: DeviceId, certificate_id: str, *, forget_after: datetime) -> None:
-        """Mark a certificate's record superseded; it may vanish after `forget_after`."""
+        """Mark a certificate's record as superseded; it may be deleted after `forget_after`."""
         ...
 
 

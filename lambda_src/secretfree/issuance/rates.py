@@ -1,4 +1,4 @@
-"""Back-pressure: when the service retries, when the device retries, and which device asks too often."""
+"""Back-pressure: when the service retries, when the device retries, and which device sends too many requests."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Chance: TypeAlias = Callable[[], float]
 class RetryPolicy:
     """Exponential backoff with full jitter within one invocation. All times in seconds.
 
-    Under pressure it makes fewer tries: each try uses quota that others need, and the device can post again later.
+    Under pressure it makes fewer tries: each try uses quota that others need, and the device can retry later.
     """
 
     base: float = 0.1
@@ -33,10 +33,10 @@ class RetryPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class PollPolicy:
-    """The waits between looks for a certificate that is being issued. Seconds.
+    """The waits between polls for a certificate that is being issued. Seconds.
 
-    Private CA usually takes tens of milliseconds; the SDK's waiter would look once a second. The waits grow to `cap`.
-    If the certificate takes long, they grow with what was waited in all, by `share` of it, to `longest`.
+    Private CA usually takes tens of milliseconds; the SDK's waiter would poll once a second. The waits grow to `cap`.
+    For a slow certificate, the wait is `share` of the total wait so far, up to `longest`.
     """
 
     first: float = 0.03
@@ -46,10 +46,10 @@ class PollPolicy:
     longest: float = 1.0
 
     def delay(self, attempt: int, *, waited: float, spread: float = 0.0, chance: Chance) -> float:
-        """Wait after look number `attempt`, the first being 0; between the full delay and half of it.
+        """Wait after poll number `attempt`, from 0; between the full delay and half of it.
 
-        `waited`: since the certificate was asked for. `spread`: by how much the CA's time is known to differ. Looks
-        that are closer together use up the quota.
+        `waited`: since the certificate was requested. `spread`: the known variation of the CA's signing time. More
+        frequent polls would waste quota.
         """
         cap = min(self.longest, max(self.cap, self.share * waited))
         # The exponent is bounded: 2.0**2000 overflows.
@@ -60,9 +60,9 @@ class PollPolicy:
 class RetryAfterPolicy:
     """The `Retry-After` of an answer, in whole seconds, so that a fleet spreads over what the quotas can take.
 
-    The wait grows first with the tries, then in proportion to the request's age. A wait proportional to age limits the
-    overshoot (a device waits although the quota is free) to a fixed share of the whole time, for fleets of every size.
-    Exponential growth would double the time. The share grows with the observed throttling.
+    The wait grows first with the tries, then in proportion to the request's age. This limits the overshoot (a device
+    waits although the quota is free) to a fixed share of the total time, for fleets of every size. Exponential growth
+    would double the time. The share grows with the observed throttling.
     """
 
     base: float = 2.0
@@ -72,7 +72,7 @@ class RetryAfterPolicy:
     pressed_share: float = 0.10
 
     def seconds(self, *, age: timedelta, attempts: int, pressure: float, chance: Chance) -> int:
-        """`age`: since the device first asked; `attempts`: its tries so far; `pressure` from 0 to 1."""
+        """`age`: since the device's first request; `attempts`: its tries so far; `pressure` from 0 to 1."""
         share = self.calm_share + (self.pressed_share - self.calm_share) * pressure
         early = self.base * 2.0 ** min(max(attempts - 1, 0), self.early_doublings) * (1 + pressure)
         ceiling = min(self.cap, max(early, share * age.total_seconds()))
@@ -119,7 +119,8 @@ class _Tally:
 
     def pressure(self, now: float, *, memory: float) -> float:
         kept = self._kept(now, memory)
-        # One more good call is assumed, so that a single throttled call in a quiet hour does not count as a storm.
+        # One more successful call is assumed, so that a single throttled call in a quiet hour does not count as a
+        # storm.
         return self.throttled * kept / (self.calls * kept + 1.0)
 
     def _kept(self, now: float, memory: float) -> float:
@@ -137,7 +138,7 @@ class AdmissionRate:
     burst: int
 
     def charge(self, arrival: datetime | None, now: datetime) -> datetime | None:
-        """The date to store when one more is admitted at `now`; None when it is not."""
+        """The date to store if one more is admitted at `now`; None if it is refused."""
         if self.wait(arrival, now):
             return None
         return (now if arrival is None else max(arrival, now)) + self.interval
@@ -151,5 +152,5 @@ class AdmissionRate:
 
 # Issuing is expensive: a device may hold a lease ten times in a row, then once in ten seconds.
 ISSUANCE_RATE: Final = AdmissionRate(interval=timedelta(seconds=10), burst=10)
-# An answer from the ledger is cheap: a worker gives a device 240 in a row, then one a second.
+# An answer from the ledger is cheap: a worker answers a device 240 times in a row, then once a second.
 ANSWER_RATE: Final = AdmissionRate(interval=timedelta(seconds=1), burst=240)

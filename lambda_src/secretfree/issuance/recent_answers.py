@@ -22,7 +22,7 @@ class _Asked:
 
 
 class RecentAnswers:
-    """The devices that asked last, each with its token bucket and the certificate that it was given.
+    """The devices of the last requests, each with its token bucket and its last certificate.
 
     The ledger's bucket, which all workers share, bounds the expensive part: the lease and the issuing calls. This one
     bounds the answers from the ledger, so that a device in a tight loop does not block a worker. It never refuses a
@@ -35,9 +35,9 @@ class RecentAnswers:
         self._asked: OrderedDict[Asker, _Asked] = OrderedDict()
 
     def admit(self, asker: Asker, now: datetime) -> IssuedCertificate | None:
-        """Count one request: None if it is to be worked on, else the certificate that the asker has from this worker.
+        """Count one request: None if it must be processed, otherwise the last certificate for this device and key.
 
-        Raises SecretFreeError (`too-many-requests`) for too many requests of an asker that has none.
+        Raises SecretFreeError (`too-many-requests`) for too many requests without a certificate.
         """
         known = self._asked.pop(asker, None)
         arrival = None if known is None else known.arrival
@@ -53,12 +53,12 @@ class RecentAnswers:
             return replace(kept.certificate, reused=True, instead_of=None)
         raise SecretFreeError(
             ErrorCode.TOO_MANY_REQUESTS,
-            "the device asks this worker too often",
+            "the device sends too many requests to this worker",
             reason=Reason.THROTTLED,
             retry_after=max(1, ceil(self._rate.wait(arrival, now).total_seconds())),
         )
 
     def keep(self, asker: Asker, answer: IssuanceAnswer | None) -> None:
-        """Remember the certificate of an answer; None: the asker was refused, so that no answer is given again."""
+        """Keep the certificate of an answer; None: the device was refused, so its last answer is dropped."""
         if asker in self._asked:
             self._asked[asker].certificate = answer if isinstance(answer, IssuedCertificate) else None

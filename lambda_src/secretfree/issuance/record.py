@@ -15,7 +15,7 @@ from secretfree.request.device_id import DeviceId
 # Longer than any invocation lasts (API Gateway ends at 29 s, the functions a little later). So the calls of a lease's
 # holder have ended when the lease expires.
 LEASE: Final = timedelta(seconds=45)
-# The sweeper leaves an unfinished issuance to the device for this long, because the device got a 202.
+# The sweeper skips an unfinished issuance for this long, because the device got a 202 and retries.
 PATIENCE: Final = timedelta(minutes=5)
 
 
@@ -25,7 +25,7 @@ class Issuance(RecordedIssuance):
 
     @classmethod
     def first(cls, device_id: DeviceId, issuer: str, fingerprint: str, *, owner: str, now: datetime) -> Self:
-        """The record of a device never seen before, its lease held by `owner`."""
+        """The record of a new device, its lease held by `owner`."""
         return cls(
             device_id=device_id,
             issuer=issuer,
@@ -48,22 +48,23 @@ class Issuance(RecordedIssuance):
         return replace(self, lease_owner=owner, due=now + LEASE)
 
     def postponed(self, until: datetime) -> Self:
-        """The same issuance without a lease. The sweeper leaves it alone until then."""
+        """The same issuance without a lease. The sweeper skips it until then."""
         return replace(self, lease_owner=None, due=until)
 
-    def asking(self, now: datetime) -> Self:
+    def requesting(self, now: datetime) -> Self:
         """A request to the issuer follows."""
         return replace(self, requested_at=now)
 
-    def never_asked(self) -> Self:
+    def never_requested(self) -> Self:
         """The request is known to have had no effect."""
         return replace(self, requested_at=None)
 
     def next_generation(self, fingerprint: str, owner: str, now: datetime) -> Self:
         """A new generation. The record keeps the old generation's certificates until they are cleared away.
 
-        Only a certificate recorded as active, or what it was to replace, stays good meanwhile. One that was merely
-        issued may lack its policy or thing, and another key has replaced it: the sweeper deletes it at any time.
+        Only a certificate recorded as active, or the one that it replaces, stays valid meanwhile. A certificate that
+        was only issued may lack its policy or thing, and another key has replaced it: the sweeper may delete it at any
+        time.
         """
         certificate: tuple[str, ...] = () if self.certificate_id is None else (self.certificate_id,)
         superseded, obsolete = self.superseded, certificate
@@ -101,18 +102,18 @@ class Issuance(RecordedIssuance):
             superseded_until=superseded_until,
             in_use=in_use if same_key else None,
             obsolete=self.obsolete + obsolete,
-            suspects=(*self.suspects, *self.unrecorded_request(), *self.given_up_reference()),
+            suspects=(*self.suspects, *self.unrecorded_request(), *self.abandoned_reference()),
         )
 
     def waiting(self, ticket: Ticket) -> Self:
-        """The device waits for its turn. The sweeper leaves an unfinished issuance to it for that long."""
+        """The device waits for its turn. The sweeper skips an unfinished issuance for that long."""
         due = self.due
         if due is not None and self.lease_owner is None and not self.is_settled:
             due = max(due, ticket.at + PATIENCE)
         return replace(self, ticket=ticket, due=due)
 
     def with_thing(self) -> Self:
-        """The thing exists and is ours. It is recorded, so that a resumed issuance does not use the quota again."""
+        """The thing exists. This is recorded, so that a resumed issuance does not use the quota again."""
         return replace(self, thing_ensured=True)
 
     def registered(self, certificate_arn: str) -> Self:
@@ -134,7 +135,7 @@ class Issuance(RecordedIssuance):
         )
 
     def active(self, *, clear_at: datetime | None) -> Self:
-        """All is in place. `clear_at`: when what earlier generations left is due to be cleared away."""
+        """The certificate is active. `clear_at`: when the certificates of earlier generations are deleted."""
         due = clear_at if self.superseded or self.has_leftovers else None
         return replace(
             self._to(IssuanceState.ACTIVE), lease_owner=None, due=due, in_use=None, last_reason=None, ticket=None
@@ -147,11 +148,11 @@ class Issuance(RecordedIssuance):
         return replace(self, in_use=None if self.in_use is None else replace(self.in_use, verified_at=now))
 
     def without_certificate_in_use(self) -> Self:
-        """No certificate is in use any more. The device waits for the one being issued."""
+        """No certificate is in use any longer. The device waits for the one being issued."""
         return replace(self, in_use=None)
 
     def without_distrusted(self, trusts: Trust) -> Self:
-        """Drop a certificate in use of a CA that is no longer trusted as soon as this generation is active."""
+        """A certificate in use whose CA is no longer trusted is dropped when this generation is active."""
         if self.in_use is None or trusts(self.in_use.reference):
             return self
         return replace(self, in_use=None, superseded_until=None)
@@ -161,16 +162,16 @@ class Issuance(RecordedIssuance):
         return replace(self, last_reason=reason)
 
     def revoked(self, now: datetime) -> Self:
-        """Another party took the certificate out of use. The certificates that it replaced are cleared away too."""
+        """The certificate was revoked or deactivated. The certificates that it replaced are deleted too."""
         due = now if self.superseded or self.has_leftovers else None
         return replace(self._to(IssuanceState.REVOKED), lease_owner=None, due=due, in_use=None, last_reason=None)
 
     def withdrawn_at(self, now: datetime) -> Self:
         """The registry withdrew the device or its key: no certificate of this record may stay active.
 
-        The write ends a lease, because the worker that held it finds another version. Its calls to IoT Core may come
-        through until the lease would have expired, so the sweeper looks at the record after that. A certificate that
-        an operator revoked stays as it is.
+        The write ends a lease, because the version of its worker is then outdated. That worker's calls to IoT Core may
+        take effect until the lease would have expired, so the sweeper processes the record after that. A certificate
+        that an operator revoked stays unchanged.
         """
         due = self.due if self.is_leased(now) and self.due is not None else now + PATIENCE
         if self.state in {IssuanceState.ISSUED, IssuanceState.ACTIVE}:
@@ -184,7 +185,7 @@ class Issuance(RecordedIssuance):
             )
         if self.state is IssuanceState.REVOKED or (self.state is IssuanceState.ABANDONED and not self.superseded):
             return self
-        suspects = (*self.all_suspects, *self.given_up_reference())
+        suspects = (*self.all_suspects, *self.abandoned_reference())
         obsolete = self.obsolete + self.superseded
         return replace(
             self._to(IssuanceState.ABANDONED),
@@ -201,23 +202,27 @@ class Issuance(RecordedIssuance):
         )
 
     def retired(self, forget_after: datetime) -> Self:
-        """The device is retired and its certificates are gone: the record is history. For a withdrawn record.
+        """The device is retired and its certificates are deleted: the record becomes history.
 
-        The sweeper still looks at it once, for what a worker that was issuing meanwhile may have left.
+        Only for a withdrawn record. The sweeper processes it once more, because a worker that was issuing meanwhile may
+        have left a certificate.
         """
         if self.state not in {IssuanceState.REVOKED, IssuanceState.ABANDONED}:
             raise SecretFreeError(
                 ErrorCode.INTERNAL, f"an issuance that is {self.state.value} is not retired", reason=Reason.UNEXPECTED
             )
-        # Only the registry decides whether the id gets another certificate, also after an operator's revocation.
+        # Only the registry decides whether the id gets another certificate, even after an operator's revocation.
         withdrawn = self.withdrawn or self.state is IssuanceState.REVOKED
         return replace(
             self, withdrawn=withdrawn, superseded=(), superseded_until=None, obsolete=(), forget_after=forget_after
         )
 
     def abandoned(self, now: datetime) -> Self:
-        """Rolled back. Its own certificate will be deleted. The certificate that it would replace stays active."""
-        suspects = (*self.suspects, *self.given_up_reference())
+        """Rolled back.
+
+        The generation's own certificate is scheduled for deletion. The one it would replace stays active.
+        """
+        suspects = (*self.suspects, *self.abandoned_reference())
         return replace(
             self._to(IssuanceState.ABANDONED),
             lease_owner=None,
@@ -232,10 +237,10 @@ class Issuance(RecordedIssuance):
         )
 
     def renewal_requested(self, job: str, now: datetime) -> Self:
-        """An operator wants the active certificate renewed: the device's next request begins a new generation.
+        """An operator requests a renewal of the active certificate: the device's next request begins a new generation.
 
-        Returns the same record if this job has asked before, so that a repeated command renews nothing twice. The mark
-        gives no permission: the next request passes every check of a renewal.
+        Returns the same record for a repeated request of the same job, so that a repeated command renews nothing twice.
+        The mark grants nothing: the next request passes every check of a renewal.
         """
         if self.state is not IssuanceState.ACTIVE:
             raise SecretFreeError(
@@ -244,10 +249,10 @@ class Issuance(RecordedIssuance):
         return self if self.renewal_job == job else replace(self, renewal_requested_at=now, renewal_job=job)
 
     def reopened(self, now: datetime) -> Self:
-        """An operator wants a new certificate: the next request of the device opens a new generation.
+        """An operator requests a new certificate: the device's next request begins a new generation.
 
-        An active certificate stays good, and is looked at before it is given out again. A revoked one is removed. For
-        a settled record.
+        An active certificate stays valid, and is looked up before it is returned again. A revoked one is removed. Only
+        for a settled record.
         """
         certificate: tuple[str, ...] = () if self.certificate_id is None else (self.certificate_id,)
         in_use: CertificateInUse | None = None
@@ -284,10 +289,10 @@ class Issuance(RecordedIssuance):
         )
 
     def _outlived(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """What is superseded once this active certificate is too, and what becomes obsolete.
+        """The certificates that are superseded with this active one, and those that become obsolete.
 
-        The oldest of the same key stays: it may be the one that the device connects with, if the device has lost what
-        it was given since. Two are enough, so the record does not grow.
+        The oldest of the same key is kept: the device may connect with it, if it has lost the later ones. Two are
+        enough, so the record does not grow.
         """
         certificate: tuple[str, ...] = () if self.certificate_id is None else (self.certificate_id,)
         kept = 0 if self.replaces_key else 1
@@ -296,8 +301,8 @@ class Issuance(RecordedIssuance):
     def connected_with(self, certificate_id: str, now: datetime) -> Self:
         """The device was seen connecting with a certificate of this record: the older ones become obsolete.
 
-        The same record where that changes nothing: another certificate, an event that comes again or too late, an
-        issuance under way, whose lease no one else may break, or a revoked record, which the sweeper clears anyway.
+        Returns the same record if nothing changes: for another certificate, a repeated or late event, an issuance under
+        way, whose lease must not be broken, or a revoked record, which the sweeper clears.
         """
         if self.state not in {IssuanceState.ACTIVE, IssuanceState.ABANDONED}:
             return self
@@ -317,7 +322,7 @@ class Issuance(RecordedIssuance):
         )
 
     def without_obsolete(self, certificates: Collection[str], now: datetime) -> Self:
-        """These certificates are gone. For a record that is active or abandoned."""
+        """These certificates are deleted. Only for a record that is active or abandoned."""
         left = replace(self, obsolete=tuple(one for one in self.obsolete if one not in certificates))
         waits = left.state is IssuanceState.ACTIVE and bool(left.superseded)
         if left.has_leftovers or (waits and (left.replaces_key or left.superseded_until is None)):
@@ -325,19 +330,22 @@ class Issuance(RecordedIssuance):
         return replace(left, lease_owner=None, due=left.superseded_until if waits else None)
 
     def released(self, now: datetime) -> Self:
-        """Released for now. The device's next request resumes it or, after PATIENCE, the sweeper looks at it."""
+        """The lease is released.
+
+        The device's next request resumes the issuance; after PATIENCE, the sweeper processes it.
+        """
         return self.postponed(now + PATIENCE)
 
     def parked(self) -> Self:
-        """Nothing has to be cleared away, so the record waits for the next request without a date."""
+        """Nothing has to be deleted, so the record has no date and waits for the next request."""
         return replace(self, lease_owner=None, due=None)
 
     def without_leftovers(self) -> Self:
-        """The obsolete certificates, and those of unrecorded requests, are gone."""
+        """The obsolete certificates, and those of unrecorded requests, are deleted."""
         return replace(self, obsolete=(), suspects=(), requested_at=None)
 
     def cleared(self) -> Self:
-        """Nothing is left of earlier generations."""
+        """All certificates of earlier generations are deleted."""
         return replace(self.without_leftovers(), superseded=(), superseded_until=None, lease_owner=None, due=None)
 
     def _to(self, state: IssuanceState) -> Self:

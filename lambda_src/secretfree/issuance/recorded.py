@@ -1,4 +1,4 @@
-"""What the ledger's record of one issuance per device and issuer says: its fields, and what follows from them."""
+"""The ledger's record of one issuance per device and issuer: its fields, and what follows from them."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,26 +14,27 @@ from secretfree.request.device_id import DeviceId
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedIssuance:
-    """What the ledger knows of a device at one issuer.
+    """The ledger's record of a device at one issuer.
 
-    - `version`: the fencing token. A write names the version it saw, so that a worker presumed dead cannot write after
-      another has taken over.
+    - `version`: the fencing token. A write is conditional on the version that was read, so that a worker presumed dead
+      cannot write after another has taken over.
     - `lease_owner`: the worker that has the lease, or None.
-    - `due`: when a held lease expires, or when the sweeper should look. None when nothing is left to do.
+    - `due`: when a held lease expires, or when the sweeper processes the record. None when nothing is left to do.
     - `certificate_arn`: known once AWS IoT Core has the certificate.
     - `verified_at`: when AWS IoT Core was last seen to have the certificate active.
-    - `superseded`: certificates that this generation replaces, the oldest first. Each is of use until the device
-      connects with a later one, and at most until `superseded_until`. With `replaces_key` they are of another key, and
-      of use until this generation's certificate is active.
+    - `superseded`: certificates that this generation replaces, the oldest first. Each stays valid until the device
+      connects with a later one, at most until `superseded_until`. With `replaces_key` they have another key, and stay
+      valid until this generation's certificate is active.
     - `obsolete`: certificates that the sweeper deletes at any time.
     - `in_use`: the superseded certificate that the device gets until this generation is active.
-    - `last_reason`: why the last request did not finish. None once one did.
+    - `last_reason`: why the last request did not finish. None after one has finished.
     - `ticket`: the device's place in the line.
     - `withdrawn`: the registry withdrew the device or its key, and the certificate was revoked with it. The registry
       alone decides whether another certificate follows.
-    - `renewal_requested_at`: since when an operator wants the active certificate renewed. The next issuance clears it.
+    - `renewal_requested_at`: when an operator requested a renewal of the active certificate. The next issuance clears
+      it.
     - `renewal_job`: the job that last requested such a renewal.
-    - `forget_after`: until when the record of a retired device stays as history.
+    - `forget_after`: until when the record of a retired device is kept as history.
     """
 
     device_id: DeviceId
@@ -72,15 +73,15 @@ class RecordedIssuance:
     def token(self, deployment: str) -> str:
         """Idempotency token of this generation: alphanumeric, at most 36 characters (IssueCertificate).
 
-        `deployment` tells this ledger from every other. Without it two ledgers on one CA would get one certificate for
-        the same device and key, and either would delete the other's.
+        `deployment` distinguishes this ledger from others. Without it, two ledgers on one CA would get one certificate
+        for the same device and key, and each would delete the other's.
         """
         text = "\n".join((deployment, self.device_id, self.fingerprint, self.issuer, str(self.generation)))
         return sha256(text.encode()).hexdigest()[:36]
 
     @property
     def is_settled(self) -> bool:
-        """Whether no step of this generation is left."""
+        """Whether this generation has no further steps."""
         return self.state in {IssuanceState.ACTIVE, IssuanceState.REVOKED, IssuanceState.ABANDONED}
 
     @property
@@ -89,9 +90,9 @@ class RecordedIssuance:
         return frozenset(self.superseded + self.obsolete) | ({self.certificate_id} if self.certificate_id else set())
 
     def standing(self, fingerprint: str, *, now: datetime, renewal_window: timedelta, trusts: Trust) -> Standing:
-        """What a request of the device with the key `fingerprint` may do at `now`.
+        """What a request with the key `fingerprint` may do at `now`.
 
-        A revoked certificate stays revoked, also after its CA is no longer trusted.
+        A revoked certificate stays revoked, even after its CA is no longer trusted.
         """
         if self.is_leased(now):
             return Standing.WAIT
@@ -113,11 +114,11 @@ class RecordedIssuance:
         return now >= renewal_start(self.not_after, self.fingerprint, renewal_window)
 
     def is_distrusted(self, trusts: Trust) -> bool:
-        """Whether this generation's answer is of a CA that is no longer trusted."""
+        """Whether this generation's certificate is from a CA that is no longer trusted."""
         return self.state is not IssuanceState.REQUESTING and not trusts(self.reference)
 
     def certificate_in_use(self, fingerprint: str, now: datetime, trusts: Trust) -> CertificateInUse | None:
-        """The certificate that the key `fingerprint` may get at `now`, also while another one is being issued."""
+        """The certificate for the key `fingerprint` at `now`, even while another one is being issued."""
         kept = self.own_certificate() if self.state is IssuanceState.ACTIVE else self.in_use
         good = kept is not None and self.fingerprint == fingerprint and now < kept.not_after
         return kept if good and kept is not None and trusts(kept.reference) else None
@@ -137,7 +138,7 @@ class RecordedIssuance:
 
     @property
     def ends_at(self) -> datetime | None:
-        """When the certificate ends that the device connects with, also while another one is being issued."""
+        """The end of the certificate that the device connects with, even while another one is being issued."""
         if self.state is IssuanceState.ACTIVE:
             return self.not_after
         return None if self.in_use is None else self.in_use.not_after
@@ -148,12 +149,12 @@ class RecordedIssuance:
 
     @property
     def has_leftovers(self) -> bool:
-        """Whether something has to be cleared away, independently of this generation."""
+        """Whether certificates of earlier generations have to be deleted."""
         return bool(self.obsolete or self.suspects)
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing at the CA or at IoT Core may depend on it. A device without a record begins the same way."""
+        """Whether nothing at the CA or at IoT Core depends on it, as for a device without a record."""
         if self.superseded or self.has_leftovers:
             return False
         is_parked = self.due is None and self.requested_at is None and self.in_use is None
@@ -161,7 +162,7 @@ class RecordedIssuance:
 
     @property
     def all_suspects(self) -> tuple[Suspect, ...]:
-        """Earlier unrecorded requests and, where there is one, this generation's own."""
+        """Earlier unrecorded requests and this generation's own, if any."""
         return (*self.suspects, *self.unrecorded_request())
 
     def unrecorded_request(self) -> tuple[Suspect, ...]:
@@ -170,7 +171,7 @@ class RecordedIssuance:
             return (Suspect(fingerprint=self.fingerprint, requested_at=self.requested_at),)
         return ()
 
-    def given_up_reference(self) -> tuple[Suspect, ...]:
+    def abandoned_reference(self) -> tuple[Suspect, ...]:
         """This generation's certificate if only its reference is recorded. It may be registered nevertheless."""
         if self.state is IssuanceState.REQUESTED and self.reference is not None:
             requested_at = self.requested_at or self.begun_at

@@ -1,4 +1,4 @@
-"""Re-enrolment with a client certificate: the certificate must be good, and the same device's."""
+"""Re-enrolment with a client certificate: the certificate must be valid and belong to the same device."""
 
 from hashlib import sha256
 from typing import Protocol
@@ -44,10 +44,10 @@ def require_own_certificate(
     registered: RegisteredCertificates,
     clock: Clock,
 ) -> None:
-    """Refuse unless `pem` is a certificate of `device` that this ledger has, and that may connect now.
+    """Refuse unless `pem` is a certificate of `device` in this ledger that is active and valid now.
 
-    TLS proved the possession of its key, and that one of the trusted CAs signed it. Raises SecretFreeError:
-    `not-authorized`, `unavailable` when the ledger or IoT Core cannot be read.
+    TLS already verified the possession of its key and the signature of a trusted CA. Raises SecretFreeError:
+    `not-authorized`, or `unavailable` if the ledger or IoT Core cannot be read.
     """
     if pem is None:
         raise _refused("no client certificate")
@@ -56,7 +56,7 @@ def require_own_certificate(
         certificate_id = sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
         ends = certificate.not_valid_after_utc
     if ends <= clock.now():
-        raise _refused("a client certificate past its end")
+        raise _refused("an expired client certificate")
     state = issued.state(device.device_id, certificate_id)
     if state is None:
         raise _refused("a client certificate that was not issued to this device")

@@ -5,7 +5,7 @@ from typing import Final
 
 # The first characters of a fingerprint, which is a hash in hexadecimal, are a uniform number.
 _DIGITS: Final = 8
-# A device has at least half of its renewal window to renew in. When half of that is over, it is late.
+# A device has at least half of its renewal window to renew. After half of that time, it is late.
 _LATE_SHARE: Final = 4
 
 

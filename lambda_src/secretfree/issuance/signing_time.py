@@ -1,34 +1,35 @@
-"""How long a CA takes to sign, as one warm worker has seen it: when to look for a certificate first.
+"""A CA's signing time, as one warm worker measured it: when to poll for a certificate first.
 
-Pure: time comes in, in seconds of a monotonic clock.
+No I/O: the caller passes the time, in seconds of a monotonic clock.
 """
 
 from dataclasses import dataclass
 from threading import Lock
 from typing import Final
 
-# Seconds after which what was learned is forgotten, if nothing was learned since.
+# Seconds without a new measurement after which the measurements are dropped.
 _MEMORY: Final = 600.0
 _WEIGHT: Final = 0.3
-# A certificate that is there at the first look may have been there for long. So the next look is this much earlier.
+# A certificate that is ready at the first poll may have been ready for long. So the next first poll is this much
+# earlier.
 _EARLIER: Final = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """`first_look`: seconds after a request. `spread`: by how many seconds the CA's time differs, on average."""
+    """`first_look`: seconds after a request. `spread`: average deviation of the CA's signing time, in seconds."""
 
     first_look: float
     spread: float
 
 
 AT_ONCE: Final = Expected(first_look=0.0, spread=0.0)
-"""Where nothing is known."""
+"""Without any measurement."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Learned:
-    """`ready`: seconds until a certificate is there. `spread`: by how much that differs, on average."""
+    """`ready`: seconds until a certificate is ready. `spread`: average deviation from that."""
 
     ready: float
     spread: float
@@ -36,23 +37,23 @@ class _Learned:
 
 
 class SigningTime:
-    """The time that one issuer's CA takes. One per process; safe to use from several threads."""
+    """The signing time of one issuer's CA. One per process; safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._learned: _Learned | None = None
 
     def expected(self, now: float) -> Expected:
-        """When the certificate of a request is likely there."""
+        """When the certificate of a request is probably ready."""
         learned = self._learned
         if learned is None or now - learned.at > _MEMORY:
             return AT_ONCE
         return Expected(first_look=max(0.0, learned.ready - learned.spread), spread=learned.spread)
 
     def learn(self, *, missed_at: float | None, found_at: float, now: float) -> None:
-        """Take a certificate into account that was there `found_at` seconds after its request.
+        """Record that a certificate was ready `found_at` seconds after its request.
 
-        `missed_at`: when the last look before that found none; None: it was the first look.
+        `missed_at`: when the last poll before that found none; None: it was the first poll.
         """
         ready = _EARLIER * found_at if missed_at is None else (missed_at + found_at) / 2
         with self._lock:

@@ -5,13 +5,13 @@ from typing import Final
 
 
 class IssuanceState(Enum):
-    """How far an issuance has come. Each state is recorded before the step that it allows begins."""
+    """The state of an issuance. It is recorded before the step that it allows begins."""
 
-    REQUESTING = "requesting"  # a certificate is, or may have been, asked for
+    REQUESTING = "requesting"  # a certificate was, or may have been, requested
     REQUESTED = "requested"  # the authority's reference is known
     ISSUED = "issued"  # the certificate is known; its registration follows
     ACTIVE = "active"  # thing, policy and certificate are in place
-    REVOKED = "revoked"  # taken out of use from outside; final for this key
+    REVOKED = "revoked"  # revoked or deactivated by another party; final for this key
     ABANDONED = "abandoned"  # rolled back; the next request opens a new generation
 
 
@@ -26,12 +26,12 @@ SUCCESSORS: Final = {
 
 
 class Standing(Enum):
-    """What a request may do with the record that it finds."""
+    """What a request may do with the stored record."""
 
-    SERVE = "serve"  # its certificate is good: the same answer again
+    SERVE = "serve"  # its certificate is valid: the same answer again
     WAIT = "wait"  # another worker has the lease
     RESUME = "resume"  # take the lease and continue where it stopped
-    NEXT_GENERATION = "next-generation"  # nothing to continue, or another key: begin anew
+    NEXT_GENERATION = "next-generation"  # nothing to continue, or another key: begin a new generation
     RENEW = "renew"  # the same key, its renewal window has begun
     REPLACE = "replace"  # the same key, but the CA of its certificate is no longer trusted
     REFUSE = "refuse"  # the certificate of this key was revoked

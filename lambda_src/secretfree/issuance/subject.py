@@ -1,11 +1,11 @@
-"""The subject of what is issued: the registry's device id and the configured organisation; nothing of the CSR's."""
+"""The subject of issued certificates: the registry's device id and the configured organisation, nothing of the CSR."""
 
 from secretfree.config.issuers import SubjectConfig
 from secretfree.request.device_id import DeviceId
 
 
 def passthrough_subject(device_id: DeviceId, policy: SubjectConfig) -> dict[str, str]:
-    """`ApiPassthrough.Subject` of IssueCertificate (acm-pca, ASN1Subject); parts that the policy lacks are left out."""
+    """`ApiPassthrough.Subject` of IssueCertificate (acm-pca, ASN1Subject); missing parts of the policy are left out."""
     parts = {
         "Country": policy.country,
         "Organization": policy.organization,

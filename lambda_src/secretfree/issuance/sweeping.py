@@ -1,8 +1,8 @@
 """The sweeper's rules for issuances that their devices abandoned.
 
-It never requests a certificate, never activates one and gives none out. Such steps wait for the device, whose next
-request passes the authorizer again. A certificate that is already active gets its policy and thing, because its device
-may have it. One that was taken out of use gets nothing.
+The sweeper never requests, activates or returns a certificate. Such steps wait for the device, whose next request
+passes the authorizer again. A certificate that is already active gets its policy and thing, because its device may have
+it. A revoked or deactivated one gets nothing.
 """
 
 from collections import Counter
@@ -32,9 +32,9 @@ from secretfree.issuance.ports import (
 from secretfree.issuance.record import LEASE, Issuance
 from secretfree.issuance.states import IssuanceState
 
-# A certificate's record outlives the certificate, for questions about what a device once had.
+# A certificate's record outlives the certificate, as history of the device.
 HISTORY_KEPT_FOR: Final = timedelta(days=90)
-# After a failure that may last, a record is tried again after this time, so that it is not the first at each run.
+# After a failure that may last, a record is retried after this time, so that it is not the first at each run.
 _STUCK_FOR: Final = timedelta(hours=1)
 # The list of certificates may lag behind, and AWS's clock may differ. A lost certificate is searched for after this
 # time.
@@ -46,22 +46,22 @@ _BATCH: Final = 50
 
 
 class SweepOutcome(StrEnum):
-    """What the sweeper did with one issuance, or why it did not."""
+    """What the sweeper did with one issuance, or why it did nothing."""
 
-    FINISHED = "finished"  # all was in place, or nearly; it is recorded now
-    PARKED = "parked"  # nothing at IoT Core; the device's next request continues it
-    ROLLED_BACK = "rolled-back"  # nothing left of it
-    REVOKED = "revoked"  # found out of use, and left as it is
+    FINISHED = "finished"  # completed and recorded as active
+    PARKED = "parked"  # no certificate at IoT Core; the device's next request continues
+    ROLLED_BACK = "rolled-back"  # rolled back
+    REVOKED = "revoked"  # found revoked or inactive, and left unchanged
     CLEARED = "cleared"  # certificates of earlier generations were retired
     POSTPONED = "postponed"  # too early
-    OVERTAKEN = "overtaken"  # a request of the device took it over
+    OVERTAKEN = "overtaken"  # a request of the device continues it
     STUCK = "stuck"  # refused by AWS: see the log
     UNREADABLE = "unreadable"  # the ledger's record is damaged: see the log
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepReport:
-    """What one run did. `complete`: nothing that was due is left."""
+    """The result of one run. `complete`: everything that was due is done."""
 
     outcomes: Counter[SweepOutcome] = field(default_factory=Counter)
     retired: int = 0
@@ -73,7 +73,7 @@ class SweepReport:
 def sweep(
     *, ports: IssuancePorts, policy: IssuancePolicy, clock: Clock, deadline: float, most: int = 1000
 ) -> SweepReport:
-    """Go through what is due at one issuer, until `deadline` (of `clock.monotonic()`), a throttle or `most` records."""
+    """Process the due records of one issuer until `deadline` (of `clock.monotonic()`), a throttle or `most` records."""
     return _Sweep(ports=ports, policy=policy, clock=clock, deadline=deadline).run(most)
 
 
@@ -83,7 +83,7 @@ class _Sweep:
         self._policy = policy
         self._clock = clock
         self._deadline = deadline
-        # The search knows what was made before it began, so the sweep takes what was due by then.
+        # The search covers what was made before it began, so the sweep processes what was due by then.
         self._began = clock.now()
         self._search = ports.issuer.search()
         self._outcomes: Counter[SweepOutcome] = Counter()
@@ -95,7 +95,7 @@ class _Sweep:
     def run(self, most: int) -> SweepReport:
         complete = False
         seen: set[tuple[str, int]] = set()
-        # Devices wait for a throttled service, and without the ledger nothing can be done: the next run continues.
+        # Devices need a throttled service first, and nothing is possible without the ledger: the next run continues.
         try:
             while not complete and len(seen) < most and self._has_time():
                 due = self._ports.ledger.unfinished(self._policy.issuer, due=self._began, limit=_BATCH)
@@ -108,7 +108,7 @@ class _Sweep:
                     outcome = self._set_aside(record) if isinstance(record, UnreadableRecord) else self._swept(record)
                     self._outcomes[outcome] += 1
         except (ThrottledError, UnreachableError, SecretFreeError) as error:
-            self._failures.append(_told(error))
+            self._failures.append(_detail_of(error))
         return SweepReport(
             outcomes=self._outcomes,
             retired=self._retired,
@@ -132,24 +132,27 @@ class _Sweep:
             if too_early is not None:
                 self._ports.ledger.write(record.postponed(too_early))
                 return SweepOutcome.POSTPONED
-            # No worker needs what is superseded, so the device does not wait for it.
+            # No worker needs superseded certificates, so the device does not wait for their removal.
             self._held = record if record.is_settled else self._ports.ledger.write(self._leased(record))
             return self._guarded(self._clear if record.is_settled else self._settle)
         except StaleLedgerError:
             return SweepOutcome.OVERTAKEN
         except SecretFreeError as error:
-            self._failures.append(_told(error))
+            self._failures.append(_detail_of(error))
             return SweepOutcome.STUCK
 
     def _guarded(self, deal: Callable[[], SweepOutcome]) -> SweepOutcome:
-        """Run `deal` on the record. If it fails, postpone the record, so that it is not the first at the next run."""
+        """Run `deal` on the record.
+
+        After a failure, postpone the record, so that it is not the first at the next run.
+        """
         try:
             return deal()
         except StillAttachedError:
             self._ports.ledger.write(self._held.postponed(self._clock.now() + _DETACHING))
             return SweepOutcome.POSTPONED
         except (SecretFreeError, SearchTooWideError) as error:
-            self._failures.append(_told(error))
+            self._failures.append(_detail_of(error))
             held = self._held
             if isinstance(error, SecretFreeError) and not held.is_settled:
                 held = held.unfinished(error.reason)
@@ -170,7 +173,7 @@ class _Sweep:
         return record.held(self._ports.owner(), self._clock.now())
 
     def _too_early(self, record: Issuance) -> datetime | None:
-        """When the record may be processed; None: in this sweep."""
+        """The time before which the record must not be processed; None: process it now."""
         ripe = [suspect.requested_at + self._ripening() for suspect in record.all_suspects]
         return max(ripe) if ripe and max(ripe) > self._began else None
 
@@ -179,12 +182,12 @@ class _Sweep:
         return max(LEASE + _SETTLING, self._ports.issuer.repeatable_for)
 
     def _roll_back_request(self) -> SweepOutcome:
-        """No certificate is known. An unrecorded one is removed, and the next request begins anew."""
+        """No certificate is known. An unrecorded one is removed, and the next request begins a new generation."""
         self._remove_leftovers()
         return self._write(self._held.without_leftovers().abandoned(self._clock.now()), SweepOutcome.ROLLED_BACK)
 
     def _settle_requested(self) -> SweepOutcome:
-        """Registration and recording run side by side: IoT Core may know a certificate that the record does not."""
+        """Registration and recording run in parallel: IoT Core may have a certificate that the record lacks."""
         certificate = self._collected(self._held.reference)
         if certificate is None or self._ports.things.describe(certificate.certificate_id) is None:
             return self._park()
@@ -192,7 +195,7 @@ class _Sweep:
         return self._settle_issued()
 
     def _park(self) -> SweepOutcome:
-        """IoT Core does not have the certificate: the device's next request continues from here."""
+        """IoT Core does not have the certificate: the device's next request continues."""
         self._remove_leftovers()
         return self._write(self._held.without_leftovers().parked(), SweepOutcome.PARKED)
 
@@ -211,7 +214,7 @@ class _Sweep:
         return self._roll_back_request()
 
     def _finish(self, certificate_arn: str) -> SweepOutcome:
-        """The certificate is active: the device may have it, and be connected with it."""
+        """The certificate is active: the device may have it and be connected with it."""
         device_id = self._held.device_id
         self._ports.things.ensure_thing(device_id)
         for attachment in self._ports.things.attachments(device_id, certificate_arn):
@@ -240,8 +243,10 @@ class _Sweep:
         return self._write(self._held.cleared(), SweepOutcome.CLEARED)
 
     def _remove_leftovers(self, superseded: Sequence[str] = ()) -> None:
-        """Remove the leftovers and `superseded`. A search may outlast the lease, and another request may have used what
-        it found. So the lease is taken again before anything found is touched; that fails if another worker has it.
+        """Remove the leftovers and `superseded`.
+
+        A search may outlast the lease, and another request may have used what it found. So the lease is taken again
+        before a found certificate is changed; this fails if another worker has it.
         """
         self._retire((*self._held.obsolete, *superseded))
         removals = [removal for suspect in self._held.all_suspects for removal in self._removals(suspect)]
@@ -253,7 +258,7 @@ class _Sweep:
         """The removals of unrecorded certificates that a request may have made at IoT Core.
 
         A reference belongs only to this ledger, because its token names the deployment: its certificate is retired. A
-        search may find another ledger's certificate: it is discarded only if nothing is attached to it.
+        search may find a certificate of another ledger, so it is discarded only if nothing is attached to it.
         """
         known = self._held.known_certificates
         if suspect.reference is not None:
@@ -272,7 +277,7 @@ class _Sweep:
         return True
 
     def _collected(self, reference: str | None) -> DeviceCertificate | None:
-        """The certificate behind `reference`; None if it is not ready, or will never exist."""
+        """The certificate behind `reference`; None if it is not ready or was refused."""
         if reference is None:
             return None
         try:
@@ -281,7 +286,7 @@ class _Sweep:
             return None
 
     def _retire(self, certificates: Iterable[str]) -> None:
-        """Retire all of them; then raise for one that is still being detached."""
+        """Retire all of them, then raise StillAttachedError if one is still being detached."""
         forget_after = self._clock.now() + HISTORY_KEPT_FOR
         attached: StillAttachedError | None = None
         for certificate_id in certificates:
@@ -306,5 +311,5 @@ def _identity(record: Issuance | UnreadableRecord) -> tuple[str, int]:
     return record.device_id, record.version if isinstance(record, Issuance) else 0
 
 
-def _told(error: Exception) -> str:
+def _detail_of(error: Exception) -> str:
     return error.detail if isinstance(error, SecretFreeError) else str(error)

@@ -42,13 +42,13 @@ def verified(
     describe: Callable[[str], RegisteredCertificate | None],
     trusts: Trust,
 ) -> Issuance:
-    """`seen` as it is after its certificate in use was looked up, where a day has passed since the last time.
+    """Look up the certificate in use of `seen`, if the last look-up is a day old, and return the resulting record.
 
-    If the look-up fails, the ledger counts: IoT Core itself refuses a certificate that is out of use.
+    If the look-up fails, the ledger decides: IoT Core itself refuses a revoked or inactive certificate.
 
-    A device never gets a certificate again that is gone or out of use. If another one is being issued, the record drops
-    the old one. Otherwise this raises SecretFreeError (`not-authorized`), and `secretfree reissue` opens a new
-    generation. A record that another worker holds stays unchanged, because a write would end that worker's lease.
+    A device never gets a deleted, revoked or inactive certificate again. If another one is being issued, the record
+    drops the old one. Otherwise this raises SecretFreeError (`not-authorized`), and `secretfree reissue` opens a new
+    generation. A record under another worker's lease stays unchanged, because a write would end that lease.
     """
     certificate = seen.certificate_in_use(fingerprint, now, trusts)
     if certificate is None or seen.is_leased(now):

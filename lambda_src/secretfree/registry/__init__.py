@@ -1,1 +1,4 @@
-"""Enrolment: what may enter the registry, and how it is written there. The CLI and the import in the cloud share it."""
+"""Enrolment: which rows may enter the registry, and how they are written.
+
+The CLI and the import in the cloud share it.
+"""

@@ -16,20 +16,20 @@ from secretfree.request.device_profile import DeviceProfile
 from secretfree.request.keys import DevicePublicKey
 
 MAX_HEX = 1200
-"""Digits; the SPKI DER of an RSA-4096 key has 550 bytes."""
+"""Maximum number of hex digits; the SPKI DER of an RSA-4096 key has 550 bytes."""
 MAX_ATTRIBUTES = 32
 MAX_ATTRIBUTE_VALUE = 800
-"""Characters: what an IoT Core thing attribute takes (AWS IoT Core quotas)."""
+"""Maximum length in characters of an IoT Core thing attribute's value (AWS IoT Core quotas)."""
 _ATTRIBUTE_NAME = re.compile(r"[a-zA-Z0-9_.:@-]{1,64}")
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})+")
 _POINT_CURVES: Mapping[int, type[ec.EllipticCurve]] = MappingProxyType(
     {65: ec.SECP256R1, 97: ec.SECP384R1, 133: ec.SECP521R1}
 )
-"""Length in bytes of an uncompressed point (SEC 1, 2.3.3) to its curve."""
+"""Maps the length in bytes of an uncompressed point (SEC 1, 2.3.3) to its curve."""
 
 
 class Refusal(StrEnum):
-    """Why a row was refused, apart from what the runtime's own key checks say (`secretfree.errors.Reason`)."""
+    """Why a row was refused, in addition to the reasons of the runtime's key checks (`secretfree.errors.Reason`)."""
 
     MALFORMED_ROW = "malformed-row"
     UNKNOWN_FIELD = "unknown-field"
@@ -43,15 +43,15 @@ class Refusal(StrEnum):
     """A manifest entry, CSR or certificate whose signature does not verify."""
     UNTRUSTED_SIGNER = "untrusted-signer"
     CA_CERTIFICATE = "ca-certificate"
-    """The certificate of a CA, given as a device's."""
+    """The certificate of a CA in place of a device's."""
     IDENTITY_MISMATCH = "identity-mismatch"
-    """Two places of one entry name different devices."""
+    """Two parts of one entry name different devices."""
     DUPLICATE_ROW = "duplicate-row"
-    """The same device with the same key was in an earlier row, which counts."""
+    """An earlier row has the same device and key. That row is imported."""
     DUPLICATE_DEVICE_ID = "duplicate-device-id"
-    """Rows of this import give one device different keys: none of them is taken."""
+    """Rows of this import give one device different keys. All of them are refused."""
     DUPLICATE_KEY = "duplicate-key"
-    """Rows of this import give one key to different devices: none of them is taken."""
+    """Rows of this import give one key to different devices. All of them are refused."""
     ENROLLED_WITH_OTHER_KEY = "enrolled-with-other-key"
     ENROLLED_WITH_OTHER_STATUS = "enrolled-with-other-status"
     KEY_OF_OTHER_DEVICE = "key-of-other-device"
@@ -61,13 +61,16 @@ class Refusal(StrEnum):
     """The device was retired. Only an import that replaces enrols it anew."""
     NOT_BEFORE = "not-before"
     UNREADABLE_RECORD = "unreadable-record"
-    """The registry's record of the device cannot be read. It is left as it is."""
+    """The registry's record of the device cannot be read. It stays unchanged."""
     CHANGED_MEANWHILE = "changed-meanwhile"
     """The device's record was changed by another writer at the same time."""
 
 
 class RowRefused(Exception):  # noqa: N818 - an expected answer about a row, not a fault of the program
-    """A row that may not enter the registry. `reason` is for machines, `detail` for who corrects the file."""
+    """A row that may not enter the registry.
+
+    `reason` is for machines, `detail` for the person who corrects the file.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)
@@ -92,7 +95,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class EnrollmentRecord:
-    """A device that passed the gate. Made by `admit` alone, so that nothing unchecked can be written.
+    """A device that passed the gate. Only `admit` makes records, so that nothing unchecked can be written.
 
     Plain values, which processes can exchange and a checkpoint can keep. `spki` is the DER of the key's
     SubjectPublicKeyInfo, `fingerprint` the lower-case hex SHA-256 of it. Both are None only where the match policy is
@@ -108,7 +111,7 @@ class EnrollmentRecord:
 
     @property
     def public_key(self) -> DevicePublicKey | None:
-        """The key, read anew from `spki`."""
+        """The key, parsed from `spki`."""
         return None if self.spki is None else DevicePublicKey.from_spki_der(self.spki)
 
 
@@ -123,12 +126,12 @@ def admit(
     not_before: str | None = None,
     key_optional: bool = False,
 ) -> EnrollmentRecord:
-    """Check one row as the runtime would check the device, and return the record to write.
+    """Check one row by the runtime's rules, and return the record to write.
 
     `device_id` is normalised as `profile` says. `public_key` is SPKI DER as bytes, a key that was already accepted, or
-    text: PEM, base64 of PEM, base64 of SPKI DER, or hex of SPKI DER or of an uncompressed point. `fingerprint`, where
-    the row carries one, must be that of the key. `not_before` is a date and time with an offset (RFC 3339).
-    `key_optional` is for match policy UDID.
+    text: PEM, base64 of PEM, base64 of SPKI DER, or hex of SPKI DER or of an uncompressed point. `fingerprint`, if
+    present, must be that of the key. `not_before` is a date and time with an offset (RFC 3339). `key_optional` is for
+    match policy UDID.
 
     Raises: RowRefused
     """
@@ -181,7 +184,7 @@ def _key(
 
 def _from_hex(text: str) -> DevicePublicKey:
     data = bytes.fromhex(text)
-    if data[0] != 0x04:  # SEC 1: 04 opens an uncompressed point, 30 opens DER
+    if data[0] != 0x04:  # SEC 1: an uncompressed point begins with 04, DER begins with 30
         return DevicePublicKey.from_spki_der(data)
     curve = _POINT_CURVES.get(len(data))
     if curve is None:

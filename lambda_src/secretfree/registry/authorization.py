@@ -1,4 +1,4 @@
-"""The authorization decision: does the registry know the device whose key signed this request?"""
+"""The authorization decision: whether the device whose key signed the request is enrolled and allowed."""
 
 import hmac
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class BindingReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AuthorizedDevice:
-    """Who may have a certificate, for which key, by which request.
+    """Which device may get a certificate, for which key, by which request.
 
     `fingerprint` is the lower-case hex SHA-256 of the SPKI, `csr_digest` that of the CSR's DER.
     """
@@ -35,7 +35,7 @@ class AuthorizedDevice:
     csr_digest: str
 
     def to_context(self) -> dict[str, str]:
-        """The authorizer's context, as the issuer finds it at `event.requestContext.authorizer`."""
+        """The authorizer's context, which the issuer reads at `event.requestContext.authorizer`."""
         return {"deviceId": self.device_id, "keyFingerprint": self.fingerprint, "csrDigest": self.csr_digest}
 
     @classmethod
@@ -64,10 +64,10 @@ def authorize(
     bindings: BindingReader | None = None,
     clock: Clock = _CLOCK,
 ) -> AuthorizedDevice:
-    """The enrolled device that made `csr`, if the registry allows it by now.
+    """The enrolled device that made `csr`, if the registry allows it now.
 
-    Raises SecretFreeError: `malformed-request` where the policy needs a device id and the common name is none,
-    `not-authorized` for every refusal that depends on the registry, `unavailable` when a table cannot be read.
+    Raises SecretFreeError: `malformed-request` if the policy needs a device id and the common name is not one,
+    `not-authorized` for every refusal that depends on the registry, `unavailable` if a table cannot be read.
     """
     fingerprint = csr.public_key.fingerprint
     match match:
@@ -91,9 +91,9 @@ def confirm(
     clock: Clock,
     subject_is_copied: bool = False,
 ) -> None:
-    """Look up again, for the issuer itself, that `authorized` is enrolled with the key of `csr` and allowed by now.
+    """Verify again, for the issuer, that `authorized` is enrolled with the key of `csr` and allowed now.
 
-    One read by device id under each policy: whether a key is enrolled for two devices is the authorizer's question.
+    One read by device id under each policy: only the authorizer checks whether a key is enrolled for two devices.
     `subject_is_copied`: the certificate gets the request's own common name, which then must be the device id. Raises
     SecretFreeError: `not-authorized`, `unavailable` when the registry cannot be read.
     """
@@ -107,7 +107,7 @@ def confirm(
 def require_enrolled(
     device_id: DeviceId, fingerprint: str, *, match: MatchPolicy, registry: RegistryReader, clock: Clock
 ) -> RegistryEntry:
-    """The device's entry, if the registry has it with that key and allows it by now; errors as of `confirm`."""
+    """The device's entry, if it is enrolled with that key and allowed now; errors: see `confirm`."""
     entry = _enrolled(device_id, registry, clock)
     if match is not MatchPolicy.UDID:
         _require_key(entry, fingerprint)
@@ -116,7 +116,7 @@ def require_enrolled(
 
 def _device_id(csr: VerifiedCsr) -> DeviceId:
     if csr.device_id is None:
-        raise malformed("the common name is no device id", reason=Reason.DEVICE_ID)
+        raise malformed("the common name is not a device id", reason=Reason.DEVICE_ID)
     return csr.device_id
 
 
@@ -144,7 +144,7 @@ def _enrolled_with_key(fingerprint: str, registry: RegistryReader, clock: Clock)
 
 def _require_allowed(entry: RegistryEntry, clock: Clock) -> None:
     if entry.status is DeviceStatus.UNREADABLE:
-        detail = "the record's status is neither allowed nor blocked, or its not-before is no RFC 3339"
+        detail = "the record's status is neither allowed nor blocked, or its not-before is not RFC 3339"
         raise not_authorized(detail, reason=Reason.REGISTRY_RECORD)
     if entry.status is not DeviceStatus.ALLOWED:
         raise not_authorized(f"the device is {entry.status.value}", reason=Reason.BLOCKED_DEVICE)
@@ -156,7 +156,7 @@ def _require_key(entry: RegistryEntry, fingerprint: str) -> None:
     if entry.defect is not None:
         raise not_authorized(entry.defect, reason=Reason.REGISTRY_RECORD)
     if entry.fingerprint is None:
-        raise not_authorized("the record holds no key", reason=Reason.REGISTRY_RECORD)
+        raise not_authorized("the record has no key", reason=Reason.REGISTRY_RECORD)
     if not _same(entry.fingerprint, fingerprint):
         raise not_authorized("the device is enrolled with another key", reason=Reason.KEY_MISMATCH)
 

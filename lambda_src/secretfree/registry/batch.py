@@ -26,16 +26,16 @@ class BatchState(StrEnum):
     REVERTING = "reverting"
     REVERTED = "reverted"
     UNREADABLE = "unreadable"
-    """The batch's record cannot be read. Nothing is decided on it."""
+    """The batch's record cannot be read, so commands refuse it."""
 
     @property
     def is_open(self) -> bool:
-        """Whether devices may still be written, or given their former keys, in its name."""
+        """Whether the batch may still write devices or restore their former keys."""
         return self in {BatchState.IMPORTING, BatchState.REVERTING}
 
     @property
     def is_undone(self) -> bool:
-        """Whether its devices are being removed, or were. A revert of another batch does not restore them."""
+        """Whether its devices are being or were removed. A revert of another batch does not restore them."""
         return self in {BatchState.REVERTING, BatchState.REVERTED}
 
 
@@ -62,7 +62,7 @@ class Batch:
     finished_at: str | None = None
     replace_reason: str | None = None
     import_id: str | None = None
-    """Digest of the files and of the options that they were read with; None of a batch that has no files."""
+    """Digest of the files and of the options of their import; None for a batch without files."""
 
     def finished(self, state: BatchState, at: datetime, counts: Mapping[str, int] | None = None) -> Self:
         """Return the batch in its final state."""
@@ -70,24 +70,24 @@ class Batch:
 
 
 def new_batch_id(now: datetime) -> str:
-    """Return an id that sorts by time and is never made twice: `20260131T093000Z-3f9a1c02`."""
+    """Return a unique id that sorts by time: `20260131T093000Z-3f9a1c02`."""
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
 
 
 def derived_import_id(files: Sequence[ManifestFile], options: Mapping[str, object]) -> str:
-    """Return what identifies the import of these files with these options, on every machine, at every time.
+    """Return the id of the import of these files with these options, the same on every machine and at every time.
 
-    To run an import again is thus to resume it. Files' names and their order do not count. `options` are JSON values.
+    So running an import again resumes it. The files' names and order do not matter. `options` are JSON values.
     """
     content = {"files": sorted(file.sha256 for file in files), "options": options}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def derived_batch_id(import_id: str, *, attempt: int = 1) -> str:
-    """Return the id of the batch that an import makes. `attempt` counts it and the reverted ones before it."""
+    """Return the id of an import's batch. `attempt`: 1 plus the number of its reverted batches."""
     return f"import-{import_id}" if attempt == 1 else f"import-{import_id}.{attempt}"
 
 
 def is_batch_id(text: str) -> bool:
-    """Whether `text` may name a batch."""
+    """Whether `text` has the form of a batch id."""
     return _BATCH_ID.fullmatch(text) is not None

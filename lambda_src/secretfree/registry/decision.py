@@ -1,4 +1,4 @@
-"""Decides on an admitted device, given what the registry holds. CLI and cloud share these rules."""
+"""Decides on an admitted device, by its record in the registry. CLI and cloud share these rules."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Outcome(StrEnum):
 
     ENROLLED = "enrolled"
     REPLACED = "replaced"
-    """The device has a new key. Its former record is kept with the new one, for a revert of the batch."""
+    """The device has a new key. The new record keeps the former one, for a revert of the batch."""
     UNCHANGED = "unchanged"
-    """Enrolled before with this key: not written, and still of the batch that enrolled it."""
+    """Enrolled before with this key: not written, and still part of the batch that enrolled it."""
     INDEXED = "indexed"
     """Enrolled before with this key, but without `key-fingerprint`, which was added."""
     REFUSED = "refused"
@@ -54,10 +54,10 @@ def decide(
 ) -> Verdict:
     """Decide on the record `device` of an admitted row.
 
-    `enrolled` is what the registry has under its device id, `holders` the devices that hold its key there.
-    `replace_reason` is the operator's permission to give enrolled devices another key. `reverting` are the batches
-    that are being reverted: their devices are about to be removed and do not pass for enrolled. `complete` says that
-    the record's batch was complete before this run: what it wrote counts as enrolled before.
+    `enrolled` is the registry's record of its device id, `holders` the devices that hold its key. `replace_reason` is
+    the operator's permission to replace keys of enrolled devices. `reverting` are the batches that are being reverted:
+    their devices are about to be removed and do not count as enrolled. `complete`: the record's batch was complete
+    before this run, so its devices count as enrolled before.
     """
     others = sorted(holder for holder in holders if holder != device.device_id)
     if others:
@@ -81,7 +81,7 @@ def decide(
 def _same_device(device: EnrolledDevice, enrolled: EnrolledDevice) -> Verdict:
     if enrolled.status is DeviceStatus.UNREADABLE:
         return _refused(
-            device, Refusal.UNREADABLE_RECORD, "the registry's record of the device cannot be read, and stays as it is"
+            device, Refusal.UNREADABLE_RECORD, "the registry's record of the device cannot be read, and stays unchanged"
         )
     if device.status is DeviceStatus.BLOCKED and enrolled.status is not DeviceStatus.BLOCKED:
         return _refused(
@@ -95,7 +95,7 @@ def _same_device(device: EnrolledDevice, enrolled: EnrolledDevice) -> Verdict:
 
 
 def _differing(device: EnrolledDevice, enrolled: EnrolledDevice) -> str | None:
-    """Name what differs in the row. What the row omits is no difference."""
+    """Name the differences of the row. A value that the row omits is not a difference."""
     names = sorted(name for name, value in device.attributes.items() if enrolled.attributes.get(name) != value)
     if device.not_before not in {None, enrolled.not_before}:
         names.insert(0, "not-before")

@@ -13,12 +13,12 @@ from secretfree.registry.entry import DeviceStatus, rfc3339
 from secretfree.request.keys import registry_text
 
 MAX_FORMER: Final = 8
-"""Replaced records that a device keeps, the newest first, so that its item stays far below DynamoDB's 400 KB."""
+"""Maximum number of replaced records that a device keeps, so that its item stays far below DynamoDB's 400 KB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a record comes from: the batch, when it began (aware, UTC), and the manifest's format."""
+    """The origin of a record: the batch, when it began (aware, UTC), and the manifest's format."""
 
     batch: str
     enrolled_at: datetime
@@ -29,11 +29,11 @@ class Provenance:
 class EnrolledDevice:
     """A device's record. Times are RFC 3339 in UTC.
 
-    `public_key` is the registry's text of the key; `fingerprint` is None if there is no key, or none that can be read.
-    `fingerprint_recorded` says whether the record carries `key-fingerprint`, so that the index leads to it.
-    `former` are the records that this one replaced, the newest first, each without former records of its own;
-    `forgotten` counts those beyond `MAX_FORMER`. `stored` is the store's own form of a record that was read: it keeps
-    attributes that no rule knows, and is what a conditional write compares.
+    `public_key` is the registry's text of the key; `fingerprint` is None without a readable key.
+    `fingerprint_recorded`: whether the record has `key-fingerprint`, and so is in the index. `former` are the records
+    that this one replaced, the newest first, each without former records of its own; `forgotten` counts those beyond
+    `MAX_FORMER`. `stored` is the store's own form of a record that was read: it keeps attributes that no rule knows,
+    and is what a conditional write compares.
     """
 
     device_id: str
@@ -72,7 +72,7 @@ class EnrolledDevice:
         )
 
     def retired(self, reason: str, at: datetime) -> Self:
-        """Return what is left of the device when it is retired: its id, when and why. Key and attributes are gone."""
+        """Return the record of the retired device: its id, when and why. Key and attributes are removed."""
         return type(self)(
             device_id=self.device_id,
             status=DeviceStatus.RETIRED,
@@ -88,11 +88,14 @@ class EnrolledDevice:
 
     @property
     def key_is_indexed(self) -> bool:
-        """Whether the index by key leads to this record, if it has a key at all."""
+        """Whether the record is in the index by key, or has no key."""
         return self.fingerprint is None or self.fingerprint_recorded
 
     def replacing(self, previous: EnrolledDevice, reason: str) -> Self:
-        """Return this record in the place of `previous`. It keeps the block: a new key does not unblock a device."""
+        """Return this record as the successor of `previous`.
+
+        It keeps the block: a new key does not unblock a device.
+        """
         history = [replace(previous, former=(), forgotten=0), *previous.former]
         taken = replace(
             self,
@@ -103,7 +106,7 @@ class EnrolledDevice:
         return taken.blocked_as(previous)
 
     def blocked_as(self, other: EnrolledDevice) -> Self:
-        """Return this record with the block of `other`, if that is not allowed. A retired one may be enrolled anew."""
+        """Return this record with the block of `other`, if that is blocked. A retired one may be enrolled again."""
         if other.status in {DeviceStatus.ALLOWED, DeviceStatus.RETIRED}:
             return self
         return replace(

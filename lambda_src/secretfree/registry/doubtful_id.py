@@ -1,4 +1,4 @@
-"""Ids that are accepted and may still not be what the supplier meant, and why they are doubtful."""
+"""Ids that are accepted although they may differ from what the supplier meant, and why they are doubtful."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 EXAMPLES: Final = 5
-"""Doubtful ids of one kind that a warning names."""
+"""Number of doubtful ids of one kind that a warning names."""
 
 
 class Doubt(StrEnum):
@@ -26,7 +26,7 @@ DETAILS: Final[Mapping[Doubt, str]] = MappingProxyType(
         Doubt.SPREADSHEET_DAMAGE: "ids look like a date or number that a spreadsheet wrote; export the column as text",
         Doubt.LOST_LEADING_ZEROS: "ids of digits are shorter than the file's other ids; leading zeros may be lost",
         Doubt.UNEVEN_LENGTH: "ids are shorter or longer than the file's other ids",
-        Doubt.DIFFERING_IN_CASE_ALONE: "ids differ from another one in case alone; each is a device of its own",
+        Doubt.DIFFERING_IN_CASE_ALONE: "ids differ from another one only in case; each is a separate device",
     }
 )
 MONTHS: Final = (
@@ -50,7 +50,10 @@ _LONGEST_DAMAGE: Final = 32
 
 
 def doubt_of(device_id: str, usual_length: int | None) -> Doubt | None:
-    """Return why an id is doubtful; `usual_length` is that of its file's admitted ids, None for a refused row."""
+    """Return why an id is doubtful, or None.
+
+    `usual_length` is that of its file's admitted ids, None for a refused row.
+    """
     if looks_damaged(device_id):
         return Doubt.SPREADSHEET_DAMAGE
     if usual_length is None or len(device_id) == usual_length:

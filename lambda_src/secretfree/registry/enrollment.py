@@ -32,16 +32,16 @@ def enroll_devices(
 ) -> Sequence[Verdict]:
     """Enrol `devices` (of one batch, no id or key twice) and return a verdict for each, in their order.
 
-    For `replace_reason`, `reverting` and `complete` see `decide`. Safe to repeat: what an interrupted call wrote is
-    recognised by its batch and counted as before.
+    For `replace_reason`, `reverting` and `complete` see `decide`. Safe to repeat: records of an interrupted call are
+    recognised by their batch and counted as before.
 
-    Concurrent writers are not noticed here:
+    Concurrent writers are not detected here:
 
-    * `holders` are as old as their reading. Two enrolments that give one key to two devices are settled when they end
-      (`RegistryState`).
+    * `holders` are as old as their reading. Conflicts of two enrolments that give one key to two devices are resolved
+      when they end (`RegistryState`).
     * New records are put without a condition (BatchWriteItem has none). Between the reading of a device and its writing
       lie a few milliseconds, or as long as a throttled write is retried. A device that is blocked in this time is
-      overwritten. Of two enrolments that bring one device with two keys, the later one stays.
+      overwritten. Of two enrolments of one device with two keys, the later one wins.
 
     Raises: RegistryBusy, and the store's errors; some records may have been written then.
     """
@@ -57,7 +57,7 @@ def enroll_devices(
 def enroll_beside_others(
     devices: Sequence[EnrolledDevice], *, store: RegistryStore, holders: HolderLookup
 ) -> Sequence[Verdict]:
-    """Enrol `devices` (no id or key twice) while others may enrol too, and return a verdict for each, in their order.
+    """Enrol `devices` (no id or key twice) beside concurrent enrolments, and return a verdict for each, in their order.
 
     Each record is put on condition that none exists, in one write for each device. (`enroll_devices` puts 25 in one
     call, without a condition.) Enrolled keys are never replaced.
@@ -66,7 +66,7 @@ def enroll_beside_others(
     """
     carried_out = _enroll_once(devices, store, holders)
     lost = [position for position, verdict in enumerate(carried_out) if verdict is None]
-    if lost:  # another call was faster: decide again; two imports cause no second loss
+    if lost:  # A concurrent call was faster: decide again. With two imports, this happens once.
         again = _enroll_once([devices[position] for position in lost], store, holders)
         for position, verdict in zip(lost, again, strict=True):
             carried_out[position] = verdict or _changed_again(devices[position])
@@ -128,7 +128,7 @@ def _replace_or_index(verdict: Verdict, store: RegistryStore) -> Verdict:
 
 
 def _carry_out(verdict: Verdict, store: RegistryStore) -> Verdict | None:
-    """Write what the verdict says; None if the record changed after the decision."""
+    """Carry out the verdict; None if the record changed after the decision."""
     try:
         if _was_put(verdict):
             store.put_new(verdict.device)
@@ -149,7 +149,7 @@ def _unless_key_was_taken(
     """Remove the record again if another device was enrolled with the same key at the same moment.
 
     The other enrolment does the same. The index is eventually consistent, so both may miss each other within its lag,
-    usually well below a second. The runtime then refuses the key, because it leads to two devices.
+    usually well below a second. The runtime then refuses the key, because two devices have it.
     """
     device = verdict.device
     others = sorted(set(held.get(device.fingerprint or "", ())) - {device.device_id})

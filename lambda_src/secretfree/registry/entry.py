@@ -1,4 +1,4 @@
-"""The device registry as the rules see it: entries, how one is read from its attributes, and the reading port."""
+"""The device registry's entries, how they are read from attributes, and the port to read them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ _RFC3339: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,6})
 class DeviceStatus(StrEnum):
     """Attribute `status`. `UNREADABLE`: the record cannot be understood, so the device is refused.
 
-    A `RETIRED` device holds its id, so that no manifest enrols it anew unnoticed, and nothing else.
+    A `RETIRED` device keeps only its id, so that no manifest enrols it again unnoticed.
     """
 
     ALLOWED = "allowed"
@@ -32,9 +32,9 @@ class DeviceStatus(StrEnum):
 class RegistryEntry:
     """One enrolled device.
 
-    `fingerprint` is the lower-case hex SHA-256 of the key's SPKI DER. `defect` says in words for the log what is wrong
-    with the record's key; a policy that compares keys then refuses the device. Before `not_before` (aware, UTC)
-    nothing is issued to the device; a record whose `not-before` is no RFC 3339 has the status `UNREADABLE`.
+    `fingerprint` is the lower-case hex SHA-256 of the key's SPKI DER. `defect` describes a fault of the record's key,
+    for the log; a policy that compares keys then refuses the device. Before `not_before` (aware, UTC) nothing is issued
+    to the device; a record whose `not-before` is not RFC 3339 has the status `UNREADABLE`.
     """
 
     device_id: DeviceId
@@ -46,7 +46,7 @@ class RegistryEntry:
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, str]) -> "RegistryEntry":
-        """Read the table's string attributes; raises SecretFreeError if `device-id` is none."""
+        """Read the table's string attributes; raises SecretFreeError if `device-id` is not a device id."""
         device_id = DeviceId.parse(attributes.get("device-id", ""))
         status = _status(attributes.get("status"))
         not_before = None
@@ -65,7 +65,7 @@ class RegistryReader(Protocol):
         ...
 
     def by_fingerprint(self, fingerprint: str) -> Sequence[RegistryEntry]:
-        """The entries that the key's fingerprint leads to, each read consistently; two mean a defect of the table."""
+        """The entries with the key's fingerprint, each read consistently; more than one is a defect of the table."""
         ...
 
 
@@ -76,7 +76,7 @@ def _status(text: str | None) -> DeviceStatus:
 
 
 def _key(text: str | None, recorded: str | None) -> tuple[str | None, DevicePublicKey | None, str | None]:
-    """The key's fingerprint, the key, and what is wrong with them."""
+    """The key's fingerprint, the key, and their defect."""
     if recorded is not None and FINGERPRINT_FORM.fullmatch(recorded) is None:
         return None, None, "key-fingerprint is not 64 lower-case hex digits"
     if text is None:
@@ -91,12 +91,12 @@ def _key(text: str | None, recorded: str | None) -> tuple[str | None, DevicePubl
 
 
 def parse_rfc3339(text: str) -> datetime | None:
-    """The moment of an RFC 3339 date-time, aware, in UTC; None if `text` is none."""
+    """The moment of an RFC 3339 date-time, aware, in UTC; None if `text` is not one."""
     if _RFC3339.fullmatch(text) is None:
         return None
     try:
         return datetime.fromisoformat(text.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):  # a 31st of February, or a year that UTC does not have
+    except (ValueError, OverflowError):  # a 31st of February, or a year out of range in UTC
         return None
 
 

@@ -17,7 +17,7 @@ class Gate:
     key_optional: bool = False
 
     def admit(self, row: Row) -> EnrollmentRecord:
-        """Return the record that `row` makes.
+        """Return the record of `row`.
 
         A certificate or request must name the row's device in its common name, if it names one. A request's signature
         must verify. The certificate of a CA is refused.
@@ -25,7 +25,7 @@ class Gate:
         Raises: RowRefused
         """
         key = row.public_key
-        # A wrong id is refused first, so that its reason does not depend on the key.
+        # Check the id first, so that the reason for a wrong id does not depend on the key.
         if isinstance(key, str) and key and row.device_id and self.profile.device_id(row.device_id) is not None:
             material = read_key_text(key, self.profile)
             require_same_device(row.device_id, material, self.profile)

@@ -1,4 +1,4 @@
-"""The shapes of a manifest's ids: counted in each run of rows, added up at the end, and doubtful ones warned about."""
+"""Counts the shapes of a manifest's ids, in each run of rows and in total, and warns about doubtful ids."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LONGEST_SHOWN: Final = 64
 
 
 class _Shape(NamedTuple):
-    """What two ids have in common if both are doubtful for the same reason, or neither is."""
+    """The shape of an id. Ids of one shape are doubtful for the same reason, or none of them is."""
 
     length: int
     decimal: bool
@@ -31,21 +31,21 @@ class _Group:
 class IdShapes:
     """Counts ids by shape. Its size is bounded by the longest id, whatever the number of rows.
 
-    It does not find ids that differ only in case: that would need all ids of the manifest in one place.
+    It does not find ids that differ only in case: that would require all ids of the manifest in one place.
     """
 
     def __init__(self) -> None:
         self._groups: dict[_Shape, _Group] = {}
 
     def add(self, row: int, device_id: str, *, admitted: bool) -> None:
-        """Count the id of a row. An id that was not admitted counts only if a spreadsheet seems to have damaged it."""
+        """Count the id of a row. The id of a refused row counts only if a spreadsheet seems to have damaged it."""
         damaged = looks_damaged(device_id)
         if admitted or damaged:
             shape = _Shape(len(device_id), device_id.isdecimal(), damaged, admitted)
             self._add(shape, 1, [(row, device_id)])
 
     def merge(self, document: Iterable[Mapping[str, Any]]) -> None:
-        """Add what `document` of another one returned."""
+        """Add the `document` of another instance."""
         for group in document:
             shape = _Shape(group["length"], group["decimal"], group["damaged"], group["admitted"])
             self._add(shape, group["count"], [(example["row"], example["deviceId"]) for example in group["examples"]])

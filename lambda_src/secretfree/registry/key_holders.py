@@ -1,4 +1,4 @@
-"""The one place that says which devices hold a key, for imports of files, the bench, scanners and the cloud."""
+"""Finds the devices that hold a key, for imports of files, the bench, scanners and the cloud."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _READ = ("device-id", "key-fingerprint", "pubkey")
 
 
 class HolderLookup(Protocol):
-    """Knows which devices hold a key."""
+    """Finds the devices that hold a key."""
 
     def holders_of(self, fingerprints: Collection[str]) -> Mapping[str, Collection[str]]:
-        """Return the holders of each key that has any."""
+        """Return the holders by key; keys without a holder are left out."""
         ...
 
 
 class HolderNotes(Protocol):
-    """Keeps the holders that one reading of the whole registry found. Used by one thread."""
+    """Keeps the holders from one reading of the whole registry. For one thread."""
 
     def start_holders(self) -> None:
         """Forget all."""
@@ -32,11 +32,11 @@ class HolderNotes(Protocol):
         ...
 
     def finish_holders(self) -> None:
-        """Make what was kept quick to find."""
+        """Index the kept pairs."""
         ...
 
     def holders_of(self, fingerprints: Collection[str]) -> Mapping[str, Collection[str]]:
-        """Return the holders of each key that has any."""
+        """Return the holders by key; keys without a holder are left out."""
         ...
 
 
@@ -54,9 +54,9 @@ class KnownHolders:
 class KeyHolders:
     """Finds the holders of keys: by the index where it is complete, else by one reading of the whole registry.
 
-    The index serves only where it is known to have every key. A table of an existing deployment may have no index, or
-    records without `key-fingerprint`, which the index passes over. There the whole registry is read, however few the
-    rows, so that the answer does not depend on their number. Used by one thread.
+    The index is used only if it is known to have every key. A table of an existing deployment may have no index, or
+    records without `key-fingerprint`, which the index lacks. Then the whole registry is read, whatever the number of
+    rows. For one thread.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class KeyHolders:
         clock: Clock,
         reached: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """`notes` makes the place for a reading; `reached` is called with the number of devices read."""
+        """`notes` creates the store for a reading; `reached` is called with the number of devices read."""
         self._store = store
         self._make_notes = notes
         self._clock = clock
@@ -75,27 +75,27 @@ class KeyHolders:
         self._notes: HolderNotes | None = None
         self._by_index: bool | None = None
         self.unindexed = 0
-        """Devices that hold a key and that the index does not lead to, as far as a reading found any."""
+        """Number of devices with a key that are missing in the index, as far as a reading found any."""
 
     @property
     def by_index(self) -> bool:
-        """Whether the index answers."""
+        """Whether the index is used."""
         if self._by_index is None:
             self._by_index = index_is_complete(self._store)
         return self._by_index
 
     def holders_of(self, fingerprints: Collection[str]) -> Mapping[str, Collection[str]]:
-        """Return the holders of each key that has any."""
+        """Return the holders by key; keys without a holder are left out."""
         return self.lookup_for(fingerprints).holders_of(fingerprints) if fingerprints else {}
 
     def lookup_for(self, fingerprints: Collection[str]) -> HolderLookup:
-        """Return a lookup of these keys that other threads may use."""
+        """Return a lookup of these keys for other threads."""
         if self.by_index:
             return self._store
         return KnownHolders(self._read().holders_of(fingerprints))
 
     def note(self, fingerprint: str | None, device_id: str) -> None:
-        """Keep a holder that was enrolled after the reading."""
+        """Add a holder that was enrolled after the reading."""
         if self._notes is not None and fingerprint is not None:
             self._notes.add_holders([(fingerprint, device_id)])
 
@@ -105,7 +105,7 @@ class KeyHolders:
         self._read()
 
     def record_completeness(self) -> None:
-        """Record in the registry whether its index has every key, where the reading found that otherwise."""
+        """Record in the registry whether its index has every key, if the reading found a change."""
         if self._notes is not None:
             record_completeness(self._store, self.unindexed, clock=self._clock)
 
@@ -117,12 +117,12 @@ class KeyHolders:
 
 
 def index_is_complete(store: RegistryStore) -> bool:
-    """Whether the index by key exists and is known to lead to every device that holds one."""
+    """Whether the index by key exists and is known to have every device that holds one."""
     return store.has_key_index() and store.state().is_indexed
 
 
 def record_completeness(store: RegistryStore, unindexed: int, *, clock: Clock) -> None:
-    """Record in the registry whether its index has every key, given how many devices a reading found without."""
+    """Record in the registry whether its index has every key, given the number of devices that are missing in it."""
     known = store.state().is_indexed
     if known and unindexed:
         store.mark_indexed(None)
@@ -131,7 +131,7 @@ def record_completeness(store: RegistryStore, unindexed: int, *, clock: Clock) -
 
 
 def count_unindexed(store: RegistryStore) -> int:
-    """Read the whole registry and return how many devices hold a key that the index does not lead to."""
+    """Read the whole registry and return the number of devices with a key that are missing in the index."""
     pages = store.devices(only=_READ, consistent=True)
     return sum(not device.key_is_indexed for page in pages for device in page)
 

@@ -1,4 +1,4 @@
-"""The import in the cloud: one call's rows, enrolled beside concurrent calls, each row accounted for."""
+"""The import in the cloud: enrols one call's rows while other calls run, and accounts for each row."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from secretfree.registry.row import read_columns
 from secretfree.registry.store import RegistryStore
 
 MAX_ROWS: Final = 500
-"""Most rows of one call. If all are refused, in some 350 bytes each, the answer fits in Step Functions' 256 KiB."""
+"""Maximum number of rows in one call.
+
+If all are refused, in 350 bytes each, the answer fits into Step Functions' 256 KiB.
+"""
 _MAX_DETAIL: Final = 160
 _MAX_SHOWN_ID: Final = 64
 
@@ -34,7 +37,7 @@ class RefusedRow:
     detail: str
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON, in ASCII of a bounded length, since the file chose some of it."""
+        """Return it as JSON, in ASCII of a bounded length, because some values come from the file."""
         shown = None if self.device_id is None else _bounded(self.device_id, _MAX_SHOWN_ID)
         return {
             "row": self.number,
@@ -71,9 +74,9 @@ def import_rows(
 ) -> RowsImported:
     """Enrol `rows`, columns by row number (from 1), of the manifest that `provenance` names.
 
-    Safe to repeat and to run beside other rows of the same or another manifest: a record is put only where none is, and
-    what this batch wrote before counts again as it did then. Where two of `rows` contradict each other, both are
-    refused. Where rows of different calls do, the one that is written first stays and the other is refused.
+    Safe to repeat and to run beside other rows of the same or another manifest: a record is put only if none exists,
+    and records that this batch already wrote count as before. If two of `rows` contradict each other, both are refused.
+    If rows of different calls do, the one that is written first stays and the other is refused.
 
     Raises: RegistryBusy, and the store's errors; repeat the call then.
     """
@@ -123,7 +126,7 @@ def _shapes(admitted: Iterable[tuple[int, EnrollmentRecord]], refused: Iterable[
 def _without_contradictions(
     admitted: Sequence[tuple[int, EnrollmentRecord]],
 ) -> tuple[list[tuple[int, EnrollmentRecord]], list[RefusedRow]]:
-    """Leave out rows that give one device two keys or one key to two devices; of equal rows keep the first."""
+    """Refuse rows that give one device two keys or one key to two devices; of equal rows, keep the first."""
     keys_of = _grouped((record.device_id, record.fingerprint) for _, record in admitted)
     devices_of = _grouped((record.fingerprint, record.device_id) for _, record in admitted)
     kept: list[tuple[int, EnrollmentRecord]] = []

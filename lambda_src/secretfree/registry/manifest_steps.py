@@ -25,18 +25,18 @@ from secretfree.registry.store import RegistryStore, find_batch, save_batch
 MANIFESTS: Final = ManifestFolder.MANIFESTS.value
 RESULTS: Final = ManifestFolder.RESULTS.value
 FORMATS: Final[Mapping[str, str]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-"""File name suffix to format."""
+"""Maps a file name's suffix to the format."""
 MAX_LISTED: Final = 1_000_000
-"""Refused rows that `refused.jsonl` lists. The children's own results hold all of them."""
+"""Maximum number of refused rows in `refused.jsonl`. The children's own results list all of them."""
 
 
 class ManifestRefused(Exception):  # noqa: N818 - the name is what Step Functions shows as the execution's error
-    """A manifest that cannot be imported as a whole. Nothing of it was taken."""
+    """A manifest that is refused as a whole. None of its rows was imported."""
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestObject:
-    """One version of an object, as its event names it. `version` is the version id, else the ETag."""
+    """One version of an object, from its event. `version` is the version id, or the ETag without versioning."""
 
     key: str
     version: str
@@ -48,7 +48,7 @@ class ManifestObject:
 
     @property
     def format(self) -> str:
-        """The format that the name's suffix stands for; raises ManifestRefused."""
+        """The format by the name's suffix; raises ManifestRefused."""
         suffix = PurePosixPath(self.key).suffix.lower()
         if not self.key.startswith(MANIFESTS) or suffix not in FORMATS:
             raise ManifestRefused(f"{self.key[:200]!r}: accepted are {MANIFESTS}NAME with {', '.join(FORMATS)}")
@@ -56,11 +56,11 @@ class ManifestObject:
 
 
 class ManifestStore(Protocol):
-    """The place where manifests arrive and results are written."""
+    """The store of manifests and results."""
 
     @property
     def name(self) -> str:
-        """Its name, which an event must carry."""
+        """The bucket's name, which an event must have."""
         ...
 
     def inspect(self, manifest: ManifestObject) -> tuple[str, list[str]]:
@@ -71,7 +71,7 @@ class ManifestStore(Protocol):
         ...
 
     def require_unchanged(self, manifest: ManifestObject) -> None:
-        """Raise ManifestRefused if the object was overwritten: then it is unknown which rows were read."""
+        """Raise ManifestRefused if the object was overwritten, because the rows may be of either version."""
         ...
 
     def children_results(self, location: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
@@ -83,7 +83,7 @@ class ManifestStore(Protocol):
         ...
 
     def write_lines(self, key: str, documents: Iterable[Mapping[str, Any]]) -> None:
-        """Write JSON Lines. Memory does not grow with their number."""
+        """Write JSON Lines with constant memory."""
         ...
 
 
@@ -96,7 +96,7 @@ class Execution:
     manifest: ManifestObject
     dropped_at: datetime
     result: Any = None
-    """Output of the map: its children's outputs, or where they were written."""
+    """Output of the map: its children's outputs, or their location."""
     sha256: str | None = None
     failure: Mapping[str, Any] | None = None
 
@@ -118,14 +118,14 @@ class Execution:
 
     @property
     def batch_id(self) -> str:
-        """The batch's id. It depends on the version of the object only, so that a repetition is harmless."""
+        """The batch's id. It depends only on the version of the object, so a repetition is harmless."""
         version = hashlib.sha256(f"{self.bucket}/{self.manifest.key}\n{self.manifest.version}".encode()).hexdigest()
         return f"{self.dropped_at:%Y%m%dT%H%M%SZ}-{version[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestImport:
-    """The steps, on their ports. Each may be repeated."""
+    """The steps of the import. Each may be repeated."""
 
     store: RegistryStore
     manifests: ManifestStore
@@ -133,7 +133,7 @@ class ManifestImport:
     clock: Clock
 
     def open(self, execution: Execution) -> dict[str, Any]:
-        """Check the manifest as a whole and open its batch; return what the map needs. Raises ManifestRefused."""
+        """Check the manifest as a whole and open its batch; return the input of the map. Raises ManifestRefused."""
         manifest = self._manifest(execution)
         format_name = manifest.format
         digest, header = self.manifests.inspect(manifest)
@@ -144,7 +144,7 @@ class ManifestImport:
         return {"batch": execution.batch_id, "key": manifest.key, "format": format_name, "sha256": digest}
 
     def import_items(self, items: Sequence[Mapping[str, Any]]) -> RowsImported:
-        """Import the rows of one call. Raises ValueError for more than the map was configured to hand over."""
+        """Import the rows of one call. Raises ValueError for more rows than the map is configured to pass."""
         if len(items) > MAX_ROWS:
             raise ValueError(f"{len(items)} rows in one call; at most {MAX_ROWS}")
         return import_rows(
@@ -192,12 +192,12 @@ class ManifestImport:
         }
 
     def _refused_rows(self, result: Any, counts: Counter[str], ids: IdShapes) -> Iterator[Mapping[str, Any]]:
-        """Yield what `refused.jsonl` lists, and count all rows and the shapes of their ids meanwhile."""
-        # Without a ResultWriter, or where an emulator has none, the map's own output is its children's.
+        """Yield the refused rows for `refused.jsonl`, and count all rows and the shapes of their ids."""
+        # Without a ResultWriter, which an emulator may lack, the map's output is that of its children.
         outputs = result if isinstance(result, list) else self.manifests.children_results(result["ResultWriterDetails"])
         for output in outputs:
             counts.update(output["counts"])
-            ids.merge(output.get("ids", ()))  # absent where a run was written before an update of the function
+            ids.merge(output.get("ids", ()))  # Absent in a result from before an update of the function.
             for row in output["refused"]:
                 counts[Outcome.REFUSED.value] += 1
                 if counts[Outcome.REFUSED.value] <= MAX_LISTED:
@@ -218,7 +218,7 @@ class ManifestImport:
         if index_is_complete(self.store):
             return
         if not self.store.has_key_index():
-            raise ManifestRefused("the registry has no index by key that can be asked")
+            raise ManifestRefused("the registry has no index by key that can be queried")
         unindexed = count_unindexed(self.store)
         record_completeness(self.store, unindexed, clock=self.clock)
         if unindexed:
@@ -237,7 +237,7 @@ class ManifestImport:
 
 
 def _fields(value: Any) -> Mapping[str, object]:
-    """The columns of a line. A line of JSON Lines that is no object has none."""
+    """The columns of a line. A line of JSON Lines that is not an object has none."""
     return value if isinstance(value, dict) else {}
 
 

@@ -13,14 +13,14 @@ from secretfree.registry.admission import Refusal, Row, RowRefused
 
 DEVICE_ID: Final = "device-id"
 PUBLIC_KEYS: Final = ("public-key", "pubkey")
-"""The second is the registry's own name, as an export writes it."""
+"""Two names of one column. An export writes the second, the registry's own name."""
 STATUS: Final = "status"
 FINGERPRINT: Final = "key-fingerprint"
 NOT_BEFORE: Final = "not-before"
 ATTRIBUTES: Final = "attributes"
 ATTRIBUTE_PREFIX: Final = "attributes."
 PASSED_OVER: Final = frozenset({"batch", "enrolled-at", "source", "blocked-reason"})
-"""What an export says of an earlier import; each import keeps its own account."""
+"""Columns of an export about an earlier import. They are ignored: each import keeps its own account."""
 COLUMNS_FORM: Final = (
     "device-id, public-key, and optionally status, key-fingerprint, not-before, attributes (an object, in JSON "
     "Lines) and attributes.NAME"
@@ -31,9 +31,9 @@ _SPELLINGS: Final = MappingProxyType({name.replace("-", ""): name for name in (*
 
 
 def read_columns(fields: Mapping[str, object]) -> Row:
-    """Take a row apart; its names are `COLUMNS_FORM`, as `column_name` reads them.
+    """Parse a row; its column names are `COLUMNS_FORM`, in any spelling that `column_name` accepts.
 
-    Raises: RowRefused for an unknown column with something in it, a value that is no text, a column given twice.
+    Raises: RowRefused for an unknown column with a value, a value that is not text, or a repeated column.
     """
     texts: dict[str, str] = {}
     attributes: dict[str, str] = {}
@@ -59,18 +59,18 @@ def read_columns(fields: Mapping[str, object]) -> Row:
 
 
 def missing_columns(names: list[str]) -> list[str]:
-    """Return which of the columns that every row needs a header lacks."""
+    """Return the required columns that are missing in a header."""
     present = {column_name(name) for name in names}
     missing = [] if DEVICE_ID in present else [DEVICE_ID]
     return missing if present & set(PUBLIC_KEYS) else [*missing, PUBLIC_KEYS[0]]
 
 
 def column_name(given: str) -> str:
-    """Return the column that a header's name means: `Device ID`, `device_id` and `deviceId` are `device-id`.
+    """Return the column of a header's name: `Device ID`, `device_id` and `deviceId` are `device-id`.
 
-    Other names are returned in lower case, without the spaces around them.
+    Unknown names are returned in lower case, without surrounding spaces.
     """
-    name = given.strip().lstrip("\ufeff").lower()  # a byte order mark, which spreadsheets write
+    name = given.strip().lstrip("\ufeff").lower()  # a byte order mark, as spreadsheets write
     return _SPELLINGS.get(_SEPARATORS.sub("", name), name)
 
 
@@ -90,7 +90,7 @@ def _understood(given: str) -> _Meant:
 _remembered: Final = lru_cache(maxsize=256)(_understood)
 """All rows of a manifest have the same few names."""
 _MAX_REMEMBERED: Final = 128
-"""Characters of a name. A file's author chooses them, so they must not fill the memory."""
+"""Maximum number of characters of a cached name, because names come from files and must not fill the memory."""
 
 
 def _take(texts: dict[str, str], name: str, value: object) -> None:
@@ -99,7 +99,7 @@ def _take(texts: dict[str, str], name: str, value: object) -> None:
     if name not in _TEXT_COLUMNS:
         raise RowRefused(Refusal.UNKNOWN_FIELD, f"the column {name[:80]!r}; accepted: {COLUMNS_FORM}")
     if name in texts:
-        raise RowRefused(Refusal.MALFORMED_ROW, f"the column {name!r} is there twice")
+        raise RowRefused(Refusal.MALFORMED_ROW, f"the column {name!r} is repeated")
     if text := _text(name, value):
         texts[name] = text
 
@@ -108,12 +108,12 @@ def _text(name: str, value: object) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise RowRefused(Refusal.MALFORMED_ROW, f"{name[:80]!r} is no text")
+        raise RowRefused(Refusal.MALFORMED_ROW, f"{name[:80]!r} is not text")
     return value.strip()
 
 
 def _text_of_jwk(value: object) -> object:
-    """Return a JWK that stands in a JSON object as the text that a CSV column would hold."""
+    """Return a JWK object of a JSON row as the text that a CSV column would have."""
     return json.dumps(value) if isinstance(value, Mapping) and "kty" in value else value
 
 
@@ -121,5 +121,5 @@ def _object(value: object) -> dict[str, str]:
     if value in (None, ""):
         return {}
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in [*value, *value.values()]):
-        raise RowRefused(Refusal.MALFORMED_ROW, "attributes is no object of texts")
+        raise RowRefused(Refusal.MALFORMED_ROW, "attributes is not an object of texts")
     return dict(value)

@@ -1,10 +1,13 @@
-"""One chip under two ids: the UDID of a CC32xx has several spellings, and the profile looks up one of them only."""
+"""One chip under two ids: the UDID of a CC32xx has several spellings, and the profile looks up only one of them."""
 
 from secretfree.request.device_profile import DeviceProfile
 
 
 def holder_detail(device_id: str, holder: str) -> str:
-    """Say that `holder` has the key of `device_id`, and what to do if both are one UDID in two spellings."""
+    """Return the detail for a key of `device_id` that `holder` has.
+
+    With advice if both are one UDID in two spellings.
+    """
     held = f"the key is enrolled for {holder}"
     canonical = DeviceProfile.TI_CC32XX.device_id(holder)
     if canonical is None or canonical != DeviceProfile.TI_CC32XX.device_id(device_id):

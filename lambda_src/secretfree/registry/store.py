@@ -13,7 +13,7 @@ from secretfree.registry.entry import DeviceStatus
 
 
 class RegistryBusy(Exception):  # noqa: N818 - a passing state of the store
-    """The registry refused all work because its capacity is used up. Earlier writes stay."""
+    """The registry refused all work because its capacity is used up. Earlier writes remain."""
 
 
 class ChangedMeanwhile(Exception):  # noqa: N818 - an answer, on which the caller decides
@@ -37,17 +37,17 @@ class RegistryState:
     """
 
     open: frozenset[str] = frozenset()
-    """Ids of the batches that are being imported or reverted, or were when their process died."""
+    """Ids of the batches that are being imported or reverted, or whose process died meanwhile."""
     opened: int = 0
     indexed_at: str | None = None
-    """When every device with a key was last seen to carry `key-fingerprint`, which all importers write."""
+    """When every device with a key was last found to have `key-fingerprint`, which all importers write."""
 
     @property
     def is_indexed(self) -> bool:
         """Whether the index by key is known to have every key.
 
-        A record written by other means, without `key-fingerprint`, makes this untrue until `secretfree index-keys`, or
-        an import that reads the whole table, finds it.
+        After another writer adds a record without `key-fingerprint`, this is wrong until `secretfree index-keys`, or an
+        import that reads the whole table, finds the record.
         """
         return self.indexed_at is not None
 
@@ -65,20 +65,23 @@ class RegistryStore(Protocol):
     def devices(self, *, only: Sequence[str] = (), consistent: bool = False) -> Iterator[Sequence[EnrolledDevice]]:
         """Yield all devices by pages, with the registry attributes `only`, if any are named.
 
-        A `consistent` reading has every write that was answered before its page was read, at twice the price.
+        A `consistent` page includes every write that was acknowledged before its request, at twice the price.
         """
         ...
 
     def members(self, batch_id: str) -> Iterator[Sequence[str]]:
-        """Yield pages of the ids of a batch's devices; by an index, which lags, or without one by a scan."""
+        """Yield pages of the ids of a batch's devices.
+
+        By an index (eventually consistent), or by a scan without one.
+        """
         ...
 
     def size(self) -> int:
-        """Return roughly how many records there are."""
+        """Return the approximate number of records."""
         ...
 
     def write(self, devices: Sequence[EnrolledDevice]) -> None:
-        """Put records and overwrite existing ones. There is no condition, so read the records first."""
+        """Put records and overwrite existing ones, without a condition, so read the records first."""
         ...
 
     def put_new(self, device: EnrolledDevice) -> None:
@@ -94,7 +97,7 @@ class RegistryStore(Protocol):
         ...
 
     def give_way(self, pairs: Sequence[tuple[EnrolledDevice, EnrolledDevice | None]]) -> Collection[str]:
-        """Replace each first record, as it was read, by the second; delete it where that is None.
+        """Replace each first record, if it is unchanged since it was read, by the second; delete it if that is None.
 
         Returns the ids of records that were changed or deleted after they were read; these stay unchanged. If the
         process dies, some records are replaced and the others are not.
@@ -102,23 +105,26 @@ class RegistryStore(Protocol):
         ...
 
     def record_fingerprint(self, device: EnrolledDevice) -> None:
-        """Add `key-fingerprint` to a record that was read without; raises ChangedMeanwhile."""
+        """Add `key-fingerprint` to a record that lacks it; raises ChangedMeanwhile."""
         ...
 
     def set_status(self, device: EnrolledDevice, status: DeviceStatus, *, reason: str, at: datetime) -> None:
-        """Block or allow a device; `reason` and `at` stay with a blocked one. Raises ChangedMeanwhile."""
+        """Block or allow a device; `reason` and `at` are stored for a blocked one. Raises ChangedMeanwhile."""
         ...
 
     def has_key_index(self) -> bool:
-        """Whether there is an index by key to ask. It need not have all keys: see `RegistryState`."""
+        """Whether there is an index by key. It need not have all keys: see `RegistryState`."""
         ...
 
     def has_batch_index(self) -> bool:
-        """Whether there is an index by batch to ask."""
+        """Whether there is an index by batch."""
         ...
 
     def holders_of(self, fingerprints: Collection[str]) -> Mapping[str, Collection[str]]:
-        """Return the devices that hold each key, by the index, which lags; keys that none holds are left out."""
+        """Return the devices that hold each key, by the index (eventually consistent).
+
+        Keys without a holder are left out.
+        """
         ...
 
     def put_batch(self, batch: Batch) -> None:
@@ -126,7 +132,7 @@ class RegistryStore(Protocol):
         ...
 
     def batches(self, batch_ids: Collection[str]) -> Mapping[str, Batch]:
-        """Return the records of batches, read consistently; those that have none are left out."""
+        """Return the records of batches, read consistently; missing ones are left out."""
         ...
 
     def batch_ids(self) -> Sequence[str]:
@@ -134,24 +140,24 @@ class RegistryStore(Protocol):
         ...
 
     def state(self) -> RegistryState:
-        """Return the registry's state, read consistently; empty where nothing was imported yet."""
+        """Return the registry's state, read consistently; empty before the first import."""
         ...
 
     def open_import(self, batch_id: str) -> RegistryState:
-        """Record an import as open, and return the state then. To open it again counts again, which is harmless."""
+        """Record an import as open, and return the new state. Opening it twice counts twice, which is harmless."""
         ...
 
     def close_import(self, batch_id: str) -> RegistryState:
-        """Record an import as closed, and return the state then."""
+        """Record an import as closed, and return the new state."""
         ...
 
     def mark_indexed(self, at: datetime | None) -> None:
-        """Record when every device with a key was seen to carry `key-fingerprint`; None: some device does not."""
+        """Record when every device with a key was found to have `key-fingerprint`; None: some device lacks it."""
         ...
 
 
 def save_batch(store: RegistryStore, batch: Batch) -> RegistryState:
-    """Write a batch's record, open or close its import, and return the registry's state then.
+    """Write a batch's record, open or close its import, and return the registry's new state.
 
     The record is written first. A process that dies between the two leaves a record that can be reverted.
     """

@@ -1,4 +1,4 @@
-"""Certificate signing requests: from the header's text to a verified request, in two types that cannot be mixed up."""
+"""Certificate signing requests: from the header's text to a verified request, in two distinct types."""
 
 import base64
 import binascii
@@ -18,8 +18,8 @@ from secretfree.request.pkcs10 import CsrElement, CsrRefused, Pkcs10, SubjectAtt
 from secretfree.request.requested import refuse_requests_for_power
 from secretfree.request.signature_algorithm import SIGNATURE_ALGORITHMS_FORM, accepted_algorithm, encoding_fault
 
-# API Gateway takes 10,240 bytes of headers in all. The longest CSR worth reading is one whose PEM fits the 4,096
-# characters of IoT Core's CreateCertificateFromCsr; with its line ends and once more in base64 that is 5,700.
+# API Gateway takes 10,240 bytes of headers in all. A CSR's PEM has at most 4,096 characters (IoT Core,
+# CreateCertificateFromCsr). With line ends and again in base64, these are 5,700.
 MAX_HEADER_CHARACTERS: Final = 8_192
 MAX_DER_BYTES: Final = 2_944
 MAX_COMMON_NAME_CHARACTERS: Final = 64  # X.520, ub-common-name
@@ -28,9 +28,9 @@ MAX_COMMON_NAME_CHARACTERS: Final = 64  # X.520, ub-common-name
 def parse_header_value(value: str) -> bytes:
     """The DER inside a `device-csr` value: base64 (RFC 4648, padded, canonical) of PEM (RFC 7468) or of DER.
 
-    What is decoded is not yet known to be a CSR. Raises SecretFreeError (`malformed-request`).
+    The result may not be a CSR. Raises SecretFreeError (`malformed-request`).
     """
-    text = value.strip(" \t")  # optional white space is no part of a field's value (RFC 9110, section 5.5)
+    text = value.strip(" \t")  # optional white space is not part of a field's value (RFC 9110, section 5.5)
     if len(text) > MAX_HEADER_CHARACTERS:
         raise CsrRefused(CsrElement.HEADER, f"more than {MAX_HEADER_CHARACTERS} characters", reason=Reason.OVERSIZED)
     return request_der(_strict_base64(text, CsrElement.HEADER))
@@ -39,7 +39,7 @@ def parse_header_value(value: str) -> bytes:
 def parse_body(data: bytes) -> bytes:
     """The DER inside a request's body: base64 (RFC 4648, white space anywhere, as RFC 8951 asks of EST), PEM or DER.
 
-    What is decoded is not yet known to be a CSR. Raises SecretFreeError (`malformed-request`).
+    The result may not be a CSR. Raises SecretFreeError (`malformed-request`).
     """
     if len(data) > MAX_HEADER_CHARACTERS:
         raise CsrRefused(CsrElement.BODY, f"more than {MAX_HEADER_CHARACTERS} bytes", reason=Reason.OVERSIZED)
@@ -49,13 +49,13 @@ def parse_body(data: bytes) -> bytes:
 
 
 def request_der(data: bytes) -> bytes:
-    """The DER in `data`, which is DER already or one PEM block with white space alone around it.
+    """The DER in `data`, which is DER or one PEM block with only white space around it.
 
     The block has LF, CRLF, CR or no line ends, wrapped or not. Raises SecretFreeError (`malformed-request`).
     """
     if data.lstrip(_PEM_WHITE_SPACE).startswith(b"-----"):
         return _der_of_pem(data)
-    # DER of a request is never pure ASCII. Text that begins with its tag, the digit 0, is.
+    # A request's DER is never pure ASCII. Text that begins with the digit 0, DER's tag, is.
     if _BEGIN in data and (data[:1] != bytes([der.SEQUENCE]) or data.isascii()):
         raise CsrRefused(
             CsrElement.PEM, "text or a byte order mark before the PEM block", reason=Reason.TEXT_BEFORE_PEM
@@ -65,11 +65,11 @@ def request_der(data: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedCsr:
-    """A request that can be read. Nothing about it is proven yet.
+    """A request that was parsed. Nothing about it is proven yet.
 
-    `der` is its canonical form, whatever was given: the outer `signatureAlgorithm` is rewritten as the standards write
-    it (see `signature_algorithm.canonical_identifier`). It lies outside the signed bytes, so the signature covers what
-    it covered before. Raises SecretFreeError (`malformed-request`) for other bytes, and nothing else.
+    `der` is its canonical form: the outer `signatureAlgorithm` is rewritten as the standards write it (see
+    `signature_algorithm.canonical_identifier`). That field is outside the signed bytes, so the signature covers the
+    same bytes as before. For all other bytes, this raises only SecretFreeError (`malformed-request`).
     """
 
     der: bytes = field(repr=False)
@@ -103,10 +103,10 @@ _VERIFIER: Final = object()
 
 @dataclass(frozen=True)
 class VerifiedCsr:
-    """A request that keeps every rule and whose signature its own key made. Only `verify` can make one.
+    """A request that follows every rule and is signed by its own key. Only `verify` makes one.
 
     `der` is the canonical form (see UnverifiedCsr): what the CA receives. `digest` is the lower-case hex SHA-256 of it.
-    `device_id` is None where the common name is no device id, which MatchPolicy.PUBLIC_KEY alone accepts.
+    `device_id` is None if the common name is not a device id, which only MatchPolicy.PUBLIC_KEY accepts.
     """
 
     der: bytes = field(repr=False)
@@ -118,7 +118,7 @@ class VerifiedCsr:
 
     def __post_init__(self, verifier: object) -> None:
         if verifier is not _VERIFIER:
-            raise TypeError("a VerifiedCsr is made by secretfree.request.csr.verify alone")
+            raise TypeError("only secretfree.request.csr.verify makes a VerifiedCsr")
         object.__setattr__(self, "digest", hashlib.sha256(self.der).hexdigest())
 
     def pem(self) -> str:
@@ -131,7 +131,7 @@ class VerifiedCsr:
 def claimed_device_id(unverified: UnverifiedCsr, profile: DeviceProfile) -> DeviceId | None:
     """The device id in the common name of an unverified request; None if the common name is no device id.
 
-    Raises SecretFreeError (`malformed-request`) for a subject that the profile does not take.
+    Raises SecretFreeError (`malformed-request`) for a subject that the profile does not accept.
     """
     return profile.device_id(_common_name(unverified.parts.subject, profile))
 
@@ -139,8 +139,8 @@ def claimed_device_id(unverified: UnverifiedCsr, profile: DeviceProfile) -> Devi
 def verify(unverified: UnverifiedCsr, profile: DeviceProfile) -> VerifiedCsr:
     """Check a request by the rules of `profile`, and check its proof of possession.
 
-    Raises SecretFreeError: `malformed-request` for what the request is or asks for, `not-authorized` for a well-formed
-    signature that is not by the request's own key.
+    Raises SecretFreeError: `malformed-request` for a wrong form or a requested right, `not-authorized` for a
+    well-formed signature that the request's own key did not make.
     """
     parts = unverified.parts
     common_name = _common_name(parts.subject, profile)
@@ -158,7 +158,7 @@ def verify(unverified: UnverifiedCsr, profile: DeviceProfile) -> VerifiedCsr:
 
 @dataclass(frozen=True, slots=True)
 class CsrFault:
-    """Why a request is refused: the element at fault, the reason as the log has it, and the detail."""
+    """Why a request is refused: the element at fault, the reason as logged, and the detail."""
 
     element: CsrElement
     reason: Reason
@@ -167,7 +167,7 @@ class CsrFault:
 
 
 def check(data: bytes, profile: DeviceProfile) -> CsrFault | None:
-    """The first fault that the runtime finds in a request under `profile`, or None if it passes.
+    """The first fault that the runtime finds in a request under `profile`, or None.
 
     `data` is PEM or DER, as it is before its base64 becomes the header's value. This does not check
     whether the device is enrolled, or whether its common name is the id that a match policy requires.
@@ -185,7 +185,7 @@ def check(data: bytes, profile: DeviceProfile) -> CsrFault | None:
 
 _PEM_WHITE_SPACE: Final = b" \t\r\n"
 _BEGIN: Final = b"-----BEGIN "
-# RFC 7468, section 7: "NEW CERTIFICATE REQUEST" may be taken as the same.
+# RFC 7468, section 7: "NEW CERTIFICATE REQUEST" may be accepted as an alias.
 _PEM: Final = re.compile(
     rb"[ \t\r\n]*-----BEGIN (NEW )?CERTIFICATE REQUEST-----([A-Za-z0-9+/= \t\r\n]*)"
     rb"-----END (?(1)NEW )CERTIFICATE REQUEST-----[ \t\r\n]*"
@@ -198,7 +198,7 @@ def _strict_base64(text: str | bytes, element: CsrElement) -> bytes:
         decoded = binascii.a2b_base64(encoded, strict_mode=True)
     except ValueError:
         raise CsrRefused(element, "not base64", reason=Reason.NOT_BASE64) from None
-    # Strict mode takes any value of the bits that padding leaves unused; one text per value is all we take.
+    # Strict mode accepts any value of the bits that padding leaves unused. Only one text per value is accepted here.
     if binascii.b2a_base64(decoded, newline=False) != encoded:
         raise CsrRefused(element, "not canonical base64", reason=Reason.NOT_BASE64)
     return decoded
@@ -209,7 +209,7 @@ def _der_of_pem(pem: bytes) -> bytes:
     if matched is None:
         if _PEM.match(pem) is not None:
             raise CsrRefused(CsrElement.PEM, "bytes after the PEM block", reason=Reason.TRAILING_BYTES)
-        raise CsrRefused(CsrElement.PEM, "not one block 'CERTIFICATE REQUEST'", reason=Reason.NOT_A_CSR)
+        raise CsrRefused(CsrElement.PEM, "not exactly one block 'CERTIFICATE REQUEST'", reason=Reason.NOT_A_CSR)
     return _strict_base64(matched.group(2).translate(None, delete=_PEM_WHITE_SPACE), CsrElement.PEM)
 
 
@@ -250,14 +250,14 @@ def _common_name(subject: tuple[SubjectAttribute, ...], profile: DeviceProfile) 
     if profile.accepts_personal_subject_attributes:
         accepted |= _PERSONAL_SUBJECT_ATTRIBUTES
     if any(attribute.oid not in accepted for attribute in subject):
-        raise _subject("an attribute that the device profile does not take", Reason.SUBJECT)
+        raise _subject("an attribute that the device profile does not accept", Reason.SUBJECT)
     names = [attribute for attribute in subject if attribute.oid == _COMMON_NAME]
     if len(names) != 1:
         raise _subject(f"{len(names)} common names: accepted is one", Reason.SUBJECT)
     text = _text(names[0])
     if len(text) > MAX_COMMON_NAME_CHARACTERS:
         raise _subject(
-            f"a common name of {len(text)} characters: accepted are {MAX_COMMON_NAME_CHARACTERS}", Reason.DEVICE_ID
+            f"a common name of {len(text)} characters: at most {MAX_COMMON_NAME_CHARACTERS}", Reason.DEVICE_ID
         )
     if not text.isprintable() or (not text and not profile.truncates_common_names):
         raise _subject("a common name that is empty or not printable", Reason.DEVICE_ID)
@@ -273,7 +273,7 @@ def _text(attribute: SubjectAttribute) -> str:
     try:
         return attribute.value.decode(encoding)
     except UnicodeDecodeError:
-        raise _subject("a common name that is not text of its string type", Reason.DEVICE_ID) from None
+        raise _subject("a common name that is invalid for its string type", Reason.DEVICE_ID) from None
 
 
 def _subject(detail: str, reason: Reason) -> CsrRefused:
@@ -302,7 +302,7 @@ def _verify_signature(parts: Pkcs10, public_key: DevicePublicKey, profile: Devic
 def _bad_signature(_error: BaseException) -> SecretFreeError:
     return CsrRefused(
         CsrElement.SIGNATURE,
-        "not by the request's own key over these bytes",
+        "the request's own key did not make it over these bytes",
         reason=Reason.BAD_SIGNATURE,
         code=ErrorCode.NOT_AUTHORIZED,
     )

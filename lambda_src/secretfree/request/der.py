@@ -1,4 +1,4 @@
-"""The part of DER (X.690) that the CSR rules read: tags, minimal lengths, exact ends."""
+"""The part of DER (X.690) that the CSR rules need: tags, minimal lengths, exact ends."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -22,11 +22,11 @@ _HIGH_TAG_NUMBER: Final = 0x1F
 
 
 class DerError(ValueError):
-    """Bytes that hold other elements than expected, or end inside one."""
+    """Bytes with other elements than expected, or that end inside an element."""
 
 
 class NotDerError(DerError):
-    """BER that is not DER: an indefinite or longer length than needed, a tag of several bytes, an unsorted SET OF."""
+    """BER that is not DER: an indefinite or needlessly long length, a tag of several bytes, an unsorted SET OF."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Element:
         return found
 
     def children_of(self, tag: int) -> list["Element"]:
-        """The elements inside, any number of them, which must all have this tag. Raises DerError."""
+        """The elements inside, which must all have this tag. Raises DerError."""
         found = elements(self.content)
         if any(child.tag != tag for child in found):
             raise DerError("an element of another tag than expected")
@@ -53,12 +53,12 @@ class Element:
 
 
 def first_element(data: bytes) -> Element:
-    """The element at the start of `data`; more bytes may follow it. Raises DerError."""
+    """The element at the start of `data`. More bytes may follow it. Raises DerError."""
     return _element_at(data, 0)
 
 
 def elements(data: bytes) -> list[Element]:
-    """All elements of `data`, which they must fill exactly. Raises DerError."""
+    """All elements of `data`, without bytes after the last one. Raises DerError."""
     found: list[Element] = []
     offset = 0
     while offset < len(data):
@@ -93,5 +93,5 @@ def _element_at(data: bytes, offset: int) -> Element:
         if length < _LONG_FORM or length_bytes[0] == 0:
             raise NotDerError("a length that is indefinite or not minimal")
     if len(data) < start + length:
-        raise DerError("an element longer than what holds it")
+        raise DerError("an element longer than the one around it")
     return Element(tag, data[offset : start + length], data[start : start + length])

@@ -1,4 +1,4 @@
-"""Device identities: the one form that a registry key, a thing name and a subject CN share."""
+"""Device ids: the common form of a registry key, a thing name and a subject CN."""
 
 import re
 from typing import Final, Self
@@ -8,18 +8,18 @@ from secretfree.errors import ErrorCode, Reason, SecretFreeError
 DEVICE_ID_FORM: Final = "1 to 64 characters of a-z, A-Z, 0-9, ':', '_' and '-'"
 UDID_FORM: Final = "16 bytes as 32 hex digits of either case, with or without spaces or colons between the bytes"
 
-# IoT Core would take 128 characters for a thing name; X.520 caps a common name (ub-common-name) at 64.
+# IoT Core accepts 128 characters for a thing name; X.520 limits a common name to 64 (ub-common-name).
 _DEVICE_ID: Final = re.compile(r"[a-zA-Z0-9:_-]{1,64}", re.ASCII)
 _UDID: Final = re.compile(r"[0-9a-fA-F]{2}(?:[ :]?[0-9a-fA-F]{2}){15}", re.ASCII)
 
 
 class DeviceId(str):
-    """A device id known to have the accepted form. Made by `parse` alone."""
+    """A device id of the accepted form. Only `parse` makes one."""
 
     __slots__ = ()
 
     def __new__(cls, value: str) -> Self:
-        """Refuse direct construction with anything that `parse` would refuse, so that no bad one can exist."""
+        """Refuse, also at direct construction, any text that `parse` refuses, so that no invalid id can exist."""
         if _DEVICE_ID.fullmatch(value) is None:
             raise SecretFreeError(
                 ErrorCode.MALFORMED_REQUEST,
@@ -30,17 +30,17 @@ class DeviceId(str):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The device id that `text` is; raises SecretFreeError (`malformed-request`) naming the accepted form."""
+        """Return `text` as a device id; raises SecretFreeError (`malformed-request`) naming the accepted form."""
         return cls(text)
 
     @classmethod
     def is_valid(cls, text: str) -> bool:
-        """Whether `parse` would take `text`."""
+        """Whether `parse` accepts `text`."""
         return _DEVICE_ID.fullmatch(text) is not None
 
 
 def normalise_udid(text: str) -> DeviceId:
-    """The 32 lower-case hex digits of a TI CC32xx UDID, as its UART, its SDK or a label writes it.
+    """The 32 lower-case hex digits of a TI CC32xx UDID, from any spelling of its UART, its SDK or a label.
 
     Raises SecretFreeError (`malformed-request`) for anything but 16 bytes in hex.
     """
@@ -53,5 +53,5 @@ def normalise_udid(text: str) -> DeviceId:
 
 
 def _shown(text: str) -> str:
-    """A form safe in a terminal and a log line: ASCII, escaped, bounded."""
+    """A form that is safe in terminals and logs: ASCII, escaped, of bounded length."""
     return ascii(text) if len(text) <= 80 else f"{text[:80]!a}... ({len(text)} characters)"

@@ -1,4 +1,4 @@
-"""Device profiles: the rules that are relaxed for a family of devices that cannot keep them."""
+"""Device profiles: the rules that are relaxed for a family of devices."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -12,9 +12,9 @@ from secretfree.request.device_id import DeviceId, normalise_udid
 class DeviceProfile(Enum):
     """Which rules of the CSR are relaxed.
 
-    `STANDARD` relaxes none. `TI_CC32XX` takes what TI's SDK makes: a proof of possession over SHA-1 (no certificate is
-    ever signed with it; an attacker would have to make the device sign a chosen colliding request), a subject with
-    e-mail and surname, and a CN that is a UDID in any of its spellings.
+    `STANDARD` relaxes none. `TI_CC32XX` accepts the requests of TI's SDK: a proof of possession over SHA-1 (no
+    certificate is ever signed with it; an attacker would have to make the device sign a chosen colliding request), a
+    subject with e-mail and surname, and a CN that is a UDID in any of its spellings.
     """
 
     STANDARD = contract.DeviceProfile.STANDARD.value
@@ -32,7 +32,7 @@ class DeviceProfile(Enum):
 
     @property
     def truncates_common_names(self) -> bool:
-        """Whether the CN may be empty: TI's example drops everything from the first UDID byte below 0x10 on."""
+        """Whether the CN may be empty: TI's example drops all UDID bytes from the first one below 0x10."""
         return self is DeviceProfile.TI_CC32XX
 
     def device_id(self, common_name: str) -> DeviceId | None:
@@ -42,7 +42,7 @@ class DeviceProfile(Enum):
         return DeviceId.parse(common_name) if DeviceId.is_valid(common_name) else None
 
     def normalise_device_id(self, text: str) -> DeviceId:
-        """The id under which a device of this profile is enrolled; raises SecretFreeError for no device id."""
+        """The id under which a device of this profile is enrolled; raises SecretFreeError for any other text."""
         return self.device_id(text) or DeviceId.parse(text)
 
 

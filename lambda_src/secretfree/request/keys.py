@@ -1,4 +1,4 @@
-"""Device public keys: one type, which only an accepted key can become (allow-list of kinds, no weak key)."""
+"""Device public keys: one type that only accepted keys have (allow-list of kinds, no weak key)."""
 
 import base64
 import binascii
@@ -23,14 +23,14 @@ from secretfree.request.weak_keys import weakness
 ACCEPTED_KEYS: Final = "RSA of 2048 to 4096 bits with exponent 65537, and EC on P-256, P-384 or P-521"
 REGISTRY_KEY_FORM: Final = "base64 of a public key's PEM, the PEM itself, or base64 of the SubjectPublicKeyInfo's DER"
 
-# RSA-4096 takes 550 bytes of DER, 800 characters of PEM, 1,070 of base64 of that.
+# RSA-4096 has 550 bytes of DER, 800 characters of PEM, 1,070 characters of base64 of that PEM.
 _MAX_REGISTRY_TEXT: Final = 4_096
 _PEM: Final = re.compile(
     r"[ \t\r\n]*-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/= \t\r\n]*)-----END PUBLIC KEY-----[ \t\r\n]*", re.ASCII
 )
 _WHITE_SPACE: Final = b" \t\r\n"
 _PEM_LINE: Final = 64
-"""Characters (RFC 7468 section 2)."""
+"""Maximum length of a PEM line in characters (RFC 7468 section 2)."""
 
 
 class KeyKind(StrEnum):
@@ -43,7 +43,7 @@ class KeyKind(StrEnum):
 
 
 class KeyRejected(SecretFreeError):  # noqa: N818 - a refusal, not a fault
-    """A key that is not accepted: of no listed kind, weak, or not readable."""
+    """A key that is not accepted: of another kind, weak or unreadable."""
 
     def __init__(self, detail: str, *, reason: Reason) -> None:
         super().__init__(ErrorCode.MALFORMED_REQUEST, detail, reason=reason)
@@ -51,7 +51,7 @@ class KeyRejected(SecretFreeError):  # noqa: N818 - a refusal, not a fault
 
 @dataclass(frozen=True, slots=True)
 class DevicePublicKey:
-    """An accepted public key. Two are equal if their SubjectPublicKeyInfo is.
+    """An accepted public key. Two keys are equal if their SubjectPublicKeyInfo is equal.
 
     `spki` is the DER of the SubjectPublicKeyInfo (RFC 5280 section 4.1; named curve, uncompressed point), `fingerprint`
     the lower-case hex SHA-256 of it, `bits` the size of the modulus or the curve.
@@ -73,7 +73,7 @@ class DevicePublicKey:
 
     @classmethod
     def from_key(cls, key: PublicKeyTypes) -> Self:
-        """An accepted key of the `cryptography` library; raises KeyRejected for any other."""
+        """Return a key of the `cryptography` library as an accepted one; raises KeyRejected."""
         if not isinstance(key, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey)):
             raise KeyRejected(f"key of another kind: accepted are {ACCEPTED_KEYS}", reason=Reason.KEY_KIND)
         return cls(key)
@@ -95,7 +95,7 @@ class DevicePublicKey:
         text = pem.decode("ascii", "replace") if isinstance(pem, bytes) else pem
         matched = _PEM.fullmatch(text)
         if matched is None:
-            raise KeyRejected("not one PEM block 'PUBLIC KEY'", reason=Reason.KEY_KIND)
+            raise KeyRejected("not exactly one PEM block 'PUBLIC KEY'", reason=Reason.KEY_KIND)
         return cls.from_spki_der(_base64(matched.group(1)))
 
     @classmethod
@@ -110,7 +110,7 @@ class DevicePublicKey:
 
     @property
     def label(self) -> str:
-        """For people: `RSA-2048`, `P-256`."""
+        """The kind and size for output: `RSA-2048`, `P-256`."""
         return f"RSA-{self.bits}" if self.kind is KeyKind.RSA else self.kind.value
 
     def pem(self) -> str:
@@ -118,17 +118,17 @@ class DevicePublicKey:
         return _pem(self.spki)
 
     def registry_text(self) -> str:
-        """The form that existing secret-free tables hold: base64, on one line, of the PEM."""
+        """The form in existing secret-free tables: base64, on one line, of the PEM."""
         return registry_text(self.spki)
 
 
 def registry_text(spki: bytes) -> str:
-    """The registry's form of an accepted key whose SubjectPublicKeyInfo is at hand: see the method of this name."""
+    """The registry's form of an accepted key, from its SubjectPublicKeyInfo: see the method of this name."""
     return base64.b64encode(_pem(spki).encode("ascii")).decode("ascii")
 
 
-_CANONICAL_EC: Final = "EC with a named curve and an uncompressed point, without more"
-_CANONICAL_RSA: Final = "RSA with NULL as the algorithm's parameter, without more"
+_CANONICAL_EC: Final = "EC with only a named curve and an uncompressed point"
+_CANONICAL_RSA: Final = "RSA with only NULL as the algorithm's parameter"
 _CURVES: Final = {"secp256r1": KeyKind.EC_P256, "secp384r1": KeyKind.EC_P384, "secp521r1": KeyKind.EC_P521}
 
 
@@ -148,7 +148,7 @@ def _accepted_kind(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> KeyKind
 
 
 def _accepted_curve(key: ec.EllipticCurvePublicKey) -> KeyKind:
-    # That the point lies on its curve was checked when the key was loaded: the library makes no other object.
+    # The library verified that the point is on its curve when it loaded the key.
     kind = _CURVES.get(key.curve.name)
     if kind is None:
         raise KeyRejected(f"EC on {key.curve.name}: accepted are {ACCEPTED_KEYS}", reason=Reason.KEY_KIND)
@@ -156,7 +156,7 @@ def _accepted_curve(key: ec.EllipticCurvePublicKey) -> KeyKind:
 
 
 def _pem(spki: bytes) -> str:
-    # Not by the library, which would take the key apart again: an import writes one for each device.
+    # Encoded here, because the library would parse the key again, and an import writes one for each device.
     encoded = base64.b64encode(spki).decode("ascii")
     lines = "\n".join(encoded[start : start + _PEM_LINE] for start in range(0, len(encoded), _PEM_LINE))
     return f"-----BEGIN PUBLIC KEY-----\n{lines}\n-----END PUBLIC KEY-----\n"

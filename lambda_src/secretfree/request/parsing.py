@@ -1,4 +1,4 @@
-"""Guards foreign parsers: any error that they raise on hostile bytes becomes a refusal."""
+"""Guards foreign parsers: every error that they raise for hostile bytes becomes a refusal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,11 +10,11 @@ from secretfree.errors import SecretFreeError
 def refusing_parser_errors(
     refusal: Callable[[BaseException], Exception], *, ours: tuple[type[Exception], ...] = (SecretFreeError,)
 ) -> Iterator[None]:
-    """Turn any error raised inside into `refusal(error)`; errors of the kinds `ours` pass.
+    """Turn any error of the block into `refusal(error)`; errors of the kinds `ours` pass.
 
-    A library that reads hostile bytes raises more kinds than it documents (ValueError, TypeError, UnsupportedAlgorithm,
-    InvalidVersion, OverflowError, RecursionError), and a panic in Rust arrives as a BaseException. None of them may
-    become a 5xx or end an import.
+    For hostile bytes, a library raises more kinds of errors than it documents (ValueError, TypeError,
+    UnsupportedAlgorithm, InvalidVersion, OverflowError, RecursionError), and a panic in Rust is a BaseException. None
+    of them may cause a 5xx or end an import.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The structure of a PKCS #10 request (RFC 2986): its parts, its one canonical form, and which element is at fault."""
+"""The structure of a PKCS #10 request (RFC 2986): its parts, its canonical form, and the element at fault."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,7 +32,10 @@ class CsrElement(StrEnum):
 
 
 class CsrRefused(SecretFreeError):  # noqa: N818 - a refusal, not a fault
-    """A refusal that names the element at fault. `detail` begins with it and repeats nothing of the request."""
+    """A refusal that names the element at fault.
+
+    `detail` begins with the element and repeats nothing from the request.
+    """
 
     def __init__(
         self,
@@ -48,7 +51,10 @@ class CsrRefused(SecretFreeError):  # noqa: N818 - a refusal, not a fault
 
 @contextmanager
 def reading(element: CsrElement, structure: Reason = Reason.CSR_STRUCTURE) -> Iterator[None]:
-    """Refuse what is no DER inside as `element`'s fault; other elements than expected have the reason `structure`."""
+    """Turn DER errors of the block into refusals of `element`.
+
+    Elements other than expected have the reason `structure`.
+    """
     try:
         yield
     except der.NotDerError as error:
@@ -76,10 +82,10 @@ class RequestedAttribute:
 
 @dataclass(frozen=True, slots=True)
 class Pkcs10:
-    """The parts of a request, as they stand in its DER.
+    """The parts of a request, as in its DER.
 
     `der` is the canonical form: the request with its outer `signatureAlgorithm` as the standards write it (see
-    `signature_algorithm`). That field lies outside `signed_bytes`, so the signature covers what it covered before.
+    `signature_algorithm`). That field is outside `signed_bytes`, so the signature covers the same bytes as before.
     """
 
     der: bytes = field(repr=False)
@@ -92,10 +98,10 @@ class Pkcs10:
 
 
 def read_request(data: bytes) -> Pkcs10:
-    """Take a request's DER apart.
+    """Parse a request's DER.
 
-    Two parsers read it: this one for the exact structure, and the library's on the canonical form. Both must find the
-    same request. Raises SecretFreeError (`malformed-request`) and nothing else.
+    Two parsers read it: this one checks the exact structure, the library's reads the canonical form. Both must read the
+    same request. Raises only SecretFreeError (`malformed-request`).
     """
     with refusing_parser_errors(_unreadable):
         return _read(data)
@@ -113,7 +119,7 @@ def _read(data: bytes) -> Pkcs10:
     with reading(CsrElement.REQUEST, Reason.NOT_A_CSR):
         outer = der.first_element(data)
         if outer.tag != der.SEQUENCE:
-            raise der.DerError("not a SEQUENCE: no PKCS #10 request")
+            raise der.DerError("not a PKCS #10 request, which is a SEQUENCE")
         if len(outer.raw) != len(data):
             raise CsrRefused(CsrElement.REQUEST, "bytes after the CSR", reason=Reason.TRAILING_BYTES)
         parts = der.elements(outer.content)
@@ -176,7 +182,7 @@ def _subject_attributes(name: der.Element) -> Iterator[SubjectAttribute]:
         for pair in relative_name.children_of(der.SEQUENCE):
             parts = der.elements(pair.content)
             if len(parts) != 2 or parts[0].tag != der.OBJECT_IDENTIFIER:
-                raise der.DerError("an attribute that is no pair of type and value")
+                raise der.DerError("an attribute that is not a pair of type and value")
             yield _checked_string(SubjectAttribute(parts[0].content, parts[1].tag, parts[1].content))
 
 
@@ -184,14 +190,14 @@ _PRINTABLE: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 
 
 def _checked_string(attribute: SubjectAttribute) -> SubjectAttribute:
-    """Refuse text that its string type cannot hold (X.680, 41.4): the CAs' parsers need not accept it, nor does ours.
+    """Refuse text with characters that its string type does not permit (X.680, 41.4), because CAs may refuse it.
 
-    IoT Core's CA copies a subject, and a certificate with such a subject could not be read again.
+    IoT Core's CA copies the subject, and the resulting certificate could not be parsed again.
     """
     if attribute.tag == der.PRINTABLE_STRING and not _PRINTABLE.issuperset(attribute.value):
         raise CsrRefused(
             CsrElement.SUBJECT,
-            "a PrintableString with characters that it cannot hold ('_', '@', '*', '&' and others); "
+            "a PrintableString with characters that it does not permit ('_', '@', '*', '&' and others); "
             "accepted: a UTF8String",
             reason=Reason.STRING_TYPE,
         )
@@ -204,7 +210,7 @@ def _requested_attributes(attributes: der.Element) -> Iterator[RequestedAttribut
     previous = b""
     for attribute in attributes.children_of(der.SEQUENCE):
         if attribute.raw < previous:
-            raise der.NotDerError("a SET OF that is not in the order of DER")
+            raise der.NotDerError("a SET OF that is not in DER's order")
         previous = attribute.raw
         oid, values = attribute.children(der.OBJECT_IDENTIFIER, der.SET)
         yield RequestedAttribute(oid.content, tuple(der.elements(values.content)))
@@ -215,11 +221,11 @@ def _require_agreement(request: Pkcs10) -> None:
         with refusing_parser_errors(_unreadable):
             parsed = x509.load_der_x509_csr(request.der)
     except SecretFreeError:
-        accepted_key(request)  # refuses in words that say more, where the key is the cause
+        accepted_key(request)  # Raises a more specific refusal if the key is the cause.
         raise
     if (parsed.tbs_certrequest_bytes, parsed.signature) != (request.signed_bytes, request.signature):
         raise CsrRefused(CsrElement.REQUEST, "two parsers read different requests", reason=Reason.NOT_A_CSR)
 
 
 def _unreadable(_error: BaseException) -> SecretFreeError:
-    return CsrRefused(CsrElement.REQUEST, "not a PKCS #10 request that can be read", reason=Reason.NOT_A_CSR)
+    return CsrRefused(CsrElement.REQUEST, "not a readable PKCS #10 request", reason=Reason.NOT_A_CSR)

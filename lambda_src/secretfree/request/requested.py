@@ -1,7 +1,7 @@
-"""What a CSR asks for. A request for more rights is refused, and everything else is ignored: nothing is granted.
+"""The rights that a CSR requests. A request for more rights is refused, everything else is ignored: nothing is granted.
 
-The certificate's content comes from policy: Private CA takes the subject from the API and the rest from its template,
-IoT Core's CA fixes the extensions itself. The rules here are a second line, for a CA that would copy what it is asked.
+The certificate's content comes from policy: Private CA uses the subject from the API and the rest from its template,
+IoT Core's CA sets the extensions itself. These rules are a second defence, against a CA that copies from the CSR.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,13 +14,13 @@ from secretfree.request.pkcs10 import CsrElement, CsrRefused, Pkcs10, RequestedA
 _EXTENSION_REQUESTS: Final = frozenset(
     {
         bytes.fromhex("2a864886f70d01090e"),  # extensionRequest (RFC 2985, 5.4.2)
-        bytes.fromhex("2b06010401823702010e"),  # Microsoft's older name of it, which its tools write
+        bytes.fromhex("2b06010401823702010e"),  # Microsoft's older OID of it, which its tools write
     }
 )
 
 
 def refuse_requests_for_power(request: Pkcs10) -> None:
-    """Refuse a CSR that asks to be a CA, to sign as one, or to have another name.
+    """Refuse a CSR that requests to be a CA, to sign as one, or to have another name.
 
     Other attributes and extensions are ignored. Raises SecretFreeError (`malformed-request`, `requested-extension`).
     """
@@ -36,7 +36,7 @@ def _refuse_powerful(attribute: RequestedAttribute) -> None:
     with reading(CsrElement.EXTENSIONS, Reason.REQUESTED_EXTENSION):
         for oid, value in _extensions(attribute):
             if oid in seen:
-                raise _refused("an extension that is there twice")
+                raise _refused("a repeated extension")
             seen.add(oid)
             rule = _RULES.get(oid)
             fault = None if rule is None else rule(value)
@@ -61,11 +61,11 @@ _EXTENSION_FORMS: Final = (
 )
 
 
-# --- rules: each returns what is asked for, or None for nothing; what cannot be read is refused by DerError ---
+# --- rules: each returns the requested right or None, and raises DerError for what it cannot parse ---
 
 
 def _basic_constraints(value: bytes) -> str | None:
-    """RFC 5280, 4.2.1.9. `cA FALSE` written out is no DER, yet common and harmless."""
+    """RFC 5280, 4.2.1.9. An explicit `cA FALSE` is not DER, but common and harmless."""
     parts = der.elements(_only(value, der.SEQUENCE).content)
     if not parts or (parts[0].tag == der.BOOLEAN and parts[0].content == b"\x00" and len(parts) == 1):
         return None
@@ -85,8 +85,8 @@ def _netscape_certificate_type(value: bytes) -> str | None:
 _POWERFUL_USAGES: Final = frozenset(
     {
         bytes.fromhex("551d2500"),  # anyExtendedKeyUsage
-        bytes.fromhex("2b06010505070309"),  # OCSPSigning: to answer for the CA
-        bytes.fromhex("2b060104018237140201"),  # Microsoft's enrolment agent: to request for others
+        bytes.fromhex("2b06010505070309"),  # OCSPSigning: to sign OCSP responses for the CA
+        bytes.fromhex("2b060104018237140201"),  # Microsoft's enrolment agent: to request certificates for others
     }
 )
 
@@ -107,7 +107,7 @@ _RULES: Final[Mapping[bytes, Callable[[bytes], str | None]]] = {
     bytes.fromhex("551d0f"): _key_usage,
     bytes.fromhex("551d25"): _extended_key_usage,
     bytes.fromhex("6086480186f8420101"): _netscape_certificate_type,
-    # Whether Private CA drops a SAN that the API leaves out is not documented.
+    # AWS does not document whether Private CA drops a SAN that the API omits.
     bytes.fromhex("551d11"): _always("subjectAltName: another name"),
     bytes.fromhex("551d12"): _always("issuerAltName: another name"),
     bytes.fromhex("6086480186f842010c"): _always("netscapeSSLServerName: another name"),

@@ -9,12 +9,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from secretfree.request import der
 from secretfree.request.keys import DevicePublicKey
 
-SIGNATURE_ALGORITHMS_FORM: Final = "RSA (PKCS #1 v1.5) or ECDSA, whichever the key is, with SHA-256, SHA-384 or SHA-512"
+SIGNATURE_ALGORITHMS_FORM: Final = "RSA (PKCS #1 v1.5) or ECDSA, as the key, with SHA-256, SHA-384 or SHA-512"
 
 
 @dataclass(frozen=True, slots=True)
 class SignatureAlgorithm:
-    """An algorithm that a request may be signed with. `sha1` ones need a device profile that accepts them."""
+    """An accepted signature algorithm of a request. With `sha1`, a device profile must accept it."""
 
     family: type
     digest: hashes.HashAlgorithm
@@ -23,7 +23,7 @@ class SignatureAlgorithm:
     sha1: bool = False
 
     def verify(self, key: DevicePublicKey, signature: bytes, data: bytes) -> None:
-        """Check that `key` made `signature` over `data`; raises whatever the library raises if not."""
+        """Verify `signature` over `data` by `key`; raises the library's exception if it is invalid."""
         if isinstance(key.key, rsa.RSAPublicKey):
             key.key.verify(signature, data, padding.PKCS1v15(), self.digest)
         else:
@@ -48,7 +48,7 @@ def _algorithm(
     return content, SignatureAlgorithm(family, digest, identifier, sha1)
 
 
-# RSASSA-PSS is left out: its parameters open a choice of hashes within, and no device known to us signs a CSR with it.
+# RSASSA-PSS is left out: its parameters allow a choice of hashes, and no known device signs a CSR with it.
 _BY_OID: Final = dict(
     (
         _rsa("2a864886f70d01010b", hashes.SHA256()),
@@ -65,11 +65,11 @@ _BY_IDENTIFIER: Final = {algorithm.identifier: algorithm for algorithm in _BY_OI
 
 
 def canonical_identifier(identifier: der.Element) -> bytes:
-    """The DER of an AlgorithmIdentifier, rewritten as the standards write it where only its parameters differ.
+    """The DER of an AlgorithmIdentifier, with its parameters rewritten as the standards write them.
 
     ECDSA has no parameters and RSA has NULL. Mbed TLS before 2.28.5 and 3.5, and tpm2-openssl before October 2025,
-    write NULL for ECDSA; other tools leave it out for RSA. Absent and NULL are taken for either. Another algorithm is
-    returned as it stands. Raises DerError for other parameters, and for what is no AlgorithmIdentifier.
+    write NULL for ECDSA; other tools leave it out for RSA. Both accept absent parameters and NULL. Another algorithm is
+    returned unchanged. Raises DerError for other parameters, and for anything that is not an AlgorithmIdentifier.
     """
     parts = der.elements(identifier.content)
     if not 1 <= len(parts) <= 2 or parts[0].tag != der.OBJECT_IDENTIFIER:
@@ -83,7 +83,7 @@ def canonical_identifier(identifier: der.Element) -> bytes:
 
 
 def accepted_algorithm(identifier: bytes, key: DevicePublicKey, *, sha1: bool) -> SignatureAlgorithm | None:
-    """The algorithm of a canonical identifier, if it is of the key's family and accepted; `sha1` accepts SHA-1 too."""
+    """The algorithm of a canonical identifier, if it is accepted and fits the key; `sha1` accepts SHA-1 too."""
     algorithm = _BY_IDENTIFIER.get(identifier)
     if algorithm is None or not isinstance(key.key, algorithm.family) or (algorithm.sha1 and not sha1):
         return None
@@ -91,7 +91,10 @@ def accepted_algorithm(identifier: bytes, key: DevicePublicKey, *, sha1: bool) -
 
 
 def encoding_fault(signature: bytes, key: DevicePublicKey) -> str | None:
-    """What is wrong with a signature's form: DER of two positive INTEGERs, or the modulus's length."""
+    """The fault of a signature's form, which is DER of two positive INTEGERs or as long as the modulus.
+
+    None if there is none.
+    """
     if isinstance(key.key, rsa.RSAPublicKey):
         size = (key.bits + 7) // 8
         return None if len(signature) == size else f"{len(signature)} bytes; RSA of {key.bits} bits has {size}"
@@ -104,11 +107,11 @@ def encoding_fault(signature: bytes, key: DevicePublicKey) -> str | None:
         return f"not the DER of r and s (RFC 3279, 2.2.3): {error}"
     if all(_is_positive_integer(number.content) for number in numbers):
         return None
-    return "r or s is no DER of a positive INTEGER: a leading zero byte too few or too many"
+    return "r or s is not DER of a positive INTEGER: a leading zero byte too few or too many"
 
 
 def _is_positive_integer(content: bytes) -> bool:
-    """X.690, 8.3.2: no more bytes than needed; zero is let through to the check itself, which refuses it."""
+    """X.690, 8.3.2: no more bytes than needed. Zero passes here, and the verification refuses it."""
     if not content or content[0] >= 0x80:
         return False
     return len(content) == 1 or content[0] != 0 or content[1] >= 0x80

@@ -5,16 +5,16 @@ from functools import cache
 from itertools import combinations
 from typing import Final
 
-# Boulder's goodkey stops at 751 as well: it costs one gcd, and what lies above is found by no cheap test.
+# Boulder's goodkey stops at 751 as well: the test costs one gcd, and no cheap test finds larger factors.
 _SMALL_FACTOR_LIMIT: Final = 752
-# The primorial of the smallest keys that the broken library made; that of every larger one is a multiple of it.
+# The primorial of the smallest keys of the broken library. That of every larger key is a multiple of it.
 _ROCA_LIMIT: Final = 168
 _ROCA_GENERATOR: Final = 65537
 _FERMAT_ROUNDS: Final = 100
 
 
 def weakness(modulus: int) -> str | None:
-    """What makes an RSA modulus weak, in words for the log, or None."""
+    """The weakness of an RSA modulus, for the log, or None."""
     if math.gcd(modulus, _small_primes_product()) != 1:
         return "the modulus has a small prime factor"
     if has_roca_fingerprint(modulus):
@@ -29,8 +29,8 @@ def has_roca_fingerprint(modulus: int) -> bool:
 
     Infineon's RSALib made its primes as k*M + (65537^a mod M), so its moduli are such powers; a random modulus is one
     with a probability of about 2^-154 (Nemec, Sys, Svenda, Klinec, Matyas: "The Return of Coppersmith's Attack", CCS
-    2017, section 3; CVE-2017-15361). M is smooth, so the discrete logarithm is looked up prime by prime; it exists
-    modulo M if each exists and any two agree modulo what their orders share (Chinese remainder theorem).
+    2017, section 3; CVE-2017-15361). M is smooth, so the discrete logarithm is looked up for each prime. It exists
+    modulo M if each exists and any two agree modulo the common divisor of their orders (Chinese remainder theorem).
     """
     residues: list[tuple[int, int]] = []
     for prime, logarithms in _roca_logarithms():
@@ -44,7 +44,7 @@ def has_roca_fingerprint(modulus: int) -> bool:
 def has_close_primes(modulus: int, *, rounds: int = _FERMAT_ROUNDS) -> bool:
     """Whether Fermat's factorisation succeeds within `rounds` (CVE-2022-26320 is such a generator).
 
-    The distance of two random primes lies beyond any feasible number of rounds, so a good key is never refused.
+    The distance of two random primes exceeds any feasible number of rounds, so a good key is never refused.
     """
     middle = math.isqrt(modulus - 1) + 1
     for _ in range(rounds):

@@ -1,4 +1,4 @@
-"""A device's connect as AWS IoT Core's presence event reports it: perhaps twice, perhaps late, perhaps out of order."""
+"""A device's connect from AWS IoT Core's presence events, which may be repeated, late or out of order."""
 
 import json
 import re
@@ -13,17 +13,17 @@ _CERTIFICATE_ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True)
 class Connected:
-    """The device that connected, and the certificate that it did so with. AWS IoT Core authenticated both."""
+    """The device that connected, and the certificate that it used. AWS IoT Core authenticated both."""
 
     device_id: DeviceId
     certificate_id: str
 
     @classmethod
     def from_message(cls, body: str) -> Self | None:
-        """The connect that the topic rule reported; None for a client that is no device of this product.
+        """The connect that the topic rule reported; None for a client that is not a device of this product.
 
-        The events of an account come from all its clients: some connect with other credentials than a certificate, or
-        under a name that is no device id. Raises ValueError for what the rule does not send.
+        The events come from all clients of the account: some connect without a certificate, or with a client id that is
+        not a device id. Raises ValueError for a message that the rule does not send.
         """
         match json.loads(body):
             case {"clientId": str(client), "principalIdentifier": str(principal)}:

@@ -1,14 +1,14 @@
-"""The rule: once a device has connected with a certificate, the older ones of the same record are retired.
+"""The rule: after a device has connected with a certificate, the older ones of the same record are retired.
 
-Only the holder of the device's key can connect, so the device has the certificate and needs none before it. A device
-that lost it asks again, and gets the same one. The order of the calls, each safe to repeat:
+Only the holder of the device's key can connect, so the device has the certificate and needs no older one. A device that
+lost it requests it again, and gets the same one. The order of the calls, each safe to repeat:
 
     1  ledger: the device's records   read consistently, at every issuer
-    2  ledger: obsolete               by version: from here on the sweeper would finish what this process does not.
-                                      The other Regions, where there are any, learn it and do the same
+    2  ledger: obsolete               by version: from here on, the sweeper completes the work if this process dies. The
+    other Regions, if any, are notified and do the same
     3  IoT Core: each obsolete one    INACTIVE, detached, deleted
     4  ledger: each closed            its history stays for a while
-    5  ledger: cleared                by version; the sweeper has done it where that fails
+    5  ledger: cleared                by version; if that fails, the sweeper has done it
 
 A repeated event finds nothing to do. A late event names a certificate that is no longer the latest, and retires only
 older ones. An event that arrives before the record says `active` is delivered again.
@@ -40,7 +40,10 @@ class RetirementLedger(Protocol):
         ...
 
     def write(self, issuance: Issuance, *, connected: bool = False) -> Issuance:
-        """As `secretfree.issuance.ports.Ledger.write`. `connected`: other Regions learn it in the same transaction."""
+        """See `secretfree.issuance.ports.Ledger.write`.
+
+        `connected` is announced to other Regions in the same transaction.
+        """
         ...
 
     def close_certificate(self, device_id: DeviceId, certificate_id: str, *, forget_after: datetime) -> None:
@@ -71,9 +74,9 @@ def retire_older(
 
     Returns None if no record of the device has the certificate: it belongs to no device of this product line.
 
-    After ThrottledError, UnreachableError and SecretFreeError (`not-ready`), the event must be delivered again. Raises
+    Raises ThrottledError, UnreachableError and SecretFreeError (`not-ready`): the event must be delivered again. Raises
     SecretFreeError (`conflict`) for a certificate that another product line uses too: it stays unchanged, and the
-    sweeper reports it. A record that cannot be read is left alone; the sweeper reports that too.
+    sweeper reports it. An unreadable record also stays unchanged, and the sweeper reports it.
     """
     for record in ports.ledger.issuances(connected.device_id):
         if isinstance(record, Issuance) and connected.certificate_id in _line(record):
@@ -96,18 +99,19 @@ def _retire(
     for certificate_id in marked.obsolete:
         try:
             ports.things.retire(marked.device_id, certificate_id)
-        except StillAttachedError:  # it cannot connect any more; the sweeper deletes it
+        except StillAttachedError:  # The certificate is inactive. The sweeper deletes it.
             continue
         ports.ledger.close_certificate(marked.device_id, certificate_id, forget_after=clock.now() + history)
         gone.append(certificate_id)
-    # The device asked meanwhile, or the sweeper came: the sweeper finds the certificates gone and clears the record.
+    # A request of the device or the sweeper changed the record. The sweeper finds the certificates deleted and clears
+    # it.
     with suppress(StaleLedgerError):
         ports.ledger.write(marked.without_obsolete(gone, clock.now()))
     return tuple(gone)
 
 
 def _marked(record: Issuance, connected: Connected, *, ports: RetirementPorts, clock: Clock) -> Issuance | None:
-    """The record as stored, what is older among its obsolete certificates; None: there is nothing to retire."""
+    """The record as stored, with the older certificates as obsolete; None: there is nothing to retire."""
     current: Issuance | None = record
     for _try in range(_MOST_TRIES):
         if current is None:  # deleted by its time to live
@@ -122,12 +126,12 @@ def _marked(record: Issuance, connected: Connected, *, ports: RetirementPorts, c
         except StaleLedgerError as stale:
             current = stale.current
     raise SecretFreeError(
-        ErrorCode.NOT_READY, "the record does not say yet that the certificate is active", reason=Reason.LEASE_HELD
+        ErrorCode.NOT_READY, "the certificate is not recorded as active yet", reason=Reason.LEASE_HELD
     )
 
 
 def _is_left_from_before(record: Issuance, connected: Connected) -> bool:
-    """Whether an earlier delivery of this event, which did not come to its end, may have left work."""
+    """Whether an earlier, incomplete delivery of this event may have left work."""
     return (
         record.state is IssuanceState.ACTIVE
         and bool(record.obsolete)

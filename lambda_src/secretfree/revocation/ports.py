@@ -12,7 +12,10 @@ from secretfree.request.device_id import DeviceId
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceRecords:
-    """The ledger's records of a device. `references`: the issuing CA's, by certificate id, where one was recorded."""
+    """The ledger's records of a device.
+
+    `references`: the issuing CA's references by certificate id, as far as they are recorded.
+    """
 
     issuances: Sequence[Issuance | UnreadableRecord]
     references: Mapping[str, str]
@@ -22,7 +25,7 @@ class DeviceLedger(Protocol):
     """The ledger, by device."""
 
     def of_device(self, device_id: DeviceId) -> DeviceRecords:
-        """All that the device has, at every issuer, read consistently."""
+        """All records of the device, at every issuer, read consistently."""
         ...
 
     def write(self, issuance: Issuance, *, certificate: CertificateRecordState | None = None) -> Issuance:
@@ -34,7 +37,7 @@ class Certificates(Protocol):
     """IoT Core's certificates."""
 
     def revoke(self, certificate_id: str) -> bool:
-        """Set a certificate to REVOKED; False where IoT Core does not have it."""
+        """Set a certificate to REVOKED; False if IoT Core does not have it."""
         ...
 
 
@@ -42,7 +45,7 @@ class Connections(Protocol):
     """The devices' MQTT connections."""
 
     def end(self, client_id: str) -> bool:
-        """End the connection of a client; False where it has none."""
+        """End the connection of a client; False if it has none."""
         ...
 
 
@@ -50,7 +53,7 @@ class Authorities(Protocol):
     """The CAs that signed."""
 
     def revoke(self, reference: str) -> bool:
-        """Revoke a certificate at its CA; False where the CA takes no revocations, or is not this product line's."""
+        """Revoke a certificate at its CA; False if the CA accepts no revocations, or is not this product line's."""
         ...
 
 

@@ -1,18 +1,18 @@
-"""The rule of revocation: revoke what the registry no longer permits, and end the device's connection.
+"""The rule of revocation: revoke the certificates that the registry no longer permits, and end the device's connection.
 
 The order of the calls, each safe to repeat:
 
     1  registry: the device     read consistently: its present state decides, not the state in the stream
     2  ledger: its records      read consistently, at every issuer
-    3  ledger: withdrawn        by version, so that a worker that is issuing cannot write any more
-    4  IoT Core: REVOKED        every certificate that those records account for
+    3  ledger: withdrawn        by version, so that a worker that is issuing can no longer write
+    4  IoT Core: REVOKED        every certificate of those records
     5  IoT Core: connection     ended; the device cannot connect again
-    6  Private CA: revoked      where the CA takes revocations
+    6  Private CA: revoked      if the CA accepts revocations
 
 A process that dies after step 3 leaves a record that is due: the stream delivers the change again, and the sweeper
-repeats step 4 in any case. A worker whose calls were under way at step 3 may register or activate its certificate after
-step 4. That worker revokes the certificate itself when its last write fails; if it dies before that, the sweeper does
-so after the worker's lease has expired (`secretfree.issuance.pipeline`).
+repeats step 4. A worker whose calls were under way at step 3 may register or activate its certificate after step 4.
+That worker revokes the certificate itself when its last write fails; if it dies before that, the sweeper does so after
+the worker's lease has expired (`secretfree.issuance.pipeline`).
 """
 
 from collections.abc import Sequence
@@ -35,17 +35,17 @@ _MOST_TRIES: Final = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Revoked:
-    """The result. `certificates`: the ids that are out of use now; `connection_ended`: there was a connection."""
+    """The result. `certificates`: the ids of the revoked ones; `connection_ended`: there was a connection."""
 
     certificates: tuple[str, ...] = ()
     connection_ended: bool = False
 
 
 def revoke_withdrawn(change: RegistryChange, *, ports: RevocationPorts, match: MatchPolicy, clock: Clock) -> Revoked:
-    """Revoke what `change`, or the registry as it is now, takes from the device.
+    """Revoke the certificates that `change` or the registry's present entry withdraws.
 
-    Raises ThrottledError, UnreachableError and SecretFreeError: the change is then to be delivered again. A record that
-    cannot be read does so too, after the others are dealt with.
+    Raises ThrottledError, UnreachableError and SecretFreeError: the change must be delivered again. So must it for an
+    unreadable record, after the others are processed.
     """
     entry = ports.registry.by_device_id(change.device_id)
     found = ports.ledger.of_device(change.device_id)
@@ -79,7 +79,7 @@ class _Work:
         """Withdraw a record that the registry no longer permits; return the certificates to revoke."""
         current: Issuance | None = record
         for _try in range(_MOST_TRIES):
-            if current is None:  # deleted by its time to live: nothing active is left of it
+            if current is None:  # Deleted by its time to live: none of its certificates is active.
                 return ()
             if self._keeps(current):
                 return sorted({*current.superseded, *current.obsolete}) if current.replaces_key else ()
@@ -101,14 +101,14 @@ class _Work:
         )
 
     def _keeps(self, record: Issuance) -> bool:
-        """Whether the record's own certificate may stay."""
+        """Whether the record's own certificate stays valid."""
         if not permits(self.entry, record.fingerprint, self.match):
             return False
         return not self.change.withdrew(record.fingerprint, record.begun_at, self.match)
 
 
 def _current_references(issuances: Sequence[Issuance | UnreadableRecord]) -> dict[str, str]:
-    """The references of certificates that have no record of their own yet, as before the first activation."""
+    """The references of certificates without a record of their own, as before the first activation."""
     return {
         record.certificate_id: record.reference
         for record in issuances

@@ -22,7 +22,7 @@ def opened(desk: Any, *, given: int, rate: float) -> None:
 
 
 def wait(desk: Any, device_id: str, number: int, wait: timedelta) -> None:
-    held = desk.begin(device_id).never_asked().parked()
+    held = desk.begin(device_id).never_requested().parked()
     desk.ledger.write(held.waiting(Ticket(number=number, at=desk.now + wait)))
 
 

@@ -333,7 +333,7 @@ def wait_for_turn(desk: Any, device_id: str, ticket: Ticket) -> None:
     """The issuer has given the device a number."""
     waiting = Issuance.first(DeviceId.parse(device_id), "private-ca", "ab" * 32, owner="w", now=desk.now)
     ledger = DynamoDbLedger(desk.dynamodb, table=desk.physical["Ledger"])
-    ledger.write(waiting.never_asked().parked().waiting(ticket))
+    ledger.write(waiting.never_requested().parked().waiting(ticket))
 
 
 def test_every_state_of_an_issuance_has_its_words() -> None:

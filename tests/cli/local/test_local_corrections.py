@@ -71,7 +71,7 @@ def test_a_batchs_capacity_is_counted_for_who_asks_for_it():
     code = """
 import json
 from ministack.services import dynamodb
-from secretfree_cli.local.emulators.aws_unasked import spare_unasked_work
+from secretfree_cli.local.emulators.aws_unneeded_work import skip_unneeded_work
 
 def write(device_id, **more):
     item = {"device-id": {"S": device_id}, "key-fingerprint": {"S": "f" * 64}, "pubkey": {"S": "x" * 2000}}
@@ -83,7 +83,7 @@ def write(device_id, **more):
 dynamodb._create_table(TABLE)
 kinds = ("TOTAL", "INDEXES")
 before = [write("a", ReturnConsumedCapacity=kind) for kind in kinds]
-spare_unasked_work()
+skip_unneeded_work()
 assert write("b") == {"UnprocessedItems": {}}
 assert [write("c", ReturnConsumedCapacity=kind) for kind in kinds] == before
 print(before[0]["ConsumedCapacity"][0]["CapacityUnits"])

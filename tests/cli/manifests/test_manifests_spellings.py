@@ -292,7 +292,7 @@ def test_an_array_of_json_is_read_as_json_lines_are(tmp_path: Path) -> None:
     assert read(tmp_path / "m.json", json.dumps(rows)) == ["d-1", Reason.NOT_BASE64]
 
 
-# --- what is no text ---
+# --- what is not text ---
 
 
 def zipped(member: str) -> Callable[[Path], None]:

@@ -173,18 +173,18 @@ def time_to_live(client: Any, device: str) -> datetime | None:
 
 def test_the_record_of_a_device_that_waits_and_stays_away_is_forgotten(ledger: DynamoDbLedger, client: Any) -> None:
     turn = NOW + timedelta(hours=28)
-    stored = ledger.write(first().never_asked().parked().waiting(Ticket(number=1_000_000, at=turn)))
+    stored = ledger.write(first().never_requested().parked().waiting(Ticket(number=1_000_000, at=turn)))
     assert time_to_live(client, "widget-1") == turn + EMPTY_KEPT_FOR
-    come = ledger.write(stored.taken("worker-2", turn).asking(turn))
+    come = ledger.write(stored.taken("worker-2", turn).requesting(turn))
     assert time_to_live(client, "widget-1") is None
-    ledger.write(come.never_asked().parked())
+    ledger.write(come.never_requested().parked())
     assert time_to_live(client, "widget-1") == turn + EMPTY_KEPT_FOR
 
 
 @pytest.mark.parametrize(
     "holding",
     [
-        lambda waits: waits.asking(NOW),
+        lambda waits: waits.requesting(NOW),
         lambda waits: waits.released(NOW),
         lambda waits: waits.held("worker-2", NOW),
         lambda waits: replace(waits, superseded=("d" * 64,)),
@@ -197,7 +197,7 @@ def test_the_record_of_a_device_that_waits_and_stays_away_is_forgotten(ledger: D
 def test_a_record_that_accounts_for_a_certificate_is_kept_while_its_device_waits(
     ledger: DynamoDbLedger, client: Any, holding: Any
 ) -> None:
-    waits = first().never_asked().parked().waiting(Ticket(number=1, at=NOW))
+    waits = first().never_requested().parked().waiting(Ticket(number=1, at=NOW))
     ledger.write(holding(waits))
     assert time_to_live(client, "widget-1") is None
 

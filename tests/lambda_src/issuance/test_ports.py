@@ -19,7 +19,7 @@ def test_an_issuer_takes_an_order_that_carries_the_verified_type() -> None:
 
 
 def test_nothing_but_the_verifier_makes_what_an_order_carries() -> None:
-    with pytest.raises(TypeError, match=r"csr\.verify alone"):
+    with pytest.raises(TypeError, match=r"only secretfree\.request\.csr\.verify"):
         VerifiedCsr(b"", "widget-1", None, None, verifier=object())  # type: ignore[arg-type]
 
 

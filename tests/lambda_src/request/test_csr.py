@@ -274,7 +274,7 @@ def test_the_pem_is_what_the_library_writes(verified_csr: Callable[..., Verified
 
 def test_nothing_but_verify_makes_a_verified_request(verified_csr: Callable[..., VerifiedCsr]) -> None:
     verified = verified_csr()
-    with pytest.raises(TypeError, match="verify alone"):
+    with pytest.raises(TypeError, match="verify makes"):
         VerifiedCsr(verified.der, "widget-2", None, verified.public_key, object())
     with pytest.raises((TypeError, ValueError)):
         replace(verified, common_name="widget-2")

@@ -33,7 +33,7 @@ def test_elements_fill_what_holds_them(contents: list[bytes]) -> None:
     [
         (b"", "without tag or length"),
         (b"\x30", "without tag or length"),
-        (b"\x30\x01", "longer than what holds it"),
+        (b"\x30\x01", "longer than the one around it"),
         (b"\x30\x82\x01", "all of its length"),
         (b"\x30\x80\x00\x00", "indefinite or not minimal"),
         (b"\x30\x81\x7f" + bytes(127), "indefinite or not minimal"),

@@ -1,7 +1,7 @@
-"""Adds to ministack 1.5.33 what sends a table's changes into a locked bucket.
+"""Adds to ministack 1.5.33 the delivery of a table's changes to a locked bucket.
 
 * CloudFormation enables a table's Kinesis destination (`Replicas[].KinesisStreamSpecification`). ministack ignores it.
-* A change of a table that reaches a Kinesis stream goes on to Firehose. ministack does so for PutRecord.
+* A table's change in a Kinesis stream is delivered to Firehose. ministack does so only for PutRecord.
 * CloudFormation sets a bucket's Object Lock with its default retention. ministack ignores it.
 """
 
@@ -44,13 +44,13 @@ def stream_changes() -> None:
 
 
 def stream_arns(properties: Properties) -> Sequence[str]:
-    """Return the Kinesis streams that the replicas of an `AWS::DynamoDB::GlobalTable` name."""
+    """Return the Kinesis streams of the replicas of an `AWS::DynamoDB::GlobalTable`."""
     specifications = (replica.get("KinesisStreamSpecification") for replica in properties.get("Replicas") or ())
     return [one["StreamArn"] for one in specifications if one]
 
 
 def object_lock(properties: Properties) -> dict[str, Any] | None:
-    """Return the Object Lock of an `AWS::S3::Bucket`, in the form that ministack keeps; None if it has none."""
+    """Return the Object Lock of an `AWS::S3::Bucket` in ministack's form; None if it has none."""
     if str(properties.get("ObjectLockEnabled")).lower() != "true":
         return None
     rule = (properties.get("ObjectLockConfiguration") or {}).get("Rule") or {}
@@ -80,14 +80,14 @@ def _afterwards(provisioners: Any, kind: str, correct: Callable[[str, Properties
 
 
 class _Delivery:
-    """Hands changes to Firehose in a thread of its own: a write of a table does not wait for the transformation."""
+    """Passes changes to Firehose in a separate thread: a table's write does not wait for the transformation."""
 
     def __init__(self) -> None:
         self._waiting: queue.SimpleQueue[tuple[Context, str, str, bytes]] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="change-delivery", daemon=True).start()
 
     def add(self, stream_arn: str, partition_key: str, data: bytes) -> None:
-        # The context names the account and the Region of the change.
+        # The context holds the account and the Region of the change.
         self._waiting.put((copy_context(), stream_arn, partition_key, data))
 
     def _run(self) -> None:

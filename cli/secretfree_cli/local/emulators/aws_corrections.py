@@ -1,6 +1,6 @@
-"""Corrections of ministack 1.5.33, where it differs from AWS in something that this product relies on.
+"""Corrections of ministack 1.5.33, where it differs from AWS in behaviour that this product relies on.
 
-Each correction wraps one function of ministack. It is needed while its test fails without it.
+Each correction wraps one function of ministack. It is needed as long as its test fails without it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def correct() -> None:
     require_client_certificates()
     authorize_iot_calls_on_their_resources()
     render_authorizer_context_in_gateway_responses()
-    tell_authorizers_the_request_id()
+    set_request_id_for_authorizers()
     attach_principals_exclusively()
     keep_to_the_expected_version_of_a_thing()
     name_the_broker_as_endpoint()
@@ -37,7 +37,7 @@ def correct() -> None:
 def require_client_certificates() -> None:
     """Make the MQTT port refuse clients without a certificate, as IoT Core's port 8883 does.
 
-    ministack accepts such a client with the account's rights and without a policy.
+    ministack accepts such a client without a policy, with the account's rights.
     """
     from ministack.services import iot
 
@@ -52,10 +52,9 @@ def require_client_certificates() -> None:
 
 
 def authorize_iot_calls_on_their_resources() -> None:
-    """Make IAM decide on the resource that a call of IoT Core names. ministack uses `*`.
+    """Make IAM decide on the resource of a call of IoT Core. ministack uses `*`.
 
-    With `*`, a role is refused that has rights only on `cacert/...` or `cert/...`, as in AWS's service authorization
-    reference.
+    With `*`, a role with rights only on `cacert/...` or `cert/...` is refused (AWS service authorization reference).
     """
     from ministack.core import iam_actions
 
@@ -71,7 +70,7 @@ def authorize_iot_calls_on_their_resources() -> None:
 
 
 def iot_resource(path: str, body: bytes, *, region: str, account_id: str) -> str | None:
-    """Return the ARN that a call of IoT Core is authorized on, for the calls that ministack has none for.
+    """Return the ARN on which a call of IoT Core is authorized, for calls that ministack does not cover.
 
     CA certificates are named by the path. AttachPolicy and DetachPolicy are authorized on their target, in the body,
     ListAttachedPolicies on its target, in the path.
@@ -94,7 +93,7 @@ def iot_resource(path: str, body: bytes, *, region: str, account_id: str) -> str
 def render_authorizer_context_in_gateway_responses() -> None:
     """Replace `$context.authorizer.KEY` in a gateway response's template by the authorizer's value.
 
-    API Gateway does so for a Deny too: only this context lets an authorizer influence the 403's body. ministack drops
+    API Gateway does so for a Deny too: an authorizer can influence the 403's body only by this context. ministack drops
     the context and sends the variable's name.
     """
     from ministack.services import apigateway_v1
@@ -115,10 +114,10 @@ def render_authorizer_context_in_gateway_responses() -> None:
     apigateway_v1._gateway_error_response = respond_with_context  # noqa: SLF001
 
 
-def tell_authorizers_the_request_id() -> None:
-    """Give a REQUEST authorizer's event the `requestContext.requestId` that the answer will carry, as API Gateway does.
+def set_request_id_for_authorizers() -> None:
+    """Set `requestContext.requestId` in a REQUEST authorizer's event to the id of the answer, as API Gateway does.
 
-    ministack's event has none. Without it, the id in the device's answer would not lead to the refusal in the log.
+    ministack's event has no id. Without it, the id in the device's answer would not identify the refusal in the log.
     """
     from ministack.services import apigateway_v1
 
@@ -165,10 +164,10 @@ def attach_principals_exclusively() -> None:
 
 
 def attachment_refusal(thing: str, wanted: str, attached: Mapping[str, str]) -> str | None:
-    """Return why a principal may not be attached to a thing, or None if it may.
+    """Return why a principal must not be attached to a thing, or None.
 
-    `attached` has the ARNs of the things to which the principal is attached, and how (API reference of IoT Core,
-    AttachThingPrincipal: an exclusive thing is the only one that is attached to the principal).
+    `attached` maps the ARNs of the principal's things to the type of the attachment (IoT Core API reference,
+    AttachThingPrincipal: an exclusive thing is the principal's only one).
     """
     if wanted not in (EXCLUSIVE_THING, NON_EXCLUSIVE_THING):
         return f"thingPrincipalType must be {EXCLUSIVE_THING} or {NON_EXCLUSIVE_THING}"
@@ -198,9 +197,10 @@ def keep_to_the_expected_version_of_a_thing() -> None:
 
 
 def name_the_broker_as_endpoint() -> None:
-    """Make DescribeEndpoint answer where the MQTT broker listens, by a name that every resolver knows.
+    """Make DescribeEndpoint return the MQTT broker's address, with a host name that every resolver resolves.
 
-    ministack names the HTTP port, under a name of AWS's form below `localhost` that many resolvers do not know.
+    ministack returns the HTTP port, with a host name of AWS's form below `localhost` that many resolvers do not
+    resolve.
     """
     from ministack.services import iot
 
@@ -215,9 +215,10 @@ def name_the_broker_as_endpoint() -> None:
 
 
 def take_loopback_for_tls() -> None:
-    """Make `aws:SecureTransport` true: the HTTP port on loopback stands for AWS's TLS endpoints.
+    """Make `aws:SecureTransport` true: the HTTP port on loopback replaces AWS's TLS endpoints.
 
-    Otherwise each policy that allows TLS alone, as of buckets and queues and as `cdk bootstrap` writes it, refuses all.
+    Otherwise every policy that allows only TLS, such as those of buckets, queues and `cdk bootstrap`, refuses all
+    calls.
     """
     from ministack import app
     from ministack.core import iam_evaluator
@@ -227,9 +228,9 @@ def take_loopback_for_tls() -> None:
 
 
 def name_the_role_as_principal() -> None:
-    """Make `aws:PrincipalArn` of a role's session the role's ARN, as in AWS's list of global condition keys.
+    """Make `aws:PrincipalArn` of a role's session the role's ARN (AWS global condition keys).
 
-    ministack has the session's ARN there. A policy that names the one role which may call then refuses that role.
+    ministack uses the session's ARN. A policy that allows only a certain role then refuses that role.
     """
     from ministack.core import iam_evaluator
     from ministack.services import iam
@@ -248,7 +249,7 @@ def name_the_role_as_principal() -> None:
 
 
 def authorizer_context(answer: Any) -> dict[str, str]:
-    """Return the context of an authorizer's answer, as ministack's Lambda hands it over; empty if it has none."""
+    """Return the context of an authorizer's answer from ministack's Lambda; empty if it has none."""
     body = answer.get("body") if isinstance(answer, dict) else None
     if isinstance(body, (str, bytes)):
         try:
@@ -260,5 +261,5 @@ def authorizer_context(answer: Any) -> dict[str, str]:
 
 
 def render_authorizer_context(body: bytes, context: Mapping[str, str]) -> bytes:
-    """Replace the variables in a rendered template; an unknown one becomes empty, as at AWS."""
+    """Replace the variables in a rendered template; an unknown one becomes empty, as on AWS."""
     return _AUTHORIZER_VARIABLE.sub(lambda found: context.get(found[1], ""), body.decode()).encode()

@@ -1,4 +1,4 @@
-"""Corrections of ministack 1.5.33, where it keeps a device connected that AWS IoT Core disconnects."""
+"""Corrections of ministack 1.5.33, which keeps devices connected that AWS IoT Core disconnects."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def correct_sessions() -> None:
 
 
 def disconnect_with_the_certificate() -> None:
-    """End the sessions of a certificate that leaves ACTIVE or is deleted. AWS does so within minutes, this at once.
+    """End the sessions of a certificate that leaves ACTIVE or is deleted.
 
-    ministack checks a certificate only when the device connects.
+    AWS does so within minutes, this emulator at once. ministack checks a certificate only when the device connects.
     """
     from ministack.services import iot
 
@@ -44,9 +44,9 @@ def disconnect_with_the_certificate() -> None:
 
 
 def serve_connections() -> None:
-    """Serve DeleteConnection of the data plane, which ministack does not know.
+    """Serve DeleteConnection of the data plane, which ministack lacks.
 
-    Which MQTT 5 reason code AWS sends is not documented; "administrative action" says what happened.
+    AWS does not document the MQTT 5 reason code that it sends; this sends "administrative action".
     """
     from ministack import app
     from ministack.services import iot, iot_data
@@ -74,7 +74,7 @@ def serve_connections() -> None:
 
 
 def authorize_connections_on_their_client() -> None:
-    """Make IAM decide on the client that DeleteConnection names, where ministack takes it for `*`."""
+    """Make IAM decide on the client of DeleteConnection. ministack uses `*`."""
     from ministack.core import iam_actions
 
     extract = iam_actions.extract_resource_arn
@@ -95,7 +95,7 @@ def _is_true(query: Any, name: str) -> bool:
 
 
 def _end_soon(session: Any, reason: str, code: int) -> None:
-    """End the session on the loop that its socket belongs to: an API call may run on another thread."""
+    """End the session on its socket's event loop, because an API call may run on another thread."""
     from ministack.services import iot
 
     asyncio.run_coroutine_threadsafe(_end(session, reason, code), iot._mtls_loop)  # noqa: SLF001
@@ -105,7 +105,7 @@ async def _end(session: Any, reason: str, code: int) -> None:
     from ministack.services import iot
 
     session._forced_disconnect_reason = reason  # noqa: SLF001
-    with suppress(Exception):  # the client may be gone already
+    with suppress(Exception):  # The client may have disconnected.
         if session.protocol_version == iot.MQTT_5:
             await session.send_bytes(iot._make_disconnect(code))  # noqa: SLF001
         await session._send({"type": "websocket.close", "code": 1000})  # noqa: SLF001

@@ -1,7 +1,7 @@
-"""Custom domain names of deployed APIs: mutual TLS against their truststores, and what a function learns of a client.
+"""Custom domain names of deployed APIs: mutual TLS against their truststores, and the client data for functions.
 
-ministack keeps such domains and does nothing with the truststore. Here a domain has its truststore as API Gateway does,
-and requests carry `domainName` and `identity.clientCert` in their context.
+ministack stores such domains and ignores the truststore. Here the truststore is used as by API Gateway, and requests
+have `domainName` and `identity.clientCert` in their context.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from secretfree_cli.local.emulators.tls_front import APIS, TICKET_HEADER
 
 _TRUSTSTORE = "_truststore"
-"""The field of ministack's record of a domain that has the truststore's PEM."""
+"""The field with the truststore's PEM in ministack's record of a domain."""
 
 
 @dataclass(frozen=True)
 class _Client:
-    """The domain that a request came through, and the client certificate that was verified there."""
+    """The domain of a request, and the client certificate that was verified there."""
 
     domain: str
     certificate: x509.Certificate | None
@@ -40,7 +40,7 @@ class DeployedDomains:
         self._tickets: dict[str, _Client] = {}
 
     def install(self) -> None:
-        """Have ministack keep truststores, and say in each request's context where it came from."""
+        """Make ministack store truststores, and put domain and client certificate into each request's context."""
         _keep_truststores()
         self._describe_clients()
 
@@ -58,7 +58,7 @@ class DeployedDomains:
         }
 
     def resolve(self, domain: str, path: str) -> str | None:
-        """The path of the emulator that a path of a domain stands for; None where nothing is mapped there."""
+        """The emulator's path for a path of a domain; None if nothing is mapped there."""
         from ministack.services import apigateway_v1
 
         found = apigateway_v1.resolve_base_path_mapping(domain, path)
@@ -68,7 +68,7 @@ class DeployedDomains:
         return f"{APIS}{api}/{stage}{rest}"
 
     def ticket(self, domain: str, certificate: bytes | None) -> str:
-        """A value of `TICKET_HEADER`, good for one request, which no client can guess."""
+        """A value of `TICKET_HEADER` that is valid for one request and that no client can guess."""
         ticket = secrets.token_hex(16)
         read = None if certificate is None else x509.load_der_x509_certificate(certificate)
         self._tickets[ticket] = _Client(domain, read)
@@ -114,7 +114,7 @@ def _describe(context: dict[str, Any], api: str) -> None:
 
 
 def client_certificate(certificate: x509.Certificate) -> dict[str, Any]:
-    """What API Gateway says of a client certificate in `requestContext.identity.clientCert`."""
+    """The fields of a client certificate in `requestContext.identity.clientCert` of API Gateway."""
     serial = f"{certificate.serial_number:x}"
     serial = serial.zfill(len(serial) + len(serial) % 2)
     return {
@@ -130,7 +130,7 @@ def client_certificate(certificate: x509.Certificate) -> dict[str, Any]:
 
 
 def _keep_truststores() -> None:
-    """Make CreateDomainName read the truststore, and refuse one that cannot be read, as API Gateway does."""
+    """Make CreateDomainName read the truststore, and refuse an unreadable one, as API Gateway does."""
     from ministack.services import apigateway_v1
 
     create = apigateway_v1._create_domain_name  # noqa: SLF001

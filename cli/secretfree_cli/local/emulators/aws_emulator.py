@@ -1,4 +1,4 @@
-"""The AWS emulator's process: ministack, kept on loopback, corrected where AWS decides otherwise, and made quicker.
+"""The AWS emulator's process: ministack, confined to loopback, with corrections and optimisations.
 
 Run as `python -m secretfree_cli.local.emulators.aws_emulator`; ministack reads its settings from the environment.
 """
@@ -20,7 +20,7 @@ from secretfree_cli.local.emulators.aws_metrics import measure
 from secretfree_cli.local.emulators.aws_replicas import replicate
 from secretfree_cli.local.emulators.aws_rule_roles import correct_rules
 from secretfree_cli.local.emulators.aws_streams import correct_streams
-from secretfree_cli.local.emulators.aws_unasked import spare_unasked_work
+from secretfree_cli.local.emulators.aws_unneeded_work import skip_unneeded_work
 from secretfree_cli.local.emulators.cloudformation_private_ca import Provider, client_of_stacks_region
 from secretfree_cli.local.emulators.operator import Operator
 from secretfree_cli.local.emulators.tls_front import TlsSettings, listen
@@ -30,9 +30,9 @@ _EVERY_INTERFACE = frozenset({None, "", "0.0.0.0", "::"})  # noqa: S104 -- named
 
 
 def confine_to_loopback() -> None:
-    """Make every listener that this process opens from now on a loopback one.
+    """Bind every listener that this process opens from now on to loopback.
 
-    BIND_HOST does so for the HTTP port only: ministack 1.5.33 binds its MQTT port to every interface, whatever is set.
+    BIND_HOST applies only to the HTTP port: ministack 1.5.33 always binds its MQTT port to every interface.
     """
     loop_class = asyncio.BaseEventLoop
     open_listener = loop_class.create_server
@@ -49,7 +49,7 @@ def confine_to_loopback() -> None:
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
-    limits = Limits.from_environment(os.environ)  # a setting that does not parse ends the server here, with its name
+    limits = Limits.from_environment(os.environ)  # an invalid setting ends the server here
     confine_to_loopback()
     correct()
     correct_sessions()
@@ -59,7 +59,7 @@ def main() -> None:
     correct_streams()
     stream_changes()
     correct_rules()
-    spare_unasked_work()
+    skip_unneeded_work()
     impose(limits)
     cloudformation_inert.install()
     cloudformation_private_ca.install(Provider(client_of_stacks_region))

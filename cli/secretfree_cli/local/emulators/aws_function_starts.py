@@ -1,4 +1,4 @@
-"""Functions that cannot start: ministack waits for ever and logs nothing. Here the start ends and leaves a log line."""
+"""Functions that cannot start: ministack waits for ever and logs nothing. Here the start times out and is logged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 LONGEST_START_SECONDS = 60.0
-"""Six times what AWS allows to a function's start, because a machine may run many at once."""
+"""Six times AWS's limit for a function's start, because a machine may start many at once."""
 
 
 def install() -> None:
@@ -20,7 +20,7 @@ def install() -> None:
 
 
 def bounded(start: Callable[[Any], None], *, seconds: float) -> Callable[[Any], None]:
-    """Return `start` of a worker, which fails after so many seconds; the worker's process is killed then."""
+    """Return `start` of a worker with a timeout in seconds, after which the worker's process is killed."""
 
     def start_in_time(worker: Any) -> None:
         too_late = threading.Event()
@@ -45,7 +45,7 @@ def bounded(start: Callable[[Any], None], *, seconds: float) -> Callable[[Any], 
 
 
 def logged(execute: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """Return `execute` of a function, whose result has a log line if the function did not start."""
+    """Return `execute` of a function; its result has a log line if the function did not start."""
 
     def execute_with_log(*arguments: Any, **named: Any) -> dict[str, Any]:
         result = execute(*arguments, **named)

@@ -1,9 +1,9 @@
 """The gate of the AWS emulator: it checks every HTTP request before ministack.
 
-ministack takes an unsigned call, and any call of the key that its environment names, for the account's root. Such a
-caller can make a Lambda, and so run code as this user. Here a call to an AWS API needs a signature that
-verifies. Without one, a request reaches only deployed endpoints (REST APIs, function URLs) and a few addresses that
-hold no secret. Its path and headers cannot make ministack treat it as another call.
+ministack treats an unsigned call, and any call with the key of its environment, as a call of the account's root. Such a
+caller can create a Lambda function, and so run code as this user. Here a call to an AWS API needs a signature that
+verifies. Without one, a request reaches only deployed endpoints (REST APIs, function URLs) and a few addresses without
+secrets. Its path and headers cannot make ministack treat it as another call.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _OPEN = frozenset({("GET", "/_ministack/ready"), ("GET", "/_ministack/iot/ca.pem")})
-# The random token in the path is the permission: a custom resource's function answers CloudFormation there.
+# A custom resource's function answers CloudFormation there. The random token in the path is the permission.
 _OPEN_BY_TOKEN = re.compile(r"/_ministack/cfn-(response|signal)/[0-9a-f-]{36}")
 _EXECUTE_API_AT_AWS = re.compile(r"([a-z0-9]+)\.execute-api\.[a-z0-9-]+\.amazonaws\.com")
 
@@ -42,7 +42,7 @@ _is_signed: ContextVar[bool] = ContextVar("is_signed", default=True)
 def install(operator: Operator, *, routes: Mapping[str, Callable[[Any], None]] | None = None) -> None:
     """Put the gate before ministack's application.
 
-    `routes` are for the operator's key alone, by path. Each takes the JSON document of a POST.
+    `routes` are handlers by path, only for the operator's key. Each gets the JSON document of a POST.
     """
     from ministack import app
 
@@ -52,7 +52,7 @@ def install(operator: Operator, *, routes: Mapping[str, Callable[[Any], None]] |
 
 
 class AwsGate:
-    """An ASGI application that lets requests through to another."""
+    """An ASGI application that forwards accepted requests to another."""
 
     def __init__(self, app: App, operator: Operator, routes: Mapping[str, Callable[[Any], None]]) -> None:
         self._app = app
@@ -72,7 +72,7 @@ class AwsGate:
             return
         signer = signer_of(_call_of(scope, body), self._find)
         if scope["path"].startswith(CREDENTIALS_PATH):
-            await self._tell_credential(scope, receive, send, signer)
+            await self._send_credential(scope, receive, send, signer)
         elif scope["path"] in self._routes:
             await self._serve_operator(scope, receive, send, signer, body)
         elif self._may_pass(scope, signer):
@@ -92,9 +92,9 @@ class AwsGate:
     def _find(self, access_key_id: str) -> Credential | None:
         return self._operator.credential(access_key_id) or _find_in_account(access_key_id)
 
-    async def _tell_credential(self, scope: Scope, receive: Receive, send: Send, signer: str | None) -> None:
+    async def _send_credential(self, scope: Scope, receive: Receive, send: Send, signer: str | None) -> None:
         if signer != self._operator.access_key_id or scope["type"] != "http" or scope["method"] != "GET":
-            await _refuse(scope, receive, send, "AccessDenied", "this is for the operator's key")
+            await _refuse(scope, receive, send, "AccessDenied", "only the operator's key may call this")
             return
         found = self._find(scope["path"].removeprefix(CREDENTIALS_PATH))
         document = {"secret": found.secret, "sessionToken": found.session_token} if found else None
@@ -104,7 +104,7 @@ class AwsGate:
         self, scope: Scope, receive: Receive, send: Send, signer: str | None, body: bytes
     ) -> None:
         if signer != self._operator.access_key_id or scope["type"] != "http" or scope["method"] != "POST":
-            await _refuse(scope, receive, send, "AccessDenied", "this is for the operator's key")
+            await _refuse(scope, receive, send, "AccessDenied", "only the operator's key may call this")
             return
         self._routes[scope["path"]](json.loads(body))
         await _answer(send, 200, {})
@@ -129,7 +129,7 @@ def _find_in_account(access_key_id: str) -> Credential | None:
 
 
 def _claimed_key(scope: Scope) -> str | None:
-    """Return the access key id that ministack would take the request for; None if it has nothing of a signature."""
+    """Return the access key id by which ministack would identify the caller; None without any part of a signature."""
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     query = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
     is_signed = headers.get("authorization", "").startswith(("AWS4-", "AWS "))
@@ -145,7 +145,7 @@ def _is_open(scope: Scope) -> bool:
 
 
 def _is_for_anybody(scope: Scope) -> bool:
-    """Whether the request is for something deployed that authorizes its callers itself."""
+    """Whether the request is for a deployed endpoint that authorizes its callers itself."""
     from ministack import app
 
     host, path = _host_of(scope), scope["path"]
@@ -174,7 +174,7 @@ def _is_distribution(host: str) -> bool:
 
 
 def _is_deployed(name: str) -> bool:
-    """Whether a host name is an API's at AWS, or a custom domain's, that was made in this cloud."""
+    """Whether a host name belongs to an API or a custom domain that was created in this cloud."""
     from ministack import app
     from ministack.services import apigateway, apigateway_v1
 
@@ -185,7 +185,7 @@ def _is_deployed(name: str) -> bool:
 
 
 def _confine_unsigned_requests() -> None:
-    """Restrict ministack's routing of an unsigned request to what the gate allowed."""
+    """Restrict ministack's routing of an unsigned request to the service that the gate allowed."""
     from ministack import app
 
     before_body, after_body = app._handle_pre_body_request, app._handle_post_body_shortcuts  # noqa: SLF001
@@ -281,7 +281,7 @@ def _call_of(scope: Scope, body: bytes) -> Call:
 
 
 async def _read_body(receive: Receive) -> bytes | None:
-    """Return the whole body, or None if the caller went away before its end."""
+    """Return the whole body, or None if the caller disconnected before its end."""
     parts = []
     while True:
         message = await receive()
@@ -293,7 +293,7 @@ async def _read_body(receive: Receive) -> bytes | None:
 
 
 def _replaying(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that gives the body that was read already, then what comes after it."""
+    """Return a `receive` that returns the body that was already read, then the following messages."""
     pending = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> MutableMapping[str, Any]:
@@ -326,7 +326,7 @@ async def _refuse_unsigned(scope: Scope, receive: Receive, send: Send) -> None:
 def _unsigned_answer(
     method: str, path: str, headers: Mapping[str, str], _body: bytes, query: Mapping[str, list[str]]
 ) -> tuple[int, dict[str, str], bytes]:
-    """Return the refusal in the form that SDKs read from the service that the call is for."""
+    """Return the refusal in the form of the called service, for SDKs."""
     from ministack import app
 
     service = router.detect_service(method, path, headers, query)

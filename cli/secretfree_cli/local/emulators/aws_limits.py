@@ -4,8 +4,8 @@ Both are settings of `secretfree local up`, read from its environment:
 
 * `SECRETFREE_IOT_RATES`, e.g. `RegisterCertificate=10,AttachPolicy=15`: calls a second; above it, ThrottlingException.
   Without it nothing is throttled.
-* `SECRETFREE_LAMBDA_CONCURRENCY`: invocations of API Gateway that run at once, for authorizers and for integrations
-  each; the others wait their turn. ministack would start a Python for every one.
+* `SECRETFREE_LAMBDA_CONCURRENCY`: concurrent invocations by API Gateway, for authorizers and for integrations each; the
+  others wait. ministack would start a Python process for every one.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Limits:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Limits:
-        """Read both variables; ValueError names the one that does not parse and what is accepted."""
+        """Read both variables; ValueError names an invalid one and what is accepted."""
         return cls(
             iot_rates=_rates(environment.get(IOT_RATES_VARIABLE, "")),
             lambda_concurrency=_concurrency(environment.get(CONCURRENCY_VARIABLE, str(DEFAULT_CONCURRENCY))),
@@ -68,7 +68,7 @@ class Limits:
 
 
 def impose(limits: Limits) -> None:
-    """Put the limits on this process's emulator."""
+    """Apply the limits to this process's emulator."""
     bound_lambda_concurrency(limits.lambda_concurrency)
     if limits.iot_rates:
         from ministack import app
@@ -90,7 +90,7 @@ def throttled(handler: Handler, rates: Mapping[str, float]) -> Handler:
 
 
 def operation_of(method: str, path: str) -> str | None:
-    """Return the operation that a call of IoT Core asks for, or None for one that is never limited."""
+    """Return the operation of a call of IoT Core, or None for an operation without a limit."""
     for expected, pattern, operation in _OPERATIONS:
         if method == expected and pattern.fullmatch(path):
             return operation
@@ -98,13 +98,13 @@ def operation_of(method: str, path: str) -> str | None:
 
 
 def throttling_exception() -> Answer:
-    """Return what IoT Core answers above a quota (API reference, common errors: ThrottlingException, 400)."""
+    """Return IoT Core's answer above a quota (API reference, common errors: ThrottlingException, 400)."""
     headers = {"Content-Type": "application/json", "x-amzn-ErrorType": "ThrottlingException"}
     return 400, headers, json.dumps({"message": "Rate exceeded"}).encode()
 
 
 def bound_lambda_concurrency(limit: int) -> None:
-    """Queue API Gateway's invocations, those of authorizers and of integrations apart.
+    """Queue API Gateway's invocations, in separate queues for authorizers and integrations.
 
     Waiting cannot deadlock: an authorizer has returned before the integration is invoked, and no function of an API
     calls the API.

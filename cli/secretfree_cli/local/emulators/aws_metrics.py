@@ -1,11 +1,11 @@
 """Adds CloudWatch's metrics and alarms to ministack 1.5.33.
 
-* What a function prints in the embedded metric format becomes metrics. ministack stores the lines alone.
-* An alarm looks at the one metric of its dimensions, period by period, counts datapoints, treats missing data as it
-  asks, and clears. It is evaluated on a timer, so that silence clears it too. ministack looks at all dimensions
+* A function's output in the embedded metric format becomes metrics. ministack only stores the lines.
+* An alarm evaluates the metric of its dimensions by periods, counts datapoints, treats missing data as configured, and
+  returns to OK. It is evaluated on a timer, so it clears without new data too. ministack evaluates all dimensions
   together, when a datum is put, and never returns to OK by itself.
 
-`SECRETFREE_ALARM_PERIOD`, in seconds, replaces the period of every alarm, so that one need not wait for it.
+`SECRETFREE_ALARM_PERIOD`, in seconds, replaces the period of every alarm, to shorten the wait.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Datum:
 def embedded_metrics(message: str) -> Iterator[Datum]:
     """Yield the metrics of a log line in the embedded metric format; none for any other line.
 
-    A dimension set names members of the line; a set with one that is missing is left out, as CloudWatch does.
+    A dimension set names members of the line; a set with a missing member is left out, as on CloudWatch.
     """
     if '"_aws"' not in message:
         return
@@ -78,9 +78,9 @@ class Evaluation:
 
 
 def evaluate(alarm: Mapping[str, Any], values: Sequence[float | None]) -> Evaluation:
-    """Return the state for the values of the last periods, the newest first; None where a period has no datum.
+    """Return the state for the values of the last periods, the newest first; None for a period without a datum.
 
-    The documentation of CloudWatch ("Configuring how CloudWatch alarms treat missing data"), without its look at
+    Source: CloudWatch user guide, "Configuring how CloudWatch alarms treat missing data", without its evaluation of
     older datapoints.
     """
     compare = _COMPARISONS[alarm["ComparisonOperator"]]
@@ -104,7 +104,7 @@ def period_of(alarm: Mapping[str, Any], shortened: float | None) -> float:
 
 
 def shortened_period(environment: Mapping[str, str]) -> float | None:
-    """Read `SECRETFREE_ALARM_PERIOD`; raises ValueError, with its name, for what is no number of seconds."""
+    """Read `SECRETFREE_ALARM_PERIOD`; raises ValueError, which names it, unless it is a number of seconds."""
     text = environment.get(PERIOD_VARIABLE)
     if not text:
         return None

@@ -1,10 +1,10 @@
-"""Global tables between the emulators of several Regions: eventually consistent, the last writer of an item wins.
+"""Global tables between the emulators of several Regions: eventually consistent, the last write of an item wins.
 
-Each Region is a process of its own. A write is noted in the Region's outbox and delivered to the other Regions after
-the lag that a file says. A Region that does not answer gets its writes when it is back. Conditions and transactions
-hold in one Region alone, as on AWS.
+Each Region is a separate process. A write is stored in the Region's outbox and delivered to the other Regions after a
+lag that a file sets. A Region that does not answer gets its writes when it is back. Conditions and transactions hold
+only within one Region, as on AWS.
 
-ministack 1.5.33 makes no replicas for `AWS::DynamoDB::GlobalTable`, and its own replicas are in one process.
+ministack 1.5.33 creates no replicas for `AWS::DynamoDB::GlobalTable`, and its own replicas are in one process.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Peers:
     operator: Operator
 
     def post(self, region: str, path: str, document: object) -> None:
-        """Call another Region's emulator with the operator's key; OSError where it does not take the call."""
+        """Call another Region's emulator with the operator's key; OSError if it does not accept the call."""
         body = json.dumps(document).encode()
         url = f"{self.urls[region]}{path}"
         request = AWSRequest("POST", url, data=body)
@@ -61,9 +61,9 @@ class Peers:
 
 
 def replicate(environment: Mapping[str, str], operator: Operator) -> dict[str, Callable[[Any], None]]:
-    """Correct this process, and return what it serves to the other Regions by path; nothing in a cloud of one Region.
+    """Correct this process, and return its handlers for the other Regions by path; none in a cloud of one Region.
 
-    A handler takes the JSON document that was sent.
+    A handler gets the JSON document of the request.
     """
     urls = json.loads(environment.get(PEERS_VARIABLE) or "{}")
     if not urls:
@@ -85,7 +85,7 @@ def replicate(environment: Mapping[str, str], operator: Operator) -> dict[str, C
 
 
 def lag_of(path: Path) -> float:
-    """Return the seconds that the file says; 0 without a file."""
+    """Return the seconds in the file; 0 without a file."""
     try:
         return max(0.0, float(path.read_text()))
     except (OSError, ValueError):
@@ -109,7 +109,7 @@ def _note_writes(region: str, outbox: Outbox) -> None:
 
 
 def _deliver(peers: Peers, region: str, outbox: Outbox, lag_file: Path) -> None:
-    """Deliver to one Region, for ever. What does not arrive is tried again, in its order."""
+    """Deliver to one Region, for ever. Failed deliveries are retried, in order."""
     while True:
         due = outbox.due(region, written_before=time.time() - lag_of(lag_file), limit=_BATCH)
         if not due:
@@ -118,14 +118,14 @@ def _deliver(peers: Peers, region: str, outbox: Outbox, lag_file: Path) -> None:
         try:
             peers.post(region, WRITES_PATH, [write for _, write in due])
         except (OSError, urllib.error.URLError) as error:
-            _log.debug("%s does not take its writes: %s", region, error)
+            _log.debug("%s does not accept its writes: %s", region, error)
             time.sleep(_RETRY_SECONDS)
         else:
             outbox.delivered(number for number, _ in due)
 
 
 def _apply(account: str, region: str, outbox: Outbox, documents: Any) -> None:
-    """Take the writes of another Region. Each appears in this Region's stream, without a mark of its origin."""
+    """Apply the writes of another Region. Each appears in this Region's stream, without a mark of its origin."""
     from ministack.services import dynamodb
 
     with dynamodb.request_scope(account, region):
@@ -150,7 +150,7 @@ def _apply(account: str, region: str, outbox: Outbox, documents: Any) -> None:
 
 
 def _make_replicas(region: str, peers: Peers) -> None:
-    """Make CloudFormation create, change and delete the replicas that a global table names."""
+    """Make CloudFormation create, change and delete the replicas of a global table."""
     from ministack.services import dynamodb
     from ministack.services.cloudformation import provisioners
 

@@ -1,4 +1,4 @@
-"""Where ministack 1.5.33 lets a topic rule send to SQS without asking its role, it is corrected here."""
+"""Corrects ministack 1.5.33, in which a topic rule sends to SQS without its role's permission."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _SEND = "sqs:SendMessage"
 
 
 def correct_rules() -> None:
-    """Make a topic rule's SQS action run as its role, which then has to trust AWS IoT Core and to be allowed to send.
+    """Make a topic rule's SQS action run as its role, which must trust AWS IoT Core and be allowed to send.
 
-    ministack sends as the account's root. A queue whose policy admits the rule's role alone then refuses the rule.
+    ministack sends as the account's root. A queue whose policy admits only the rule's role then refuses the rule.
     """
     from ministack.core import iam_evaluator
     from ministack.services import iot
@@ -25,7 +25,7 @@ def correct_rules() -> None:
         if refusal is not None:
             raise RuntimeError(f"IoT rule {rule_name}: {refusal}")
         caller = iam_evaluator._request_caller_arn.set(role_arn)  # noqa: SLF001
-        # AWS IoT Core sends over TLS, so a queue that takes TLS alone takes the message.
+        # AWS IoT Core sends over TLS, so a queue that accepts only TLS accepts the message.
         origin = iam_evaluator._request_origin.set((_RULES_ENGINE, True))  # noqa: SLF001
         try:
             dispatch(account_id, region, rule_name, spec, event)
@@ -37,7 +37,7 @@ def correct_rules() -> None:
 
 
 def _refusal(account_id: str, region: str, role_arn: str, *, queue_url: str) -> str | None:
-    """Why the role may not send to the queue; None if it may."""
+    """Why the role must not send to the queue, or None."""
     from ministack.core import iam_evaluator
     from ministack.services import iam
 
@@ -58,7 +58,7 @@ def _refusal(account_id: str, region: str, role_arn: str, *, queue_url: str) -> 
     )
     policies = iam_evaluator._gather_role_policies(name, account_id)  # noqa: SLF001
     if iam_evaluator.evaluate(context, policies).decision != "Allow":
-        return f"the role {name} may not {_SEND} to {queue_arn}"
+        return f"the role {name} is not allowed {_SEND} on {queue_arn}"
     return None
 
 

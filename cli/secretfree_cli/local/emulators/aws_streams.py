@@ -1,7 +1,7 @@
 """Makes ministack 1.5.33 process DynamoDB streams as Lambda's event source mappings do.
 
-ministack counts a reported failure of a record as success, does not bisect, retries without end, and calls all
-functions one after another in one thread.
+ministack counts a reported failure of a record as success, does not bisect, retries for ever, and invokes all functions
+sequentially in one thread.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class _Feed:
     """The progress of one mapping."""
 
     size: int | None = None
-    """Records of the next batch; None for the mapping's own size."""
+    """Size of the next batch; None for the mapping's own."""
     failures: int = 0
     begun: bool = False
 
@@ -50,7 +50,7 @@ def correct_streams() -> None:
 
 
 def first_failure(raw: Sequence[Mapping[str, Any]], answer: Any, *, reports: bool) -> int | None:
-    """Return the index of the record to begin again with; None if the whole batch is done.
+    """Return the index of the first record to retry; None if the whole batch is done.
 
     Lambda's documentation, "Configuring partial batch response with DynamoDB": the lowest sequence number counts, an
     answer without failures is success, and an unknown or empty identifier fails the whole batch.
@@ -98,7 +98,7 @@ def _drain(account: str, region: str, mapping: Any, feed: _Feed, busy: set[str])
 
 
 def _step(mapping: Any, feed: _Feed) -> bool:
-    """Deliver one batch; whether there may be more to do at once."""
+    """Deliver one batch. Returns whether there may be more work now."""
     from ministack.services import dynamodb, lambda_svc
 
     identity, source = mapping["UUID"], mapping["EventSourceArn"]
@@ -137,7 +137,7 @@ def _step(mapping: Any, feed: _Feed) -> bool:
 def _again(  # noqa: PLR0917 -- the parts of one delivery
     mapping: Any, feed: _Feed, records: Any, result: Any, advance: Any, function: Any
 ) -> bool:
-    """A failure at the first record: give the batch up, halve it, or wait and try once more."""
+    """Handle a failure at the first record: drop the batch, bisect it, or retry after a wait."""
     from ministack.services import lambda_svc
 
     raw, batch = records
@@ -160,7 +160,10 @@ def _again(  # noqa: PLR0917 -- the parts of one delivery
 
 
 def _position(mapping: Any, feed: _Feed, table: str) -> int:
-    """Where the mapping is in the stream. A restart keeps positions and loses records: it begins at the oldest."""
+    """The mapping's position in the stream.
+
+    A restart keeps positions and loses records: it begins at the oldest record.
+    """
     from ministack.services import dynamodb, lambda_svc
 
     identity = mapping["UUID"]

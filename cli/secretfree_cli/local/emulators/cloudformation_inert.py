@@ -1,8 +1,8 @@
-"""Resource types that the local cloud accepts in a template and does nothing for.
+"""Resource types that the local cloud accepts in a template without effect.
 
-They shape the network around an app, stand in front of it, or are another way in that the local cloud does not serve:
-fleet provisioning's certificate provider. Without them here, ministack 1.5.33 refuses the whole template as one with
-unrecognized types.
+They are network resources, firewalls, or another way of provisioning that the local cloud does not serve: fleet
+provisioning's certificate provider. Without them, ministack 1.5.33 refuses the whole template because of unrecognized
+types.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TYPES: Mapping[str, tuple[str, ...]] = {
     "AWS::WAFv2::LoggingConfiguration": (),
     "AWS::WAFv2::WebACLAssociation": (),
 }
-"""The attributes of each type, by the AWS CloudFormation template reference."""
+"""The attributes of each type (AWS CloudFormation template reference)."""
 
 _VPC = "AWS::EC2::VPC"
 
@@ -37,7 +37,7 @@ def install() -> None:
 
 
 def _with_cidr_block(create: Any) -> Any:
-    """Add the attribute that ministack's VPCs lack. The security group of an interface endpoint asks for it."""
+    """Add the attribute that ministack's VPCs lack. The security group of an interface endpoint refers to it."""
 
     def create_with_attribute(logical_id: str, properties: Mapping[str, Any], stack: str) -> tuple[str, dict[str, Any]]:
         physical_id, attributes = create(logical_id, properties, stack)

@@ -1,6 +1,6 @@
-"""`AWS::ACMPCA::*` for the emulator's CloudFormation, by the API of the Private CA emulator.
+"""`AWS::ACMPCA::*` for the emulator's CloudFormation, through the API of the Private CA emulator.
 
-Source of properties, attributes and what an update replaces: AWS CloudFormation template reference, AWS Private CA.
+Source of properties, attributes and update behaviour: AWS CloudFormation template reference, AWS Private CA.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ REPLACING: Mapping[str, tuple[str, ...]] = {
     ),
     ACTIVATION: ("CertificateAuthorityArn",),
 }
-"""Properties whose change makes a new resource."""
+"""Properties whose change replaces the resource."""
 
 _NUMBERS = frozenset({"ExpirationInDays", "PathLength"})
 _PERIODS = frozenset({"Validity", "ValidityNotBefore"})
@@ -53,11 +53,11 @@ class Provider:
     """The handlers of the three types."""
 
     client: Callable[[], Any]
-    """Makes a boto3 client of acm-pca for the Region of the stack at hand."""
+    """Makes a boto3 client of acm-pca for the Region of the current stack."""
     sleep: Callable[[float], None] = time.sleep
 
     def handlers(self) -> dict[str, dict[str, Callable[..., Any]]]:
-        """Return the handlers by type, in the form that ministack keeps."""
+        """Return the handlers by type, in ministack's form."""
         return {
             AUTHORITY: {
                 "create": lambda _logical, properties, _stack: self.create_authority(properties),
@@ -77,7 +77,7 @@ class Provider:
         }
 
     def create_authority(self, properties: Properties) -> Made:
-        """Make a CA, which has no certificate yet."""
+        """Create a CA, which has no certificate yet."""
         given = typed(properties)
         configuration = ("KeyAlgorithm", "SigningAlgorithm", "Subject", "CsrExtensions")
         rest = ("RevocationConfiguration", "KeyStorageSecurityStandard", "UsageMode", "Tags")
@@ -90,7 +90,7 @@ class Provider:
         return arn, _authority_attributes(client, arn)
 
     def update_authority(self, arn: str, properties: Properties) -> Made:
-        """Change how a CA publishes revocations, and its tags."""
+        """Change a CA's revocation configuration and tags."""
         given = typed(properties)
         client = self.client()
         client.update_certificate_authority(
@@ -107,7 +107,7 @@ class Provider:
         return arn, _authority_attributes(client, arn)
 
     def delete_authority(self, arn: str) -> None:
-        """Delete a CA, disabled first if it is active. One that is gone already is deleted."""
+        """Delete a CA; an active one is disabled first, a missing one is success."""
         client = self.client()
         try:
             status = client.describe_certificate_authority(CertificateAuthorityArn=arn)["CertificateAuthority"][
@@ -122,7 +122,7 @@ class Provider:
             return
 
     def issue(self, properties: Properties) -> Made:
-        """Have a certificate issued, and wait for it."""
+        """Request a certificate and wait for it."""
         given = typed(properties)
         options = ("ApiPassthrough", "SigningAlgorithm", "TemplateArn", "Validity", "ValidityNotBefore")
         arn = self.client().issue_certificate(
@@ -133,7 +133,7 @@ class Provider:
         return arn, self._certificate(arn, given)
 
     def revoke(self, arn: str, properties: Properties) -> None:
-        """Revoke a certificate. A CA's own and one of a CA that is not active stay as they are."""
+        """Revoke a certificate. A CA's own certificate and those of an inactive CA stay unchanged."""
         client = self.client()
         serial = f"{int(arn.rsplit('/', 1)[-1]):x}"
         kinds = client.exceptions
@@ -152,7 +152,7 @@ class Provider:
             return
 
     def activate(self, properties: Properties) -> Made:
-        """Give a CA its certificate and its state."""
+        """Import a CA's certificate and set its state."""
         arn, certificate = properties["CertificateAuthorityArn"], properties["Certificate"]
         chain = properties.get("CertificateChain")
         client = self.client()
@@ -171,7 +171,7 @@ class Provider:
         return arn, {"CompleteCertificateChain": complete}
 
     def deactivate(self, arn: str) -> None:
-        """Disable a CA; one that is not active stays as it is."""
+        """Disable a CA; an inactive one stays unchanged."""
         client = self.client()
         try:
             client.update_certificate_authority(CertificateAuthorityArn=arn, Status="DISABLED")
@@ -204,7 +204,7 @@ def install(provider: Provider) -> None:
 
 
 def client_of_stacks_region() -> Any:
-    """Return a client of the Private CA emulator, with the key and the address in this process's environment."""
+    """Return a client of the Private CA emulator, with the key and the address from this process's environment."""
     import boto3
     from ministack.core.responses import get_region
 
@@ -212,7 +212,7 @@ def client_of_stacks_region() -> Any:
 
 
 def typed(value: Any, name: str = "", parent: str = "") -> Any:
-    """Return a property's value with numbers and switches as such: a template may have them as text."""
+    """Return a property's value with numbers and booleans converted from text, which a template may contain."""
     if isinstance(value, Mapping):
         return {key: typed(item, key, name) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The access key that `secretfree local up` makes at random: the account's root, on every server."""
+"""The random access key of `secretfree local up`: the account's root, on every server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from secretfree_cli.local.emulators.signatures import Credential
 
 CREDENTIALS_PATH = "/_secretfree/credentials/"
-"""Where the AWS emulator tells the operator the credential of an access key id, so that other servers can verify it."""
+"""The path at which the AWS emulator returns the credential of an access key id, so that other servers verify calls."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Operator:
 
     @classmethod
     def from_environment(cls) -> Operator:
-        """Read the key that the server was started with; KeyError without one."""
+        """Read the key from the server's environment; KeyError without one."""
         return cls(os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"])
 
     def credential(self, access_key_id: str) -> Credential | None:

@@ -1,6 +1,6 @@
-"""The writes of a Region's global tables that its other Regions do not have yet, and when each item was last written.
+"""The undelivered writes of a Region's global tables to its other Regions, and the time of each item's last write.
 
-They are kept in a file, so that a stopped Region delivers them after its next start.
+They are stored in a file, so that a stopped Region delivers them after its next start.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Write:
     region: str
 
     def to_json(self) -> dict[str, Any]:
-        """Return the form that is sent to another Region."""
+        """Return the form for another Region."""
         return {
             "table": self.table,
             "key": self.key,
@@ -46,7 +46,7 @@ class Write:
 
 
 class Outbox:
-    """The file. Safe to share between threads."""
+    """The outbox's file. Safe to share between threads."""
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
@@ -56,7 +56,7 @@ class Outbox:
         self._file.executescript(_SCHEMA)
 
     def add(self, write: Write, regions: Iterable[str]) -> None:
-        """Note a local write, to be delivered to `regions`."""
+        """Store a local write, to be delivered to `regions`."""
         text = json.dumps(write.to_json())
         with self._lock:
             self._note(write)
@@ -75,12 +75,15 @@ class Outbox:
         return [(number, json.loads(text)) for number, written, text in found if written <= written_before]
 
     def delivered(self, numbers: Iterable[int]) -> None:
-        """Forget writes that arrived."""
+        """Remove delivered writes."""
         with self._lock:
             self._file.executemany("DELETE FROM owed WHERE id = ?", [(number,) for number in numbers])
 
     def accept(self, write: Write) -> bool:
-        """Note a write of another Region; False if a later write of the item is here: the last writer wins."""
+        """Record a write of another Region.
+
+        False if this Region has a later write of the item: the last writer wins.
+        """
         with self._lock:
             row = self._file.execute(
                 "SELECT written, region FROM items WHERE tbl = ? AND key = ?", (write.table, _key(write))

@@ -1,4 +1,4 @@
-"""The variables by which a Region's emulator gets to know the cloud's other Regions."""
+"""The variables that configure a Region's emulator for the cloud's other Regions."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ PEERS_VARIABLE = "SECRETFREE_PEERS"
 OUTBOX_VARIABLE = "SECRETFREE_OUTBOX"
 """Path of the Region's outbox."""
 LAG_VARIABLE = "SECRETFREE_REPLICATION_LAG_FILE"
-"""Path of a file with the seconds that a write takes to another Region. Read again and again; none for no lag."""
+"""Path of a file with the replication lag in seconds. It is read repeatedly; a missing file means no lag."""

@@ -1,4 +1,4 @@
-"""Signature Version 4 of a call to an emulator: finds the signer, if its secret is known.
+"""Verifies Signature Version 4 of calls to an emulator and returns the signer.
 
 Source: AWS IAM user guide, "AWS Signature Version 4 for API requests". ministack's primitives compute the signature.
 """
@@ -28,7 +28,7 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Call:
-    """An HTTP request as it arrived."""
+    """An HTTP request, unchanged."""
 
     method: str
     path: str
@@ -50,7 +50,7 @@ class Credential:
 def signer_of(call: Call, find: Callable[[str], Credential | None], *, now: datetime | None = None) -> str | None:
     """Return the access key id that signed the call, or None for an unsigned or wrongly signed one.
 
-    `find` returns the credential of an access key id, or None if there is none that is valid.
+    `find` returns the valid credential of an access key id, or None.
     """
     headers = _joined(call.headers)
     query = parse_qs(call.query, keep_blank_values=True)
@@ -84,7 +84,7 @@ def _signature_of(headers: dict[str, str], query: dict[str, list[str]], *, presi
 
 
 def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return the headers by lower-case name, repeated ones joined by a comma, as they are signed."""
+    """Return the headers by lower-case name, repeated ones joined by a comma, as in the signed string."""
     joined: dict[str, str] = {}
     for raw_name, raw_value in headers:
         name = raw_name.decode("latin-1").lower()
@@ -108,6 +108,9 @@ def _is_timely(signature: HeaderSignature, query: dict[str, list[str]] | None, n
 
 
 def _body_is_as_declared(headers: dict[str, str], body: bytes) -> bool:
-    """A digest that the signature covers must be the body's own. Other values say that the body is signed otherwise."""
+    """Whether a digest that the signature covers is the body's.
+
+    Other values mean that the body is signed in another way.
+    """
     declared = headers.get("x-amz-content-sha256", "")
     return not _SHA256.fullmatch(declared) or hashlib.sha256(body).hexdigest() == declared

@@ -1,7 +1,7 @@
-"""The deployed APIs over TLS: a device checks the server there, as it does on AWS.
+"""The deployed APIs over TLS, so that a device verifies the server as on AWS.
 
-A listener before the emulator's own port. It hands on requests for deployed APIs and nothing else. Each then passes
-the emulator's door like any other request. A custom domain name resolves nowhere, so it is part of the path here.
+A listener in front of the emulator's own port. It forwards only requests for deployed APIs. Each then passes the
+emulator's gate like any other request. A custom domain name cannot be resolved, so it is part of the path here.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ PORT_VARIABLE = "SECRETFREE_TLS_PORT"
 CERTIFICATE_VARIABLE = "SECRETFREE_TLS_CERTIFICATE"
 APIS = "/_aws/execute-api/"
 DOMAINS = "/_aws/domains/"
-"""What is below has the name of a custom domain as its first segment."""
+"""Paths below this have the name of a custom domain as their first segment."""
 TICKET_HEADER = "x-secretfree-tls-ticket"
-"""Names, between this listener and the emulator, the domain and the client certificate of a request."""
+"""The header by which this listener passes the domain and the client certificate of a request to the emulator."""
 _SECONDS = 60.0
 _LONGEST_BODY = 10 * 1024 * 1024
-"""API Gateway takes 10 MB."""
+"""API Gateway accepts 10 MB."""
 _HOP_BY_HOP = frozenset({"connection", "content-length", "date", "host", "keep-alive", "server", "transfer-encoding"})
 
 
 @dataclass(frozen=True)
 class TlsSettings:
-    """Where it listens, with which certificate and key (one PEM file), and the emulator's port."""
+    """The port of the listener, its certificate and key (one PEM file), and the emulator's port."""
 
     port: int
     certificate: str
@@ -56,7 +56,7 @@ class Domains(Protocol):
         ...
 
     def ticket(self, domain: str, certificate: bytes | None) -> str:
-        """A value of `TICKET_HEADER` for one request; `certificate` is the client's, in DER."""
+        """A value of `TICKET_HEADER` for one request; `certificate` is the client's in DER."""
         ...
 
 
@@ -74,17 +74,17 @@ class NoDomains:
 
 
 class _Trust:
-    """The TLS settings. A client certificate is asked for once a domain has mutual TLS, and is optional.
+    """The TLS settings. A client certificate is requested if any domain has mutual TLS, and is optional.
 
-    A certificate must lead to some domain's truststore, whichever the request is for: the path comes after the
-    handshake. The truststore of the domain itself is compared then.
+    TLS verifies a certificate against the truststores of all domains, because the path, which names the domain, is sent
+    after the handshake. The domain's own truststore is compared then.
     """
 
     def __init__(self, certificate: str, domains: Domains) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._context.load_cert_chain(certificate)
-        self._context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a truststore need not have the root
+        self._context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # A truststore need not contain the root.
         self._domains = domains
         self._loaded: set[bytes] = set()
         self._lock = threading.Lock()
@@ -118,11 +118,11 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, _request: object, _client_address: object) -> None:
-        """Say nothing of a handshake that failed: the client says why."""
+        """Do not log a failed handshake: the client reports it."""
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection. Its handshake takes place on its own thread, so that a silent client keeps no other waiting."""
+    """One connection. Its handshake runs on its own thread, so that a silent client does not block others."""
 
     protocol_version = "HTTP/1.1"
     timeout = _SECONDS
@@ -138,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
     def handle(self) -> None:
         try:
             super().handle()
-        except OSError:  # the client went away
+        except OSError:  # The client disconnected.
             self.close_connection = True
 
     def finish(self) -> None:
@@ -172,7 +172,10 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_DELETE = do_PATCH = do_POST  # noqa: N815 - the base class's names
 
     def _is_trusted(self, domain: str) -> bool:
-        """Whether the client may come in at a domain: with mutual TLS its verified chain has one of the truststore."""
+        """Whether a domain accepts the client.
+
+        With mutual TLS, its verified chain must have a certificate of the truststore.
+        """
         truststore = self.domains.truststores().get(domain)
         return truststore is None or not set(truststore).isdisjoint(_verified_chain(self.request))
 
@@ -202,7 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
             connection.close()
 
     def _body(self) -> bytes | None:
-        """Return the body, or None for one that is too long or whose length is not known beforehand."""
+        """Return the body, or None if it is too long or has no Content-Length."""
         length = self.headers.get("content-length", "0")
         if self.headers.get("transfer-encoding") or not (length.isascii() and length.isdigit()):
             return None
@@ -226,10 +229,10 @@ def _verified_chain(connection: ssl.SSLSocket) -> list[bytes]:
     """The client's chain as TLS verified it, each certificate in DER; empty without a client certificate."""
     if connection.getpeercert(binary_form=True) is None:
         return []
-    if hasattr(connection, "get_verified_chain"):  # from Python 3.13 on
+    if hasattr(connection, "get_verified_chain"):  # since Python 3.13
         return list(connection.get_verified_chain())
     return [one.public_bytes(_DER) for one in connection._sslobj.get_verified_chain()]  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 _DER = 2
-"""OpenSSL's format of a certificate that Python before 3.13 asks for by number."""
+"""OpenSSL's number of the certificate format, for Python before 3.13."""

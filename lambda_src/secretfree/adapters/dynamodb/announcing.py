@@ -18,13 +18,14 @@ from secretfree.request.device_id import DeviceId
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# After its certificate's end an announcement is of no use; a Region that was lost for longer than this begins anew.
+# An announcement is not needed after its certificate has expired. A Region that was unavailable for longer starts
+# again.
 _KEPT_FOR: Final = timedelta(days=90)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Announcing:
-    """The table of announcements, as a Region that issues sees it."""
+    """The table of announcements, as an issuing Region uses it."""
 
     table: str
     region: str
@@ -44,7 +45,7 @@ class DynamoDbAnnouncements:
         self._table = table
 
     def of_device(self, device_id: DeviceId) -> Sequence[Announcement]:
-        """Query, consistent. A device has one item for each Region and issuer, so one page has all."""
+        """Query, consistent. A device has one item for each Region and issuer, so one page holds all of them."""
         with aws_call():
             answer = self._client.query(
                 TableName=self._table,

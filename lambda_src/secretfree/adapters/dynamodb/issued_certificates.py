@@ -35,5 +35,5 @@ class DynamoDbIssuedCertificates:
         try:
             return CertificateRecordState(state)
         except ValueError:
-            told = f"the record of certificate {certificate_id} has no known state"
-            raise SecretFreeError(ErrorCode.INTERNAL, told, reason=Reason.LEDGER_RECORD) from None
+            detail = f"the record of certificate {certificate_id} has no known state"
+            raise SecretFreeError(ErrorCode.INTERNAL, detail, reason=Reason.LEDGER_RECORD) from None

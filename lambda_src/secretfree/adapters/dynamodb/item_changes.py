@@ -12,7 +12,7 @@ from secretfree.errors import ErrorCode, Reason, SecretFreeError
 def item_change(data: bytes) -> ItemChange:
     """The change that a Kinesis record holds.
 
-    Raises SecretFreeError (`internal`) for what is no change of the registry or the ledger.
+    Raises SecretFreeError (`internal`) for a record of another form.
     """
     try:
         record = json.loads(data)

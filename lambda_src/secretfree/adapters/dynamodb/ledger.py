@@ -35,7 +35,7 @@ _CONDITION_FAILED: Final = "ConditionalCheckFailed"
 
 
 class DynamoDbLedger:
-    """Port `Ledger`. `announcing`: to the other Regions, where there are any."""
+    """Port `Ledger`. `announcing`: announces to the other Regions; None with one Region."""
 
     def __init__(self, client: "DynamoDBClient", *, table: str, announcing: Announcing | None = None) -> None:
         self._client = client
@@ -47,7 +47,7 @@ class DynamoDbLedger:
     ) -> Issuance:
         """PutItem, or TransactWriteItems with the certificate's own record or an announcement.
 
-        The announcement is in the same transaction, so that every certificate of this Region is announced.
+        The announcement is part of the same transaction, so every certificate of this Region is announced.
         """
         stored = replace(issuance, version=issuance.version + 1)
         item = issuance_item(stored)
@@ -134,7 +134,7 @@ class DynamoDbLedger:
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
     def bind(self, device_id: DeviceId, fingerprint: str) -> bool:
-        """PutItem on condition that no other key is there."""
+        """PutItem on condition that no other key is bound."""
         with aws_call():
             try:
                 self._client.put_item(

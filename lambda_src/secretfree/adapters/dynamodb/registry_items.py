@@ -44,7 +44,7 @@ _TEXTS: Final = (
 
 
 def device_item(device: EnrolledDevice) -> dict[str, AttributeValue]:
-    """Return the item of a record. What the store holds beside the known attributes is kept."""
+    """Return the item of a record. Unknown attributes of the stored item are kept."""
     item: dict[str, AttributeValue] = {"device-id": {"S": device.device_id}}
     if isinstance(device.stored, Mapping):
         item |= {name: value for name, value in device.stored.items() if name not in {"replaced", "replaced-forgotten"}}

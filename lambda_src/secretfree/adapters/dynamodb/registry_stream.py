@@ -11,9 +11,9 @@ from secretfree.revocation.change import RegistryChange
 
 
 def change_of(record: Mapping[str, Any]) -> RegistryChange | None:
-    """The change of a stream record; None for an item that is no device's, such as one that reserves a key.
+    """The change of a stream record; None for an item that is not a device, such as one that reserves a key.
 
-    Raises SecretFreeError (`internal`) for what is no stream record of a registry.
+    Raises SecretFreeError (`internal`) for a record of another form.
     """
     try:
         stream = record["dynamodb"]

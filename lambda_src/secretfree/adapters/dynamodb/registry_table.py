@@ -18,11 +18,11 @@ from secretfree.registry.store import ChangedMeanwhile, RegistryBusy
 KEY_INDEX: Final = RegistryIndex.KEY.value
 BATCH_INDEX: Final = RegistryIndex.BATCH.value
 BATCH_WRITE_ITEMS: Final = 25
-"""Most items of one BatchWriteItem (DynamoDB API reference)."""
+"""Maximum number of items in one BatchWriteItem (DynamoDB API reference)."""
 BATCH_GET_KEYS: Final = 100
-"""Most keys of one BatchGetItem."""
+"""Maximum number of keys in one BatchGetItem."""
 EXACT_CHANGES: Final = 25
-"""Items of one TransactWriteItems. It takes 100, but 4 MB in all: 160 KB are left for each."""
+"""Items of one TransactWriteItems. It accepts 100 items and 4 MB in total: 25 items leave 160 KB for each."""
 _PARALLEL_QUERIES: Final = 8
 """Lookups by key at the same time; a Query takes one key."""
 _THROTTLED: Final = frozenset(
@@ -36,7 +36,7 @@ _THROTTLED: Final = frozenset(
     }
 )
 _RETRIES: Final = RetryPolicy(base=0.05, cap=10.0, attempts=12)
-"""The tries end after some 30 s, on average, in which the table accepts no item."""
+"""Attempts without progress before RegistryBusy: some 30 s on average."""
 
 _CONDITION_FAILED: Final = "ConditionalCheckFailed"
 _PASSING: Final = frozenset(
@@ -69,7 +69,7 @@ class RegistryTable:
         self.key_index = key_index
 
     def read_items(self, device_ids: Collection[str]) -> dict[str, Item]:
-        """Return the items under the keys `device_ids`, read consistently (BatchGetItem); missing ones are left out.
+        """Return the items under the keys `device_ids`, read consistently (BatchGetItem); missing items are left out.
 
         Raises: RegistryBusy, botocore's ClientError
         """
@@ -89,7 +89,7 @@ class RegistryTable:
         return found
 
     def holders_of(self, fingerprints: Collection[str]) -> dict[str, set[str]]:
-        """Return the devices that hold each key, by the index; keys that none holds are left out.
+        """Return the devices that hold each key, by the index; keys without a holder are left out.
 
         The index is eventually consistent, and has only the rows that carry `key-fingerprint`.
         """
@@ -210,9 +210,9 @@ class RegistryTable:
     def scan(
         self, *, attributes: Sequence[str] = (), page_size: int | None = None, consistent: bool = False
     ) -> Iterator[Sequence[Item]]:
-        """Yield the table's pages, each at most 1 MB, with `attributes` alone if any are named.
+        """Yield the table's pages, each at most 1 MB, with only the named `attributes` if there are any.
 
-        A `consistent` page has every write that was acknowledged before the page's request, at twice the price.
+        A `consistent` page includes every write that was acknowledged before its request, at twice the price.
         """
         request: dict[str, Any] = {"TableName": self.name}
         if consistent:
@@ -225,7 +225,7 @@ class RegistryTable:
         yield from self._pages(self._client.scan, request)
 
     def batch_members(self, batch: str) -> Iterator[Sequence[str]]:
-        """Yield pages of the ids whose item says `batch`, by the index (eventually consistent)."""
+        """Yield pages of the ids of the devices of `batch`, by the index (eventually consistent)."""
         request = {
             "TableName": self.name,
             "IndexName": BATCH_INDEX,
@@ -237,7 +237,7 @@ class RegistryTable:
             yield [item["device-id"]["S"] for item in page]
 
     def indexes(self) -> frozenset[str]:
-        """Return the names of the table's indexes that can be asked; tables of existing deployments may have none.
+        """Return the names of the table's indexes that can be queried; tables of existing deployments may have none.
 
         An index under construction has only some of the rows and answers no Query, so it is left out.
         """
@@ -300,7 +300,7 @@ class RegistryTable:
             if left:
                 fruitless = fruitless + 1 if len(left) >= len(work) else 0
                 if fruitless >= _RETRIES.attempts:
-                    raise RegistryBusy(f"table {self.name} took nothing in {fruitless} attempts")
+                    raise RegistryBusy(f"table {self.name} accepted nothing in {fruitless} attempts")
                 self._sleep(_RETRIES.delay(fruitless, self._chance))
             work = left
 
@@ -310,7 +310,7 @@ class RegistryTable:
         except ClientError as error:
             if error.response["Error"].get("Code") != "ConditionalCheckFailedException":
                 raise
-            raise ChangedMeanwhile("the item is no longer what it was when it was read") from error
+            raise ChangedMeanwhile("the item changed after it was read") from error
 
 
 def chunks(work: Sequence[T], size: int) -> Iterator[Sequence[T]]:

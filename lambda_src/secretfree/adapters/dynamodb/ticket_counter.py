@@ -1,6 +1,6 @@
 """The counter of an issuer's tickets: one item of the ledger, changed by atomic updates of single attributes.
 
-Its partition key is no device's: a device id has no `#`. One item takes about 1,000 writes a second. Above that
+Its partition key cannot be a device id, because it contains `#`. One item takes about 1,000 writes a second. Above that
 DynamoDB throttles, and the device is answered without a number.
 """
 
@@ -101,8 +101,8 @@ def _read(item: Mapping[str, Any]) -> Line:
     try:
         return _parsed(item)
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
-        told = f"the counter of the tickets cannot be read: {type(error).__name__}: {error}"
-        raise SecretFreeError(ErrorCode.INTERNAL, told, reason=Reason.LEDGER_RECORD) from None
+        detail = f"the counter of the tickets cannot be read: {type(error).__name__}: {error}"
+        raise SecretFreeError(ErrorCode.INTERNAL, detail, reason=Reason.LEDGER_RECORD) from None
 
 
 def _parsed(item: Mapping[str, Any]) -> Line:

@@ -1,4 +1,4 @@
-"""The kinds of issuers. Each kind is a module of this package, named as the kind. Its `build` makes an issuer.
+"""The kinds of issuers. Each kind is a module of this package with the kind's name. Its `build` makes an issuer.
 
 A module is imported when an issuer of its kind is made, so that a function loads only the kinds that it uses.
 CONTRIBUTING.md says how to add a kind.

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient
 
 _PAGE: Final = 250
-# Number of inactive certificates whose keys are remembered.
+# Number of inactive certificates whose keys are cached.
 _MOST_REMEMBERED: Final = 10_000
-# The most seconds by which AWS's clock may differ.
+# Maximum clock difference to AWS, in seconds.
 _CLOCK_SKEW: Final = timedelta(seconds=60)
 
 
@@ -52,10 +52,10 @@ def build(settings: IssuerSettings, surroundings: IssuerSurroundings) -> "IotCor
 class IotCoreIssuer:
     """Port `CertificateIssuer`, by Amazon's CA.
 
-    CreateCertificateFromCsr makes another certificate at every call and takes no token. So certificates are made
-    INACTIVE, recorded, and only then attached and activated. A certificate whose answer was lost cannot connect. The
-    device's next request gets another one. The sweeper finds the lost one by its key, issuer and minute, and deletes
-    it.
+    CreateCertificateFromCsr makes another certificate at every call and has no idempotency token. So certificates are
+    made INACTIVE, recorded, and only then attached and activated. A certificate whose answer was lost cannot connect.
+    The device's next request gets another one. The sweeper finds the lost one by its key, issuer and minute, and
+    deletes it.
     """
 
     def __init__(self, client: "IoTClient", things: ThingRegistry, *, bounds: SearchBounds | None = None) -> None:
@@ -97,7 +97,10 @@ class IotCoreIssuer:
         return _Search(self._client, self._bounds, self._fingerprints)
 
     def install(self, certificate: DeviceCertificate, *, resumed: bool) -> str:
-        """Nothing to register. A resumed certificate is read: a revoked one stays revoked, a missing one fails."""
+        """Register nothing.
+
+        Read the state of a resumed certificate: a revoked one stays revoked, a missing one fails.
+        """
         if certificate.certificate_arn is not None and not resumed:
             return certificate.certificate_arn
         registered = self._things.describe(certificate.certificate_id)
@@ -116,8 +119,8 @@ class IotCoreIssuer:
 class _Search:
     """Port `UnrecordedSearch`.
 
-    The list is read once, as far back as a search asks: M lost requests and C newer certificates cost M + C / 250 pages
-    at most. A certificate's key is looked up once in a process (`fingerprints`), so that a search given up for its
+    The list is read once, as far back as a search needs: M lost requests and C newer certificates cost M + C / 250
+    pages at most. A certificate's key is looked up once in a process (`fingerprints`), so a search that reached its
     bounds gets further the next time.
     """
 
@@ -161,7 +164,7 @@ class _Search:
     def _inactive_between(self, since: datetime, until: datetime) -> list[str]:
         while self._listed_since >= since and self._marker is not None:
             if self._pages >= self._bounds.pages:
-                raise SearchTooWideError("too many newer certificates to find a lost one among them")
+                raise SearchTooWideError("too many newer certificates to search for a lost one")
             self._list_further()
         first = bisect_left(self._inactive, since, key=itemgetter(0))
         last = bisect_right(self._inactive, until, key=itemgetter(0))

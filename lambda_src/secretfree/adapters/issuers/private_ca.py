@@ -38,8 +38,8 @@ _IDEMPOTENCY_WINDOW: Final = timedelta(minutes=5)
 class PrivateCaConfig:
     """The kind's settings.
 
-    `registered`: IoT Core knows the CAs (RegisterCertificate, or ...WithoutCA). `previous_arns`: the previous CAs.
-    Certificates that were requested from them are still collected.
+    `registered`: the CAs are registered with IoT Core (RegisterCertificate, otherwise RegisterCertificateWithoutCA).
+    `previous_arns`: the previous CAs. Certificates that were requested from them are still collected.
     """
 
     authority_arn: str
@@ -73,7 +73,7 @@ class PrivateCaConfig:
 def build(settings: IssuerSettings, surroundings: IssuerSurroundings) -> "PrivateCaIssuer":
     """The issuer of this kind; raises ConfigurationError."""
     config = PrivateCaConfig.from_settings(settings)
-    single_try_clients.acm_pca(config.authority_arn)  # made at start, not within the first request
+    single_try_clients.acm_pca(config.authority_arn)  # Made at start, not during the first request.
     return PrivateCaIssuer(
         single_try_clients.acm_pca,
         single_try_clients.iot(),
@@ -114,7 +114,7 @@ class PrivateCaIssuer:
         return False
 
     def request(self, order: CertificateOrder) -> str:
-        """IssueCertificate: subject and extensions from policy and template, only the key from the CSR."""
+        """IssueCertificate: subject and extensions come from policy and template, only the key comes from the CSR."""
         with aws_call():
             try:
                 answer = self._client_for(self._config.authority_arn).issue_certificate(
@@ -133,12 +133,12 @@ class PrivateCaIssuer:
     def collect(self, reference: str) -> DeviceCertificate | None:
         """GetCertificate; RequestInProgressException means that the certificate is not ready.
 
-        Requests to other CAs are not collected: the role may not, and the device needs a certificate of a trusted
-        CA.
+        Requests to other CAs are not collected: the role does not permit it, and the device needs a certificate of a
+        trusted CA.
         """
         authority_arn, separator, _ = reference.partition("/certificate/")
         if not separator or authority_arn not in (self._config.authority_arn, *self._config.previous_arns):
-            raise RequestFailedError("asked of another CA")
+            raise RequestFailedError("requested from another CA")
         with aws_call():
             try:
                 answer = self._client_for(authority_arn).get_certificate(
@@ -181,7 +181,7 @@ class PrivateCaIssuer:
         return _active(certificate, registered)
 
     def activate(self, certificate_id: str) -> None:
-        """Nothing to do: it was registered as active, and got its policy afterwards."""
+        """Do nothing: the certificate was registered as active, and its policy was attached afterwards."""
 
     def _register(self, certificate: DeviceCertificate) -> str:
         if not self._config.registered:

@@ -35,7 +35,7 @@ def for_outcome(outcome: IssuanceAnswer, *, endpoint: str, accepted: Sequence[st
 
 
 def for_error(error: Exception, *, request_id: str) -> dict[str, Any]:
-    """A problem document; behind the authorizer a missing or changed header is the request's fault (400)."""
+    """A problem document; behind the authorizer, a missing or changed header is the client's error (400)."""
     if isinstance(error, SecretFreeError) and error.code in {ErrorCode.MISSING_CSR, ErrorCode.MALFORMED_REQUEST}:
         error = SecretFreeError(ErrorCode.INVALID_REQUEST, error.detail, reason=error.reason)
     return problem_response(error, request_id)

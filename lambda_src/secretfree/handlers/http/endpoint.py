@@ -15,7 +15,7 @@ from secretfree.request.device_profile import DeviceProfile
 from secretfree.telemetry import Telemetry
 
 Answering: TypeAlias = Callable[[AuthorizedDevice, VerifiedCsr, float], IssuanceAnswer]
-"""What one endpoint does for an authorized device; the third argument is the invocation's time left in seconds."""
+"""The work of an endpoint for an authorized device; the third argument is the invocation's remaining seconds."""
 
 
 class IssuingEndpoint:

@@ -21,7 +21,8 @@ def ca_certificates(certificates: Sequence[x509.Certificate]) -> dict[str, Any]:
 def enrolled(answer: Mapping[str, Any]) -> dict[str, Any]:
     """The answer of `simpleenroll` and `simplereenroll` (section 4.2.3): the certificate alone, without a chain.
 
-    `answer`: an issuer's, with the certificate in PEM where its status is 200. Any other stays as it is.
+    `answer`: an issuer's answer, with the certificate in PEM if its status is 200. Other answers are returned
+    unchanged.
     """
     if answer["statusCode"] != 200:
         return dict(answer)
@@ -29,7 +30,7 @@ def enrolled(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def no_csr_attributes() -> dict[str, Any]:
-    """The answer of `csrattrs` where no attribute is asked for (section 4.5.2)."""
+    """The answer of `csrattrs` if no attribute is required (section 4.5.2)."""
     return proxy_response(204, {"Cache-Control": "no-store"}, "")
 
 

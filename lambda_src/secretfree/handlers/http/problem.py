@@ -11,7 +11,7 @@ PROBLEM_TYPE: Final = "application/problem+json"
 
 
 def problem(error: BaseException, request_id: str) -> tuple[int, dict[str, str], str]:
-    """Status, headers and body for `error`; anything that is no SecretFreeError becomes a bare 500.
+    """Status, headers and body for `error`; any other exception becomes a bare 500.
 
     The body has the members and the order of API Gateway's own responses, so that refusals by both have the same
     bytes. Nothing of `detail` or `reason` is in it.
@@ -24,7 +24,7 @@ def problem(error: BaseException, request_id: str) -> tuple[int, dict[str, str],
 
 
 def problem_body(code: ErrorCode, request_id: str) -> str:
-    """The problem document; the title is the status's phrase, as RFC 9457 section 4.2.1 asks of `about:blank`."""
+    """The problem document; the title is the status's phrase, as RFC 9457 section 4.2.1 requires for `about:blank`."""
     document = {
         "type": "about:blank",
         "title": HTTPStatus(code.status).phrase,

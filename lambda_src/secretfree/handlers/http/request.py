@@ -31,13 +31,13 @@ def device_csr(event: Mapping[str, Any]) -> str:
 
 
 def body_csr(event: Mapping[str, Any]) -> bytes:
-    """The request's body, of one of `CSR_TYPES`, where no header `device-csr` is beside it.
+    """The request's body, of one of `CSR_TYPES`, of a request without a header `device-csr`.
 
-    API Gateway hands a body on as text, or in base64 where the API names its type as binary. Raises SecretFreeError:
-    `missing-csr` for an empty body, `malformed-request` for another type and for both forms at once.
+    API Gateway passes a body on as text, or in base64 if its type is one of the API's binary types. Raises
+    SecretFreeError: `missing-csr` for an empty body, `malformed-request` for another type and for both forms at once.
     """
     if header_values(event, CSR_HEADER):
-        raise malformed(f"a header {CSR_HEADER} beside the body: accepted is one", reason=Reason.HEADER_AND_BODY)
+        raise malformed(f"a header {CSR_HEADER} and a body: accepted is one", reason=Reason.HEADER_AND_BODY)
     body = _body(event)
     if not body:
         raise SecretFreeError(ErrorCode.MISSING_CSR, "no body", reason=Reason.MISSING_BODY)
@@ -60,7 +60,7 @@ def _body(event: Mapping[str, Any]) -> bytes:
 def client_certificate(event: Mapping[str, Any]) -> str | None:
     """PEM of the client certificate that API Gateway verified, at a domain with mutual TLS; None without one.
 
-    API Gateway writes it itself. No header counts, because a client can send any header.
+    API Gateway itself writes this value. Headers are ignored, because a client can send any header.
     """
     identity = (event.get("requestContext") or {}).get("identity") or {}
     return str((identity.get("clientCert") or {}).get("clientCertPem") or "") or None
@@ -84,7 +84,7 @@ class RequestIds(TypedDict):
 
 
 def request_ids(event: Mapping[str, Any]) -> RequestIds:
-    """The request's own, from API Gateway's event.
+    """The ids of the request, from API Gateway's event.
 
     A caller can set the request id, but not the extended one (REST API's `$context` variables). If two requests have
     the same request id, the extended id distinguishes them and finds the line of the access log.

@@ -10,7 +10,10 @@ from secretfree.registry.admission import Refusal, RowRefused
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """Parse one JSON object; raises RowRefused, also for a repeated name, since readers differ on which one counts."""
+    """Parse one JSON object.
+
+    Raises RowRefused, also for a repeated name, because parsers differ on which one counts.
+    """
     try:
         parsed = json.loads(data, object_pairs_hook=_unique_names, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -22,19 +25,19 @@ def parse_object(data: bytes) -> dict[str, Any]:
 
 
 def text_field(document: Mapping[str, Any], name: str) -> str | None:
-    """Return a field that is text or not there; raises RowRefused where it is anything else."""
+    """Return a field that is text or absent; raises RowRefused for any other type."""
     value = document.get(name)
     if value is not None and not isinstance(value, str):
-        raise RowRefused(Refusal.MALFORMED_ROW, f"{name} is no text")
+        raise RowRefused(Refusal.MALFORMED_ROW, f"{name} is not text")
     return value
 
 
 def _unique_names(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        raise ValueError("a name stands twice in an object")
+        raise ValueError("an object has a name twice")
     return document
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

@@ -19,15 +19,15 @@ _CURVES: Final[Mapping[object, tuple[type[ec.EllipticCurve], int]]] = {
     "P-384": (ec.SECP384R1, 48),
     "P-521": (ec.SECP521R1, 66),
 }
-"""Name to the curve and the bytes of a coordinate (RFC 7518, 6.2.1.2)."""
+"""Maps a name to the curve and the length of a coordinate in bytes (RFC 7518, 6.2.1.2)."""
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "k"})
 
 
 def jwk_key(jwk: Mapping[str, object]) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
-    """Return the key of a JWK; raises RowRefused for a private one, for another kind, and for no point of its curve."""
+    """Return the key of a JWK; raises RowRefused for a private key, for another kind, and for a point off its curve."""
     if _PRIVATE & jwk.keys():
         raise RowRefused(
-            Refusal.MALFORMED_ROW, "this is a PRIVATE key, which must never leave its device; give the public key"
+            Refusal.MALFORMED_ROW, "this is a PRIVATE key, which must never leave its device; use the public key"
         )
     if jwk.get("kty") == "RSA":
         return _rsa_key(jwk)
@@ -74,5 +74,5 @@ def _rsa_key(jwk: Mapping[str, object]) -> rsa.RSAPublicKey:
 def _required(jwk: Mapping[str, object], name: str) -> str:
     value = jwk.get(name)
     if not isinstance(value, str):
-        raise RowRefused(Refusal.MALFORMED_ROW, f"{name} is missing, or no text")
+        raise RowRefused(Refusal.MALFORMED_ROW, f"{name} is missing, or not text")
     return value

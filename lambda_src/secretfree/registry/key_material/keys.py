@@ -31,12 +31,12 @@ _REQUEST_LABELS: Final = frozenset({"CERTIFICATE REQUEST", "NEW CERTIFICATE REQU
 _CERTIFICATE_LABELS: Final = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"})
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})+")
 _SPKI_AT_ONCE: Final = ("LS0tLS1CRUdJTiBQVUJMSUMgS0VZ", "MFkwEwYHKoZIzj0")
-"""Base64 of `-----BEGIN PUBLIC KEY` and of a P-256 key's first bytes: nearly every row of a large import."""
+"""Base64 of `-----BEGIN PUBLIC KEY` and of a P-256 key's first bytes, as in nearly every row of a large import."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyMaterial:
-    """An accepted key, and the common name that came with it if it came in a request or a certificate."""
+    """An accepted key, and the common name of the request or certificate that contained it."""
 
     public_key: DevicePublicKey
     common_name: str | None = None
@@ -44,14 +44,14 @@ class KeyMaterial:
 
 @dataclass(frozen=True, slots=True)
 class CertificateMaterial(KeyMaterial):
-    """The accepted key of a device's certificate, with the certificate."""
+    """The accepted key of a device's certificate, and the certificate."""
 
     certificate: x509.Certificate = field(kw_only=True)
 
 
 @contextmanager
 def refusing_rows(reason: str, detail: str) -> Iterator[None]:
-    """Refuse the row for any error of a foreign parser inside; refusals of the runtime keep their own reason."""
+    """Refuse the row for any error of a foreign parser; refusals of the runtime keep their own reason."""
     try:
         with refusing_parser_errors(lambda _error: _Foreign(reason, detail), ours=(SecretFreeError, RowRefused)):
             yield
@@ -62,14 +62,14 @@ def refusing_rows(reason: str, detail: str) -> Iterator[None]:
 
 
 class _Foreign(RowRefused):
-    """What a foreign parser raised."""
+    """An exception of a foreign parser."""
 
 
 def read_key_material(data: bytes, profile: DeviceProfile = DeviceProfile.STANDARD) -> KeyMaterial:
     """Read one public key, certificate request or certificate in PEM or DER.
 
-    A request proves that its key is possessed: its signature must verify. A certificate's signature is checked only
-    where a format has the issuers. Text around a PEM block is passed over.
+    A request proves possession of its key: its signature must verify. A certificate's signature is checked only if the
+    format includes its issuers. Text around a PEM block is ignored.
 
     Raises: RowRefused
     """
@@ -101,19 +101,19 @@ def read_key_text(text: str, profile: DeviceProfile = DeviceProfile.STANDARD) ->
     try:
         data = binascii.a2b_base64("".join(text.split()).encode("ascii"), strict_mode=True)
     except ValueError:
-        return KeyMaterial(accept_public_key(text))  # refuses in the runtime's words
+        return KeyMaterial(accept_public_key(text))  # raises with the runtime's own reason
     if BEGIN in data:
         return _of_blocks(pem_blocks(data), profile)
     return _of_der(data, profile) if data[:1] == b"\x30" else KeyMaterial(accept_public_key(text))
 
 
 def read_jwk(jwk: Mapping[str, object]) -> KeyMaterial:
-    """Read a public JWK (RFC 7517) of an accepted kind; raises RowRefused, also for a private one."""
+    """Read a public JWK (RFC 7517) of an accepted kind; raises RowRefused, also for a private key."""
     return KeyMaterial(accepted_key(jwk_key(jwk)))
 
 
 def read_certificate(data: bytes) -> CertificateMaterial:
-    """Read the device's certificate of a PEM text, around which those of its issuers may stand; raises RowRefused."""
+    """Read the device's certificate from a PEM text, which may include its issuers' certificates; raises RowRefused."""
     if len(data) > MAX_KEY_FILE:
         raise RowRefused(Refusal.MALFORMED_ROW, f"{len(data)} bytes; a certificate's chain has {MAX_KEY_FILE} at most")
     blocks = pem_blocks(data)
@@ -136,10 +136,10 @@ def read_x509(data: bytes) -> x509.Certificate:
     """Read a certificate's DER, its names and extensions included; raises RowRefused."""
     with (
         refusing_rows(Refusal.MALFORMED_ROW, "not a certificate that can be read"),
-        warnings.catch_warnings(action="ignore"),  # a library's warning would be a line among the operator's rows
+        warnings.catch_warnings(action="ignore"),  # A library's warning would appear among the operator's rows.
     ):
         certificate = x509.load_der_x509_certificate(data)
-        # The library reads these when they are asked for, and raises only then.
+        # The library parses these lazily, and raises only then.
         _ = certificate.subject, certificate.issuer, certificate.extensions, certificate.public_key()
         return certificate
 
@@ -155,9 +155,9 @@ def is_ca(certificate: x509.Certificate) -> bool:
 
 
 def require_same_device(device_id: str, material: KeyMaterial, profile: DeviceProfile) -> None:
-    """Refuse key material that is given as the device `device_id` and names another device itself.
+    """Refuse key material for the device `device_id` that names another device itself.
 
-    A common name that is no device id names no device. Nor does one that a device of `profile` may have truncated.
+    A common name that is not a device id names no device, nor does one that a device of `profile` may have truncated.
 
     Raises: RowRefused
     """
@@ -168,7 +168,7 @@ def require_same_device(device_id: str, material: KeyMaterial, profile: DevicePr
         raise RowRefused(
             Refusal.IDENTITY_MISMATCH,
             f"given as the device {device_id!a}, but the common name is {theirs!a}; "
-            "to enrol it nevertheless, give the bare public key",
+            "to enrol it nevertheless, use the bare public key",
         )
 
 
@@ -186,7 +186,7 @@ def _of_blocks(blocks: Sequence[PemBlock], profile: DeviceProfile) -> KeyMateria
         )
     if labels <= _CERTIFICATE_LABELS:
         return _of_certificates([read_x509(block.der) for block in blocks])
-    labels.discard("EC PARAMETERS")  # openssl writes them before a key
+    labels.discard("EC PARAMETERS")  # OpenSSL writes them before a key.
     block, *others = [block for block in blocks if block.label in labels]
     if others:
         raise RowRefused(Refusal.MALFORMED_ROW, f"{len(others) + 1} PEM blocks; accepted: one, or a chain")
@@ -203,7 +203,7 @@ def _of_blocks(blocks: Sequence[PemBlock], profile: DeviceProfile) -> KeyMateria
 
 
 def _of_der(data: bytes, profile: DeviceProfile) -> KeyMaterial:
-    """Read DER by its outer structure: an SPKI opens with an AlgorithmIdentifier, PKCS #1 with the modulus."""
+    """Read DER by its outer structure: an SPKI begins with an AlgorithmIdentifier, PKCS #1 with the modulus."""
     kind = _kind_of_der(data)
     if kind == "certificate":
         return _of_certificates([read_x509(data)])
@@ -221,7 +221,7 @@ def _kind_of_der(data: bytes) -> str:
         if tags == [der.INTEGER, der.INTEGER]:
             return "pkcs1"
         if tags == [der.SEQUENCE, der.SEQUENCE, der.BIT_STRING]:
-            # A certificate has its validity and more behind the issuer; a request has four parts at most.
+            # A certificate has more parts after the issuer; a request has at most four parts.
             return "certificate" if len(der.elements(parts[0].content)) > 4 else "request"
     except der.DerError:
         pass
@@ -244,10 +244,10 @@ def _of_certificates(certificates: Sequence[x509.Certificate]) -> CertificateMat
     leaves = [certificate for certificate in certificates if not is_ca(certificate)]
     if not leaves:
         raise RowRefused(
-            Refusal.CA_CERTIFICATE, "the certificate of a CA, not of a device: CAs are given with --ca or --signer"
+            Refusal.CA_CERTIFICATE, "the certificate of a CA, not of a device: pass CAs with --ca or --signer"
         )
     issuers = {certificate.issuer.public_bytes() for certificate in certificates}
-    # An old root has no extension that says what it is.
+    # An old root has no extension that identifies it as a CA.
     leaves = [one for one in leaves if len(leaves) == 1 or one.subject.public_bytes() not in issuers] or leaves
     if len(leaves) > 1:
         raise RowRefused(Refusal.MALFORMED_ROW, "several certificates that are not a device's and its issuers'")
@@ -256,7 +256,7 @@ def _of_certificates(certificates: Sequence[x509.Certificate]) -> CertificateMat
 
 
 def _of_request(data: bytes, profile: DeviceProfile) -> KeyMaterial:
-    """Check a request by the runtime's rules, so that a device that is enrolled by it can provision with it."""
+    """Check a request by the runtime's rules, so that a device enrolled by it can provision with it."""
     with refusing_rows(Refusal.MALFORMED_ROW, "not a certificate request that can be read"):
         verified = verify(UnverifiedCsr.from_der(data), profile)
         return KeyMaterial(verified.public_key, verified.common_name or None)

@@ -1,4 +1,4 @@
-"""The one PEM cutter (RFC 7468): text around blocks, any line ends, several blocks or one."""
+"""The one PEM reader (RFC 7468): one or several blocks, with any line ends and text around them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class PemBlock:
 def pem_blocks(data: bytes) -> list[PemBlock]:
     """Return the PEM blocks of a text in memory, and ignore the text around them.
 
-    Line ends that a program's source or JSON wrote as `\\n` are taken as such. Raises RowRefused for a block whose body
-    is no base64, or that has no end.
+    A literal `\\n`, as in JSON or source code, counts as a line end. Raises RowRefused for a block whose body is not
+    base64, or that has no end.
     """
     text = _ESCAPED_LINE_END.sub(b"\n", normalised(data))
     blocks: list[PemBlock] = []
@@ -40,14 +40,14 @@ def pem_blocks(data: bytes) -> list[PemBlock]:
         blocks.append(_block(found[1].decode("ascii"), found[2]))
         end = found.end()
     if BEGIN in text[end:] or text.count(BEGIN) != len(blocks):
-        raise RowRefused(Refusal.MALFORMED_ROW, "a PEM block that has no end, or another one inside")
+        raise RowRefused(Refusal.MALFORMED_ROW, "a PEM block without an end, or with another block inside")
     return blocks
 
 
 def boundaries_apart(lines: Iterator[tuple[int, bytes, bool]]) -> Iterator[tuple[int, bytes]]:
-    """Yield a bundle's lines so that each BEGIN and END stands alone, as in files that were joined without a line end.
+    """Yield a bundle's lines with each BEGIN and END on its own line, even if files were joined without a line end.
 
-    Lines that begin with neither are left as they are: a comment may name a boundary.
+    Lines that begin with neither are unchanged: a comment may contain a boundary.
     """
     for number, line, _ in lines:
         if line.lstrip().startswith((BEGIN, END)) and len(_BOUNDARY.findall(line)) + bool(_rest(line)) > 1:
@@ -62,7 +62,7 @@ def _rest(line: bytes) -> bytes:
 
 def _block(label: str, body: bytes) -> PemBlock:
     if label.endswith("PRIVATE KEY"):
-        return PemBlock(label, b"")  # The content is not used, and an old block has headers before its base64.
+        return PemBlock(label, b"")  # The content is not used, and an old block may have headers before its base64.
     try:
         return PemBlock(label, binascii.a2b_base64(body.translate(None, _WHITE_SPACE), strict_mode=True))
     except ValueError as error:

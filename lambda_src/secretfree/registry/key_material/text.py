@@ -1,4 +1,4 @@
-"""Text as factories' tools write it, brought to UTF-8 with LF line ends before any reader sees it."""
+"""Converts text of factories' tools to UTF-8 with LF line ends before it is parsed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final, Protocol
 
 _BLOCK: Final = 256 * 1024
 _AT_THE_END: Final = b"\x00\x1a"
-"""NUL and Ctrl-Z, which old tools write behind a text's last line."""
+"""NUL and Ctrl-Z, which old tools write after a text's last line."""
 
 
 class Readable(Protocol):
-    """What a decoder reads from."""
+    """The source of a decoder."""
 
     def read(self, size: int = -1, /) -> bytes: ...
 
@@ -27,7 +27,7 @@ def text_stream(stream: Readable) -> io.BufferedReader:
 
 
 def normalised(data: bytes) -> bytes:
-    """Return `data` as `text_stream` would."""
+    """Return `data` converted as by `text_stream`."""
     encoding = encoding_of(data)
     if encoding != "utf-8":
         data = data.decode(encoding, "replace").removeprefix("\ufeff").encode("utf-8", "surrogateescape")
@@ -35,9 +35,9 @@ def normalised(data: bytes) -> bytes:
 
 
 def encoding_of(head: bytes) -> str:
-    """Return the encoding of a text that begins with `head`: a UTF-16, or UTF-8.
+    """Return the encoding of a text that begins with `head`: UTF-16LE, UTF-16BE or UTF-8.
 
-    Without a byte order mark, UTF-16 is known by the zero bytes of its first two letters.
+    Without a byte order mark, UTF-16 is recognised by the zero bytes of its first two letters.
     """
     for mark, encoding in (
         (codecs.BOM_UTF8, "utf-8"),

@@ -1,1 +1,1 @@
-"""A strict emulator of AWS Private CA: moto's acm-pca with the checks and contents that AWS has and moto lacks."""
+"""A strict emulator of AWS Private CA: moto's acm-pca with AWS's checks and contents that moto lacks."""

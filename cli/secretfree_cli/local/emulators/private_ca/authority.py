@@ -1,4 +1,4 @@
-"""One certificate authority: a key of the algorithm asked for, and certificates signed as asked."""
+"""One certificate authority: its key and its signatures, by the requested algorithms."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class UsageMode(StrEnum):
 
 
 class StrictCertificateAuthority(CertificateAuthority):
-    """moto's CA with the key algorithm honoured, and a form that can be written down and read back."""
+    """moto's CA with the requested key algorithm, and a form that can be stored and read again."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class StrictCertificateAuthority(CertificateAuthority):
         security_standard: str | None,
         usage_mode: str | None,
     ) -> None:
-        """Make the CA and its key.
+        """Create the CA and its key.
 
         Raises: InvalidArgsError for an algorithm that does not exist, is not emulated (ML-DSA, SM2), or does not fit.
         """
@@ -70,7 +70,7 @@ class StrictCertificateAuthority(CertificateAuthority):
         self.usage_mode = _usage_mode(usage_mode)
         self._key: AuthorityKey = key
         self._csr: bytes | None = None
-        self.private_bytes = b""  # moto's own key signs nothing here
+        self.private_bytes = b""  # moto's own key is unused.
         signature_scheme(key, certificate_authority_configuration.get("SigningAlgorithm"))
 
     @property
@@ -80,12 +80,12 @@ class StrictCertificateAuthority(CertificateAuthority):
 
     @property
     def issuer(self) -> x509.Name:
-        """The CA's own name, as its configuration gives it."""
+        """The CA's own name, from its configuration."""
         return x509_name(self.subject)
 
     @property
     def csr(self) -> bytes:
-        """The CA's signing request for its own certificate, PEM; always the same one, as at AWS."""
+        """The CA's signing request for its own certificate, PEM; always the same, as on AWS."""
         if self._csr is None:
             self._csr = self._request_certificate()
         return self._csr
@@ -112,7 +112,7 @@ class StrictCertificateAuthority(CertificateAuthority):
         signing_algorithm: str | None,
         issuer: x509.Name,
     ) -> x509.Certificate:
-        """Return a certificate with a random serial number of up to 127 bits, all else as given."""
+        """Return a certificate of these values with a random serial number of up to 127 bits."""
         algorithm, rsa_padding = signature_scheme(self._key, signing_algorithm)
         builder = (
             x509.CertificateBuilder()
@@ -129,13 +129,13 @@ class StrictCertificateAuthority(CertificateAuthority):
 
     @property
     def not_after(self) -> datetime | None:
-        """When the CA's own certificate ends, or None while it has none."""
+        """The end of the CA's own certificate, or None without one."""
         certificate = self.certificate
         return certificate.not_valid_after_utc if certificate else None
 
     @property
     def path_length(self) -> int | None:
-        """How many CAs may follow below this one; None is without limit."""
+        """The maximum number of CA levels below this one; None: no limit."""
         certificate = self.certificate
         if certificate is None:
             return None
@@ -143,7 +143,7 @@ class StrictCertificateAuthority(CertificateAuthority):
 
     @property
     def chain(self) -> str:
-        """The CA's certificate and those above it, as GetCertificate gives them with a leaf, PEM."""
+        """The certificates of the CA and its issuers, PEM, as GetCertificate returns them with a leaf."""
         above = self.certificate_chain or b""
         return "\n".join(part.decode().strip() for part in (self.certificate_bytes, above) if part)
 
@@ -155,7 +155,7 @@ class StrictCertificateAuthority(CertificateAuthority):
         return document
 
     def to_document(self) -> dict[str, Any]:
-        """Return all that `from_document` needs, as JSON types; it holds the private key."""
+        """Return the CA for `from_document`, as JSON types, with the private key."""
         return {
             "id": str(self.id),
             "arn": self.arn,
@@ -180,12 +180,12 @@ class StrictCertificateAuthority(CertificateAuthority):
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> StrictCertificateAuthority:
-        """Return the CA that `to_document` wrote."""
+        """Return the CA of a document by `to_document`."""
         fields = dict(document)
         key = cast("AuthorityKey", serialization.load_pem_private_key(fields.pop("key").encode(), password=None))
         chain = fields.pop("certificate_chain")
-        csr = fields.pop("csr", None)  # stores of earlier versions have none
-        authority: StrictCertificateAuthority = object.__new__(cls)  # a new key is not to be made
+        csr = fields.pop("csr", None)  # Stores of earlier versions have none.
+        authority: StrictCertificateAuthority = object.__new__(cls)  # Do not generate a new key.
         authority.__dict__.update(fields)
         authority.certificate_bytes = fields["certificate_bytes"].encode()
         authority.certificate_chain = chain.encode() if chain else None

@@ -70,7 +70,7 @@ class IssueRequest:
 
 @dataclass
 class Emulation:
-    """What the backends of all accounts and Regions share; moto makes those, so they find it on their class."""
+    """State that the backends of all accounts and Regions share. moto makes them, so it is on their class."""
 
     store: Store
     _quotas: dict[tuple[str, float], TokenBucket] = field(default_factory=dict)
@@ -121,7 +121,10 @@ class StrictAcmPcaBackend(ACMPCABackend):
         idempotency_token: str | None,
         tags: list[dict[str, str]] | None,
     ) -> str:
-        """Make a CA in state PENDING_CERTIFICATE and return its ARN; the same token within the window, the same CA."""
+        """Create a CA in state PENDING_CERTIFICATE and return its ARN.
+
+        The same token within the window returns the same CA.
+        """
         if authority_type not in ("ROOT", "SUBORDINATE"):
             raise InvalidArgsError(f"Unknown CertificateAuthorityType {authority_type}")
         if not configuration:
@@ -183,7 +186,7 @@ class StrictAcmPcaBackend(ACMPCABackend):
         return found.pem.encode(), b"" if is_root else authority.chain.encode()
 
     def import_authority_certificate(self, authority_arn: str, *, certificate: bytes, chain: bytes | None) -> None:
-        """Give a CA its certificate, which makes it ACTIVE."""
+        """Import a CA's certificate, which makes it ACTIVE."""
         authority = self.describe_certificate_authority(authority_arn)
         if authority.status not in ("PENDING_CERTIFICATE", "ACTIVE", "DISABLED", "EXPIRED"):
             raise InvalidStateError(f"The certificate authority is in state {authority.status}")
@@ -199,7 +202,7 @@ class StrictAcmPcaBackend(ACMPCABackend):
     def revoke_certificate(
         self, certificate_authority_arn: str, certificate_serial: str, revocation_reason: str
     ) -> None:
-        """Revoke the certificate of a serial number in hex, colons allowed."""
+        """Revoke the certificate with a serial number in hex, with or without colons."""
         authority = self.describe_certificate_authority(certificate_authority_arn)
         self.emulation.throttle("RevokeCertificate", self._settings(authority).revoke_rate)
         if authority.status != "ACTIVE":
@@ -219,7 +222,7 @@ class StrictAcmPcaBackend(ACMPCABackend):
     def update_certificate_authority(
         self, certificate_authority_arn: str, revocation_configuration: dict[str, Any] | None, status: str | None
     ) -> None:
-        """Enable or disable a CA, or change how it publishes revocations."""
+        """Enable or disable a CA, or change its revocation configuration."""
         authority = self.describe_certificate_authority(certificate_authority_arn)
         if authority.status not in ("ACTIVE", "DISABLED"):
             raise InvalidStateError(f"The certificate authority is in state {authority.status}")
@@ -306,7 +309,10 @@ class StrictAcmPcaBackend(ACMPCABackend):
 
 
 def _check_state(authority: StrictCertificateAuthority, template: Template) -> None:
-    """A CA without a certificate can sign its own root certificate only; one of another state nothing at all."""
+    """A CA without a certificate can sign only its own root certificate.
+
+    A CA in another inactive state signs nothing.
+    """
     allowed = {"ACTIVE", "PENDING_CERTIFICATE"} if template.is_root else {"ACTIVE"}
     if authority.status not in allowed:
         raise InvalidStateError(f"The certificate authority is in state {authority.status}")

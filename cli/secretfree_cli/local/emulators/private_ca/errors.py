@@ -1,8 +1,7 @@
-"""The errors of AWS Private CA's API, in the shape that botocore maps to its exception classes.
+"""The errors of AWS Private CA's API, in the form that botocore maps to its exception classes.
 
 The codes are those of the service model, and two that AWS sends although the model lacks them: `ThrottlingException`
-and `ValidationException`. Which code AWS picks for a wrong argument is not documented case by case; a client must not
-build on it.
+and `ValidationException`. AWS does not document its code for each invalid argument; a client must not rely on it.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ class PrivateCaError(JsonRESTError):
 
 
 class InvalidArgsError(PrivateCaError):
-    """An argument is not one that the operation takes."""
+    """An argument is invalid for the operation."""
 
     error_code = "InvalidArgsException"
 
 
 class InvalidTagError(PrivateCaError):
-    """A tag is not one that can be put on a CA."""
+    """A tag is invalid for a CA."""
 
     error_code = "InvalidTagException"
 
 
 class InvalidArnError(PrivateCaError):
-    """An ARN is not of the form that its kind has."""
+    """An ARN does not have the form of its kind."""
 
     error_code = "InvalidArnException"
 

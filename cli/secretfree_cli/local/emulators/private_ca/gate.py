@@ -1,8 +1,8 @@
-"""The gate of the Private CA emulator: every call needs a valid signature by a key that the local cloud knows.
+"""The gate of the Private CA emulator: every call needs a valid signature by a key of the local cloud.
 
-The operator's key is this server's own. The AWS emulators know those of IAM users and of sessions, Lambdas' included,
-and are asked for them. Each Region has a Private CA emulator of its own: a call for another Region is passed on to that
-Region's, which verifies it.
+This server has the operator's key. The AWS emulators have the keys of IAM users and sessions, Lambdas' included, and
+return them on request. Each Region has its own Private CA emulator: a call for another Region is forwarded to that
+Region's emulator, which verifies it.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ _SCOPE = re.compile(r"Credential=[^/,\s]+/[0-9]{8}/(?P<region>[a-z0-9-]+)/acm-pc
 
 @dataclass
 class AccessKeys:
-    """The credentials by which calls are verified; those of the AWS emulator are kept for a short time."""
+    """The credentials for verifying calls; those from the AWS emulator are cached for a short time."""
 
     operator: Operator
     aws_urls: Sequence[str]
-    """Where AWS emulators answer, one a Region; none for a Private CA emulator on its own."""
+    """The addresses of the AWS emulators, one for each Region; none for a separate Private CA emulator."""
     monotonic: Callable[[], float] = time.monotonic
     _kept: dict[str, tuple[float, Credential]] = field(default_factory=dict)
 
     def find(self, access_key_id: str) -> Credential | None:
-        """Return the credential of a key, or None if it is unknown, expired, or cannot be asked for."""
+        """Return the credential of a key, or None if it is unknown or expired, or no AWS emulator answers."""
         own = self.operator.credential(access_key_id)
         if own is not None:
             return own
@@ -80,7 +80,7 @@ class AccessKeys:
 def guarded(
     application: Wsgi, find: Callable[[str], Credential | None], *, peers: Mapping[str, str] | None = None
 ) -> Wsgi:
-    """Return `application` behind the door. `peers`: the addresses of other Regions' emulators, by Region."""
+    """Return `application` behind the gate. `peers`: the addresses of other Regions' emulators, by Region."""
 
     def serve(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         headers = _headers_of(environ)
@@ -104,7 +104,7 @@ def guarded(
 
 
 def _region_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The Region that a call is signed for; empty for a call without such a signature."""
+    """The Region in a call's signature; empty for a call without one."""
     authorization = next((value.decode("latin-1") for name, value in headers if name == b"authorization"), "")
     found = _SCOPE.search(authorization)
     return found["region"] if found else ""

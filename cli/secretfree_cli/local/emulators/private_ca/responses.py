@@ -1,4 +1,4 @@
-"""The emulated service's wire side: the operations whose arguments moto's own handlers drop."""
+"""The emulated service's handlers for the operations whose arguments moto's own handlers drop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StrictAcmPcaResponse(ACMPCAResponse):
 
     @property
     def acmpca_backend(self) -> StrictAcmPcaBackend:
-        """The backend of the caller's account in the Region asked."""
+        """The backend of the caller's account in the requested Region."""
         backend: StrictAcmPcaBackend = self.backends[self.current_account][self.region]
         return backend
 

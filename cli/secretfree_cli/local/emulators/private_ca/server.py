@@ -30,11 +30,11 @@ LOOPBACK = "127.0.0.1"
 
 
 def make_application(store: Store) -> Any:
-    """Return the WSGI application: every request to it is one to acm-pca."""
+    """Return the WSGI application. It treats every request as one to acm-pca."""
     StrictAcmPcaBackend.emulation = Emulation(store)
     backends = BackendDict(StrictAcmPcaBackend, "acm-pca")
     StrictAcmPcaResponse.backends = backends
-    # moto finds a service's backend and handler in its own modules.
+    # moto looks up a service's backend and handler in its own modules.
     models.acmpca_backends = cast("BackendDict[ACMPCABackend]", backends)
     urls.url_paths = {"{0}/$": StrictAcmPcaResponse.dispatch}
     return create_backend_app("acm-pca")
@@ -49,7 +49,7 @@ def main() -> None:
         "--aws-url",
         action="append",
         default=[],
-        help="base URL of an AWS emulator, which knows the keys of roles and users; repeatable",
+        help="base URL of an AWS emulator, which has the keys of roles and users; repeatable",
     )
     parser.add_argument(
         "--peer",

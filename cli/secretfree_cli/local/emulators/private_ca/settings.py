@@ -1,4 +1,4 @@
-"""The emulator's settings: delays and throttling, as AWS may have them.
+"""The emulator's settings: delays and throttling, as on AWS.
 
 The environment sets them for every CA (`SECRETFREE_PRIVATE_CA_ISSUE_RATE=5`). A tag sets them for one CA while it runs
 (`emulator:issue-rate` = `5`).
@@ -23,19 +23,19 @@ class Settings:
     issuance_seconds: float = 0.2
     """How long GetCertificate answers RequestInProgressException after IssueCertificate."""
     idempotency_seconds: float = 300.0
-    """How long the same IdempotencyToken means the same certificate; five minutes at AWS."""
+    """How long the same IdempotencyToken returns the same certificate; five minutes on AWS."""
     issue_rate: float = 0.0
-    """IssueCertificate calls a second before throttling; 0 is without limit. AWS's default quota is 25."""
+    """IssueCertificate calls per second before throttling; 0: no limit. AWS's default quota is 25."""
     get_rate: float = 0.0
     """The same for GetCertificate; AWS's default quota is 75."""
     revoke_rate: float = 0.0
     """The same for RevokeCertificate; AWS's default quota is 20."""
     accept_sha1_csr: bool = True
-    """Whether a CSR signed with SHA-1 is taken. What AWS does is not documented; both answers can be tried."""
+    """Whether a CSR signed with SHA-1 is accepted. AWS does not document its behaviour, so both can be tested."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Read `SECRETFREE_PRIVATE_CA_*`; ValueError names a variable that does not parse."""
+        """Read `SECRETFREE_PRIVATE_CA_*`; ValueError names an invalid variable."""
         source = os.environ if environment is None else environment
 
         def number(name: str, default: float) -> float:
@@ -74,10 +74,10 @@ class Settings:
 
 
 class TokenBucket:
-    """A rate limit with a burst of one second's worth, as AWS's API quotas behave."""
+    """A rate limit with a burst of one second's requests, like AWS's API quotas."""
 
     def __init__(self, rate: float, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """Limit to `rate` per second; 0 is without limit."""
+        """Limit to `rate` per second; 0: no limit."""
         self._rate = rate
         self._capacity = max(rate, 1.0)
         self._tokens = self._capacity

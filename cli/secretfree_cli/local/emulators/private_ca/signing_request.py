@@ -1,4 +1,4 @@
-"""Reading a CSR as the emulated service does: PEM, and signed by the key it carries."""
+"""Reads a CSR as the emulated service does: PEM, and signed by its own key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cryptography.x509.oid import ObjectIdentifier, SignatureAlgorithmOID
 
 from secretfree_cli.local.emulators.private_ca.errors import MalformedCsrError
 
-# cryptography has no opinion on a SHA-1 CSR but "invalid", so the signature is checked here by the key itself.
+# cryptography treats every SHA-1 CSR as invalid, so the signature is verified here with the key.
 _HASHES: Mapping[ObjectIdentifier, type[hashes.HashAlgorithm]] = {
     SignatureAlgorithmOID.RSA_WITH_SHA1: hashes.SHA1,
     SignatureAlgorithmOID.RSA_WITH_SHA256: hashes.SHA256,

@@ -1,7 +1,6 @@
-"""Where the emulator keeps its CAs and certificates: one SQLite file, owner-only, so that they are kept after the
-process ends.
+"""Stores the emulator's CAs and certificates in one SQLite file with owner-only access.
 
-CA keys lie in it unencrypted. Only this machine trusts what they sign.
+CA keys are stored unencrypted. Only this machine trusts their signatures.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class Store:
     """The SQLite file. Every method is one transaction and may be called from any thread."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, making it (mode 0600) if it is not there."""
+        """Open the file; create it with mode 0600 if it is missing."""
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(path, check_same_thread=False)

@@ -32,7 +32,7 @@ _MEMBERS = frozenset(member for member, _, _ in _ATTRIBUTES)
 
 
 def x509_name(subject: Mapping[str, Any]) -> x509.Name:
-    """Return the name; `CustomAttributes` exclude every standard member, as at AWS.
+    """Return the name; `CustomAttributes` exclude every standard member, as on AWS.
 
     Raises: ValidationError for a value that is too long or of a wrong form, InvalidArgsError for an unknown member.
     """

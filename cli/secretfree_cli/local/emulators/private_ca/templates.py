@@ -1,4 +1,4 @@
-"""Certificate templates: what a template fixes, and what it lets the API or the CSR decide.
+"""Certificate templates: what a template sets, and what it leaves to the API or the CSR.
 
 Source: AWS Private CA user guide, "Understanding certificate templates". Precedence is template, API, CSR.
 """
@@ -28,7 +28,7 @@ _TEMPLATE_ARN = re.compile(
 
 @dataclass(frozen=True)
 class Template:
-    """One template. Without `api_passthrough` everything in ApiPassthrough is ignored, silently, as at AWS."""
+    """One template. Without `api_passthrough`, ApiPassthrough is ignored without an error, as on AWS."""
 
     is_ca: bool
     path_length: int | None
@@ -37,7 +37,7 @@ class Template:
     is_root: bool = False
 
     def subject(self, csr: x509.CertificateSigningRequest, api: Mapping[str, Any] | None) -> x509.Name:
-        """Return the certificate's subject: the API's if there is one and the template allows it, else the CSR's."""
+        """Return the certificate's subject: the API's if present and allowed by the template, otherwise the CSR's."""
         if self.api_passthrough and api and api.get("Subject"):
             return x509_name(api["Subject"])
         return csr.subject
@@ -68,7 +68,7 @@ class Template:
 
 
 def find_template(arn: str | None) -> Template:
-    """Return the template of an ARN; InvalidArgsError for one that does not exist or is not emulated."""
+    """Return the template of an ARN; InvalidArgsError if it does not exist or is not emulated."""
     parsed = _TEMPLATE_ARN.fullmatch(arn or DEFAULT_TEMPLATE_ARN)
     builder = _TEMPLATES.get(parsed["name"]) if parsed else None
     if parsed is None or builder is None:
@@ -81,7 +81,7 @@ def find_template(arn: str | None) -> Template:
 
 
 _SERVER, _CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
-# Name -> is it a CA, path length, extended key usage, is it self-signed.
+# Name -> whether it is a CA, path length, extended key usage, whether it is self-signed.
 _TEMPLATES: Mapping[str, tuple[bool, int | None, tuple[ObjectIdentifier, ...], bool]] = {
     "EndEntityCertificate": (False, None, (_SERVER, _CLIENT), False),
     "EndEntityClientAuthCertificate": (False, None, (_CLIENT,), False),
@@ -115,7 +115,7 @@ _CA_KEY_USAGE = _key_usage(key_encipherment=False, is_ca=True)
 def _passed_through(
     extensions: Mapping[str, Any], *, fixed: set[ObjectIdentifier]
 ) -> list[tuple[x509.ExtensionType, bool]]:
-    """Return the API's extensions that the template does not fix. The template wins, without an error."""
+    """Return the API's extensions that the template does not set. The template has precedence, without an error."""
     asked: list[tuple[x509.ExtensionType, bool]] = []
     names = extensions.get("SubjectAlternativeNames")
     if names:

@@ -12,7 +12,7 @@ from typing import Any
 from secretfree_cli.local.emulators.private_ca.errors import InvalidArgsError, ValidationError
 
 BACKDATING = timedelta(minutes=60)
-"""NotBefore is this long before issuance, so that devices with a slow clock accept the certificate at once."""
+"""Time from NotBefore to issuance, so that devices with a slow clock accept the certificate at once."""
 SHORT_LIVED_LIMIT = timedelta(days=7)
 
 
@@ -25,7 +25,7 @@ class Period:
 
 
 def period(validity: Mapping[str, Any] | None, not_before: Mapping[str, Any] | None, *, issued_at: datetime) -> Period:
-    """Return the period that a request means when issued at `issued_at`.
+    """Return the period of a request that is issued at `issued_at`.
 
     END_DATE is UTC in the form YYYYMMDDHHMMSS or YYMMDDHHMMSS, ABSOLUTE seconds since 1970, the others are counted
     from issuance. ValidityNotBefore takes END_DATE and ABSOLUTE only.
@@ -65,7 +65,7 @@ def _moment(value: Mapping[str, Any], issued_at: datetime, *, relative: bool) ->
 def _end_date(digits: str) -> datetime:
     if re.fullmatch(r"\d{14}", digits):
         return datetime.strptime(digits, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-    # A number loses its leading zeros: years 2000 to 2009 arrive with fewer digits.
+    # A number has no leading zeros: years 2000 to 2009 have fewer digits.
     padded = digits.rjust(12, "0")
     if not re.fullmatch(r"\d{12}", padded):
         raise ValueError(digits)
