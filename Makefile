@@ -48,7 +48,7 @@ lint: .venv/.ready ## Style, format, spelling, secrets
 	@git ls-files -z | grep -zvE '$(NO_TEXT)' | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
 
 repeated: .venv/.ready ## Repeated code: no ten lines twice
-	@$(BIN)/symilar -d 10 -i --ignore-comments --ignore-docstrings --ignore-signatures $$(git ls-files 'cdk/*.py' 'lambda_src/*.py' 'cli/*.py' 'device/*.py') \
+	@PYTHONPATH=tests $(BIN)/python -m support.repeated_code -d 10 -i --ignore-comments --ignore-docstrings --ignore-signatures $$(git ls-files 'cdk/*.py' 'lambda_src/*.py' 'cli/*.py' 'device/*.py') \
 	  | grep 'duplicates=0 ' >/dev/null || { echo "Code of ten lines and more is repeated; $(BIN)/symilar -d 10 -i FILES shows it" >&2; exit 1; }
 
 typecheck: .venv/.ready ## mypy --strict

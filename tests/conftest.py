@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -30,6 +31,21 @@ settings.load_profile("suite")
 
 
 def pytest_configure() -> None:
+    """Prepare each process of a run."""
+    _heed_interrupts()
+    _share_what_botocore_reads()
+
+
+def _heed_interrupts() -> None:
+    """Let Ctrl-C reach the tests that send it, and what they start.
+
+    A shell without job control has what it starts in the background ignore Ctrl-C, and child processes inherit that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _share_what_botocore_reads() -> None:
     """Let all botocore sessions of a process share what botocore only reads: each test makes sessions and clients.
 
     Otherwise each session parses the service models again and searches 400 folders for them, and each client computes

@@ -19,20 +19,11 @@ from secretfree_cli.local.state import StateFolder
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-# A shell without job control has what it starts in the background ignore Ctrl-C, and these tests with it.
-AS_FROM_A_TERMINAL = """
-import signal
-from secretfree_cli.main import main
-signal.signal(signal.SIGINT, signal.default_int_handler)
-main()
-"""
-
-
 @pytest.fixture
 def start_demo() -> Callable[..., subprocess.Popen[str]]:
     def start(project: Path) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-c", AS_FROM_A_TERMINAL, "demo"],
+            [sys.executable, "-m", "secretfree_cli.main", "demo"],
             env={**os.environ, "SECRETFREE_PROJECT": str(project)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

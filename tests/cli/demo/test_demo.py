@@ -6,7 +6,7 @@ import io
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -137,15 +137,6 @@ def test_a_failed_step_fails_the_demo_and_stops_it(stage: Stage, error: Exceptio
     assert "Every step succeeded" not in result.stdout
 
 
-@pytest.fixture
-def as_from_a_terminal() -> Iterator[None]:
-    """Undo what a shell without job control does: its background processes, these tests too, ignore Ctrl-C."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, previous)
-
-
-@pytest.mark.usefixtures("as_from_a_terminal")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_it_too(stage: Stage, number: signal.Signals) -> None:
     def happens() -> None:
