@@ -197,7 +197,7 @@ def _issuance(provisioning: "SecretFreeProvisioning", thresholds: AlarmThreshold
             subject=call,
             severity=Severity.TICKET,
             meaning=f"AWS throttles {call}: its quota is used up.",
-            metric=measures.calls_throttled(provisioning.product, call),
+            metric=provisioning.metric_calls_throttled(call),
             threshold=thresholds.throttled_calls,
             periods=3,
         )
@@ -291,7 +291,7 @@ def _resources(provisioning: "SecretFreeProvisioning", thresholds: AlarmThreshol
             name=AlarmName.AUTHORITY_ENDS,
             severity=Severity.TICKET,
             meaning="the Private CA will soon be too old to sign.",
-            metric=measures.authority_days_left(provisioning.product),
+            metric=provisioning.metric_authority_days_left(),
             threshold=thresholds.authority_days,
             operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
         )

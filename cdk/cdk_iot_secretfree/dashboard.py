@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
-from secretfree.contract import Metric
 
 from cdk_iot_secretfree import measures
 from cdk_iot_secretfree.argument_types import checks_arguments
@@ -49,7 +48,7 @@ class ProvisioningDashboard(Construct):
         if provisioning.blocking is not None:
             self._dashboard.add_widgets(*_blocking(provisioning, provisioning.blocking))
         if provisioning.following is not None:
-            self._dashboard.add_widgets(*_following(provisioning.product, provisioning.following))
+            self._dashboard.add_widgets(*_following(provisioning, provisioning.following))
         self._dashboard.add_widgets(*_renewal(provisioning))
 
     @property
@@ -125,13 +124,13 @@ def _latency(provisioning: "SecretFreeProvisioning") -> Sequence[cloudwatch.IWid
 
 
 def _quota_widgets(provisioning: "SecretFreeProvisioning", limits: Mapping[str, int]) -> Sequence[cloudwatch.IWidget]:
-    product, minute = provisioning.product, Duration.minutes(1)
+    minute = Duration.minutes(1)
     return [
         cloudwatch.GraphWidget(
             title=f"{call}: calls a minute",
             left=[
-                measures.calls(product, call, period=minute).with_(label="calls"),
-                measures.calls_throttled(product, call, period=minute).with_(label="throttled"),
+                provisioning.metric_calls(call, period=minute).with_(label="calls"),
+                provisioning.metric_calls_throttled(call, period=minute).with_(label="throttled"),
             ],
             left_annotations=[
                 cloudwatch.HorizontalAnnotation(value=limits[call] * 60, label=f"quota: {limits[call]} a second")
@@ -167,7 +166,7 @@ def _machinery(provisioning: "SecretFreeProvisioning") -> Sequence[cloudwatch.IW
         ),
     ]
     if provisioning.authority is not None:
-        days = measures.authority_days_left(provisioning.product).with_(label="days the CA can sign")
+        days = provisioning.metric_authority_days_left().with_(label="days the CA can sign")
         widgets.append(
             cloudwatch.GraphWidget(
                 title="Private CA: days left", left=[days], left_y_axis=_FROM_ZERO, width=8, height=_HEIGHT
@@ -199,13 +198,13 @@ def _blocking(provisioning: "SecretFreeProvisioning", blocking: "Blocking") -> S
     )
 
 
-def _following(product: str, following: "Following") -> Sequence[cloudwatch.IWidget]:
+def _following(provisioning: "SecretFreeProvisioning", following: "Following") -> Sequence[cloudwatch.IWidget]:
     return (
         cloudwatch.GraphWidget(
             title="Certificates of other Regions",
             left=[
-                measures.of_product(product, Metric.FOLLOWED).with_(label="registered or revoked here"),
-                measures.of_product(product, Metric.FOLLOW_FAILED).with_(label="failed, tried again"),
+                provisioning.metric_followed().with_(label="registered or revoked here"),
+                provisioning.metric_follow_failed().with_(label="failed, tried again"),
             ],
             width=8,
             height=_HEIGHT,
@@ -241,8 +240,8 @@ def _renewal(provisioning: "SecretFreeProvisioning") -> Sequence[cloudwatch.IWid
             cloudwatch.GraphWidget(
                 title="Old certificates retired",
                 left=[
-                    measures.of_product(provisioning.product, Metric.RETIRED).with_(label="retired"),
-                    measures.of_product(provisioning.product, Metric.RETIREMENT_FAILED).with_(label="failed"),
+                    provisioning.metric_retired().with_(label="retired"),
+                    provisioning.metric_retirement_failed().with_(label="failed"),
                 ],
                 width=8,
                 height=_HEIGHT,

@@ -93,6 +93,42 @@ class ProductLineMetrics:
         """Changes of the registry that the revoker could not process; each is delivered again."""
         return self._metric(Metric.REVOCATION_FAILED, {}, statistic, period)
 
+    def metric_retired(self, *, statistic: str = "Sum", period: Duration | None = None) -> cloudwatch.Metric:
+        """Certificates retired because the device connected with a later one; empty with `Retirement.AT_END`."""
+        return self._metric(Metric.RETIRED, {}, statistic, period)
+
+    def metric_retirement_failed(self, *, statistic: str = "Sum", period: Duration | None = None) -> cloudwatch.Metric:
+        """Connects whose older certificates were not retired; each is delivered again."""
+        return self._metric(Metric.RETIREMENT_FAILED, {}, statistic, period)
+
+    def metric_followed(self, *, statistic: str = "Sum", period: Duration | None = None) -> cloudwatch.Metric:
+        """Certificates of other Regions that this one registered, or took out of use; empty with one Region."""
+        return self._metric(Metric.FOLLOWED, {}, statistic, period)
+
+    def metric_follow_failed(self, *, statistic: str = "Sum", period: Duration | None = None) -> cloudwatch.Metric:
+        """Announcements of other Regions that the follower could not process; each is tried again."""
+        return self._metric(Metric.FOLLOW_FAILED, {}, statistic, period)
+
+    def metric_replication_lag(self, *, statistic: str = "p99", period: Duration | None = None) -> cloudwatch.Metric:
+        """Milliseconds from the issuance in another Region to the registration in this one."""
+        return self._metric(Metric.REPLICATION_LAG, {}, statistic, period)
+
+    def metric_authority_days_left(
+        self, *, statistic: str = "Minimum", period: Duration | None = None
+    ) -> cloudwatch.Metric:
+        """Days until the Private CA can no longer sign, as the sweeper measures them."""
+        return self._metric(Metric.AUTHORITY_DAYS_LEFT, {}, statistic, period or Duration.hours(1))
+
+    def metric_calls(self, call: str, *, statistic: str = "Sum", period: Duration | None = None) -> cloudwatch.Metric:
+        """Calls of one AWS operation, as in `RegisterCertificate`."""
+        return self._metric(Metric.CALLS, {Dimension.CALL: call}, statistic, period)
+
+    def metric_calls_throttled(
+        self, call: str, *, statistic: str = "Sum", period: Duration | None = None
+    ) -> cloudwatch.Metric:
+        """Calls of one AWS operation that AWS throttled."""
+        return self._metric(Metric.CALLS_THROTTLED, {Dimension.CALL: call}, statistic, period)
+
     def _metric(
         self, metric: Metric, dimensions: Mapping[Dimension, str], statistic: str, period: Duration | None
     ) -> cloudwatch.Metric:

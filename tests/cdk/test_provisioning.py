@@ -112,6 +112,12 @@ class TestFace:
         assert (made.namespace, made.metric_name, made.dimensions) == (METRIC_NAMESPACE, name, dimensions)
         assert made.period.to_minutes() == 5
 
+    def test_every_metric_of_the_runtime_has_a_method(self, provisioning):
+        of_one = {Metric.STAGE_LATENCY, Metric.CALLS, Metric.CALLS_THROTTLED}
+        methods = {metric: getattr(provisioning, f"metric_{metric.name.lower()}") for metric in Metric}
+        made = {metric: method(*["x"] * (metric in of_one)) for metric, method in methods.items()}
+        assert {metric: one.metric_name for metric, one in made.items()} == {metric: metric.value for metric in Metric}
+
     def test_a_metric_of_an_issuer_that_is_not_there_is_refused(self, provisioning):
         with pytest.raises(InvalidArgumentError, match=r"issuer: 'private-ca' was given; accepted: iot-core"):
             provisioning.metric_issued(issuer="private-ca")
