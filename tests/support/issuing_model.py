@@ -133,9 +133,9 @@ class IssuingModel(RuleBasedStateMachine):
 
     @rule(numbers=st.sampled_from([30, 6_000]))
     def many_other_devices_take_numbers(self, numbers: int) -> None:
-        line = self.world.items.get(("tickets#", f"tickets#{self.kind.value}"))
-        if line is not None:
-            line["given"] = {"N": str(int(line.get("given", {"N": "0"})["N"]) + numbers)}
+        queue = self.world.items.get(("tickets#", f"tickets#{self.kind.value}"))
+        if queue is not None:
+            queue["given"] = {"N": str(int(queue.get("given", {"N": "0"})["N"]) + numbers)}
 
     @rule()
     def the_quotas_and_the_ledger_recover(self) -> None:

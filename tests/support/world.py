@@ -69,6 +69,8 @@ class World:
     rate: float = 10.0
     deployment: str | None = None
     region: str | None = None
+    counter_failures: list[Exception] = field(default_factory=list)
+    """What the workers reported of the counter of the tickets."""
 
     def __post_init__(self) -> None:
         self.clock = self.cloud.clock
@@ -122,9 +124,9 @@ class World:
         )
 
     def turns(self) -> Turns:
-        """A worker's view of the line, which knows nothing yet."""
+        """A worker's view of the queue of tickets, which knows nothing yet."""
         counter = DynamoDbTicketCounter(self.cloud.client("dynamodb"), table=self.ledger, issuer=self.kind.value)
-        return Turns(counter, TicketPolicy(rate=self.rate), self.clock)
+        return Turns(counter, TicketPolicy(rate=self.rate), self.clock, report=self.counter_failures.append)
 
     def ask(self, device: str = "widget-1", key: int = 0) -> IssuedCertificate | NotReady:
         """The device asks, enrolled with this very key: what the authorizer sees to."""

@@ -14,7 +14,7 @@ class Stage(StrEnum):
 
     REQUEST = "request"
     AUTHORIZATION = "authorization"
-    LINE = "line"
+    QUEUE = "queue"
     ISSUANCE = "issuance"
     REGISTRATION = "registration"
     CONNECTION = "connection"
@@ -81,7 +81,7 @@ class Rank(IntEnum):
     REFUSAL = 3
     CLOUD = 4
     FAILURE = 5
-    LINE = 6
+    QUEUE = 6
     WAITING = 7
     ABSENT = 8
     REMARK = 9

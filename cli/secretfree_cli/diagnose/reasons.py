@@ -141,7 +141,7 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
         Reason.LEASE_HELD: Explanation(
             "waits because another request of the same device is at work", _AGAIN, Concern.NOBODY, Stage.ISSUANCE
         ),
-        Reason.QUEUED: Explanation("waits for its turn", _AGAIN, Concern.NOBODY, Stage.LINE),
+        Reason.QUEUED: Explanation("waits for its turn", _AGAIN, Concern.NOBODY, Stage.QUEUE),
         Reason.CERTIFICATE_PENDING: Explanation(
             "waits because the certificate authority has not signed yet", _AGAIN, Concern.NOBODY, Stage.ISSUANCE
         ),

@@ -15,7 +15,7 @@ from secretfree_device import Patience
 class Worker(Protocol):
     """The memory of a Lambda execution environment. Times in seconds."""
 
-    knows_line: bool
+    knows_queue: bool
     """Whether it has seen that devices take numbers."""
 
     def observe(self, call: str, now: float, *, throttled: bool) -> None:
@@ -71,7 +71,7 @@ class _RuntimeWorker:
     retry: RetryPolicy
     after: RetryAfterPolicy
     congestion: Congestion = field(default_factory=Congestion)
-    knows_line: bool = False
+    knows_queue: bool = False
 
     def observe(self, call: str, now: float, *, throttled: bool) -> None:
         self.congestion.observe(throttled=throttled, now=now, call=call)
@@ -121,7 +121,7 @@ class _FixedWorker:
     """It learns nothing, and each call is tried once."""
 
     interval: float
-    knows_line: bool = False
+    knows_queue: bool = False
 
     def observe(self, call: str, now: float, *, throttled: bool) -> None:
         """Record nothing."""

@@ -19,6 +19,8 @@ class Cohort:
     """The request that is under way, or comes next, is the device's first, second, ..."""
     numbers: tuple[int, ...] = ()
     """Of the devices' tickets, in order; empty where they have none."""
+    missed: bool = False
+    """Whether the devices were throttled in their turns."""
 
     def part(self, start: int, end: int) -> Cohort:
         """Return a part of the cohort."""

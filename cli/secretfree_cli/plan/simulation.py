@@ -108,7 +108,7 @@ class _Run:
         self._buckets = {name: TokenBucket(quota) for name, quota in scenario.quotas.quotas.items() if quota.rate}
         self._free = scenario.quotas[CONCURRENCY_QUOTA].concurrency or 0
         self._idle: list[Worker] = []
-        self._waiting: defaultdict[int, defaultdict[tuple[IssuanceProgress, int, bool], WaitingDevices]]
+        self._waiting: defaultdict[int, defaultdict[tuple[IssuanceProgress, int, bool, bool], WaitingDevices]]
         self._waiting = defaultdict(lambda: defaultdict(WaitingDevices))
         calls = scenario.calls
         self._paths = {progress: self._planned(stages) for progress, stages in calls.paths.items()}
@@ -185,7 +185,7 @@ class _Run:
         second = math.ceil(self._env.now + delay)
         if second not in self._waiting:
             self._env.process(self._wake(second))
-        waiting = self._waiting[second][cohort.progress, attempts, bool(cohort.numbers)]
+        waiting = self._waiting[second][cohort.progress, attempts, bool(cohort.numbers), cohort.missed]
         waiting.size += cohort.size
         waiting.begun += cohort.size * cohort.begun
         waiting.numbers += cohort.numbers
@@ -195,9 +195,9 @@ class _Run:
         waking = self._waiting.pop(second)
         asking = sum(waiting.size for waiting in waking.values())
         cohorts: list[Cohort] = []
-        for (progress, attempts, _), waiting in waking.items():
+        for (progress, attempts, _, missed), waiting in waking.items():
             numbers = tuple(sorted(waiting.numbers))
-            together = Cohort(waiting.size, waiting.begun / waiting.size, progress, attempts, numbers)
+            together = Cohort(waiting.size, waiting.begun / waiting.size, progress, attempts, numbers, missed)
             cohorts.extend(together.parts(max(1, round(self.scenario.resolution * waiting.size / asking))))
         self._source.shuffle(cohorts)
         for cohort in cohorts:
@@ -244,7 +244,7 @@ class _Run:
             size, tries = granted, 0
             moment += planned.seconds
         yield self._env.timeout(moment - self._env.now)
-        if self._tickets is not None and worker.knows_line:
+        if self._tickets is not None and worker.knows_queue:
             self._changes(self._tickets.step(self._env.now))
         self._end(size, worker, started)
         self._provisioned(size)
@@ -254,10 +254,10 @@ class _Run:
     def _let_through(self, cohort: Cohort, worker: Worker, started: float) -> Cohort:
         """Return the part of the cohort that continues. The others get a time, if devices take numbers."""
         tickets, now = self._tickets, self._env.now
-        if tickets is None or not (worker.knows_line or cohort.numbers):
+        if tickets is None or not (worker.knows_queue or cohort.numbers):
             return cohort
-        worker.knows_line = tickets.is_open(now)
-        if not worker.knows_line:
+        worker.knows_queue = tickets.is_open(now)
+        if not worker.knows_queue:
             return cohort
         for call in self._looking:
             self._granted(call, now, cohort.size)
@@ -311,8 +311,10 @@ class _Run:
         if planned.leased:
             self._granted(self._giving_up, now, cohort.size)
         if self._tickets is not None and planned.leased:
-            worker.knows_line = True
-            self._changes(self._tickets.throttled(len(cohort.numbers), now))
+            worker.knows_queue = True
+            turns = 0 if cohort.missed else len(cohort.numbers)
+            self._changes(self._tickets.throttled(turns, now))
+            cohort = replace(cohort, missed=bool(cohort.numbers))
             if not cohort.numbers:
                 numbered = replace(self._numbered(self._tickets, cohort), progress=planned.resumed_from)
                 self._name_times(self._tickets, numbered)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from secretfree.issuance.tickets import Line, TicketPolicy
+from secretfree.issuance.tickets import TicketPolicy, TicketQueue
 
 
 class TicketCounter:
@@ -12,17 +12,17 @@ class TicketCounter:
 
     def __init__(self, policy: TicketPolicy) -> None:
         self._policy = policy
-        self._line: Line | None = None
+        self._queue: TicketQueue | None = None
 
     def is_open(self, now: float) -> bool:
         """Return whether devices take tickets now."""
-        return self._line is not None and self._line.is_open(self._policy, now)
+        return self._queue is not None and self._queue.is_open(self._policy, now)
 
     def take(self, devices: int) -> tuple[int, ...]:
         """Give a ticket to each of so many devices; return the numbers."""
-        line = self._required()
-        self._line = replace(line, given=line.given + devices)
-        return tuple(range(line.given + 1, line.given + devices + 1))
+        queue = self._required()
+        self._queue = replace(queue, given=queue.given + devices)
+        return tuple(range(queue.given + 1, queue.given + devices + 1))
 
     def wait(self, number: int, now: float) -> float:
         """Return the seconds until the turn of `number`."""
@@ -33,20 +33,20 @@ class TicketCounter:
         return self._policy.named(self.wait(number, now))
 
     def throttled(self, turns: int, now: float) -> int:
-        """Open the line, or count the turns that were throttled; return how many writes that takes."""
-        if self._line is None or not self._line.is_open(self._policy, now):
-            self._line = Line.opened(self._line, self._policy, now)
+        """Open the queue, or count the turns that were throttled; return how many writes that takes."""
+        if self._queue is None or not self._queue.is_open(self._policy, now):
+            self._queue = TicketQueue.opened(self._queue, self._policy, now)
             return 1
-        self._line = replace(self._line, missed=self._line.missed + turns)
+        self._queue = replace(self._queue, missed=self._queue.missed + turns)
         return turns + self.step(now)
 
     def step(self, now: float) -> int:
         """Change the rate if it is time; return how many writes that takes."""
         later = self._required().next_step(self._policy, now)
-        self._line = later or self._line
+        self._queue = later or self._queue
         return 0 if later is None else 1
 
-    def _required(self) -> Line:
-        if self._line is None:
-            raise ValueError("no line was opened")
-        return self._line
+    def _required(self) -> TicketQueue:
+        if self._queue is None:
+            raise ValueError("no queue was opened")
+        return self._queue

@@ -1,1 +1,1 @@
-"""What waits: the line of each issuer, and the dead letters."""
+"""What waits: the queue of tickets of each issuer, and the dead letters."""

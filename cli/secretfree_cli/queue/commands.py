@@ -14,7 +14,7 @@ from secretfree_cli.diagnose.collectors.stack import read_stack
 from secretfree_cli.diagnose.evidence import DeadLetters
 from secretfree_cli.durations import age
 from secretfree_cli.output import CliError, ExitCode, emit, emit_json, emit_table, json_option, note
-from secretfree_cli.queue.lines import IssuerLine, Waiting, lines, next_devices
+from secretfree_cli.queue.ticket_queues import IssuerQueue, Waiting, next_devices, ticket_queues
 from secretfree_cli.target import Target, target_options
 
 _MOST_NEXT = 1000
@@ -31,15 +31,16 @@ _MOST_NEXT = 1000
 @json_option
 @target_options
 def queue(*, target: Target, most: int | None, as_json: bool) -> None:
-    """Show what waits: each issuer's line, and what was given up.
+    """Show what waits: each issuer's queue of tickets, and what was given up.
 
-    A fleet that comes faster than the quotas allow waits in a line: each device has a number and a time. The dead
+    A fleet that comes faster than the quotas allow waits in a queue: each device has a number and a time. The dead
     letters are changes of the registry, connects, and certificates of other Regions that failed again and again.
     """
     if target.ledger_table is None:
         raise CliError("the target has no ledger", hint="name the stack with --stack", exit_code=ExitCode.USAGE)
     now, reading, table = datetime.now(UTC), Reading(), target.ledger_table
-    found = reading.attempt("the lines", lambda: lines(target.client("dynamodb"), table, now=now)) or ()
+    client = target.client("dynamodb")
+    found = reading.attempt("the queues of tickets", lambda: ticket_queues(client, table, now=now)) or ()
     letters = dead_letters.read(target, read_stack(target, reading), reading)
     waiting = None
     if most is not None:
@@ -52,21 +53,21 @@ def queue(*, target: Target, most: int | None, as_json: bool) -> None:
         note(f"not read: {gap.what} ({gap.why})")
 
 
-def _show(found: Sequence[IssuerLine], letters: Sequence[DeadLetters], waiting: Sequence[Waiting] | None) -> None:
+def _show(found: Sequence[IssuerQueue], letters: Sequence[DeadLetters], waiting: Sequence[Waiting] | None) -> None:
     if found:
         emit_table(
-            ("ISSUER", "LINE", "WAITING", "NOW AT", "LAST NUMBER", "A SECOND", "LAST TURN IN"),
+            ("ISSUER", "QUEUE", "WAITING", "NOW AT", "LAST NUMBER", "A SECOND", "LAST TURN IN"),
             (
                 (
-                    line.issuer,
-                    "open" if line.is_open else "none",
-                    str(line.waiting),
-                    str(line.served),
-                    str(line.given),
-                    f"{line.rate:g}",
-                    age(line.last_turn_in),
+                    one.issuer,
+                    "open" if one.is_open else "none",
+                    str(one.waiting),
+                    str(one.served),
+                    str(one.given),
+                    f"{one.rate:g}",
+                    age(one.last_turn_in),
                 )
-                for line in found
+                for one in found
             ),
         )
     else:
@@ -89,20 +90,20 @@ def _show(found: Sequence[IssuerLine], letters: Sequence[DeadLetters], waiting: 
 
 
 def _document(
-    found: Sequence[IssuerLine], letters: Sequence[DeadLetters], waiting: Sequence[Waiting] | None
+    found: Sequence[IssuerQueue], letters: Sequence[DeadLetters], waiting: Sequence[Waiting] | None
 ) -> dict[str, object]:
     document: dict[str, object] = {
-        "lines": [
+        "ticketQueues": [
             {
-                "issuer": line.issuer,
-                "open": line.is_open,
-                "waiting": line.waiting,
-                "served": line.served,
-                "given": line.given,
-                "turnsPerSecond": line.rate,
-                "lastTurnInSeconds": line.last_turn_in.total_seconds(),
+                "issuer": one.issuer,
+                "open": one.is_open,
+                "waiting": one.waiting,
+                "served": one.served,
+                "given": one.given,
+                "turnsPerSecond": one.rate,
+                "lastTurnInSeconds": one.last_turn_in.total_seconds(),
             }
-            for line in found
+            for one in found
         ],
         "deadLetters": [
             {"kind": one.kind, "queueUrl": one.url, "messages": one.count, "devices": sorted(one.devices)}

@@ -1,6 +1,7 @@
 """The certificate provider of fleet provisioning: signs the CSR of CreateCertificateFromCsr by the rules of the API."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from secretfree import clock as time
@@ -35,7 +36,13 @@ class _Provider:
         self._deciding = Telemetry(config.product, level=config.log_level)
         self._issuing = Telemetry(config.product, config.issuer.name, level=config.log_level)
         self._decide = Decision(authorizer, self._deciding)
-        self._ports = wiring.ports(config, config.issuer, stage=self._issuing.stage, calls=self._issuing.call)
+        self._ports = wiring.ports(
+            config,
+            config.issuer,
+            stage=self._issuing.stage,
+            calls=self._issuing.call,
+            tickets_failed=partial(reports.tickets_failure, self._issuing),
+        )
         self._policy = wiring.policy(config, config.issuer)
         self._clock = time.SystemClock()
 

@@ -1,11 +1,12 @@
 """The issuers' Lambda, behind the authorizer. SECRETFREE_ISSUERS configures its issuer."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from secretfree import clock as time
 from secretfree.config import IssuerConfig
-from secretfree.handlers import wiring
+from secretfree.handlers import reports, wiring
 from secretfree.handlers.entry import LambdaHandler, lambda_handler
 from secretfree.handlers.http.endpoint import IssuingEndpoint
 from secretfree.issuance.model import IssuanceAnswer
@@ -19,7 +20,13 @@ def build(environment: Mapping[str, str]) -> LambdaHandler:
     """The handler for a configuration; raises ConfigurationError."""
     config = IssuerConfig.from_environment(environment)
     telemetry = Telemetry(config.product, config.issuer.name, level=config.log_level)
-    ports = wiring.ports(config, config.issuer, stage=telemetry.stage, calls=telemetry.call)
+    ports = wiring.ports(
+        config,
+        config.issuer,
+        stage=telemetry.stage,
+        calls=telemetry.call,
+        tickets_failed=partial(reports.tickets_failure, telemetry),
+    )
     policy = wiring.policy(config, config.issuer)
     clock = time.SystemClock()
 

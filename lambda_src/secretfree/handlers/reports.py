@@ -62,5 +62,16 @@ def failure(telemetry: Telemetry, error: Exception, *, ids: RequestIds, device: 
     )
 
 
+def tickets_failure(telemetry: Telemetry, error: Exception) -> None:
+    """The counter of the tickets fails. Devices are let through without numbers."""
+    telemetry.log(
+        "tickets not read",
+        level=LogLevel.WARNING,
+        reason=error.reason if isinstance(error, SecretFreeError) else None,
+        detail=str(error),
+        error_type=type(error).__name__,
+    )
+
+
 def _device_fields(device: AuthorizedDevice | None) -> DeviceFields:
     return {} if device is None else {"device_id": device.device_id, "key_fingerprint": device.fingerprint}

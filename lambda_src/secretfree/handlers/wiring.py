@@ -2,6 +2,7 @@
 
 import random
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Final
@@ -36,11 +37,13 @@ def ports(
     stage: StageTimer = nullcontext,
     calls: clients.CallObserver | None = None,
     announces: bool = True,
+    tickets_failed: Callable[[Exception], None] | None = None,
 ) -> IssuancePorts:
     """The ports of one issuer, on AWS clients that the process shares.
 
     `stage`: see `IssuancePorts`. `calls`: observes each call of IoT Core and Private CA. `announces`: the ledger
-    announces its changes to the other Regions, if there are any. Raises ConfigurationError.
+    announces its changes to the other Regions, if there are any. `tickets_failed`: see `report` of `Turns`. Raises
+    ConfigurationError.
     """
     if calls is not None:
         clients.observe_calls(calls)
@@ -64,7 +67,12 @@ def ports(
         registry=DynamoDbRegistry(clients.dynamodb(), table=config.registry_table),
         executor=ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="issuing"),
         congestion=Congestion(),
-        turns=Turns(counter, TicketPolicy(rate=config.issuance_rate), SystemClock()),
+        turns=Turns(
+            counter,
+            TicketPolicy(rate=config.issuance_rate),
+            SystemClock(),
+            report=tickets_failed or (lambda _: None),
+        ),
         chance=random.SystemRandom().random,
         owner=lambda: uuid.uuid4().hex,
         stage=stage,

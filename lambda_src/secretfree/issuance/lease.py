@@ -149,7 +149,7 @@ def take_lease(work: Invocation) -> Lease | IssuanceAnswer:
     now = work.clock.now()
     first = Issuance.first(work.device_id, work.policy.issuer, work.fingerprint, owner=work.ports.owner(), now=now)
     if work.ports.turns.is_open():
-        return _in_the_line(work, first)
+        return _in_the_queue(work, first)
     confirmed, written = work.calls.side_by_side(
         lambda: work.calls.through_registry(work.confirm), lambda: work.write(_admitted(work, first))
     )
@@ -169,7 +169,7 @@ def take_lease(work: Invocation) -> Lease | IssuanceAnswer:
         return _found(work, stale.current)
 
 
-def _in_the_line(work: Invocation, first: Issuance) -> Lease | IssuanceAnswer:
+def _in_the_queue(work: Invocation, first: Issuance) -> Lease | IssuanceAnswer:
     """While devices wait for their turns, read the record first, so that an early request costs no write."""
     confirmed, read = work.calls.side_by_side(
         lambda: work.calls.through_registry(work.confirm),

@@ -383,9 +383,10 @@ class _Steps:
         """Above the quotas, give a number to a device without one. A device whose turn it was retries soon."""
         before = self._lease.record.ticket
         ticket = self._ports.turns.throttled(before)
-        if ticket is None or ticket == before:
-            self._give_up(Reason.THROTTLED)
-            return self._work.not_ready(self._lease.record, Reason.THROTTLED, detail=detail)
+        if ticket is None or before is not None:
+            soon = self._work.not_ready(self._lease.record, Reason.THROTTLED, detail=detail)
+            self._give_up(Reason.THROTTLED, ticket and ticket.postponed(self._clock.now(), soon.retry_after))
+            return soon
         self._give_up(Reason.THROTTLED, ticket)
         return replace(self._work.waiting(ticket), reason=Reason.THROTTLED, detail=detail)
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from secretfree.issuance.record import Issuance
-from secretfree.issuance.tickets import Line
+from secretfree.issuance.tickets import TicketQueue
 from secretfree.request.csr import VerifiedCsr
 from secretfree.request.device_id import DeviceId
 
@@ -224,18 +224,18 @@ class Ledger(Protocol):
 class TicketCounter(Protocol):
     """The counter behind an issuer's tickets. Every method raises ThrottledError or UnreachableError."""
 
-    def read(self) -> Line | None:
-        """The current line; None if there was none yet."""
+    def read(self) -> TicketQueue | None:
+        """The current queue; None if there was none yet."""
         ...
 
-    def take(self) -> Line:
-        """Give one more number: the returned line's `given`."""
+    def take(self) -> TicketQueue:
+        """Give one more number: the returned queue's `given`."""
         ...
 
-    def miss(self) -> Line:
-        """Count one more turn that AWS throttled, and return the line."""
+    def miss(self) -> TicketQueue:
+        """Count one more turn that AWS throttled, and return the queue."""
         ...
 
-    def change(self, seen: Line | None, line: Line) -> bool:
-        """Store all of `line` but `given`, unless another step was made since `seen`; whether it was stored."""
+    def change(self, seen: TicketQueue | None, queue: TicketQueue) -> bool:
+        """Store all of `queue` but `given`, unless another step was made since `seen`; whether it was stored."""
         ...

@@ -28,7 +28,7 @@ class RecordedIssuance:
     - `obsolete`: certificates that the sweeper deletes at any time.
     - `in_use`: the superseded certificate that the device gets until this generation is active.
     - `last_reason`: why the last request did not finish. None after one has finished.
-    - `ticket`: the device's place in the line.
+    - `ticket`: the device's place in the queue of tickets.
     - `withdrawn`: the registry withdrew the device or its key, and the certificate was revoked with it. The registry
       alone decides whether another certificate follows.
     - `renewal_requested_at`: when an operator requested a renewal of the active certificate. The next issuance clears

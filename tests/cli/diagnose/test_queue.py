@@ -1,4 +1,4 @@
-"""The command `queue`: the line of each issuer, who is next, and the dead letters."""
+"""The command `queue`: the queue of tickets of each issuer, who is next, and the dead letters."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from datetime import timedelta
 from typing import Any
 
 from secretfree.adapters.dynamodb.ticket_counter import DynamoDbTicketCounter
-from secretfree.issuance.tickets import Line, Ticket, TicketPolicy
+from secretfree.issuance.tickets import Ticket, TicketPolicy, TicketQueue
 from secretfree_cli.queue.commands import queue
 
 SECOND = timedelta(seconds=1)
 
 
 def opened(desk: Any, *, given: int, rate: float) -> None:
-    """A line that opened just now, of so many numbers."""
+    """A queue that opened just now, of so many numbers."""
     counter = DynamoDbTicketCounter(desk.dynamodb, table=desk.physical["Ledger"], issuer="private-ca")
-    assert counter.change(None, Line.opened(None, TicketPolicy(rate=rate), desk.now.timestamp()))
+    assert counter.change(None, TicketQueue.opened(None, TicketPolicy(rate=rate), desk.now.timestamp()))
     for _ in range(given):
         counter.take()
 
@@ -26,17 +26,17 @@ def wait(desk: Any, device_id: str, number: int, wait: timedelta) -> None:
     desk.ledger.write(held.waiting(Ticket(number=number, at=desk.now + wait)))
 
 
-def test_a_line_shows_its_rate_and_how_many_wait(desk: Any, run: Any) -> None:
+def test_a_queue_shows_its_rate_and_how_many_wait(desk: Any, run: Any) -> None:
     opened(desk, given=7, rate=0.001)
-    (line,) = json.loads(run(queue, "--json").stdout)["lines"]
-    assert (line["issuer"], line["open"], line["waiting"], line["given"]) == ("private-ca", True, 7, 7)
-    assert line["turnsPerSecond"] == 0.001
-    assert line["lastTurnInSeconds"] > 3600
+    (found,) = json.loads(run(queue, "--json").stdout)["ticketQueues"]
+    assert (found["issuer"], found["open"], found["waiting"], found["given"]) == ("private-ca", True, 7, 7)
+    assert found["turnsPerSecond"] == 0.001
+    assert found["lastTurnInSeconds"] > 3600
     shown = run(queue).stdout
     assert "open" in shown
 
 
-def test_a_line_that_cannot_be_read_is_named_with_its_defect(desk: Any, run: Any) -> None:
+def test_a_queue_that_cannot_be_read_is_named_with_its_defect(desk: Any, run: Any) -> None:
     opened(desk, given=1, rate=0.001)
     desk.dynamodb.update_item(
         TableName=desk.physical["Ledger"],
@@ -44,7 +44,7 @@ def test_a_line_that_cannot_be_read_is_named_with_its_defect(desk: Any, run: Any
         UpdateExpression="REMOVE rate",
     )
     (gap,) = json.loads(run(queue, "--json").stdout)["notRead"]
-    assert gap["what"] == "the lines"
+    assert gap["what"] == "the queues of tickets"
     assert "cannot be read: KeyError: 'rate'" in gap["why"]
 
 

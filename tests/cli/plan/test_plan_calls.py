@@ -53,7 +53,7 @@ class Account:
             if name in self.throttled:
                 error = {"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}
                 raise ClientError(error, operation)  # type: ignore[arg-type]
-            if parameters.get("Key", {}).get("device-id") != TICKETS:  # the line, which a worker reads now and then
+            if parameters.get("Key", {}).get("device-id") != TICKETS:  # the queue, which a worker reads now and then
                 self.made[name] += 1
             return make(client, operation, parameters)
 

@@ -171,6 +171,15 @@ def time_to_live(client: Any, device: str) -> datetime | None:
     return datetime.fromtimestamp(int(item["expires-at"]["N"]), UTC) if "expires-at" in item else None
 
 
+@pytest.mark.parametrize("missed", [False, True])
+def test_a_ticket_comes_back_as_it_was_stored(ledger: DynamoDbLedger, missed: bool) -> None:
+    ticket = Ticket(number=7, at=NOW, missed=missed)
+    ledger.write(first().never_requested().parked().waiting(ticket))
+    found = ledger.read(first().device_id, "private-ca")
+    assert found is not None
+    assert found.ticket == ticket
+
+
 def test_the_record_of_a_device_that_waits_and_stays_away_is_forgotten(ledger: DynamoDbLedger, client: Any) -> None:
     turn = NOW + timedelta(hours=28)
     stored = ledger.write(first().never_requested().parked().waiting(Ticket(number=1_000_000, at=turn)))

@@ -10,12 +10,12 @@ from botocore.stub import Stubber
 from secretfree.adapters.dynamodb.ticket_counter import DynamoDbTicketCounter
 from secretfree.errors import Reason, SecretFreeError
 from secretfree.issuance.ports import ThrottledError, UnreachableError
-from secretfree.issuance.tickets import Line, TicketPolicy
+from secretfree.issuance.tickets import TicketPolicy, TicketQueue
 
 POLICY = TicketPolicy(rate=10.0)
 NOW = 1_790_000_000.123
 KEY = {"device-id": {"S": "tickets#"}, "record": {"S": "tickets#private-ca"}}
-OPENED = Line.opened(None, POLICY, NOW)
+OPENED = TicketQueue.opened(None, POLICY, NOW)
 Counter = DynamoDbTicketCounter
 
 
@@ -25,15 +25,15 @@ def counter_of(client: Any, issuer: str = "private-ca") -> Counter:
 
 @pytest.fixture
 def workers(tables: Any) -> tuple[Counter, Counter]:
-    """Two workers of one issuer, whose line is open."""
+    """Two workers of one issuer, whose queue is open."""
     one, other = counter_of(tables), counter_of(boto3.client("dynamodb"))
     assert one.change(None, OPENED)
     return one, other
 
 
-def test_a_line_comes_back_as_it_was_stored(workers: tuple[Counter, Counter]) -> None:
+def test_a_queue_comes_back_as_it_was_stored(workers: tuple[Counter, Counter]) -> None:
     one, other = workers
-    step = replace(OPENED, first=3.5, since=NOW + 10, rate=9.876, pace=9.5, missed=0, throttled_at=NOW + 5)
+    step = replace(OPENED, first=3.5, since=NOW + 10, rate=9.876, missed=0, throttled_at=NOW + 5)
     assert one.change(OPENED, step)
     assert other.read() == step
 
@@ -45,12 +45,11 @@ def test_no_two_workers_give_one_number(workers: tuple[Counter, Counter]) -> Non
 
 def test_a_number_is_one_addition_of_the_table_without_a_read_before_it() -> None:
     client = boto3.client("dynamodb")
-    item = {"given": {"N": "7"}, "since": {"N": "1"}, "first": {"N": "0"}, "throttled-at": {"N": "1"}}
-    item |= {"rate": {"N": "10"}, "pace": {"N": "10"}}
+    item = {"given": "7", "since": "1", "first": "0", "throttled-at": "1", "rate": "10"}
     with Stubber(client) as stubber:
         stubber.add_response(
             "update_item",
-            {"Attributes": item},
+            {"Attributes": {name: {"N": value} for name, value in item.items()}},
             {
                 "TableName": "ledger",
                 "Key": KEY,
@@ -76,7 +75,7 @@ def test_a_number_whose_answer_was_lost_is_given_to_no_other_device(tables: Any,
     assert workers[0].take().given == 2
 
 
-def test_issuers_have_lines_of_their_own(tables: Any, workers: Any) -> None:
+def test_issuers_have_queues_of_their_own(tables: Any, workers: Any) -> None:
     other = counter_of(tables, "iot-core")
     assert other.read() is None
     assert other.change(None, OPENED)
@@ -100,7 +99,7 @@ def test_of_two_workers_that_make_a_step_the_first_wins(workers: tuple[Counter, 
     assert other.read() == slower
 
 
-def test_of_two_workers_that_open_the_line_the_first_wins(tables: Any) -> None:
+def test_of_two_workers_that_open_the_queue_the_first_wins(tables: Any) -> None:
     assert counter_of(tables).change(None, OPENED)
     assert not counter_of(tables).change(None, replace(OPENED, since=NOW + 1))
     assert counter_of(tables).read() == OPENED
@@ -114,7 +113,7 @@ def test_a_step_leaves_the_numbers_that_were_given_meanwhile(workers: tuple[Coun
     assert other.take().given == 4
 
 
-def test_without_an_item_there_is_no_line_no_number_and_no_step(tables: Any) -> None:
+def test_without_an_item_there_is_no_queue_no_number_and_no_step(tables: Any) -> None:
     counter = counter_of(tables)
     assert counter.read() is None
     for call in (counter.take, counter.miss):
@@ -149,10 +148,10 @@ def test_failures_are_told_apart(code: str, status: int, expected: type[Exceptio
     "damage",
     [
         {"rate": None},
-        {"pace": {"S": "fast"}},
+        {"rate": {"S": "fast"}},
         {"first": {"S": "10"}},
         {"rate": {"N": "0"}},
-        {"pace": {"N": "-1"}},
+        {"rate": {"N": "-1"}},
         {"given": {"N": "-5"}},
         {"given": {"N": "1.5"}},
         {"since": {"S": "now"}},

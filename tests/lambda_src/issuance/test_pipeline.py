@@ -109,8 +109,8 @@ def test_coming_back_draws_only_on_the_quotas_of_what_is_left(kind: IssuerKind) 
     world.clock.sleep(5)
     world.cloud.calls.clear()
     assert isinstance(world.ask(), IssuedCertificate)
-    line = ["GetItem"]
-    leases = [*line, "GetItem", "GetItem", "PutItem", "GetItem"]
+    queue = ["GetItem"]
+    leases = [*queue, "GetItem", "GetItem", "PutItem", "GetItem"]
     left = [*leases, "DescribeCertificate", "AttachPolicy", "AttachThingPrincipal"]
     activation = ["UpdateCertificate"] if kind is IssuerKind.IOT_CORE else []
     assert world.cloud.calls == [*left, *activation, "TransactWriteItems"]

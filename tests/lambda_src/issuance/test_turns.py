@@ -8,7 +8,7 @@ import pytest
 from secretfree.contract import IssuerKind
 from secretfree.errors import Reason
 from secretfree.issuance.model import IssuedCertificate, NotReady
-from secretfree.issuance.rates import RetryPolicy
+from secretfree.issuance.rates import RetryAfterPolicy, RetryPolicy
 from support.fake_cloud import Fault
 from support.world import World
 
@@ -31,10 +31,10 @@ def throttle(world: World) -> None:
 
 def ticket_of(world: World, device: str) -> dict[str, str]:
     item = world.items[device, f"issuance#{world.kind.value}"]
-    return {name: value["N"] for name, value in item["ticket"]["M"].items()}
+    return {name: item["ticket"]["M"][name]["N"] for name in ("number", "at")}
 
 
-def open_line(world: World, devices: int = 30) -> list[NotReady]:
+def open_queue(world: World, devices: int = 30) -> list[NotReady]:
     """So many devices are throttled, and get numbers."""
     throttle(world)
     answers = [world.ask(f"early-{number}") for number in range(devices)]
@@ -54,7 +54,7 @@ def test_while_nothing_is_throttled_the_counter_is_not_touched(kind: IssuerKind)
 @BOTH
 def test_throttled_devices_are_told_times_one_after_another(kind: IssuerKind) -> None:
     world = world_of(kind)
-    waits = [answer.retry_after for answer in open_line(world)]
+    waits = [answer.retry_after for answer in open_queue(world)]
     assert waits == sorted(waits)
     assert waits[-1] == pytest.approx(3, abs=1)
 
@@ -62,7 +62,7 @@ def test_throttled_devices_are_told_times_one_after_another(kind: IssuerKind) ->
 @BOTH
 def test_a_new_device_takes_a_number_before_it_costs_a_call_of_the_ca(kind: IssuerKind) -> None:
     world = world_of(kind)
-    open_line(world)
+    open_queue(world)
     world.cloud.calls.clear()
     answer = world.ask("widget-1")
     assert isinstance(answer, NotReady)
@@ -74,7 +74,7 @@ def test_a_new_device_takes_a_number_before_it_costs_a_call_of_the_ca(kind: Issu
 @BOTH
 def test_asking_early_gives_the_same_answer_for_one_read_of_the_record_and_no_write(kind: IssuerKind) -> None:
     world = world_of(kind)
-    open_line(world)
+    open_queue(world)
     first = world.ask("widget-1")
     assert isinstance(first, NotReady)
     for waited in range(1, first.retry_after):
@@ -84,13 +84,13 @@ def test_asking_early_gives_the_same_answer_for_one_read_of_the_record_and_no_wr
         assert isinstance(again, NotReady)
         assert again.retry_after == first.retry_after - waited
         assert set(world.cloud.calls) == {"GetItem"}
-        assert len(world.cloud.calls) <= 3  # the registry, the record, and now and then the line
+        assert len(world.cloud.calls) <= 3  # the registry, the record, and now and then the queue
 
 
 @BOTH
 def test_a_device_is_let_through_at_its_time(kind: IssuerKind) -> None:
     world = world_of(kind)
-    open_line(world)
+    open_queue(world)
     told = world.ask("widget-1")
     assert isinstance(told, NotReady)
     world.clock.sleep(told.retry_after)
@@ -101,25 +101,65 @@ def test_a_device_is_let_through_at_its_time(kind: IssuerKind) -> None:
 @BOTH
 def test_a_device_throttled_in_its_turn_keeps_its_number_and_tries_again_soon(kind: IssuerKind) -> None:
     world = world_of(kind)
-    open_line(world)
+    open_queue(world)
     told = world.ask("widget-1")
     assert isinstance(told, NotReady)
-    number = ticket_of(world, "widget-1")
+    number = ticket_of(world, "widget-1")["number"]
     world.clock.sleep(told.retry_after)
     throttle(world)
     again = world.ask("widget-1")
     assert isinstance(again, NotReady)
     assert again.retry_after <= 10
-    assert ticket_of(world, "widget-1") == number
+    assert ticket_of(world, "widget-1")["number"] == number
     world.cloud.always.clear()
     world.clock.sleep(again.retry_after)
     assert isinstance(world.ask("widget-1"), IssuedCertificate)
 
 
 @BOTH
+def test_a_device_throttled_in_its_turn_gains_nothing_by_trying_sooner_than_it_was_told(kind: IssuerKind) -> None:
+    world = world_of(kind)
+    open_queue(world)
+    told = world.ask("widget-1")
+    assert isinstance(told, NotReady)
+    world.clock.sleep(told.retry_after)
+    throttle(world)
+    soon = world.ask("widget-1")
+    assert isinstance(soon, NotReady)
+    world.cloud.always.clear()
+    for waited in range(soon.retry_after):
+        world.cloud.calls.clear()
+        again = world.ask("widget-1")
+        assert isinstance(again, NotReady)
+        assert again.retry_after == soon.retry_after - waited
+        assert set(world.cloud.calls) == {"GetItem"}
+        world.clock.sleep(1)
+    assert isinstance(world.ask("widget-1"), IssuedCertificate)
+
+
+@BOTH
+def test_a_turn_counts_as_missed_once_however_often_its_device_is_throttled(kind: IssuerKind) -> None:
+    world = world_of(kind)
+    world.policy = replace(world.policy, retry_after=RetryAfterPolicy(base=0.1))
+    open_queue(world)
+    told = world.ask("widget-1")
+    assert isinstance(told, NotReady)
+    world.clock.sleep(told.retry_after)
+    throttle(world)
+    counted = []
+    for _ in range(3):
+        again = world.ask("widget-1")
+        assert isinstance(again, NotReady)
+        assert again.reason is Reason.THROTTLED
+        counted.append(world.items["tickets#", f"tickets#{kind.value}"]["missed"]["N"])
+        world.clock.sleep(again.retry_after)
+    assert counted == ["1", "1", "1"]
+
+
+@BOTH
 def test_a_device_of_another_worker_waits_by_its_own_record(kind: IssuerKind) -> None:
     world = world_of(kind)
-    open_line(world)
+    open_queue(world)
     told = world.ask("widget-1")
     assert isinstance(told, NotReady)
     world.ports = replace(world.ports, turns=world.turns())
@@ -131,15 +171,15 @@ def test_a_device_of_another_worker_waits_by_its_own_record(kind: IssuerKind) ->
 @BOTH
 def test_a_device_is_let_through_where_the_counter_gives_no_number(kind: IssuerKind) -> None:
     world = world_of(kind)
-    open_line(world)
+    open_queue(world)
     world.cloud.always["UpdateItem"] = Fault.THROTTLED
     assert isinstance(world.ask("widget-1"), IssuedCertificate)
 
 
 @BOTH
-def test_a_line_whose_counter_was_deleted_is_opened_anew(kind: IssuerKind) -> None:
+def test_a_queue_whose_counter_was_deleted_is_opened_anew(kind: IssuerKind) -> None:
     world = world_of(kind)
-    open_line(world)
+    open_queue(world)
     told = world.ask("widget-1")
     assert isinstance(told, NotReady)
     del world.items["tickets#", f"tickets#{kind.value}"]
@@ -154,7 +194,7 @@ def test_a_line_whose_counter_was_deleted_is_opened_anew(kind: IssuerKind) -> No
 @BOTH
 def test_a_device_is_let_through_where_the_counter_is_damaged(kind: IssuerKind) -> None:
     world = world_of(kind)
-    open_line(world)
+    open_queue(world)
     told = world.ask("widget-1")
     assert isinstance(told, NotReady)
     world.items["tickets#", f"tickets#{kind.value}"]["rate"] = {"N": "0"}
@@ -166,9 +206,29 @@ def test_a_device_is_let_through_where_the_counter_is_damaged(kind: IssuerKind) 
 
 
 @BOTH
+def test_a_counter_that_fails_is_reported_once_until_it_works_again(kind: IssuerKind) -> None:
+    world = world_of(kind)
+    open_queue(world)
+    reported = []
+    for fault in (Fault.THROTTLED, None, Fault.THROTTLED):
+        world.cloud.always.clear()
+        if fault is not None:
+            world.cloud.always["UpdateItem"] = fault
+        for number in range(5):
+            world.ask(f"widget-{number}-{len(reported)}")
+        reported.append(len(world.counter_failures))
+        world.clock.sleep(50)
+        throttle(world)
+        world.ask(f"late-{len(reported)}")  # keeps the queue open
+        world.clock.sleep(20)
+    assert reported == [1, 1, 2]
+    assert all("UpdateItem" in str(error) for error in world.counter_failures)
+
+
+@BOTH
 def test_a_stopped_storm_is_forgotten(kind: IssuerKind) -> None:
     world = world_of(kind, rate=1.0)
-    open_line(world, devices=3_000 if kind is IssuerKind.PRIVATE_CA else 1_000)
+    open_queue(world, devices=3_000 if kind is IssuerKind.PRIVATE_CA else 1_000)
     told = world.ask("widget-1")
     assert isinstance(told, NotReady)
     assert told.retry_after > 600
@@ -182,7 +242,7 @@ def test_a_renewal_that_waits_for_its_turn_keeps_the_certificate(kind: IssuerKin
     first = world.ask("widget-1")
     assert isinstance(first, IssuedCertificate)
     world.clock.sleep_until(first.renew_after)
-    open_line(world)
+    open_queue(world)
     again = world.ask("widget-1")
     assert isinstance(again, IssuedCertificate)
     assert again.certificate_id == first.certificate_id

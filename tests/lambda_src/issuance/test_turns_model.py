@@ -1,7 +1,8 @@
-"""Random fleets in the line: a device that keeps to its `Retry-After` has its turn, one that does not gains nothing."""
+"""Random fleets with tickets: a device that keeps to `Retry-After` has its turn, one that does not gains nothing."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import ceil
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from secretfree.adapters.dynamodb.ticket_counter import DynamoDbTicketCounter
 from secretfree.contract import IssuerKind
 from secretfree.errors import Reason
-from secretfree.issuance.model import IssuedCertificate
+from secretfree.issuance.model import IssuedCertificate, NotReady
 from secretfree.issuance.rates import RetryPolicy
 from secretfree.issuance.tickets import Ticket, TicketPolicy
 from support.fake_cloud import Fault
@@ -24,7 +25,7 @@ MOST_REQUESTS = 12
 EARLY = 3.0
 """Seconds after which a device asks that does not keep to its times."""
 STALE_SECONDS = 2.0
-"""For this long a worker believes what it read of the line."""
+"""For this long a worker believes what it read of the queue."""
 
 
 @dataclass(kw_only=True)
@@ -38,7 +39,7 @@ class Member:
     requests: int = 0
 
 
-class LineModel(RuleBasedStateMachine):
+class QueueModel(RuleBasedStateMachine):
     """Up to some thirty devices and two workers. The account's quota is the configured rate, or half of it."""
 
     kind = IssuerKind.PRIVATE_CA
@@ -55,7 +56,7 @@ class LineModel(RuleBasedStateMachine):
         self.arrived = 0
 
     @initialize(patient=st.lists(st.booleans(), min_size=8, max_size=8))
-    def a_line_is_open(self, patient: list[bool]) -> None:
+    def a_queue_is_open(self, patient: list[bool]) -> None:
         self.devices_arrive(patient)
 
     @precondition(lambda self: self.arrived < MOST_DEVICES)
@@ -78,8 +79,8 @@ class LineModel(RuleBasedStateMachine):
 
     @rule(numbers=st.sampled_from([10, 60]))
     def other_devices_take_numbers(self, numbers: int) -> None:
-        if (line := self.line()) is not None:
-            line["given"] = {"N": str(int(line.get("given", {"N": "0"})["N"]) + numbers)}
+        if (queue := self.queue()) is not None:
+            queue["given"] = {"N": str(int(queue.get("given", {"N": "0"})["N"]) + numbers)}
 
     @rule(share=st.sampled_from([0.5, 1.0]))
     def the_quota_changes(self, share: float) -> None:
@@ -108,7 +109,10 @@ class LineModel(RuleBasedStateMachine):
         worker = self.workers[member.requests % 2]
         self.world.ports = replace(self.world.ports, turns=worker)
         member.requests += 1
+        self.world.cloud.calls.clear()
         answer = self.world.ask(member.name)
+        if ticket is not None and self.world.clock.now() < ticket.at:
+            self.require_nothing_gained(ticket, answer)
         if isinstance(answer, IssuedCertificate):
             self.waiting.remove(member)
             if ticket is not None:
@@ -119,20 +123,26 @@ class LineModel(RuleBasedStateMachine):
         assert not member.patient or member.waits <= MOST_WAITS
         assert not member.patient or member.requests <= MOST_REQUESTS
 
+    def require_nothing_gained(self, ticket: Ticket, answer: IssuedCertificate | NotReady) -> None:
+        """A device that comes before its time gets the rest of its wait, for reads alone."""
+        assert isinstance(answer, NotReady)
+        assert answer.retry_after == ceil((ticket.at - self.world.clock.now()).total_seconds())
+        assert set(self.world.cloud.calls) == {"GetItem"}
+
     def require_its_turn(self, ticket: Ticket) -> None:
         """A certificate comes after the time that was named, and after the numbers before it.
 
-        The line may be two seconds behind, and the throttled turns of those seconds.
+        The queue may be two seconds behind, and the throttled turns of those seconds.
         """
         now = self.world.clock.now()
         assert now >= ticket.at
-        line, policy = self.counter.read(), TicketPolicy(rate=RATE)
-        assert line is not None
+        queue, policy = self.counter.read(), TicketPolicy(rate=RATE)
+        assert queue is not None
         behind = RATE * STALE_SECONDS + MOST_DEVICES
         moment = now.timestamp()
-        assert not line.is_open(policy, moment) or line.served(moment) >= ticket.number - behind
+        assert not queue.is_open(policy, moment) or queue.served(moment) >= ticket.number - behind
 
-    def line(self) -> dict[str, dict[str, str]] | None:
+    def queue(self) -> dict[str, dict[str, str]] | None:
         return self.world.items.get(("tickets#", f"tickets#{self.kind.value}"))
 
     def ticket_of(self, member: Member) -> Ticket | None:
@@ -143,7 +153,7 @@ class LineModel(RuleBasedStateMachine):
         return Ticket(number=number, at=datetime.fromtimestamp(at / 1000, UTC))
 
 
-class IotCoreLineModel(LineModel):
+class IotCoreQueueModel(QueueModel):
     kind = IssuerKind.IOT_CORE
 
 
@@ -152,9 +162,9 @@ QUICK = settings(
 )
 
 
-class TestPrivateCaLine(LineModel.TestCase):  # type: ignore[misc,name-defined]
+class TestPrivateCaQueue(QueueModel.TestCase):  # type: ignore[misc,name-defined]
     settings = QUICK
 
 
-class TestIotCoreLine(IotCoreLineModel.TestCase):  # type: ignore[misc,name-defined]
+class TestIotCoreQueue(IotCoreQueueModel.TestCase):  # type: ignore[misc,name-defined]
     settings = QUICK

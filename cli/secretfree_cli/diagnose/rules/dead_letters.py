@@ -58,7 +58,7 @@ def given_up(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             cause=Cause.DEAD_LETTERS,
             stage=Stage.REGISTRATION,
-            rank=Rank.LINE if stops else Rank.REMARK,
+            rank=Rank.QUEUE if stops else Rank.REMARK,
             summary=f"{summary} It is in the dead letters.",
             action=action,
             concern=Concern.OPERATOR,

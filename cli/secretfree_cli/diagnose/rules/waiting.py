@@ -1,4 +1,4 @@
-"""Does an unfinished issuance wait in the line, hold a lease, or wait for the device?"""
+"""Does an unfinished issuance wait in the queue of tickets, hold a lease, or wait for the device?"""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def turn(evidence: Evidence) -> Iterator[Finding]:
         if ticket is not None and evidence.now < ticket.at:
             yield Finding(
                 cause=Cause.WAITING_FOR_TURN,
-                stage=Stage.LINE,
-                rank=Rank.LINE,
+                stage=Stage.QUEUE,
+                rank=Rank.QUEUE,
                 summary=(
                     f"{evidence.device_id} waits for its turn: it has number {ticket.number} at {issuance.issuer}, and "
                     f"its time is {ticket.at:%Y-%m-%d %H:%M:%S} UTC."
@@ -81,7 +81,7 @@ def _unfinished(evidence: Evidence, issuance: Issuance) -> Finding:
         return Finding(
             cause=Cause.STALE_LEASE,
             stage=Stage.ISSUANCE,
-            rank=Rank.LINE,
+            rank=Rank.QUEUE,
             summary=f"The worker that issued for {evidence.device_id} ended early: its lease has expired, and {state}.",
             action="Nothing: the next request or the sweeper continues. If it lasts, check the sweeper's runs.",
             concern=Concern.OPERATOR,
@@ -91,7 +91,7 @@ def _unfinished(evidence: Evidence, issuance: Issuance) -> Finding:
     return Finding(
         cause=Cause.STUCK if stuck else Cause.IN_PROGRESS,
         stage=Stage.REGISTRATION if issuance.state is IssuanceState.ISSUED else Stage.ISSUANCE,
-        rank=Rank.LINE if stuck else Rank.WAITING,
+        rank=Rank.QUEUE if stuck else Rank.WAITING,
         summary=(
             f"{evidence.device} is stuck at 202 after {issuance.attempts} attempts: {state}."
             if stuck

@@ -66,7 +66,7 @@ def issuance_item(issuance: Issuance) -> dict[str, Any]:
         if text is not None:
             item[name] = {"S": str(text)}
     if issuance.ticket is not None:
-        item["ticket"] = {"M": {"number": {"N": str(issuance.ticket.number)}, "at": date_value(issuance.ticket.at)}}
+        item["ticket"] = {"M": _ticket_entry(issuance.ticket)}
     item |= _other_certificates(issuance)
     forget_after = issuance.forget_after
     if forget_after is None and issuance.is_empty:
@@ -229,8 +229,14 @@ def _suspect(entry: Mapping[str, Any]) -> Suspect:
     )
 
 
+def _ticket_entry(ticket: Ticket) -> dict[str, Any]:
+    missed = {"missed": {"BOOL": True}} if ticket.missed else {}
+    return {"number": {"N": str(ticket.number)}, "at": date_value(ticket.at), **missed}
+
+
 def _ticket(entry: Mapping[str, Any]) -> Ticket:
-    return Ticket(number=int(entry["number"]["N"]), at=date_of(entry, "at"))
+    missed = bool(entry.get("missed", {}).get("BOOL", False))
+    return Ticket(number=int(entry["number"]["N"]), at=date_of(entry, "at"), missed=missed)
 
 
 def _reason(item: Mapping[str, Any]) -> Reason | None:

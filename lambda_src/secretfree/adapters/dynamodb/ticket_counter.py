@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from secretfree.adapters.aws_errors import aws_call, error_code
 from secretfree.contract import LedgerAttribute, LedgerRecord
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
-from secretfree.issuance.tickets import Line
+from secretfree.issuance.tickets import TicketQueue
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _GIVEN: Final = "given"
 _MISSED: Final = "missed"
 _SINCE: Final = "since"
-_NUMBERS: Final = ("first", "rate", "pace", "throttled-at")
-_STEP: Final = "SET #since = :since, #missed = :missed, #n0 = :n0, #n1 = :n1, #n2 = :n2, #n3 = :n3"
+_NUMBERS: Final = ("first", "rate", "throttled-at")
+_STEP: Final = "SET #since = :since, #missed = :missed, #n0 = :n0, #n1 = :n1, #n2 = :n2"
 
 
 class DynamoDbTicketCounter:
@@ -35,25 +35,24 @@ class DynamoDbTicketCounter:
             LedgerAttribute.RECORD.value: {"S": LedgerRecord.TICKETS + issuer},
         }
 
-    def read(self) -> Line | None:
+    def read(self) -> TicketQueue | None:
         """GetItem, consistent."""
         with aws_call():
             answer = self._client.get_item(TableName=self._table, Key=self._key, ConsistentRead=True)
-        return _line(answer.get("Item", {}))
+        return _queue(answer.get("Item", {}))
 
-    def take(self) -> Line:
+    def take(self) -> TicketQueue:
         """UpdateItem: ADD 1 to the numbers given."""
         return self._add(_GIVEN)
 
-    def miss(self) -> Line:
+    def miss(self) -> TicketQueue:
         """UpdateItem: ADD 1 to the turns that were throttled since the last step."""
         return self._add(_MISSED)
 
-    def change(self, seen: Line | None, line: Line) -> bool:
+    def change(self, seen: TicketQueue | None, queue: TicketQueue) -> bool:
         """UpdateItem on condition that no step was made since `seen`. It does not change the numbers given."""
-        values = {":since": _number(line.since), ":missed": {"N": str(line.missed)}}
-        values |= {":n0": _number(line.first), ":n1": _number(line.rate)}
-        values |= {":n2": _number(line.pace), ":n3": _number(line.throttled_at)}
+        values = {":since": _number(queue.since), ":missed": {"N": str(queue.missed)}}
+        values |= {":n0": _number(queue.first), ":n1": _number(queue.rate), ":n2": _number(queue.throttled_at)}
         names = {"#since": _SINCE, "#missed": _MISSED} | {f"#n{place}": name for place, name in enumerate(_NUMBERS)}
         condition = "attribute_not_exists(#since)"
         if seen is not None:
@@ -75,7 +74,7 @@ class DynamoDbTicketCounter:
                 raise
         return True
 
-    def _add(self, name: str) -> Line:
+    def _add(self, name: str) -> TicketQueue:
         with aws_call():
             answer = self._client.update_item(
                 TableName=self._table,
@@ -89,15 +88,15 @@ class DynamoDbTicketCounter:
         return _read(answer["Attributes"])
 
 
-def _line(item: Mapping[str, Any]) -> Line | None:
-    """The line of the counter's item. SecretFreeError (`internal`) for a damaged item, so that no device waits for it.
+def _queue(item: Mapping[str, Any]) -> TicketQueue | None:
+    """The queue of the counter's item. SecretFreeError (`internal`) for a damaged item, so that no device waits for it.
 
-    None: the item is not there, or no line was opened yet.
+    None: the item is not there, or no queue was opened yet.
     """
     return _read(item) if _SINCE in item else None
 
 
-def _read(item: Mapping[str, Any]) -> Line:
+def _read(item: Mapping[str, Any]) -> TicketQueue:
     try:
         return _parsed(item)
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
@@ -105,13 +104,13 @@ def _read(item: Mapping[str, Any]) -> Line:
         raise SecretFreeError(ErrorCode.INTERNAL, detail, reason=Reason.LEDGER_RECORD) from None
 
 
-def _parsed(item: Mapping[str, Any]) -> Line:
-    first, rate, pace, throttled_at = (float(item[name]["N"]) for name in _NUMBERS)
+def _parsed(item: Mapping[str, Any]) -> TicketQueue:
+    first, rate, throttled_at = (float(item[name]["N"]) for name in _NUMBERS)
     given, missed = (int(item.get(name, {"N": "0"})["N"]) for name in (_GIVEN, _MISSED))
-    if min(rate, pace) <= 0 or min(given, missed) < 0:
+    if rate <= 0 or min(given, missed) < 0:
         raise ValueError("a rate or a count is too small")
     since = float(item[_SINCE]["N"])
-    return Line(given=given, first=first, since=since, rate=rate, pace=pace, missed=missed, throttled_at=throttled_at)
+    return TicketQueue(given=given, first=first, since=since, rate=rate, missed=missed, throttled_at=throttled_at)
 
 
 def _number(value: float) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The line of each issuer: its tickets' counter, and the devices that are next."""
+"""The queue of tickets of each issuer, and the devices that are next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from secretfree.adapters.dynamodb.ticket_counter import DynamoDbTicketCounter
 from secretfree.contract import LedgerAttribute, LedgerRecord
-from secretfree.issuance.tickets import Line, TicketPolicy
+from secretfree.issuance.tickets import TicketPolicy, TicketQueue
 
 from secretfree_cli.target import Target
 
@@ -23,8 +23,8 @@ _NAMES: Final = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class IssuerLine:
-    """An issuer's line at one moment.
+class IssuerQueue:
+    """An issuer's queue at one moment.
 
     `is_open`: devices take numbers. `waiting`: numbers whose turn has not come. `served`: the last number whose turn
     has come. `given`: the last number. `rate`: turns a second. `last_turn_in`: until the turn of the last number.
@@ -49,8 +49,8 @@ class Waiting:
     device_id: str
 
 
-def lines(client: Any, table: str, *, now: datetime) -> Sequence[IssuerLine]:
-    """Query: the line of each issuer at which a device ever got a number."""
+def ticket_queues(client: Any, table: str, *, now: datetime) -> Sequence[IssuerQueue]:
+    """Query: the queue of each issuer at which a device ever got a number."""
     answer = client.query(
         TableName=table,
         KeyConditionExpression="#device = :tickets",
@@ -60,7 +60,7 @@ def lines(client: Any, table: str, *, now: datetime) -> Sequence[IssuerLine]:
     )
     issuers = [item["record"]["S"].removeprefix(LedgerRecord.TICKETS) for item in answer["Items"]]
     read = ((issuer, DynamoDbTicketCounter(client, table=table, issuer=issuer).read()) for issuer in issuers)
-    return [_line(issuer, line, now.timestamp()) for issuer, line in read if line is not None]
+    return [_queue(issuer, queue, now.timestamp()) for issuer, queue in read if queue is not None]
 
 
 def next_devices(target: Target, *, most: int) -> Sequence[Waiting]:
@@ -71,17 +71,17 @@ def next_devices(target: Target, *, most: int) -> Sequence[Waiting]:
     )
 
 
-def _line(issuer: str, line: Line, now: float) -> IssuerLine:
-    is_open = line.is_open(_POLICY, now)
-    served = min(line.given, int(line.served(now))) if is_open else line.given
-    return IssuerLine(
+def _queue(issuer: str, queue: TicketQueue, now: float) -> IssuerQueue:
+    is_open = queue.is_open(_POLICY, now)
+    served = min(queue.given, int(queue.served(now))) if is_open else queue.given
+    return IssuerQueue(
         issuer=issuer,
         is_open=is_open,
-        waiting=line.given - served,
+        waiting=queue.given - served,
         served=served,
-        given=line.given,
-        rate=round(line.rate, 3),
-        last_turn_in=timedelta(seconds=round(line.wait(line.given, _POLICY, now))),
+        given=queue.given,
+        rate=round(queue.rate, 3),
+        last_turn_in=timedelta(seconds=round(queue.wait(queue.given, _POLICY, now))),
     )
 
 
