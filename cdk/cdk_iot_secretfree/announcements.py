@@ -55,9 +55,13 @@ class AnnouncementsGrants:
         """Let a function that issues or revokes tell the other Regions."""
         return self._grants.write(grantee, _ANNOUNCE)
 
+    def announce_with_chain(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let a function announce a certificate in use, and store the chain of its CA once."""
+        return self._grants.write(grantee, ["dynamodb:GetItem", *_ANNOUNCE])
+
     def follow(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let the follower read what all Regions announce of a device."""
-        return self._grants.read_partition(grantee)
+        """Let the follower read what all Regions announce of a device, and the chain of its certificate."""
+        return self._grants.read_partition(grantee).combine(self._grants.read_items(grantee))
 
 
 _ANNOUNCE: Final = ("dynamodb:PutItem",)

@@ -122,15 +122,20 @@ class _GrantingLedger(GrantedTable):
 
     def grant_revoke(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the revoker read what one device was issued, and record that it is revoked."""
-        return self._announcing(grantee, self._grants.write(grantee, ["dynamodb:PutItem", "dynamodb:Query"]))
+        grant = self._grants.write(grantee, ["dynamodb:PutItem", "dynamodb:Query"])
+        return grant if self._membership is None else grant.combine(self._membership.grants.announce(grantee))
 
     def _announcing(self, grantee: iam.IGrantable, grant: iam.Grant) -> iam.Grant:
-        """Let the function announce its records to the other Regions, where there are any."""
-        return grant if self._membership is None else grant.combine(self._membership.grants.announce(grantee))
+        """Let the function announce certificates in use to the other Regions, where there are any."""
+        if self._membership is None:
+            return grant
+        return grant.combine(self._membership.grants.announce_with_chain(grantee))
 
     def grant_retire(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the retirer read what one device was issued, and record which certificates are retired."""
-        return self._announcing(grantee, self._grants.write(grantee, _RETIRE_ACTIONS))
+        # A retirement is announced with the chain of the certificate in use.
+        reads_chains = () if self._membership is None else ("dynamodb:GetItem",)
+        return self._announcing(grantee, self._grants.write(grantee, [*reads_chains, *_RETIRE_ACTIONS]))
 
     def grant_operate(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let an operator read all records, request renewals, and mark a retired device's records as history."""

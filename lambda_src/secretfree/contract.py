@@ -245,6 +245,8 @@ class LedgerRecord(StrEnum):
     CERTIFICATE = "certificate#"
     TICKETS = "tickets#"
     """The counter of an issuer's tickets. It is also that item's partition key, because no device has that id."""
+    CHAIN = "chain#"
+    """A CA's chain. With the chain's digest it is that item's partition key, because no device has that id."""
     REISSUE = "reissue#"
     """Who allowed a device a new certificate at an issuer, when and why."""
     RENEWAL = "renewal#"

@@ -197,13 +197,20 @@ def _text(value):
     return "".join(part if isinstance(part, str) else "token" for part in value["Fn::Join"][1])
 
 
-@pytest.mark.parametrize("handler", ["retirer", "revoker", "sweeper"])
-def test_what_ends_a_certificate_announces_it(stacks, handler):
+@pytest.mark.parametrize(
+    ("handler", "rights"),
+    [
+        ("retirer", ["dynamodb:GetItem", "dynamodb:PutItem"]),
+        ("revoker", "dynamodb:PutItem"),
+        ("sweeper", ["dynamodb:GetItem", "dynamodb:PutItem"]),
+    ],
+)
+def test_what_ends_a_certificate_announces_it_and_the_chain_of_one_in_use(stacks, handler, rights):
     for region in (HOME, OTHER):
         table = environment(stacks[region], handler)["SECRETFREE_ANNOUNCEMENTS_TABLE"]
-        written = [one for one in statements(stacks[region], handler) if one["Action"] == "dynamodb:PutItem"]
         name = table["Ref"] if isinstance(table, dict) else table
-        assert any(name in json.dumps(one["Resource"]) for one in written)
+        found = [one for one in statements(stacks[region], handler) if name in json.dumps(one["Resource"])]
+        assert [one["Action"] for one in found] == [rights]
 
 
 def test_a_shared_ca_is_called_and_registered_from_each_region(sharing):

@@ -3,6 +3,7 @@
 The adapters under test are the real ones; this stands in for the clients below them.
 """
 
+from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
@@ -93,6 +94,7 @@ class FakeCertificate:
     status: str
     created: datetime
     ca_certificate_id: str | None = None
+    registered_with: str = ""
     things: dict[str, str] = field(default_factory=dict)
     policies: set[str] = field(default_factory=set)
 
@@ -210,6 +212,12 @@ class FakeCloud:
         self.certificates.pop(certificate_id, None)
 
 
+def chain_of(authority_arn: str) -> str:
+    """The chain of every certificate of this CA: a text for each CA."""
+    body = b64encode(authority_arn.encode()).decode()
+    return f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----"
+
+
 class Client:
     """Turns each method call into one counted AWS call that may fail."""
 
@@ -265,7 +273,7 @@ class _PrivateCa:
         if not order["ready"] and (is_early or order["looks"] <= self._cloud.looks_until_ready):
             raise client_error("GetCertificate", "RequestInProgressException")
         order["ready"] = True
-        return {"Certificate": order["pem"], "CertificateChain": order["pem"]}
+        return {"Certificate": order["pem"], "CertificateChain": chain_of(CertificateAuthorityArn)}
 
     def revoke_certificate(self, *, CertificateAuthorityArn: str, CertificateSerial: str, RevocationReason: str) -> Any:  # noqa: N803
         self._require_here(CertificateAuthorityArn)
@@ -319,6 +327,7 @@ class _Iot:
         if sha256(der).hexdigest() in self._cloud.certificates:
             raise client_error("RegisterCertificate", "ResourceAlreadyExistsException", status=409)
         certificate = self._cloud.add_certificate(certificatePem, status)
+        certificate.registered_with = caCertificatePem
         return {"certificateArn": certificate.arn, "certificateId": certificate.certificate_id}
 
     def register_certificate_without_ca(self, *, certificatePem: str, status: str) -> Any:  # noqa: N803

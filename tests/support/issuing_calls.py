@@ -15,6 +15,8 @@ CALLS = {
         "RegisterCertificate",
         "AttachPolicy",
         "AttachThingPrincipal",
+        "GetItem",  # the CA's chain: the first certificate of a new worker
+        "PutItem",
         "TransactWriteItems",
     ),
     IssuerKind.IOT_CORE: (

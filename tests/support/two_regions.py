@@ -75,6 +75,11 @@ class Region:
                 self.world.clock.sleep(60)
         raise AssertionError("never dealt with")
 
+    def announced(self) -> set[tuple[str, str]]:
+        """The keys of the announcements in this Region's replica, without the chains beside them."""
+        replica = self.world.cloud.other_ledgers[ANNOUNCEMENTS]
+        return {key for key, item in replica.items() if "region" in item}
+
     def active(self) -> set[str]:
         """Certificates that may connect: active, with a policy, on a thing."""
         return {
@@ -110,7 +115,8 @@ class TwoRegions:
         for region in self.regions if source is None else [source]:
             other = self.there if region is self.here else self.here
             announced = region.world.cloud.other_ledgers.setdefault(ANNOUNCEMENTS, {})
-            mine = {key: item for key, item in announced.items() if item["region"]["S"] == region.name}
+            own = {"S": region.name}  # an item without a Region is a chain
+            mine = {key: item for key, item in announced.items() if item.get("region", own) == own}
             other.world.cloud.other_ledgers.setdefault(ANNOUNCEMENTS, {}).update(mine)
 
     def enrol(self, device: str = "widget-1", key: int = 0, **attributes: str) -> None:

@@ -5,6 +5,7 @@ from hashlib import sha256
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from secretfree.issuance.chains import Chain
 from secretfree.issuance.ports import DeviceCertificate
 
 
@@ -23,7 +24,7 @@ def device_certificate(
     return DeviceCertificate(
         certificate_id=certificate_id or sha256(certificate.public_bytes(Encoding.DER)).hexdigest(),
         certificate_pem=_lines(pem),
-        chain_pem=_lines(chain_pem) if chain_pem else None,
+        chain=Chain.of(_lines(chain_pem)) if chain_pem else None,
         not_after=certificate.not_valid_after_utc,
         certificate_arn=certificate_arn,
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
+from secretfree.issuance.chains import Chain
 from secretfree.issuance.ports import CertificateRecordState, DeviceCertificate
 from secretfree.issuance.record import Issuance
 from secretfree.issuance.states import IssuanceState
@@ -17,6 +18,7 @@ class Announcement:
     `generation`, `begun_at` and `fingerprint` are those of the issuance. `reference` is the certificate's at its CA.
     `state` is ACTIVE or REVOKED; `withdrawn`: the registry withdrew the device or its key. `announced_at`: aware, UTC.
     `connected`: the device has connected with it in that Region, so it needs no older certificate.
+    `chain`: with ACTIVE.
     """
 
     device_id: DeviceId
@@ -28,7 +30,7 @@ class Announcement:
     generation: int
     certificate_id: str
     certificate_pem: str
-    chain_pem: str | None
+    chain: Chain | None
     not_after: datetime
     reference: str
     begun_at: datetime
@@ -60,7 +62,7 @@ class Announcement:
             generation=issuance.generation,
             certificate_id=issuance.certificate_id,
             certificate_pem=issuance.certificate_pem,
-            chain_pem=issuance.chain_pem,
+            chain=issuance.chain if is_active else None,
             not_after=issuance.not_after,
             reference=issuance.reference,
             begun_at=issuance.begun_at,
@@ -74,7 +76,7 @@ class Announcement:
         return DeviceCertificate(
             certificate_id=self.certificate_id,
             certificate_pem=self.certificate_pem,
-            chain_pem=self.chain_pem,
+            chain=self.chain,
             not_after=self.not_after,
         )
 

@@ -36,6 +36,7 @@ from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.following.announcement import Announcement, rank_of
 from secretfree.following.ports import FollowingPorts
 from secretfree.issuance.calls import CallRunner, OutOfTimeError, results
+from secretfree.issuance.chains import Chain
 from secretfree.issuance.model import IssuancePolicy, clear_at
 from secretfree.issuance.ports import (
     CertificateRecordState,
@@ -174,6 +175,7 @@ class _Following:
             return self._not_permitted(current)
         if self._policy.match is MatchPolicy.UDID and not self._call("bind", self._bind(current)):
             return Followed(outcome=FollowOutcome.NOT_PERMITTED, certificate_id=current.certificate_id)
+        current = replace(current, chain=self._chain(current))
         held = self._write(self._known(seen, current, now))
         try:
             return self._register(held, current)
@@ -233,9 +235,24 @@ class _Following:
             reference=current.reference,
             certificate_id=current.certificate_id,
             certificate_pem=current.certificate_pem,
-            chain_pem=current.chain_pem,
+            chain=current.chain,
             not_after=current.not_after,
         )
+
+    def _chain(self, current: Announcement) -> Chain | None:
+        """The chain with its text. Announcement and chain are replicated independently, so the chain may be late."""
+        chain = current.chain
+        if chain is None or chain.pem is not None:
+            return chain
+        digest = chain.digest
+        text = self._call("ledger", lambda: self._issuing.ledger.chain_text(digest))
+        if text is None:
+            text = self._call("announcements", lambda: self._ports.announcements.chain_text(digest))
+        if text is None:
+            raise SecretFreeError(
+                ErrorCode.UNAVAILABLE, "this Region does not have the certificate's chain", reason=Reason.LEDGER_RECORD
+            )
+        return Chain.of(text)
 
     def _seen(self) -> Issuance | None:
         seen = self._call("ledger", lambda: self._ports.records.read(self._device_id, self._policy.issuer))

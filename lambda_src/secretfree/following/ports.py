@@ -20,6 +20,10 @@ class Announcements(Protocol):
         """All Regions' announcements, at every issuer, read consistently. Raises ThrottledError or UnreachableError."""
         ...
 
+    def chain_text(self, digest: str) -> str | None:
+        """The text of a chain that an announcement names; None if it is not replicated yet."""
+        ...
+
 
 class IssuanceReader(Protocol):
     """This Region's ledger."""

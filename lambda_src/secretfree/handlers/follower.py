@@ -17,7 +17,7 @@ from secretfree.adapters.foreign_certificates import ForeignCertificates
 from secretfree.adapters.iot_connections import IotConnections
 from secretfree.config import FollowerConfig
 from secretfree.config.issuers import IssuerSettings
-from secretfree.contract import AnnouncementAttribute, LogLevel, Metric
+from secretfree.contract import AnnouncementAttribute, LedgerRecord, LogLevel, Metric
 from secretfree.errors import SecretFreeError
 from secretfree.following.following import Followed, FollowOutcome, follow
 from secretfree.following.ports import FollowingPorts
@@ -70,6 +70,8 @@ class _Follower:
     def _is_done(self, record: dict[str, Any], context: Any) -> bool:
         """Whether the record is done. A failed one does not stop the others."""
         device_id, issuer = None, None
+        if _is_chain(record):
+            return True
         try:
             device_id, issuer = _named(record)
             if issuer not in self._ports:  # an issuer that was removed from this product line
@@ -131,6 +133,12 @@ class _Follower:
 
 def _is_of_stream(record: Mapping[str, Any]) -> bool:
     return record.get("eventSource") != _QUEUE
+
+
+def _is_chain(record: Mapping[str, Any]) -> bool:
+    """Whether it is the item of a CA's chain. The stream's filter leaves these out as well."""
+    key = record.get("dynamodb", {}).get("Keys", {}).get(AnnouncementAttribute.DEVICE_ID.value, {}).get("S", "")
+    return str(key).startswith(LedgerRecord.CHAIN)
 
 
 def _named(record: Mapping[str, Any]) -> tuple[DeviceId, str]:

@@ -110,6 +110,10 @@ class CallRunner:
         pressure = self._congestion.pressure(self._clock.monotonic())
         return self._retry_after.seconds(age=age, attempts=attempts, pressure=pressure, chance=self._chance)
 
+    def longest_early_wait(self) -> int:
+        """Seconds until the device's next request while a service that every request needs does not answer."""
+        return _longest_early_wait(self._retry_after, self._chance)
+
     def through_registry(self, call: Callable[[], T]) -> T:
         """`call`; adds a Retry-After to the refusal if the registry does not answer."""
         try:
@@ -122,7 +126,7 @@ class CallRunner:
             raise self._registry_unavailable(error.detail) from error
 
     def _registry_unavailable(self, detail: str) -> SecretFreeError:
-        seconds = _longest_early_wait(self._retry_after, self._chance)
+        seconds = self.longest_early_wait()
         return SecretFreeError(ErrorCode.UNAVAILABLE, detail, reason=Reason.REGISTRY_UNAVAILABLE, retry_after=seconds)
 
     def _observe(self, name: str, *, throttled: bool) -> None:

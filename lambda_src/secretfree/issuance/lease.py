@@ -11,6 +11,8 @@ from secretfree.clock import Clock
 from secretfree.contract import MatchPolicy
 from secretfree.errors import ErrorCode, Reason, SecretFreeError, not_authorized
 from secretfree.issuance.calls import CallRunner, OutOfTimeError
+from secretfree.issuance.chain_lookup import with_text
+from secretfree.issuance.chains import Chain
 from secretfree.issuance.model import (
     IssuanceAnswer,
     IssuancePolicy,
@@ -101,7 +103,22 @@ class Invocation:
 
     def again(self, record: Issuance) -> IssuedCertificate | None:
         """The device's valid certificate in `record`, or None."""
-        return certificate_again(record, self.fingerprint, now=self.clock.now(), policy=self.policy)
+        return certificate_again(
+            record,
+            self.fingerprint,
+            now=self.clock.now(),
+            policy=self.policy,
+            chain_of=lambda certificate: self._chain(certificate.chain, certificate.reference),
+        )
+
+    def with_chain(self, record: Issuance) -> Issuance:
+        """`record` with the text of its certificate's chain; SecretFreeError (`unavailable`) if it is nowhere."""
+        if record.certificate_pem is None:
+            return record
+        return replace(record, chain=self._chain(record.chain, record.reference))
+
+    def _chain(self, chain: Chain | None, reference: str | None) -> Chain | None:
+        return with_text(chain, reference, ledger=self.ports.ledger, issuer=self.ports.issuer, calls=self.calls)
 
     def waiting(self, ticket: Ticket) -> NotReady:
         """The answer to a device that waits for its turn."""
@@ -316,7 +333,7 @@ def _renew(
 
 def _resumed(work: Invocation, seen: Issuance) -> Issuance:
     now = work.clock.now()
-    taken = seen.taken(work.ports.owner(), now)
+    taken = work.with_chain(seen).taken(work.ports.owner(), now)
     never_requested = seen.state is IssuanceState.REQUESTING and seen.requested_at is None
     return taken.requesting(now) if never_requested else taken
 

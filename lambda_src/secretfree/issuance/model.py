@@ -9,6 +9,8 @@ from typing import TypeAlias
 
 from secretfree.contract import MatchPolicy
 from secretfree.errors import ErrorCode, Reason, SecretFreeError, not_authorized
+from secretfree.issuance.chains import Chain
+from secretfree.issuance.other_certificates import CertificateInUse
 from secretfree.issuance.ports import CertificateIssuer, DeviceCertificate, Ledger, ThingRegistry
 from secretfree.issuance.rates import (
     ISSUANCE_RATE,
@@ -125,7 +127,7 @@ def issued_certificate(record: Issuance, *, renewal_window: timedelta) -> Issued
         raise TypeError(certificate)
     return IssuedCertificate(
         certificate_pem=certificate.certificate_pem,
-        chain_pem=certificate.chain_pem,
+        chain_pem=None if certificate.chain is None else certificate.chain.pem,
         certificate_id=certificate.certificate_id,
         thing_name=record.device_id,
         not_after=certificate.not_after,
@@ -135,20 +137,27 @@ def issued_certificate(record: Issuance, *, renewal_window: timedelta) -> Issued
 
 
 def certificate_again(
-    record: Issuance, fingerprint: str, *, now: datetime, policy: IssuancePolicy
+    record: Issuance,
+    fingerprint: str,
+    *,
+    now: datetime,
+    policy: IssuancePolicy,
+    chain_of: Callable[[CertificateInUse], Chain | None],
 ) -> IssuedCertificate | None:
     """The valid certificate of the key `fingerprint` in `record` at `now`, or None.
 
     While the next one is due or being issued, `renew_after` is not later than `now`, so that the device retries.
+    `chain_of` gives a certificate's chain with its text.
     """
     certificate = record.certificate_in_use(fingerprint, now, policy.trusts)
     if certificate is None:
         return None
+    chain = chain_of(certificate)
     start = renewal_start(certificate.not_after, fingerprint, policy.renewal_window)
     waits = record.state is not IssuanceState.ACTIVE or record.renewal_requested_at is not None
     return IssuedCertificate(
         certificate_pem=certificate.certificate_pem,
-        chain_pem=certificate.chain_pem,
+        chain_pem=None if chain is None else chain.pem,
         certificate_id=certificate.certificate_id,
         thing_name=record.device_id,
         not_after=certificate.not_after,
@@ -166,7 +175,7 @@ def recorded_answer(record: Issuance) -> str | DeviceCertificate:
     return DeviceCertificate(
         certificate_id=record.certificate_id,
         certificate_pem=record.certificate_pem,
-        chain_pem=record.chain_pem,
+        chain=record.chain,
         not_after=record.not_after,
         certificate_arn=record.certificate_arn,
     )
@@ -186,7 +195,7 @@ def with_answer(record: Issuance, answer: str | DeviceCertificate) -> Issuance:
     return record.issued(
         certificate_id=answer.certificate_id,
         certificate_pem=answer.certificate_pem,
-        chain_pem=answer.chain_pem,
+        chain=answer.chain,
         not_after=answer.not_after,
     )
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
+from secretfree.issuance.chains import Chain
+
 Trust: TypeAlias = Callable[[str | None], bool]
 """Whether the CA of this reference is trusted. None: the certificate's reference is unknown."""
 
@@ -31,7 +33,7 @@ class CertificateInUse:
 
     certificate_id: str
     certificate_pem: str
-    chain_pem: str | None
+    chain: Chain | None
     not_after: datetime
     verified_at: datetime | None
     reference: str | None = None

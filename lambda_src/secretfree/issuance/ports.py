@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from secretfree.issuance.chains import Chain
 from secretfree.issuance.record import Issuance
 from secretfree.issuance.tickets import TicketQueue
 from secretfree.request.csr import VerifiedCsr
@@ -61,7 +62,7 @@ class DeviceCertificate:
 
     certificate_id: str
     certificate_pem: str
-    chain_pem: str | None
+    chain: Chain | None
     not_after: datetime
     certificate_arn: str | None = None
 
@@ -202,6 +203,14 @@ class Ledger(Protocol):
 
     def read(self, device_id: DeviceId, issuer: str) -> Issuance | None:
         """The device's record, read consistently."""
+        ...
+
+    def chain_text(self, digest: str) -> str | None:
+        """The text of a chain that a record names; None if its item is missing or damaged."""
+        ...
+
+    def keep_chain(self, chain: Chain) -> None:
+        """Store a chain's text, if it is not stored. `write` does so for a certificate that becomes active."""
         ...
 
     def bind(self, device_id: DeviceId, fingerprint: str) -> bool:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final, Self
 
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
+from secretfree.issuance.chains import Chain
 from secretfree.issuance.other_certificates import CertificateInUse, Trust
 from secretfree.issuance.recorded import RecordedIssuance
 from secretfree.issuance.states import SUCCESSORS, IssuanceState
@@ -90,7 +91,7 @@ class Issuance(RecordedIssuance):
             certificate_id=None,
             certificate_arn=None,
             certificate_pem=None,
-            chain_pem=None,
+            chain=None,
             not_after=None,
             verified_at=None,
             thing_ensured=False,
@@ -124,13 +125,13 @@ class Issuance(RecordedIssuance):
         """The authority answered with the certificate's reference."""
         return replace(self._to(IssuanceState.REQUESTED), reference=reference)
 
-    def issued(self, *, certificate_id: str, certificate_pem: str, chain_pem: str | None, not_after: datetime) -> Self:
+    def issued(self, *, certificate_id: str, certificate_pem: str, chain: Chain | None, not_after: datetime) -> Self:
         """The certificate exists and is known."""
         return replace(
             self._to(IssuanceState.ISSUED),
             certificate_id=certificate_id,
             certificate_pem=certificate_pem,
-            chain_pem=chain_pem,
+            chain=chain,
             not_after=not_after,
         )
 
@@ -232,7 +233,7 @@ class Issuance(RecordedIssuance):
             certificate_id=None,
             certificate_arn=None,
             certificate_pem=None,
-            chain_pem=None,
+            chain=None,
             not_after=None,
         )
 
@@ -278,7 +279,7 @@ class Issuance(RecordedIssuance):
             certificate_id=None,
             certificate_arn=None,
             certificate_pem=None,
-            chain_pem=None,
+            chain=None,
             not_after=None,
             last_reason=None,
             superseded=superseded,

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 
 from secretfree.errors import Reason
+from secretfree.issuance.chains import Chain
 from secretfree.issuance.other_certificates import CertificateInUse, Suspect, Trust
 from secretfree.issuance.renewal import renewal_start
 from secretfree.issuance.states import IssuanceState, Standing
@@ -53,7 +54,7 @@ class RecordedIssuance:
     certificate_id: str | None = None
     certificate_arn: str | None = None
     certificate_pem: str | None = None
-    chain_pem: str | None = None
+    chain: Chain | None = None
     not_after: datetime | None = None
     verified_at: datetime | None = None
     thing_ensured: bool = False
@@ -130,7 +131,7 @@ class RecordedIssuance:
         return CertificateInUse(
             certificate_id=self.certificate_id,
             certificate_pem=self.certificate_pem,
-            chain_pem=self.chain_pem,
+            chain=self.chain,
             not_after=self.not_after,
             verified_at=self.verified_at or self.begun_at,
             reference=self.reference,

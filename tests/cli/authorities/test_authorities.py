@@ -70,7 +70,7 @@ class Line:
         first = Issuance.first(DeviceId.parse(device_id), "private-ca", "ab" * 32, owner="worker", now=NOW)
         requested = self.ledger.write(first).requested(f"{arn}/certificate/{int(NOW.timestamp())}")
         issued = requested.issued(
-            certificate_id=registered["certificateId"], certificate_pem=pem, chain_pem=None, not_after=END
+            certificate_id=registered["certificateId"], certificate_pem=pem, chain=None, not_after=END
         )
         active = issued.registered(registered["certificateArn"]).active(clear_at=None)
         return self.ledger.write(active, certificate=CertificateRecordState.ACTIVE), str(registered["certificateId"])
@@ -199,7 +199,7 @@ def test_distrust_covers_the_certificate_of_a_device_in_its_renewal_and_one_not_
     unrecorded = line.iot.register_certificate_without_ca(certificatePem=pem, status="ACTIVE")["certificateId"]
     first = Issuance.first(DeviceId.parse("dev-2"), "private-ca", "cd" * 32, owner="worker", now=NOW)
     requested = line.ledger.write(first).requested(f"{line.first}/certificate/1")
-    line.ledger.write(requested.issued(certificate_id=unrecorded, certificate_pem=pem, chain_pem=None, not_after=END))
+    line.ledger.write(requested.issued(certificate_id=unrecorded, certificate_pem=pem, chain=None, not_after=END))
     line.name(line.following)
     assert run("distrust", line.first, "--yes")["certificates"]["deactivated"] == 2
     assert {line.status_of(one) for one in (renewing, unrecorded)} == {"INACTIVE"}

@@ -16,7 +16,7 @@ def issuance(state: str, *, owner: str | None = None, issuer: str = "private-ca"
     record = Issuance.first(DeviceId.parse("dev-0"), issuer, DEVICES[0].public_key.fingerprint, owner="w", now=now)
     if state != "requesting":
         record = record.issued(
-            certificate_id="c" * 64, certificate_pem="pem", chain_pem=None, not_after=now + timedelta(days=90)
+            certificate_id="c" * 64, certificate_pem="pem", chain=None, not_after=now + timedelta(days=90)
         )
     if state in {"active", "revoked"}:
         record = record.active(clear_at=None)

@@ -149,7 +149,7 @@ class Desk:
         issued = self.begin(device_id, ago=timedelta(hours=2)).issued(
             certificate_id=registered["certificateId"],
             certificate_pem=pem,
-            chain_pem=None,
+            chain=None,
             not_after=self.now + timedelta(days=300),
         )
         active = self.ledger.write(issued).registered(registered["certificateArn"]).active(clear_at=None)

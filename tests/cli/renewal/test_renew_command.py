@@ -31,7 +31,7 @@ class Fleet:
         for device in devices:
             first = Issuance.first(DeviceId.parse(device), "private-ca", "a" * 64, owner="w", now=NOW)
             ready = first.requested(f"{authority}/certificate/1").issued(
-                certificate_id="c1", certificate_pem="pem", chain_pem=None, not_after=NOW + timedelta(days=365)
+                certificate_id="c1", certificate_pem="pem", chain=None, not_after=NOW + timedelta(days=365)
             )
             self.ledger.write(ready.active(clear_at=None))
             boto3.client("iot").create_thing(thingName=device)

@@ -13,6 +13,7 @@ from secretfree.adapters.dynamodb.ending_certificates import count_ending
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.adapters.dynamodb.ledger_items import EMPTY_KEPT_FOR
 from secretfree.errors import SecretFreeError
+from secretfree.issuance.chains import Chain
 from secretfree.issuance.other_certificates import Suspect
 from secretfree.issuance.ports import CertificateRecordState, StaleLedgerError, ThrottledError, UnreachableError
 from secretfree.issuance.record import Issuance
@@ -39,7 +40,7 @@ def first(device: str = "widget-1", owner: str = "worker-1") -> Issuance:
 
 def issued(record: Issuance) -> Issuance:
     return record.requested("arn:1").issued(
-        certificate_id="c" * 64, certificate_pem="PEM\n", chain_pem="CHAIN\n", not_after=NOW + timedelta(days=9)
+        certificate_id="c" * 64, certificate_pem="PEM\n", chain=Chain.of("CHAIN\n"), not_after=NOW + timedelta(days=9)
     )
 
 
@@ -275,7 +276,7 @@ def test_devices_whose_certificate_ends_in_a_time_are_counted_until_they_have_re
     renewing = ledger.write(active["w-1"].next_generation("a" * 64, "worker", NOW))
     assert counted(week, fortnight) == 2
     renewed = renewing.requested("arn:2").issued(
-        certificate_id="f" * 64, certificate_pem="PEM\n", chain_pem=None, not_after=NOW + timedelta(days=90)
+        certificate_id="f" * 64, certificate_pem="PEM\n", chain=None, not_after=NOW + timedelta(days=90)
     )
     ledger.write(renewed.active(clear_at=NOW))
     ledger.write(active["w-2"].revoked(NOW))

@@ -243,7 +243,7 @@ def test_a_csr_that_iot_core_does_not_take_is_a_bad_request(stubbed: Stubbed, ve
 
 
 def recorded() -> DeviceCertificate:
-    return DeviceCertificate(certificate_id=ID, certificate_pem=PEM, chain_pem=None, not_after=NOW)
+    return DeviceCertificate(certificate_id=ID, certificate_pem=PEM, chain=None, not_after=NOW)
 
 
 def test_a_certificate_taken_up_again_is_looked_at_first(stubbed: Stubbed) -> None:

@@ -167,7 +167,8 @@ def test_the_id_is_the_digest_of_the_der_and_the_chain_comes_along(stubbed: Stub
     expected = x509.load_pem_x509_certificate(LEAF.encode()).fingerprint(hashes.SHA256()).hex()
     assert collected.certificate_id == expected
     assert collected.certificate_pem == LEAF
-    assert collected.chain_pem == ISSUING + ROOT
+    assert collected.chain is not None
+    assert collected.chain.pem == ISSUING + ROOT
     assert collected.not_after == datetime(2026, 4, 1, tzinfo=UTC)
 
 
@@ -175,7 +176,7 @@ def test_line_ends_are_made_uniform(stubbed: Stubbed) -> None:
     stubbed.pca_stub.add_response("get_certificate", {"Certificate": LEAF.replace("\n", "\r\n").strip()})
     collected = stubbed.issuer().collect(CERTIFICATE_ARN)
     assert collected is not None
-    assert (collected.certificate_pem, collected.chain_pem) == (LEAF, None)
+    assert (collected.certificate_pem, collected.chain) == (LEAF, None)
 
 
 def test_a_certificate_in_the_making_is_none_and_one_that_failed_an_error(stubbed: Stubbed) -> None:

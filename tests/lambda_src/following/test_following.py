@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from secretfree.errors import SecretFreeError
+from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.following.following import REGISTRY_PATIENCE, FollowOutcome
 from secretfree.issuance.model import IssuedCertificate
 from secretfree.request.device_id import DeviceId
@@ -36,7 +36,56 @@ def test_a_certificate_of_one_region_may_connect_in_the_other_which_answers_with
     assert again.reused
     assert again.certificate_pem == answer.certificate_pem
     assert len(both.there.world.cloud.issued) == 0
-    assert both.there.world.cloud.other_ledgers["announcements"].keys() == {("widget-1", "eu-central-1#private-ca")}
+    assert both.there.announced() == {("widget-1", "eu-central-1#private-ca")}
+
+
+@BOTH_KINDS
+def test_a_certificate_whose_chain_is_not_replicated_yet_waits_for_it(one_ca: bool) -> None:
+    both, answer = provisioned(one_ca)
+    replica = both.there.world.cloud.other_ledgers["announcements"]
+    (late,) = [key for key in replica if key not in both.there.announced()]
+    del replica[late]
+    with pytest.raises(SecretFreeError) as raised:
+        both.there.follow()
+    assert (raised.value.code, raised.value.reason) == (ErrorCode.UNAVAILABLE, Reason.LEDGER_RECORD)
+    assert both.there.active() == set()
+    assert ("widget-1", "issuance#private-ca") not in both.there.world.items
+    both.replicate()
+    assert both.there.follow().outcome is FollowOutcome.REGISTERED
+    again = issued(both.there)
+    assert (again.certificate_id, again.chain_pem) == (answer.certificate_id, answer.chain_pem)
+
+
+@BOTH_KINDS
+def test_a_region_that_has_a_chain_needs_no_replica_of_it(one_ca: bool) -> None:
+    both, answer = provisioned(one_ca)
+    both.there.follow()
+    both.enrol("widget-2")
+    both.here.world.ask_as_enrolled("widget-2")
+    both.replicate()
+    replica = both.there.world.cloud.other_ledgers["announcements"]
+    for key in replica.keys() - both.there.announced():
+        del replica[key]
+    assert both.there.follow("widget-2").outcome is FollowOutcome.REGISTERED
+    again = both.there.world.ask_as_enrolled("widget-2")
+    assert isinstance(again, IssuedCertificate)
+    assert again.chain_pem == answer.chain_pem
+
+
+def test_a_connect_announces_the_chain_of_a_certificate_that_was_recorded_before_there_were_other_regions() -> None:
+    both = TwoRegions(one_ca=False)
+    both.enrol()
+    issued(both.here)
+    both.here.world.cloud.other_ledgers["announcements"].clear()  # as with a ledger of one Region
+    both.clock.sleep(timedelta(days=350).total_seconds())
+    answer = issued(both.here)
+    both.here.world.cloud.other_ledgers["announcements"].clear()
+    retirer = Retirer(both.here.world)
+    retirer.connect(answer.certificate_id)
+    retirer.deliver()
+    both.replicate()
+    assert both.there.follow().outcome is FollowOutcome.REGISTERED
+    assert issued(both.there).chain_pem == answer.chain_pem
 
 
 @BOTH_KINDS

@@ -104,6 +104,14 @@ def test_what_cannot_be_done_yet_goes_to_the_queue_and_holds_up_no_other(both: T
     assert len(both.there.active()) == 2
 
 
+def test_a_chain_in_the_stream_is_passed_over(both: TwoRegions, queue: Queue) -> None:
+    (chain,) = both.there.world.cloud.other_ledgers["announcements"].keys() - both.there.announced()
+    event = stream(chain[0])
+    event["Records"][0]["dynamodb"]["Keys"]["record"]["S"] = chain[1]
+    assert build(follower_environment())(event, CONTEXT) == {"batchItemFailures": []}
+    assert queue.sent == []
+
+
 def test_where_the_queue_does_not_take_it_the_stream_delivers_it_again(both: TwoRegions, queue: Queue) -> None:
     both.there.world.cloud.always["RegisterCertificate"] = Fault.REFUSED
     queue.fails = True

@@ -25,7 +25,7 @@ def issued() -> Issuance:
     return (
         first()
         .requested("arn")
-        .issued(certificate_id="c1", certificate_pem="pem", chain_pem=None, not_after=NOW + timedelta(days=365))
+        .issued(certificate_id="c1", certificate_pem="pem", chain=None, not_after=NOW + timedelta(days=365))
     )
 
 
@@ -99,7 +99,7 @@ def test_a_new_generation_accounts_for_the_old_certificate_and_for_an_unanswered
 def renewed(record: Issuance, number: int) -> Issuance:
     """The record after one more renewal, with the certificate `c<number>`."""
     begun = record.next_generation("a" * 64, "w", NOW).requested("arn")
-    ready = begun.issued(certificate_id=f"c{number}", certificate_pem="pem", chain_pem=None, not_after=NOW)
+    ready = begun.issued(certificate_id=f"c{number}", certificate_pem="pem", chain=None, not_after=NOW)
     return ready.active(clear_at=NOW)
 
 
@@ -113,7 +113,7 @@ def test_the_oldest_and_the_latest_stay_superseded_and_what_is_between_is_obsole
 
 def test_what_another_key_had_is_obsolete_when_the_certificate_that_replaced_it_is_renewed() -> None:
     begun = active().next_generation("b" * 64, "w", NOW).requested("arn")
-    done = begun.issued(certificate_id="c2", certificate_pem="pem", chain_pem=None, not_after=NOW).active(clear_at=NOW)
+    done = begun.issued(certificate_id="c2", certificate_pem="pem", chain=None, not_after=NOW).active(clear_at=NOW)
     third = done.next_generation("b" * 64, "w", NOW)
     assert (third.superseded, third.obsolete) == (("c2",), ("c1",))
 
@@ -145,7 +145,7 @@ def test_a_connect_with_a_certificate_that_waits_for_its_end_keeps_that_date() -
 
 def test_only_a_certificate_recorded_as_active_stays_good_while_another_key_takes_its_place() -> None:
     second = active().next_generation("a" * 64, "w", NOW).requested("arn")
-    unfinished = second.issued(certificate_id="c2", certificate_pem="pem", chain_pem=None, not_after=NOW)
+    unfinished = second.issued(certificate_id="c2", certificate_pem="pem", chain=None, not_after=NOW)
     rekeyed = unfinished.next_generation("b" * 64, "w", NOW)
     assert (rekeyed.superseded, rekeyed.obsolete) == (("c1",), ("c2",))
     after_revocation = unfinished.revoked(NOW).next_generation("b" * 64, "w", NOW)
@@ -162,7 +162,7 @@ def test_only_what_is_left_to_clear_keeps_a_finished_record_due() -> None:
     later = NOW + timedelta(hours=1)
     assert issued().active(clear_at=later).due is None
     renewed = active().next_generation("a" * 64, "w", NOW).requested("arn")
-    done = renewed.issued(certificate_id="c2", certificate_pem="pem", chain_pem=None, not_after=NOW)
+    done = renewed.issued(certificate_id="c2", certificate_pem="pem", chain=None, not_after=NOW)
     assert done.active(clear_at=later).due == later
     assert done.active(clear_at=later).cleared().due is None
     assert done.revoked(NOW).due == NOW

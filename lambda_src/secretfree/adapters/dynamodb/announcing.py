@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from secretfree.adapters.aws_errors import aws_call
 from secretfree.adapters.dynamodb.dates import date_of, date_value
+from secretfree.adapters.dynamodb.stored_chains import StoredChains, chain_attributes, chain_of
 from secretfree.clock import Clock
 from secretfree.contract import AnnouncementAttribute
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
@@ -43,6 +44,11 @@ class DynamoDbAnnouncements:
     def __init__(self, client: "DynamoDBClient", *, table: str) -> None:
         self._client = client
         self._table = table
+        self._chains = StoredChains(client, table=table)
+
+    def chain_text(self, digest: str) -> str | None:
+        """GetItem, consistent in this Region; no call if this worker knows the chain."""
+        return self._chains.text(digest)
 
     def of_device(self, device_id: DeviceId) -> Sequence[Announcement]:
         """Query, consistent. A device has one item for each Region and issuer, so one page holds all of them."""
@@ -80,9 +86,9 @@ def item_of(announcement: Announcement) -> dict[str, Any]:
         ("announced-at", announcement.announced_at),
     ):
         item[name] = date_value(moment)
-    if announcement.chain_pem is not None:
-        item["certificate-chain"] = {"S": announcement.chain_pem}
-    return item
+    return item | chain_attributes(
+        announcement.chain, () if announcement.chain is None else (announcement.chain.digest,)
+    )
 
 
 def announcement_of(item: Mapping[str, Any]) -> Announcement:
@@ -98,7 +104,7 @@ def announcement_of(item: Mapping[str, Any]) -> Announcement:
             generation=int(item["generation"]["N"]),
             certificate_id=item["certificate-id"]["S"],
             certificate_pem=item["certificate"]["S"],
-            chain_pem=item["certificate-chain"]["S"] if "certificate-chain" in item else None,
+            chain=chain_of(item),
             not_after=date_of(item, "not-after"),
             reference=item["reference"]["S"],
             begun_at=date_of(item, "begun-at"),

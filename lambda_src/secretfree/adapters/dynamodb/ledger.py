@@ -1,6 +1,7 @@
 """The ledger on DynamoDB: one conditional write for each step, the record's version as its condition."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -21,9 +22,19 @@ from secretfree.adapters.dynamodb.ledger_items import (
     shard_value,
     text_of,
 )
+from secretfree.adapters.dynamodb.stored_chains import StoredChains
 from secretfree.contract import LedgerAttribute, LedgerIndex
-from secretfree.issuance.ports import CertificateRecordState, StaleLedgerError, ThrottledError, UnreadableRecord
+from secretfree.errors import SecretFreeError
+from secretfree.issuance.chains import Chain
+from secretfree.issuance.ports import (
+    CertificateRecordState,
+    StaleLedgerError,
+    ThrottledError,
+    UnreachableError,
+    UnreadableRecord,
+)
 from secretfree.issuance.record import Issuance
+from secretfree.issuance.states import IssuanceState
 from secretfree.request.device_id import DeviceId
 from secretfree.revocation.ports import DeviceRecords
 
@@ -41,16 +52,22 @@ class DynamoDbLedger:
         self._client = client
         self._table = table
         self._announcing = announcing
+        self._chains = StoredChains(client, table=table)
+        self._announced_chains = None if announcing is None else StoredChains(client, table=announcing.table)
 
     def write(
         self, issuance: Issuance, *, certificate: CertificateRecordState | None = None, connected: bool = False
     ) -> Issuance:
         """PutItem, or TransactWriteItems with the certificate's own record or an announcement.
 
-        The announcement is part of the same transaction, so every certificate of this Region is announced.
+        The announcement is part of the same transaction, so every certificate of this Region is announced. The chain
+        of a certificate that becomes active is stored first. The record has the chain's text until that succeeds.
         """
+        if certificate is CertificateRecordState.ACTIVE and issuance.chain is not None:
+            with suppress(ThrottledError, UnreachableError, SecretFreeError):
+                self._chains.keep(issuance.chain)
         stored = replace(issuance, version=issuance.version + 1)
-        item = issuance_item(stored)
+        item = issuance_item(stored, stored_chains=self._chains.known)
         condition = _condition(issuance)
         with aws_call():
             try:
@@ -88,9 +105,29 @@ class DynamoDbLedger:
         if state is not None:
             puts.append({"TableName": self._table, "Item": certificate_item(stored, state)})
         if self._announcing is not None:
+            self._keep_announced_chain(stored)
             announced = self._announcing.put_of(stored, connected=connected)
             puts += [] if announced is None else [announced]
         self._client.transact_write_items(TransactItems=[{"Put": put} for put in puts])
+
+    def _keep_announced_chain(self, issuance: Issuance) -> None:
+        """Store the chain beside the announcements before one names it."""
+        chains, chain = self._announced_chains, issuance.chain
+        if chains is None or chain is None or issuance.state is not IssuanceState.ACTIVE:
+            return
+        if chain.digest in chains.known:
+            return
+        text = self._chains.text(chain.digest) if chain.pem is None else chain.pem
+        if text is not None:
+            chains.keep(Chain.of(text))
+
+    def chain_text(self, digest: str) -> str | None:
+        """GetItem, consistent; no call if this worker knows the chain."""
+        return self._chains.text(digest)
+
+    def keep_chain(self, chain: Chain) -> None:
+        """GetItem and PutItem; no call if this worker knows the chain."""
+        self._chains.keep(chain)
 
     def read(self, device_id: DeviceId, issuer: str) -> Issuance | None:
         """GetItem, consistent: the device's record at one issuer (port `IssuanceReader`)."""

@@ -1,11 +1,12 @@
 """The ledger's items in DynamoDB's own JSON: how a record is written, and how what is stored is read."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 from zlib import crc32
 
 from secretfree.adapters.dynamodb.dates import date_of, date_value
+from secretfree.adapters.dynamodb.stored_chains import chain_attributes, chain_of
 from secretfree.contract import LedgerAttribute, LedgerRecord
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.issuance.other_certificates import CertificateInUse, Suspect
@@ -27,8 +28,8 @@ ISSUANCE: Final = LedgerRecord.ISSUANCE.value
 CERTIFICATE: Final = LedgerRecord.CERTIFICATE.value
 
 
-def issuance_item(issuance: Issuance) -> dict[str, Any]:
-    """The record's item."""
+def issuance_item(issuance: Issuance, *, stored_chains: Container[str] = frozenset()) -> dict[str, Any]:
+    """The record's item. `stored_chains`: the digests of the chains that have an item of their own."""
     item: dict[str, Any] = {
         "device-id": {"S": str(issuance.device_id)},
         "record": {"S": ISSUANCE + issuance.issuer},
@@ -59,7 +60,6 @@ def issuance_item(issuance: Issuance) -> dict[str, Any]:
         ("certificate-id", issuance.certificate_id),
         ("certificate-arn", issuance.certificate_arn),
         ("certificate", issuance.certificate_pem),
-        ("certificate-chain", issuance.chain_pem),
         (LedgerAttribute.LAST_REASON.value, issuance.last_reason),
         ("renewal-job", issuance.renewal_job),
     ):
@@ -67,7 +67,7 @@ def issuance_item(issuance: Issuance) -> dict[str, Any]:
             item[name] = {"S": str(text)}
     if issuance.ticket is not None:
         item["ticket"] = {"M": _ticket_entry(issuance.ticket)}
-    item |= _other_certificates(issuance)
+    item |= chain_attributes(issuance.chain, stored_chains) | _other_certificates(issuance, stored_chains)
     forget_after = issuance.forget_after
     if forget_after is None and issuance.is_empty:
         begun_at = issuance.begun_at if issuance.ticket is None else max(issuance.begun_at, issuance.ticket.at)
@@ -148,7 +148,7 @@ def _issuance(item: Mapping[str, Any]) -> Issuance:
         certificate_id=text_of(item, "certificate-id"),
         certificate_arn=text_of(item, "certificate-arn"),
         certificate_pem=text_of(item, "certificate"),
-        chain_pem=text_of(item, "certificate-chain"),
+        chain=chain_of(item),
         not_after=_moment(item, "not-after"),
         verified_at=_moment(item, "verified-at"),
         thing_ensured=bool(item.get("thing-ensured", {}).get("BOOL")),
@@ -178,27 +178,26 @@ def _index_keys(issuance: Issuance) -> dict[str, Any]:
     return keys
 
 
-def _other_certificates(issuance: Issuance) -> dict[str, Any]:
+def _other_certificates(issuance: Issuance, stored_chains: Container[str]) -> dict[str, Any]:
     """The attributes of the other certificates that the record keeps."""
     attributes: dict[str, Any] = {}
     for name, certificates in (("superseded", issuance.superseded), ("obsolete", issuance.obsolete)):
         if certificates:
             attributes[name] = {"L": [{"S": certificate_id} for certificate_id in certificates]}
     if issuance.in_use is not None:
-        attributes["in-use"] = {"M": _in_use_item(issuance.in_use)}
+        attributes["in-use"] = {"M": _in_use_item(issuance.in_use, stored_chains)}
     if issuance.suspects:
         attributes["suspects"] = {"L": [_suspect_item(suspect) for suspect in issuance.suspects]}
     return attributes
 
 
-def _in_use_item(certificate: CertificateInUse) -> dict[str, Any]:
+def _in_use_item(certificate: CertificateInUse, stored_chains: Container[str]) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "certificate-id": {"S": certificate.certificate_id},
         "certificate": {"S": certificate.certificate_pem},
         "not-after": date_value(certificate.not_after),
+        **chain_attributes(certificate.chain, stored_chains),
     }
-    if certificate.chain_pem is not None:
-        entry["certificate-chain"] = {"S": certificate.chain_pem}
     if certificate.verified_at is not None:
         entry["verified-at"] = date_value(certificate.verified_at)
     if certificate.reference is not None:
@@ -210,7 +209,7 @@ def _in_use(entry: Mapping[str, Any]) -> CertificateInUse:
     return CertificateInUse(
         certificate_id=entry["certificate-id"]["S"],
         certificate_pem=entry["certificate"]["S"],
-        chain_pem=text_of(entry, "certificate-chain"),
+        chain=chain_of(entry),
         not_after=date_of(entry, "not-after"),
         verified_at=_moment(entry, "verified-at"),
         reference=text_of(entry, "reference"),

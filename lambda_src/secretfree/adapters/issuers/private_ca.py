@@ -190,7 +190,8 @@ class PrivateCaIssuer:
             )
             return str(answer["certificateArn"])
         # CAs may have the same subject, so IoT Core needs the signing CA: the chain's first certificate.
-        issuer: Any = {"caCertificatePem": _first(certificate.chain_pem)} if certificate.chain_pem else {}
+        chain = None if certificate.chain is None else certificate.chain.pem
+        issuer: Any = {} if chain is None else {"caCertificatePem": _first(chain)}
         answer = self._iot.register_certificate(certificatePem=certificate.certificate_pem, status="ACTIVE", **issuer)
         return str(answer["certificateArn"])
 
