@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from secretfree.contract import Variable
 from secretfree.request.keys import DevicePublicKey
 from secretfree_cli.device import signing_request
 from secretfree_cli.local.cloud import bring_down, bring_up, deploy_into
@@ -45,6 +46,8 @@ class Stock:
     things: frozenset[str]
     ledger: Mapping[str, Mapping[str, Any]]
     """The `issuance#` records by device."""
+    numbers: int
+    """Numbers that devices took of the queues of tickets."""
     signed: int
     """Certificates that the Private CA issued, without its own."""
 
@@ -89,6 +92,16 @@ class StormCloud:
         merged = {name: value for variables in functions for name, value in variables.items()}
         return merged | self.record.environment()
 
+    def set_issuance_rate(self, rate: int) -> None:
+        """Change the deployed functions as another `issuance_rate` of the construct would."""
+        for function in self._functions():
+            variables = function["Environment"]["Variables"]
+            if Variable.ISSUANCE_RATE in variables:
+                self.target.client("lambda").update_function_configuration(
+                    FunctionName=function["FunctionName"],
+                    Environment={"Variables": {**variables, Variable.ISSUANCE_RATE.value: str(rate)}},
+                )
+
     def stage_throttle(self) -> tuple[float, float]:
         """Requests a second and the burst that the deployed API lets through: the emulator does not apply them."""
         api_id, stage = self.url.rstrip("/").split("/")[-2:]
@@ -104,6 +117,7 @@ class StormCloud:
             for certificate in page["certificates"]
         ]
         states = Counter(certificate["status"] for certificate in certificates)
+        records = list(self._ledger())
         return Stock(
             active_certificates=frozenset(c["certificateId"] for c in certificates if c["status"] == "ACTIVE"),
             other_certificates=len(certificates) - states["ACTIVE"],
@@ -112,7 +126,8 @@ class StormCloud:
                 for page in iot.get_paginator("list_things").paginate(PaginationConfig={"PageSize": 250})
                 for thing in page["things"]
             ),
-            ledger={item["device-id"]: item for item in self._ledger() if item["record"].startswith("issuance#")},
+            ledger={item["device-id"]: item for item in records if item["record"].startswith("issuance#")},
+            numbers=sum(int(item.get("given", 0)) for item in records if item["record"].startswith("tickets#")),
             signed=_signed(self.folder) - self.signed_before,
         )
 

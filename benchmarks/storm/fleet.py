@@ -1,7 +1,7 @@
 """A fleet that is switched on at once, and posts until each device has its certificate.
 
 Devices that do not use the API meet the same limits as on AWS: the throttle as deployed, and a bounded number of
-invocations at once. A device obeys Retry-After, and backs off by itself if an answer has none.
+invocations at once. A device waits by the formulas of the wire contract.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from secretfree_cli.local.emulators.private_ca.settings import TokenBucket
 from secretfree_device import Patience
 
 API_THROTTLED, BUSY = "429 of the API", "503, every function busy"
-# Seconds: what the construct's gateway response for a throttled request says.
+# Seconds: what the construct's gateway responses for the API's own 429 and 503 say.
 API_RETRY_AFTER = 5.0
 _PATIENCE = Patience()
 
@@ -109,7 +109,7 @@ class _Run:
             self._ask_again(number, API_RETRY_AFTER)
         elif self._busy[way.name] >= way.places:
             self._result.answers[way.name][BUSY] += 1
-            self._ask_again(number, None)
+            self._ask_again(number, API_RETRY_AFTER)
         else:
             self._busy[way.name] += 1
             self._result.requests[device.device_id] += 1

@@ -1,11 +1,11 @@
 """Sends a storm of requests to the local cloud, and counts the outcome.
 
-python benchmarks/storm/run.py fleet [--devices 10000] [--quota-factor 2] [--through-api 0.1] [--processes 32]
+python benchmarks/storm/run.py fleet [--devices 10000] [--quota-factor 1.2] [--through-api 0.1] [--processes 32]
 python benchmarks/storm/run.py flood [--devices 100] [--forgers 4]
 
 fleet: devices arriving within a minute (divided by the quota factor, as is all of the time that the quotas fill), AWS
-throttling at its default quotas times that factor. Most requests run the functions' own code in processes of this
-benchmark. A share of them uses the local cloud's API and Lambdas.
+throttling at its default quotas times that factor, and `issuance_rate` as these quotas allow. Most requests run the
+functions' own code in processes of this benchmark. A share of them uses the local cloud's API and Lambdas.
 
 flood: requests with a good id and key but a forged signature, as fast as the API answers, beside good devices.
 
@@ -28,9 +28,12 @@ from typing import Any
 import runtime
 from cloud import Device, StormCloud, forged_csr, make_devices, storm_cloud
 from fleet import Result, Storm, Way, over_http
+from secretfree.contract import IssuerKind
 from secretfree_cli.local.emulators.private_ca.settings import TokenBucket
+from secretfree_cli.plan.calls import call_sequence
+from secretfree_cli.plan.capacity import quota_bound
+from secretfree_cli.plan.quotas import default_quotas
 
-ARRIVAL = 60.0
 API_PLACES = 8
 # The emulated API has its own throttle, as deployed.
 _UNLIMITED = TokenBucket(0)
@@ -42,10 +45,11 @@ def main() -> None:
     storms = parser.add_subparsers(dest="storm", required=True)
     fleet = storms.add_parser("fleet")
     fleet.add_argument("--devices", type=int, default=10_000)
-    fleet.add_argument("--quota-factor", type=float, default=2.0)
+    fleet.add_argument("--quota-factor", type=float, default=1.2)
+    fleet.add_argument("--arrival", type=float, default=60.0, help="seconds, before they are divided by the factor")
     fleet.add_argument("--through-api", type=float, default=0.1, help="share of the devices")
     fleet.add_argument("--processes", type=int, default=32, help="invocations at once")
-    fleet.add_argument("--limit", type=float, default=720.0, help="seconds, at most")
+    fleet.add_argument("--limit", type=float, default=1_000.0, help="seconds, at most")
     flood = storms.add_parser("flood")
     flood.add_argument("--devices", type=int, default=100)
     flood.add_argument("--forgers", type=int, default=4)
@@ -60,6 +64,8 @@ def _fleet(given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     with storm_cloud(quota_factor=factor) as cloud:
         devices = make_devices("storm", given.devices)
         cloud.enrol(devices)
+        bound = _bound(given.devices, given.arrival, factor)
+        cloud.set_issuance_rate(max(1, round(given.devices / bound)))
         rate, burst = cloud.stage_throttle()
         _tell(f"{len(devices)} devices enrolled; the API lets {rate * factor:g} requests a second through")
         with (
@@ -71,9 +77,18 @@ def _fleet(given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
             api = Way("API", threads, API_PLACES, over_http(cloud.url, "new"), _UNLIMITED)
             every = round(1 / given.through_api) if given.through_api else len(devices) + 1
             ways = [(device, api if number % every == 0 else functions) for number, device in enumerate(devices)]
-            result = Storm(ways, ARRIVAL / factor, given.limit, _tell).run()
+            result = Storm(ways, given.arrival / factor, given.limit, _tell).run()
         figures = _figures(ways, result) | {"quota factor": factor, "API requests a second": rate * factor}
+        figures |= {"quota-bound seconds": round(bound, 1), "times the quota-bound": round(result.seconds / bound, 3)}
+        figures |= {"numbers given": cloud.stock().numbers}
         return figures, result.mistakes + _differences(cloud, devices, result.certificates)
+
+
+def _bound(devices: int, arrival: float, factor: float) -> float:
+    """Seconds that the quotas, times `factor`, allow at best."""
+    quotas = default_quotas()
+    scaled = quotas.with_limits({name: quota.limit * factor for name, quota in quotas.quotas.items() if quota.rate})
+    return quota_bound(devices, arrival / factor, call_sequence(IssuerKind.PRIVATE_CA), scaled).seconds
 
 
 class _StageBucket(TokenBucket):
@@ -160,6 +175,7 @@ def _figures(ways: Sequence[tuple[Device, Way]], result: Result) -> dict[str, An
             "95 %": round(quantiles(waited, n=20)[-1], 1) if len(waited) > 1 else round(waited[0], 1),
             "longest": round(waited[-1], 1),
         },
+        "requests a device": round(sum(map(Counter.total, result.answers.values())) / len(ways), 2),
         "requests that reached the functions": sum(result.requests.values()),
         "most of one device": max(result.requests.values(), default=0),
         "answers": {name: dict(sorted(counter.items())) for name, counter in result.answers.items()},
@@ -177,7 +193,8 @@ def _calls_a_device(result: Result, devices: int) -> dict[str, dict[str, float]]
         for operation in operations
     }
     total = {kind: round(sum(row[kind] for row in table.values()), 2) for kind in ("done", "throttled")}
-    return table | {"all": total}
+    writes = sum(table[name]["done"] for name in ("PutItem", "UpdateItem", "TransactWriteItems") if name in table)
+    return table | {"all": total, "ledger writes": {"done": round(writes, 2)}}
 
 
 def _tell(text: str) -> None:
