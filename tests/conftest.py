@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import os
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from socketserver import BaseServer
 from typing import Any
 
 import boto3
@@ -23,11 +25,17 @@ from hypothesis import settings
 from secretfree_cli.local import servers
 from secretfree_cli.local.processes import ServerProcess, start_server
 from secretfree_cli.local.servers import Ports
+from support.construct_process import quicken
 
 # A busy machine is no failure: no example has a deadline.
 settings.register_profile("suite", deadline=None, max_examples=40)
 settings.register_profile("nightly", deadline=None, max_examples=2_000, print_blob=True)
 settings.load_profile("suite")
+
+# Before any conftest imports the construct, which starts its process.
+quicken()
+# The CDK validates each template that it synthesises. One test does so for all options.
+os.environ["CDK_VALIDATION"] = "false"
 
 
 def pytest_configure() -> None:
@@ -61,14 +69,20 @@ def _share_what_botocore_reads() -> None:
     serialize.create_serializer = lambda protocol, _validates=True, **options: make_serializer(
         protocol, True, **options
     )
-    # The CDK validates each template that it synthesises. One test does so for all options.
-    os.environ["CDK_VALIDATION"] = "false"
     inspected = hooks.accepts_kwargs
     hooks.accepts_kwargs = lambda function: (
         bool(function.__code__.co_flags & inspect.CO_VARKEYWORDS)
         if inspect.isfunction(function) or inspect.ismethod(function)
         else inspected(function)
     )
+    # How long a server takes to notice its shutdown: many tests end one, and half a second each.
+    BaseServer.serve_forever.__defaults__ = (0.01,)
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector leave alone what collecting made: it would look at thousands of tests each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

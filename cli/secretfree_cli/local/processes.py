@@ -106,7 +106,7 @@ def _end_politely(processes: Sequence[psutil.Process], *, grace_seconds: float) 
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.terminate()
-    psutil.wait_procs(processes, timeout=grace_seconds)
+    _await_ends(processes, seconds=grace_seconds)
 
 
 def _kill_marked(mark: str) -> bool:
@@ -117,5 +117,23 @@ def _kill_marked(mark: str) -> bool:
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(left, timeout=_KILL_SECONDS)
+        _await_ends(left, seconds=_KILL_SECONDS)
     return found
+
+
+def _await_ends(processes: Sequence[psutil.Process], *, seconds: float) -> None:
+    """Wait for the ends of processes, also where no parent collects their exit codes, as in many containers.
+
+    `psutil.wait_procs` would wait for that, too: for seconds, or for all of the given time.
+    """
+    deadline = time.monotonic() + seconds
+    while any(_is_alive(process) for process in processes) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with suppress(ChildProcessError):
+        os.waitpid(process.pid, os.WNOHANG)
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False

@@ -26,6 +26,11 @@ def sleeper(tmp_path):
     process.stop()
 
 
+def is_alive(pid):
+    """Where nothing collects the exit codes of orphans, they are left as zombies."""
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
 def test_a_started_server_runs_until_it_is_stopped(sleeper):
     assert sleeper.is_running
     assert sleeper.stop()
@@ -58,9 +63,9 @@ def test_children_end_with_their_server(tmp_path, eventually):
     log = tmp_path / "log"
     server = start_server("parent", [sys.executable, "-c", parent], environment=os.environ, log=log)
     child = int(eventually(lambda: log.read_text().strip()))
-    assert psutil.pid_exists(child)
+    assert is_alive(child)
     server.stop()
-    assert not psutil.pid_exists(child)
+    assert not is_alive(child)
 
 
 def test_what_a_server_started_ends_with_it_even_in_a_session_of_its_own_and_without_a_parent(tmp_path, eventually):
@@ -74,7 +79,7 @@ def test_what_a_server_started_ends_with_it_even_in_a_session_of_its_own_and_wit
     server = start_server("parent", [sys.executable, "-c", parent], environment=os.environ, log=log)
     left = int(eventually(lambda: log.read_text().strip()))
     server.stop()
-    assert not psutil.pid_exists(left)
+    assert not is_alive(left)
 
 
 def test_the_children_of_a_server_that_was_killed_are_ended(tmp_path, eventually):
@@ -89,7 +94,7 @@ def test_the_children_of_a_server_that_was_killed_are_ended(tmp_path, eventually
     child = int(eventually(lambda: log.read_text().strip()))
     psutil.Process(server.pid).kill()
     assert server.stop()
-    assert not psutil.pid_exists(child)
+    assert not is_alive(child)
 
 
 def test_marked_processes_are_ended_whatever_their_parents(sleeper):
@@ -100,6 +105,22 @@ def test_marked_processes_are_ended_whatever_their_parents(sleeper):
     end_marked(marking, grace_seconds=5)
     assert process.poll() is not None
     assert sleeper.is_running
+
+
+def test_a_process_whose_exit_code_nothing_collects_is_not_waited_for(tmp_path, eventually):
+    marking = new_marking()
+    parent = textwrap.dedent(f"""
+        import os, subprocess, sys, time
+        marked = {{**os.environ, **{marking!r}}}
+        print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(900)"], env=marked).pid, flush=True)
+        time.sleep(900)
+    """)
+    log = tmp_path / "log"
+    server = start_server("parent", [sys.executable, "-c", parent], environment=os.environ, log=log)
+    child = int(eventually(lambda: log.read_text().strip()))
+    end_marked(marking, grace_seconds=900)
+    assert psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    server.stop()
 
 
 def test_a_server_that_ignores_the_polite_signal_is_ended_after_the_grace(tmp_path, eventually):
