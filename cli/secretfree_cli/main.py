@@ -61,7 +61,8 @@ SUBCOMMANDS: Mapping[str, Subcommand] = MappingProxyType(
             "secretfree_cli.logs.commands:logs", "Show the log lines about a device, a request or a reason."
         ),
         "queue": Subcommand(
-            "secretfree_cli.queue.commands:queue", "Show what waits: each issuer's line, and the dead letters."
+            "secretfree_cli.queue.commands:queue",
+            "Show what waits: each issuer's queue of tickets, and the dead letters.",
         ),
         "expiring": Subcommand("secretfree_cli.expiry.commands:expiring", "List certificates and CAs that end soon."),
         "ca": Subcommand(
