@@ -1,11 +1,15 @@
 """Measures `secretfree enroll` against a bare loop of BatchWriteItem with the same parallelism, side by side.
 
 python benchmarks/enrollment/run.py [--devices 100000] [--format csv] [--parallelism 8] [--rounds 1] [--json]
+                                    [--stub-ms 10]
 
 The benchmark starts a local cloud of its own and stops it afterwards. Each run writes the same devices into a new table
-with the registry's indexes, in a process of its own, whose peak memory is the operating system's figure. The bare loop
-only puts items that are ready in memory. The command reads the file, checks every key, looks for conflicts, writes, and
-accounts for each row.
+with the registry's indexes, in a process of its own, whose peak memory and CPU time are the operating system's figures.
+The bare loop only puts items that are ready in memory. The command reads the file, checks every key, looks for
+conflicts, writes, and accounts for each row.
+
+With --stub-ms, an empty table that answers each call after that time takes the place of the local cloud: it measures
+the command alone.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ from secretfree_cli.importing.prepare import import_table_request
 from secretfree_cli.local.cloud import bring_down, bring_up
 from secretfree_cli.local.state import CloudRecord, StateFolder
 from secretfree_cli.manifests.generate import SAMPLES, SampleAuthority, SampleDevice, sample_devices
+from stub_table import Stub, stub_table
 
 BATCH = 25
 
@@ -47,6 +52,8 @@ class Run:
     devices: int
     seconds: float
     peak_mb: float
+    cpu: float
+    """Seconds of the whole process."""
 
     @property
     def rate(self) -> float:
@@ -60,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.bare is not None:
         print(bare_loop(options.bare, options.table, options.parallelism))
         return 0
-    with tempfile.TemporaryDirectory(prefix="secretfree-benchmark-") as folder, local_cloud(Path(folder)) as record:
+    with tempfile.TemporaryDirectory(prefix="secretfree-benchmark-") as folder, place(Path(folder), options) as record:
         manifest, items, extra = prepare(Path(folder), options)
         runs: list[Run] = []
         for number in range(options.rounds):
@@ -78,14 +85,16 @@ def report(runs: Sequence[Run], options: argparse.Namespace) -> int:
     bare = [run for run in runs if run.what == "bare"]
     enroll = [run for run in runs if run.what == "enroll"]
     ratio = median(one.rate / other.rate for one, other in zip(enroll, bare, strict=True))
+    cpu_ratio = median(one.cpu / other.cpu for one, other in zip(enroll, bare, strict=True))
     peak = max(run.peak_mb for run in enroll)
     if options.json:
-        print(json.dumps({"runs": [{**asdict(run), "rate": run.rate} for run in runs], "ratio": ratio, "peakMb": peak}))
+        shown = [{**asdict(run), "rate": run.rate} for run in runs]
+        print(json.dumps({"runs": shown, "ratio": ratio, "cpuRatio": cpu_ratio, "peakMb": peak}))
     else:
         print(f"{options.devices:,} devices as {options.format}, parallelism {options.parallelism}")
         print(f"  bare BatchWriteItem loop  {median(run.rate for run in bare):8,.0f} devices/s")
         print(f"  secretfree enroll         {median(run.rate for run in enroll):8,.0f} devices/s, peak {peak:.0f} MB")
-        print(f"  ratio                     {ratio:8.2f}")
+        print(f"  ratio                     {ratio:8.2f}, of the processes' CPU time {cpu_ratio:.2f}")
     return int(ratio < options.least or peak > 200)
 
 
@@ -110,28 +119,28 @@ def prepare(folder: Path, options: argparse.Namespace) -> tuple[Path, Path, Sequ
     return manifest, items, (sample.needs, str(certificate))
 
 
-def measure_bare(record: CloudRecord, items: Path, table: str, options: argparse.Namespace) -> Run:
+def measure_bare(record: CloudRecord | Stub, items: Path, table: str, options: argparse.Namespace) -> Run:
     """Run the bare loop in a process of its own."""
-    make_table(record, table)
+    if isinstance(record, CloudRecord):
+        make_table(record, table)
     command = [sys.executable, __file__, "--bare", str(items), "--table", table]
-    output, peak = run(record, [*command, "--parallelism", str(options.parallelism)])
-    return Run("bare", options.devices, float(output), peak)
+    used = run(record, [*command, "--parallelism", str(options.parallelism)])
+    return Run("bare", options.devices, float(used.output), used.peak_mb, used.cpu)
 
 
 def measure_enroll(
-    record: CloudRecord, manifest: Path, extra: Sequence[str], table: str, options: argparse.Namespace
+    record: CloudRecord | Stub, manifest: Path, extra: Sequence[str], table: str, options: argparse.Namespace
 ) -> Run:
     """Run the command as an operator would, with a named table. The seconds are those of the whole process."""
-    make_table(record, table)
+    if isinstance(record, CloudRecord):
+        make_table(record, table)
     command = [sys.executable, "-m", "secretfree_cli.main", "enroll", str(manifest), *extra, "--json"]
     where = ["--table", table, "--endpoint-url", record.endpoint_url, "--parallelism", str(options.parallelism)]
-    began = time.perf_counter()
-    output, peak = run(record, [*command, *where])
-    seconds = time.perf_counter() - began
-    summary = json.loads(output)
+    used = run(record, [*command, *where])
+    summary = json.loads(used.output)
     if summary["enrolled"] != options.devices:
         raise SystemExit(f"enrolled {summary['enrolled']} of {options.devices}: {summary['refusals']}")
-    return Run("enroll", options.devices, seconds, peak)
+    return Run("enroll", options.devices, used.seconds, used.peak_mb, used.cpu)
 
 
 def bare_loop(path: Path, table: str, parallelism: int) -> float:
@@ -152,23 +161,36 @@ def bare_loop(path: Path, table: str, parallelism: int) -> float:
     return time.perf_counter() - began
 
 
-def run(record: CloudRecord, command: Sequence[str]) -> tuple[str, float]:
-    """Run a command against the local cloud; return what it printed and its peak resident memory in MB."""
+@dataclass(frozen=True)
+class Used:
+    """What a process printed and used. `cpu` and `seconds` are of its whole life."""
+
+    output: str
+    seconds: float
+    cpu: float
+    peak_mb: float
+
+
+def run(record: CloudRecord | Stub, command: Sequence[str]) -> Used:
+    """Run a command against the local cloud."""
     environment = {**os.environ, **record.environment()}
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.PIPE, cwd=folder, env=environment, text=True
         )
         errors = process.stderr.read() if process.stderr else ""
         _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise SystemExit(f"{command[2]} ended with {process.returncode}:\n{errors}")
         output.seek(0)
-        return output.read(), usage.ru_maxrss * 1024 / 1e6
+        cpu = usage.ru_utime + usage.ru_stime
+        return Used(output.read(), seconds, cpu, usage.ru_maxrss * 1024 / 1e6)
 
 
-def make_table(record: CloudRecord, name: str) -> None:
+def make_table(record: CloudRecord | Stub, name: str) -> None:
     """Make an empty table with the registry's key and indexes."""
     client = boto3.client(
         "dynamodb",
@@ -180,6 +202,17 @@ def make_table(record: CloudRecord, name: str) -> None:
     parameters: Mapping[str, Any] = import_table_request(name, "", "")["TableCreationParameters"]
     client.create_table(**parameters)
     client.get_waiter("table_exists").wait(TableName=name)
+
+
+@contextmanager
+def place(folder: Path, options: argparse.Namespace) -> Iterator[CloudRecord | Stub]:
+    """Where the devices are written to: a local cloud, or the stub."""
+    if options.stub_ms is None:
+        with local_cloud(folder) as record:
+            yield record
+        return
+    with stub_table(options.stub_ms / 1e3) as stub:
+        yield stub
 
 
 @contextmanager
@@ -202,6 +235,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--least", type=float, default=0.8, help="ratio below which the exit code is 1")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--stub-ms", type=float, metavar="MS", help="an empty table that answers after MS milliseconds")
     parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--table", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)

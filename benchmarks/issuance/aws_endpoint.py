@@ -1,6 +1,7 @@
 """AWS on loopback for the benchmark: moto's services, with a settable latency and a record of each call.
 
-Run as `python aws_endpoint.py PORT`. GET /_bench/calls returns and forgets the calls; POST /_bench/latency sets it.
+Run as `python aws_endpoint.py PORT`. GET /_bench/calls returns and forgets the calls. POST /_bench/latency sets the
+latency, and POST /_bench/signing the time that the Private CA takes to sign. Both in seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.datastructures import Headers
-from werkzeug.test import Client, TestResponse
+from werkzeug.test import Client
+from werkzeug.wrappers import Response
 
 LOOPBACK = "127.0.0.1"
 _REST = tuple(
@@ -35,23 +37,34 @@ _REST = tuple(
 
 
 class Emulator:
-    """Moto behind a stopwatch. It answers a request after `latency` seconds at the earliest."""
+    """Moto behind a stopwatch. It answers a request after `latency` seconds at the earliest.
+
+    A certificate of the Private CA is ready `signing` seconds after its request, where moto has it at once.
+    """
 
     def __init__(self) -> None:
         self.latency = 0.0
+        self.signing = 0.0
+        self._ready_at: dict[str, float] = {}
         self._services = Client(DomainDispatcherApplication(create_backend_app))
         self._calls: list[dict[str, Any]] = []
         self._lock = Lock()
 
-    def answer(self, method: str, path: str, headers: Headers, body: bytes, *, connection: int) -> TestResponse:
+    def answer(self, method: str, path: str, headers: Headers, body: bytes, *, connection: int) -> Response:
         """Answer one call to AWS and record it."""
         began = time.monotonic()
-        response = self._services.open(path, method=method, headers=headers, data=body)
-        time.sleep(max(0.0, began + self.latency - time.monotonic()))
         name = operation_of(method, path.partition("?")[0], headers.get("x-amz-target"))
+        response: Response
+        if name == "GetCertificate" and began < self._ready_at.get(json.loads(body)["CertificateArn"], 0.0):
+            response = Response(json.dumps({"__type": "RequestInProgressException"}), status=400)
+        else:
+            response = self._services.open(path, method=method, headers=headers, data=body)
+        if name == "IssueCertificate" and response.status_code == 200:
+            self._ready_at[json.loads(response.get_data())["CertificateArn"]] = began + self.signing
+        time.sleep(max(0.0, began + self.latency - time.monotonic()))
         call = {"operation": name, "began": began, "ended": time.monotonic(), "connection": connection}
         with self._lock:
-            self._calls.append(call)
+            self._calls.append(call | {"status": response.status_code})
         return response
 
     def taken_calls(self) -> list[dict[str, Any]]:
@@ -82,6 +95,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._respond(200, [], json.dumps(self.emulator.taken_calls()).encode())
         elif self.path == "/_bench/latency":
             self.emulator.latency = float(body)
+            self._respond(200, [], b"")
+        elif self.path == "/_bench/signing":
+            self.emulator.signing = float(body)
             self._respond(200, [], b"")
         else:
             headers = Headers(list(self.headers.items()))

@@ -18,6 +18,8 @@ from secretfree.request.device_profile import DeviceProfile
 
 REGION = "us-east-1"
 REGISTRY, LEDGER = "registry", "ledger"
+_TEMPLATE = "arn:aws:acm-pca:::template/{}/V1"
+DEVICE_TEMPLATE = _TEMPLATE.format("EndEntityClientAuthCertificate_APIPassthrough")
 
 
 class ProductLine:
@@ -25,7 +27,7 @@ class ProductLine:
 
     def __init__(self) -> None:
         _make_tables()
-        self._authority = _make_authority()
+        self.authority = _make_authority()
         iot = boto3.client("iot")
         iot.create_thing_type(thingTypeName="widget")
         iot.create_policy(policyName="widget", policyDocument='{"Version":"2012-10-17","Statement":[]}')
@@ -92,6 +94,7 @@ class ProductLine:
             Variable.IOT_ENDPOINT: "endpoint.example",
             Variable.SUBJECT: "{}",
             Variable.RENEWAL_WINDOW_HOURS: "720",
+            Variable.ISSUANCE_RATE: "10",
             Variable.ISSUER: issuer.value,
             Variable.ISSUERS: json.dumps({issuer.value: self._settings(issuer)}),
         }
@@ -101,15 +104,12 @@ class ProductLine:
             return {IssuerSetting.KIND: issuer.value}
         return {
             IssuerSetting.KIND: issuer.value,
-            IssuerSetting.AUTHORITY_ARN: self._authority,
+            IssuerSetting.AUTHORITY_ARN: self.authority,
             IssuerSetting.SIGNING_ALGORITHM: "SHA256WITHECDSA",
-            IssuerSetting.TEMPLATE_ARN: _TEMPLATE.format("EndEntityClientAuthCertificate_APIPassthrough"),
+            IssuerSetting.TEMPLATE_ARN: DEVICE_TEMPLATE,
             IssuerSetting.VALIDITY_DAYS: "365",
             IssuerSetting.REGISTERED: "false",
         }
-
-
-_TEMPLATE = "arn:aws:acm-pca:::template/{}/V1"
 
 
 def _make_tables() -> None:

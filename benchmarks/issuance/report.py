@@ -39,6 +39,14 @@ class Cold:
     modules: int
 
 
+@dataclass(frozen=True)
+class Signing:
+    """How a worker waits for a Private CA: seconds from the request until it has the certificate, looks a device."""
+
+    seen_after: float
+    looks: float
+
+
 def critical_path(calls: Sequence[Mapping[str, Any]], span: Sequence[float]) -> int:
     """Return the length of the longest chain of calls in which each began after the one before it had ended."""
     inside = [call for call in calls if call["began"] >= span[0] and call["ended"] <= span[1]]
