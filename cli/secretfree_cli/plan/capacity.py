@@ -50,6 +50,11 @@ class Bound:
     def seconds(self) -> float:
         return max(self.arrival, self.demands[0].seconds)
 
+    @property
+    def issuance_rate(self) -> int:
+        """Devices a second that the quotas allow: the construct's `issuance_rate`."""
+        return max(1, int(min(demand.quota.limit / demand.units_per_device for demand in self.demands)))
+
 
 def quota_bound(devices: int, window: float, calls: CallSequence, quotas: QuotaTable) -> Bound:
     """Return the least time for `devices` that first ask evenly over `window` seconds, each served at once."""

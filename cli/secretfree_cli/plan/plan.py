@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from secretfree.contract import IssuerKind
+from secretfree.issuance.tickets import TicketPolicy
 
 from secretfree_cli.plan.asking_again import FixedRetry, RuntimePolicy
 from secretfree_cli.plan.calls import Priced, call_sequence
@@ -81,7 +82,7 @@ def make_plan(fleet: Fleet, quotas: QuotaTable, *, resolution: int, seed: int = 
         window=fleet.window,
         calls=calls,
         quotas=quotas,
-        asking_again=RuntimePolicy(),
+        asking_again=RuntimePolicy(tickets=TicketPolicy(rate=float(bound.issuance_rate))),
         seed=seed,
         resolution=resolution,
         sample_interval=max(bound.seconds, 1.0) / 400,

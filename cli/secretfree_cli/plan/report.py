@@ -44,6 +44,7 @@ def as_document(plan: Plan, naive: NaiveFleet | None) -> dict[str, Any]:
         "timeToProvisionSeconds": round(plan.outcome.finished_at, 1),
         "quotaBoundSeconds": round(plan.bound.seconds, 1),
         "ratio": round(plan.ratio, 4),
+        "issuanceRate": plan.bound.issuance_rate,
         "bindingQuota": plan.bound.binding.name if plan.bound.binding else None,
         "requests": plan.outcome.requests,
         "requestsPerDevice": round(plan.outcome.requests / plan.fleet.devices, 2),
@@ -111,7 +112,8 @@ def _headline(plan: Plan) -> RenderableType:
         "\nCost               ",
         (f"${plan.dollars:,.2f}", "bold"),
         f"  (${plan.dollars / plan.fleet.devices:.4f} a device)\n",
-        f"Requests a device  {plan.outcome.requests / plan.fleet.devices:.1f}",
+        f"Requests a device  {plan.outcome.requests / plan.fleet.devices:.1f}\n",
+        f"issuance_rate      {plan.bound.issuance_rate}",
     )
 
 

@@ -38,6 +38,7 @@ def test_json_holds_the_plan_for_machines() -> None:
     document = json.loads(out)
     assert code == 0
     assert document["bindingQuota"] == "RegisterCertificate"
+    assert document["issuanceRate"] == 12
     assert document["quotas"][0] == {
         "name": "RegisterCertificate",
         "service": "IoT Core",

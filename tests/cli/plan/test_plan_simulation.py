@@ -89,6 +89,13 @@ def test_a_fleet_in_lockstep_wastes_the_quota_between_its_waves() -> None:
     assert naive.outcome.provisioned < 2_000 or naive.outcome.finished_at > plan.outcome.finished_at
 
 
+def test_a_plan_takes_the_issuance_rate_that_the_quotas_allow() -> None:
+    raised = default_quotas().with_limits({"RegisterCertificate": 15})
+    plan = make_plan(Fleet(3_000, 0, IssuerKind.PRIVATE_CA, Authority.SHORT_LIVED), raised, resolution=8)
+    assert plan.bound.issuance_rate == 15
+    assert plan.ratio <= 1.1
+
+
 def test_the_policy_is_the_runtimes_own() -> None:
     policy = RuntimePolicy()
     assert isinstance(policy.retry, RetryPolicy)
