@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
+from secretfree.registry.device import EnrolledDevice
+from secretfree_cli.devices.listing import Listing
 from secretfree_cli.output import ExitCode
 from support.stack_on_moto import DEVICES, Stack
 
@@ -86,6 +88,36 @@ def test_the_registry_is_counted(stack: Stack) -> None:
         "unreadableKeys": 1,
     }
     assert "unreadable keys" in stack.run("stats").stdout
+
+
+class Counted(EnrolledDevice):
+    """A device that counts how many of its kind are in memory."""
+
+    alive = most = 0
+
+    def __init__(self, **fields: str) -> None:
+        super().__init__(**fields)  # type: ignore[arg-type]
+        Counted.alive += 1
+        Counted.most = max(Counted.most, Counted.alive)
+
+    def __del__(self) -> None:
+        Counted.alive -= 1
+
+
+@pytest.mark.parametrize("form", [("--json",), ()])
+def test_a_listing_of_a_batch_holds_few_devices_in_memory(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, form: tuple[str, ...]
+) -> None:
+    pages = [[{"device-id": {"S": f"dev-{page}-{number}"}} for number in range(500)] for page in range(4)]
+    monkeypatch.setattr(Listing, "_pages", lambda *_, **__: iter(pages))
+    monkeypatch.setattr(
+        DynamoDbRegistryStore, "read", lambda _, ids: {one: Counted(device_id=one, batch="one") for one in ids}
+    )
+    monkeypatch.setattr("secretfree_cli.devices.commands._ROWS_PER_TABLE", 100)
+    Counted.most = 0
+    assert "dev-3-499" in stack.run("list", "--batch", "one", "--limit", "2000", *form).stdout
+    # Two reads of a hundred, and with tables the one being written and the next.
+    assert Counted.most <= 400
 
 
 def names_in(document: object) -> Iterator[str]:
