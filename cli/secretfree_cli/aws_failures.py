@@ -1,4 +1,4 @@
-"""Turns a failed call to AWS into one line and an advice, for the operator. Imports no SDK."""
+"""Turns a failed call of AWS into one line and a hint for the operator. Imports no SDK."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ _THROTTLED: Final = frozenset(
     {"Throttling", "ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded"}
 )
 _MISSING: Final = frozenset({"ResourceNotFoundException", "404"})
-_SIGN_IN: Final = "sign in again (`aws sso login`, or new temporary credentials), or give another --profile"
-_CREDENTIALS: Final = "set AWS_PROFILE, give --profile, or use --local"
+_SIGN_IN: Final = "sign in again (`aws sso login`, or new temporary credentials), or use another --profile"
+_CREDENTIALS: Final = "set AWS_PROFILE, pass --profile, or use --local"
 _ACTION: Final = re.compile(r"not authorized to perform: (?P<action>[A-Za-z0-9-]+:[A-Za-z0-9*]+)")
 _ON_LOOPBACK: Final = re.compile(r"https?://(localhost|127\.|\[::1\])")
 
 
 def explain_aws_error(error: Exception) -> CliError | None:
-    """Return the operator's version of an error of botocore's, or None for any other error."""
+    """Return the CliError for an error of botocore, or None for any other error."""
     exceptions = sys.modules.get("botocore.exceptions")
     if exceptions is None:
         return None
@@ -67,26 +67,26 @@ def _explain_answer(error: Any) -> CliError:
     details = error.response.get("Error", {})
     request = error.response.get("ResponseMetadata", {}).get("RequestId", "-")
     code, message = str(details.get("Code", "unknown")), str(details.get("Message", ""))
-    said = f"{error.operation_name}: {code}: {message} (request {request})"
+    failure = f"{error.operation_name}: {code}: {message} (request {request})"
     if code in _EXPIRED:
-        return CliError(f"the AWS credentials have expired: {said}", hint=_SIGN_IN)
+        return CliError(f"the AWS credentials have expired: {failure}", hint=_SIGN_IN)
     if code in _UNKNOWN_CREDENTIALS:
         return CliError(
-            f"AWS does not accept the credentials: {said}",
+            f"AWS does not accept the credentials: {failure}",
             hint="check AWS_PROFILE or --profile, --endpoint-url and the clock of this machine",
         )
     if code in _DENIED:
         named = _ACTION.search(message)
         action = named["action"] if named else f"the permission for {error.operation_name}"
         return CliError(
-            f"the AWS credentials lack a permission: {said}",
-            hint=f"grant {action} to this user or role, or give another --profile",
+            f"the AWS credentials lack a permission: {failure}",
+            hint=f"grant {action} to this user or role, or use another --profile",
         )
     if code in _THROTTLED:
-        return CliError(f"AWS throttles: {said}", hint="wait, then run it again; a lower --parallelism may help")
+        return CliError(f"AWS throttles: {failure}", hint="wait, then run it again; a lower --parallelism may help")
     if code in _MISSING:
-        return CliError(said, hint="check --stack, --table and --region", exit_code=ExitCode.NOT_FOUND)
-    return CliError(said)
+        return CliError(failure, hint="check --stack, --table and --region", exit_code=ExitCode.NOT_FOUND)
+    return CliError(failure)
 
 
 def _hint(error: Any, exceptions: Any) -> str | None:
@@ -94,8 +94,8 @@ def _hint(error: Any, exceptions: Any) -> str | None:
         ("NoCredentialsError", lambda: _CREDENTIALS),
         ("PartialCredentialsError", lambda: _CREDENTIALS),
         ("ProfileNotFound", lambda: "`aws configure list-profiles` lists the profiles of this machine"),
-        ("NoRegionError", lambda: "give --region, or set AWS_REGION"),
-        ("InvalidRegionError", lambda: "give a --region such as eu-central-1"),
+        ("NoRegionError", lambda: "pass --region, or set AWS_REGION"),
+        ("InvalidRegionError", lambda: "pass a --region such as eu-central-1"),
         ("CredentialRetrievalError", lambda: _SIGN_IN),
         ("SSOError", lambda: _SIGN_IN),
         ("TokenRetrievalError", lambda: _SIGN_IN),

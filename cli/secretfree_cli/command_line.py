@@ -1,4 +1,4 @@
-"""What the commands of `secretfree` share: options in named sections, lazy groups, failures in one line or as JSON."""
+"""The base of all commands of `secretfree`: options in named sections, lazy groups, failures in one line or as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class SectionOption(click.Option):
-    """An option that the help lists in a section."""
+    """An option that is listed in a section of the help."""
 
     def __init__(self, *args: Any, section: str = _OWN_SECTION, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -43,7 +43,7 @@ def section(title: str) -> OptionDecorator:
 
 
 class Command(click.Command):
-    """A command whose help has sections, and whose failures are reported for people and for programs.
+    """A command whose help has sections, and that reports its failures for people and programs.
 
     A failure is one line on stderr. Under `--json` it is also one JSON document on stdout.
     """
@@ -65,7 +65,7 @@ class Command(click.Command):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        """Parse the arguments. A mistake in them is reported like any failure."""
+        """Parse the arguments. An error in them is reported like any failure."""
         as_json = "--json" in args
         try:
             return super().make_context(info_name, args, parent, **extra)
@@ -96,7 +96,7 @@ class LinesCommand(Command):
 
 
 def keep_partial_result(document: Mapping[str, object]) -> None:
-    """Keep what a command did before it failed, for the JSON document of the failure."""
+    """Keep the partial result of a command that fails, for the JSON document of the failure."""
     click.get_current_context().meta[_PARTIAL_RESULT] = document
 
 
@@ -114,19 +114,19 @@ Group.group_class = Group
 
 @dataclass(frozen=True)
 class Subcommand:
-    """Where a subcommand is, and its summary in the overview."""
+    """The location of a subcommand, and its summary in the overview."""
 
     location: str
     """`module:attribute`."""
     summary: str
     extra: str = "cli"
-    """The extra of the distribution that has all its imports."""
+    """The extra of the distribution that includes all its imports."""
 
 
 class LazyGroup(Group):
     """A group that imports the module of a subcommand only when that subcommand is used.
 
-    A dependency that one module lacks does not break the others, and `secretfree --help` imports no AWS SDK.
+    A missing dependency of one module does not break the others, and `secretfree --help` imports no AWS SDK.
     """
 
     def __init__(self, *args: Any, subcommands: Mapping[str, Subcommand], **settings: Any) -> None:
@@ -141,7 +141,7 @@ class LazyGroup(Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return the subcommand, or None if there is none of that name.
 
-        Shell completion gets None too if a package is missing: it has no place for an error.
+        Shell completion also gets None if a package is missing, because it cannot show an error.
         """
         subcommand = self._subcommands.get(cmd_name)
         if subcommand is None or not _is_installed(subcommand):
@@ -154,7 +154,7 @@ class LazyGroup(Group):
             raise
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return the names from the table, so that a key press costs no import, and the options."""
+        """Return the names from the table, so that completion imports nothing, and the options."""
         names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
         commands = [CompletionItem(name, help=self._summary(ctx, name)) for name in names]
         return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
@@ -170,7 +170,7 @@ class LazyGroup(Group):
             raise failure from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the overview from the table, so that it costs no import."""
+        """Write the overview from the table, without an import."""
         rows = [(name, self._summary(ctx, name)) for name in self.list_commands(ctx)]
         if rows:
             with formatter.section("Commands"):
@@ -201,7 +201,7 @@ def _explained(error: Exception) -> CliError | None:
     explained = explain_aws_error(error)
     cause = error.__cause__
     if explained is None and isinstance(cause, Exception) and type(error).__module__.startswith("secretfree."):
-        return explain_aws_error(cause)  # The runtime's adapters turn AWS's errors into types of their own.
+        return explain_aws_error(cause)  # The runtime's adapters turn AWS's errors into their own types.
     return explained
 
 
@@ -222,5 +222,5 @@ def _is_installed(subcommand: Subcommand) -> bool:
     module = subcommand.location.partition(":")[0]
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # the package around the module is missing too
+    except ModuleNotFoundError:  # The package around the module is missing too.
         return False

@@ -1,4 +1,4 @@
-"""Spans of time as an operator writes them: `30d`, `12h`, `90m`."""
+"""Durations in the operator's notation: `30d`, `12h`, `90m`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def span(_context: click.Context, _parameter: click.Parameter, value: str | None) -> timedelta | None:
-    """Read a click option's value; give it to the option as `callback`."""
+    """Parse a click option's value; for use as the option's `callback`."""
     if value is None:
         return None
     found = _FORM.fullmatch(value)
@@ -22,7 +22,7 @@ def span(_context: click.Context, _parameter: click.Parameter, value: str | None
 
 
 def age(span: timedelta) -> str:
-    """Return a span in its largest unit, for people: `3 d`, `5 h`, `12 min`, `40 s`."""
+    """Return a duration in its largest unit, for output: `3 d`, `5 h`, `12 min`, `40 s`."""
     seconds = max(0, int(span.total_seconds()))
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * size or (seconds >= size and seconds % size == 0):

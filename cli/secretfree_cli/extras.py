@@ -1,4 +1,7 @@
-"""Which extra of the distribution brings which package, and the console script that says so. Standard library only."""
+"""Maps packages to the distribution's extras, and the console script that names a missing one.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +18,21 @@ EXTRAS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "local": frozenset({"ministack", "moto"}),
     }
 )
-"""Packages by their import names. Every other package of the command is in the extra `cli`, which these include."""
+"""Extras by the import names of packages.
+
+Every other package of the command is in the extra `cli`, which these include.
+"""
 
 
 def advice_for(package: str, extra: str = "cli") -> str:
-    """Return how to install the extra that brings a package; `extra` if it is of none in the table."""
+    """Return how to install the extra of a package; `extra` if the table does not have the package."""
     top_level = package.partition(".")[0]
     named = next((name for name, packages in EXTRAS.items() if top_level in packages), extra)
     return f"pip install 'cdk-iot-secretfree[{named}]'"
 
 
 def main() -> None:
-    """Run the command `secretfree`, or say which extra it lacks."""
+    """Run the command `secretfree`, or name the missing extra."""
     try:
         from secretfree_cli.main import main as run
     except ModuleNotFoundError as error:

@@ -13,7 +13,7 @@ from secretfree_cli.command_line import LazyGroup, Subcommand
 SUBCOMMANDS: Mapping[str, Subcommand] = MappingProxyType(
     {
         "local": Subcommand(
-            "secretfree_cli.local.commands:local", "Run the whole cloud on this machine, without an account.", "local"
+            "secretfree_cli.local.commands:local", "Run a local cloud on this machine, without an AWS account.", "local"
         ),
         "demo": Subcommand(
             "secretfree_cli.demo.commands:demo", "Deploy locally, provision devices, see every clone refused.", "local"
@@ -33,10 +33,10 @@ SUBCOMMANDS: Mapping[str, Subcommand] = MappingProxyType(
         "unblock": Subcommand("secretfree_cli.devices.blocking:unblock", "Allow blocked devices again."),
         "remove": Subcommand("secretfree_cli.devices.commands:remove", "Remove devices from the registry."),
         "retire": Subcommand(
-            "secretfree_cli.devices.retire:retire", "End the life of devices. History stays, and the id stays taken."
+            "secretfree_cli.devices.retire:retire", "Retire devices. History is kept, and ids stay reserved."
         ),
         "reissue": Subcommand(
-            "secretfree_cli.devices.reissue:reissue", "Let a device get a new certificate at its next request."
+            "secretfree_cli.devices.reissue:reissue", "Issue a new certificate at a device's next request."
         ),
         "renew": Subcommand("secretfree_cli.renewal.commands:renew", "Ask devices to renew their certificates now."),
         "adopt": Subcommand("secretfree_cli.devices.adopt:adopt", "Take over the things of an earlier deployment."),
@@ -65,15 +65,13 @@ SUBCOMMANDS: Mapping[str, Subcommand] = MappingProxyType(
             "Show what waits: each issuer's queue of tickets, and the dead letters.",
         ),
         "expiring": Subcommand("secretfree_cli.expiry.commands:expiring", "List certificates and CAs that end soon."),
-        "ca": Subcommand(
-            "secretfree_cli.authorities.commands:ca", "Show the CAs that sign devices, or take one out of use."
-        ),
+        "ca": Subcommand("secretfree_cli.authorities.commands:ca", "Show the CAs that sign devices, or distrust one."),
         "audit": Subcommand("secretfree_cli.audit.commands:audit", "Show a device's history from the audit trail."),
         "report": Subcommand(
             "secretfree_cli.report.commands:report", "Write the state of the product line as one HTML page."
         ),
         "diagnose": Subcommand(
-            "secretfree_cli.diagnose.commands:diagnose", "Say why a device has no certificate, or cannot connect."
+            "secretfree_cli.diagnose.commands:diagnose", "Find out why a device has no certificate or cannot connect."
         ),
     }
 )

@@ -25,7 +25,7 @@ class ExitCode(IntEnum):
     FAILURE = 1
     USAGE = 2
     PARTLY_REFUSED = 3
-    """Some rows or devices were taken and some were refused; the report names each."""
+    """Some rows or devices were accepted and some were refused; the report names each."""
     NOT_FOUND = 4
     """The device, stack, table or local cloud does not exist."""
     REFUSED = 5
@@ -33,7 +33,7 @@ class ExitCode(IntEnum):
 
 
 class CliError(click.ClickException):
-    """A failure that the operator can act on: `message` says what happened, `hint` says what to do."""
+    """A failure for the operator: `message` is the cause, `hint` the advice."""
 
     def __init__(self, message: str, *, hint: str | None = None, exit_code: ExitCode = ExitCode.FAILURE) -> None:
         super().__init__(message)
@@ -49,15 +49,15 @@ class CliError(click.ClickException):
 
 
 def stderr() -> Console:
-    """Return the console for progress and prose, which keeps stdout clean for a pipe.
+    """Return the console for progress and prose, so that stdout has only results.
 
-    It is made at each call, because a test or a redirect may replace the stream.
+    It is created at each call, because a test or a redirect may replace the stream.
     """
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def stdout() -> Console:
-    """Return the console for results meant for people, such as tables."""
+    """Return the console for results for people, such as tables."""
     return Console(highlight=False, soft_wrap=True)
 
 
@@ -75,8 +75,8 @@ def is_interactive() -> bool:
 def printable(text: str) -> str:
     """Return `text` with every control, C1 and bidirectional character escaped, but line ends and tabulators kept.
 
-    The name of a file, an attribute of a table or a message of a device must not control the operator's terminal. Text
-    that must not forge a line either goes through `inline`.
+    The name of a file, an attribute of a table or a message of a device must not control the operator's terminal. For
+    text on one line, use `inline`.
     """
     return "".join(
         character if character.isprintable() or character in "\n\t" else ascii(character)[1:-1] for character in text
@@ -140,7 +140,7 @@ def emit_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, titl
 
 
 def emit_fields(fields: Mapping[str, object]) -> None:
-    """Write lines of `name  value` to stdout, values aligned; a value of None has no line."""
+    """Write lines of `name value` to stdout with aligned values; a None is left out."""
     shown = {name: value for name, value in fields.items() if value is not None}
     width = max((len(name) for name in shown), default=0)
     for name, value in shown.items():
@@ -148,7 +148,7 @@ def emit_fields(fields: Mapping[str, object]) -> None:
 
 
 def camel_case(name: str) -> str:
-    """Return `replaced-since` as `replacedSince`: how every document of `--json` spells its names."""
+    """Return `replaced-since` as `replacedSince`: the spelling of names in every document of `--json`."""
     first, *others = name.split("-")
     return first + "".join(word.capitalize() for word in others)
 
@@ -159,7 +159,7 @@ def rfc3339(moment: datetime | None) -> str | None:
 
 
 def json_option(function: Any) -> Any:
-    """Add `--json` to a command; it arrives as the keyword `as_json`."""
+    """Add `--json` to a command; it is passed as the keyword `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Write one JSON document to stdout, for machines.")(
         function
     )
@@ -167,7 +167,7 @@ def json_option(function: Any) -> Any:
 
 def _json(document: object, **layout: Any) -> str:
     text = json.dumps(document, ensure_ascii=False, default=_encode, **layout)
-    # json.dumps keeps C1 and bidirectional characters as they are.
+    # json.dumps does not escape C1 and bidirectional characters.
     return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
 
 

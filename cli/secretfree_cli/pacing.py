@@ -1,4 +1,4 @@
-"""At most so many calls a second, so that a long command leaves an account's quota to the devices."""
+"""Limits calls per second, so that a long command leaves the account's quota to the devices."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Pace:
-    """Lets calls begin at even intervals. `rate`: calls a second."""
+    """Spaces calls at even intervals. `rate`: calls per second."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The outputs of a deployed stack, and the place that it is in."""
+"""The outputs of a deployed stack, and its account and Region."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ CLIENT_CONFIG = Config(connect_timeout=5, read_timeout=30, retries={"mode": "sta
 
 @dataclass(frozen=True)
 class DeployedStack:
-    """A stack's outputs, and the account that it is in, where that is known."""
+    """A stack's outputs and its account, if known."""
 
     account: str | None
     outputs: Mapping[str, str]
 
 
 def deployed_stack(session: boto3.Session, name: str, endpoint_url: str | None) -> DeployedStack:
-    """Describe a stack. Its id, an ARN, says which account the credentials belong to.
+    """Describe a stack. Its id, an ARN, contains the account.
 
     Raises: CliError with exit code 4 if there is none.
     """
@@ -52,7 +52,7 @@ def required_output(outputs: Mapping[str, str], key: Output, stack: str) -> str:
         present = ", ".join(sorted(outputs)) or "none"
         raise CliError(
             f"stack {stack!r} has no output {key.value!r} (it has: {present})",
-            hint="a stack of SecretFreeStack has it; for another stack, give its registry with --table",
+            hint="a stack of SecretFreeStack has it; for another stack, pass its registry with --table",
             exit_code=ExitCode.NOT_FOUND,
         )
     return outputs[key]

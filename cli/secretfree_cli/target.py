@@ -33,7 +33,7 @@ MQTT_TLS_PORT = 8883
 
 @dataclass(frozen=True)
 class Target:
-    """A stack of the product in a cloud. A field that its kind of target lacks is None."""
+    """A stack of the product in a cloud. Fields that its kind of target lacks are None."""
 
     session: boto3.Session
     endpoint_url: str | None
@@ -46,13 +46,13 @@ class Target:
     url: str | None = None
     """Base of the provisioning API; `/new` and `/proto` are below it."""
     tls_url: str | None = None
-    """In the local cloud: the same base over TLS, as a device reaches it."""
+    """In the local cloud: the same base over TLS, for devices."""
     tls_ca: Path | None = None
     """PEM of the CA that the certificate at `tls_url` chains to."""
     est_reenroll_url: str | None = None
-    """Base of the domain with mutual TLS, where EST's re-enrolment is, if the stack has one."""
+    """Base of the domain with mutual TLS, for EST's re-enrolment, if the stack has one."""
     iot_endpoint: str | None = None
-    """IoT Core's data endpoint, as devices get it."""
+    """IoT Core's data endpoint for devices."""
     mqtt_host: str | None = None
     mqtt_port: int = MQTT_TLS_PORT
     broker_ca: Path | None = None
@@ -63,7 +63,7 @@ class Target:
     authorities: str | None = None
     """The stack's output `Authorities`: the CAs of each issuer."""
     revoker: str | None = None
-    """Name of the function that revokes what blocked devices have, if the stack has one."""
+    """Name of the function that revokes certificates of blocked devices, if the stack has one."""
     product: str | None = None
     """The product line's name: thing type, and the topics' first level in the least-privilege policy."""
     match_policy: str | None = None
@@ -77,9 +77,9 @@ class Target:
     audit_bucket: str | None = None
     """The bucket of the audit trail, if the stack has one."""
     account: str | None = None
-    """The AWS account, where it is known."""
+    """The AWS account, if known."""
     custom_endpoint: str | None = None
-    """Endpoint that an option, a variable or the profile puts in the place of AWS's own."""
+    """Endpoint from an option, a variable or the profile that replaces AWS's own."""
     is_local: bool = False
     service_endpoints: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Endpoints of services that are not at `endpoint_url`."""
@@ -130,19 +130,19 @@ def resolve_target(
     endpoint_url: str | None = None,
     project: Path | None = None,
 ) -> Target:
-    """Return the target that the options name.
+    """Return the target of the options.
 
-    Without options it is the local cloud of this project, or, in a project that never had one, the stack `SecretFree`
-    in the environment's account and Region. A project whose local cloud is down is an error: a command for the local
+    Without options, it is the local cloud of this project or, in a project that never had one, the stack `SecretFree`
+    in the environment's account and Region. A local cloud that is down is an error, because a command for the local
     cloud must not change an AWS account.
 
     Raises: CliError with exit code 4 if the cloud, the stack or one of its outputs does not exist; UsageError if
         options contradict each other.
     """
     if table is not None and product is not None:
-        raise click.UsageError("--table names a registry without its stack: leave out --table or --product")
+        raise click.UsageError("--table names a registry without its stack: omit --table or --product")
     if table is not None and stack is not None:
-        raise click.UsageError("--table names a registry without its stack: leave out --table or --stack")
+        raise click.UsageError("--table names a registry without its stack: omit --table or --stack")
     elsewhere = region or profile or endpoint_url
     if local and (profile or endpoint_url):
         raise click.UsageError("--local excludes --profile and --endpoint-url")
@@ -158,14 +158,14 @@ def resolve_target(
         if record is None or not is_up:
             raise CliError(
                 f"the local cloud of {folder.project} is not up, and no option names a stack in AWS",
-                hint="`secretfree local up` starts it; for AWS, give --stack, --region or --profile",
+                hint="`secretfree local up` starts it; for AWS, pass --stack, --region or --profile",
                 exit_code=ExitCode.NOT_FOUND,
             )
         return local_target(record, product=product)
     endpoint = endpoint_url or os.environ.get(_ENDPOINT_VARIABLE)
     if record is not None and is_up and endpoint == record.endpoint_url:
         return local_target(record, stack=stack, table=table, product=product)
-    # boto3 reads AWS_DEFAULT_REGION only; AWS's other SDKs and its CLI read AWS_REGION first.
+    # boto3 reads only AWS_DEFAULT_REGION; AWS's other SDKs and its CLI read AWS_REGION first.
     region = region or os.environ.get("AWS_REGION") or None
     session = boto3.Session(region_name=region, profile_name=profile)
     return _account_target(session, stack=stack, table=table, product=product, endpoint_url=endpoint_url)
@@ -174,7 +174,7 @@ def resolve_target(
 def local_target(
     record: CloudRecord, *, stack: str | None = None, table: str | None = None, product: str | None = None
 ) -> Target:
-    """Return the target of a running local cloud: `stack`, or the one deployed first."""
+    """Return the target of a running local cloud: `stack`, or the first deployed one."""
     session = boto3.Session(
         aws_access_key_id=record.access_key_id,
         aws_secret_access_key=record.secret_access_key,
@@ -206,7 +206,7 @@ def local_target(
     outputs = outputs_of_line(deployed_stack(session, name, record.endpoint_url).outputs, product, name)
     authority_arn = outputs.get(Output.AUTHORITY_ARN) or record.authority_arn
     return in_this_cloud(
-        authority_arn=authority_arn,  # of the stack's own CA, if it has one
+        authority_arn=authority_arn,  # The stack's own CA, if it has one.
         ca_certificate=record.certificate_of(authority_arn),
         **_of_the_product(outputs, name),
         stack_name=name,
@@ -219,10 +219,10 @@ def local_target(
 
 
 def local_api_url(deployed: str, endpoint_url: str) -> str:
-    """Return the address of a REST API of the local cloud that this host can reach.
+    """Return the address of a REST API of the local cloud for this host.
 
-    CloudFormation gives the name that AWS gives (`https://{api}.execute-api.{region}.{suffix}/{stage}`), which no
-    resolver of this host knows. The emulator serves the API below its own address.
+    CloudFormation returns AWS's host name (`https://{api}.execute-api.{region}.{suffix}/{stage}`), which this host
+    cannot resolve. The emulator serves the API below its own address.
     """
     parts = urlsplit(deployed)
     named = re.fullmatch(r"(?P<api>[a-z0-9]+)\.execute-api\..+", parts.hostname or "")
@@ -234,12 +234,12 @@ def local_api_url(deployed: str, endpoint_url: str) -> str:
 
 
 def local_domain_url(deployed: str | None, tls_url: str) -> str | None:
-    """Return the address of a custom domain of the local cloud that this host can reach; None for none."""
+    """Return the address of a custom domain of the local cloud for this host; None without one."""
     return None if deployed is None else f"{tls_url}/_aws/domains/{urlsplit(deployed).hostname}"
 
 
 def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that choose a target to a command; the target arrives as the keyword `target`."""
+    """Add the options for the target to a command; the target is passed as the keyword `target`."""
 
     @target_finder_options
     @functools.wraps(function)
@@ -250,9 +250,9 @@ def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def target_finder_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the same options to a command that may not need a target; a function arrives as the keyword `find_target`.
+    """Add the same options to a command that may not need a target; a function is passed as the keyword `find_target`.
 
-    The command makes no call and needs no credentials before it calls that function.
+    No call is made and no credentials are needed before the command calls that function.
     """
 
     @_target_option("--local", is_flag=True, help="The local cloud of this project (`secretfree local up`).")
@@ -302,7 +302,7 @@ def _account_target(
     region = session.region_name
     if not region:
         raise CliError(
-            "no AWS region is set", hint="give --region, set AWS_REGION, or use --local", exit_code=ExitCode.USAGE
+            "no AWS region is set", hint="pass --region, set AWS_REGION, or use --local", exit_code=ExitCode.USAGE
         )
     custom = _custom_endpoint(session, endpoint_url)
     in_this_cloud = functools.partial(
@@ -346,11 +346,11 @@ def _custom_endpoint(session: boto3.Session, endpoint_url: str | None) -> str | 
     """Return the endpoint of AWS's APIs that an option, a variable or the profile names; None for AWS itself."""
     try:
         configured = session.client("dynamodb", endpoint_url=endpoint_url).meta.endpoint_url
-    except ValueError as error:  # not an InvalidRegionError, which is botocore's own and explained elsewhere
+    except ValueError as error:  # Not botocore's InvalidRegionError, which is explained elsewhere.
         if isinstance(error, BotoCoreError):
             raise
         raise CliError(
-            f"the configured endpoint is no URL: {error}",
+            f"the configured endpoint is not a URL: {error}",
             hint=f"correct {_ENDPOINT_VARIABLE} or the profile; accepted: {_ENDPOINT_FORM}",
             exit_code=ExitCode.USAGE,
         ) from error

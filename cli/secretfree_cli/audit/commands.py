@@ -25,14 +25,14 @@ def audit(*, target: Target, device_id: str, since: timedelta | None, bucket: st
     """Show the history of a device from the audit trail, the oldest event first.
 
     Reads each version of each object that can hold the device's events, so that nothing can be hidden. An event is in
-    the bucket about 15 minutes after the change. With --json, one JSON object a line. Exit code 4: there is no event.
-    Exit code 5: an object holds what is no event.
+    the bucket about 15 minutes after the change. --json writes JSON Lines. Exit code 4: there is no event. Exit code 5:
+    an object has a line that is not an event.
     """
     name = bucket or target.audit_bucket
     if name is None:
         raise CliError(
             "the target has no audit trail",
-            hint="add an AuditTrail to the stack and output its bucket as AuditBucket, or give --bucket",
+            hint="add an AuditTrail to the stack and output its bucket as AuditBucket, or pass --bucket",
             exit_code=ExitCode.NOT_FOUND,
         )
     asked = device_id_of(target, device_id)

@@ -1,7 +1,7 @@
 """A device's events, from every version of every object that can hold one.
 
-A delete marker or a newer version hides an object from a plain listing. With Object Lock the former version stays, so
-every version is read, and hidden ones are counted.
+A delete marker or a newer version hides an object from a plain listing. Object Lock keeps the former version, so every
+version is read, and hidden ones are counted.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ class TrailEvent:
 
 @dataclass
 class Trail:
-    """The events of a device, and what limits them."""
+    """The events of a device, and the defects of the trail."""
 
     events: list[TrailEvent] = field(default_factory=list)
     objects: int = 0
     hidden: int = 0
     """Objects that a delete marker or a newer version hides from a plain listing."""
     damaged: list[str] = field(default_factory=list)
-    """Objects with a line that is not an event; their other lines count."""
+    """Objects with a line that is not an event. Their other lines are read."""
 
 
 def read_trail(s3: Any, bucket: str, device_id: str, *, since: datetime | None = None) -> Trail:
-    """Read the events of a device, oldest first, each once. `since` leaves out what arrived on earlier days."""
+    """Read the events of a device, oldest first, each once. `since`: skip events that arrived on earlier days."""
     folder = f"{AuditFolder.EVENTS}{shard_of(device_id)}/"
     trail = Trail()
     versions = list(_versions(s3, bucket, folder, since, trail))
@@ -62,7 +62,7 @@ def read_trail(s3: Any, bucket: str, device_id: str, *, since: datetime | None =
         for key, body in bodies:
             trail.objects += 1
             for event in _of_device(key, body, device_id, trail):
-                found.setdefault(event.change_id, event)  # Firehose delivers at least once
+                found.setdefault(event.change_id, event)  # Firehose delivers at least once.
     trail.events = sorted(found.values(), key=lambda event: event.moment)
     if since is not None:
         trail.events = [event for event in trail.events if event.moment >= since]
@@ -72,7 +72,7 @@ def read_trail(s3: Any, bucket: str, device_id: str, *, since: datetime | None =
 def _versions(
     s3: Any, bucket: str, folder: str, since: datetime | None, trail: Trail
 ) -> Iterator[tuple[str, str | None]]:
-    """Yield each version's key and id. Firehose puts an object below the day on which its changes arrived."""
+    """Yield each version's key and id. Firehose stores an object below the day on which its changes arrived."""
     first = folder if since is None else f"{folder}{since:%Y/%m/%d}"
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=folder):
         for version in page.get("Versions", ()):

@@ -24,7 +24,7 @@ _SHOWN_IDS: Final = 10
 
 @click.group("ca", cls=Group)
 def ca() -> None:
-    """Show the CAs that sign devices, and take one out of use after another has followed it."""
+    """Show the CAs that sign devices, and distrust one after its replacement."""
 
 
 @ca.command("status")
@@ -34,7 +34,7 @@ def status(*, target: Target, as_json: bool) -> None:
     """Show each CA: its end, its registration with AWS IoT Core, and how many devices remain on it.
 
     The count reads the whole ledger, eventually consistent: half a read unit for each 4 KB, about one for a device. The
-    command prints what it used. `distrusted`: the stack names the CA no more.
+    command prints the consumed read units. `distrusted`: the stack no longer names the CA.
     """
     issuers = authorities_of(target)
     reading, remaining = Reading(), count_devices(target)
@@ -70,19 +70,18 @@ def status(*, target: Target, as_json: bool) -> None:
 @click.argument("authority_arn")
 @click.option("--rate", type=click.FloatRange(0.1, 100), default=5.0, show_default=True, help="Certificates a second.")
 @click.option("--dry-run", is_flag=True, help="Count without a change.")
-@click.option("--yes", is_flag=True, help="Do it without --dry-run's count first.")
+@click.option("--yes", is_flag=True, help="Run without a preceding --dry-run.")
 @json_option
 @target_options
 def distrust(*, target: Target, authority_arn: str, rate: float, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Take the certificates of a CA out of use that the stack names no more.
+    """Deactivate the certificates of a CA that the stack no longer names.
 
     Their devices are disconnected, and each gets a certificate of the present CA at its next request. First deploy
-    without the CA, and let devices renew. An interrupted run is continued by the same command.
-
-    Devices whose certificates had been revoked one by one stay refused; the command names them.
+    without the CA, and let devices renew. The same command continues an interrupted run. Devices whose certificates
+    were revoked individually stay refused; the command names them.
     """
     if dry_run == yes:
-        raise click.UsageError("give --dry-run to count, or --yes to act")
+        raise click.UsageError("pass --dry-run to count, or --yes to run")
     _require_dropped(authorities_of(target), authority_arn)
     with progress_shown(shown=not as_json) as progress:
         registration = None if dry_run else close_registration(target, authority_arn)
@@ -102,7 +101,7 @@ def distrust(*, target: Target, authority_arn: str, rate: float, dry_run: bool, 
         return
     emit_fields({"authority": authority_arn, **{name: number for name, number in counts.items() if number}})
     for device_id in done.revoked_devices[:_SHOWN_IDS]:
-        note(f"{device_id}: its certificate was revoked before, so the device stays refused")
+        note(f"{device_id}: its certificate was already revoked, so the device stays refused")
 
 
 def _require_dropped(issuers: Sequence[IssuerAuthorities], arn: str) -> None:

@@ -1,4 +1,4 @@
-"""The CAs that a stack names: those that sign, and those before them that stay trusted."""
+"""The CAs that a stack names: those that sign, and the previous ones, which stay trusted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class IssuerAuthorities:
 
 
 def authorities_of(target: Target) -> Sequence[IssuerAuthorities]:
-    """Return the CAs of each issuer that has one. Raises CliError for a target that does not name them."""
+    """Return the CAs of each issuer that has any. Raises CliError for a target that does not name them."""
     if target.ledger_table is None:
         raise CliError("a table alone has no CA", hint="name the stack with --stack", exit_code=ExitCode.USAGE)
     if target.authorities is None:

@@ -1,4 +1,4 @@
-"""Taking the certificates of a CA out of use: every one that the ledger has, at a bounded rate."""
+"""Deactivates all certificates of a CA that the ledger has, at a bounded rate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DELETED: Final = frozenset({"InvalidStateException", "ResourceNotFoundException
 
 
 class Found(StrEnum):
-    """What was found of a certificate, or done with it."""
+    """The outcome for a certificate."""
 
     DEACTIVATED = "deactivated"
     INACTIVE = "already-inactive"
@@ -29,7 +29,7 @@ class Found(StrEnum):
 
 @dataclass(kw_only=True)
 class Distrusted:
-    """The counts of one run. `revoked_devices`: whose certificates had been revoked before, one by one."""
+    """The counts of one run. `revoked_devices`: devices whose certificates were already revoked individually."""
 
     counts: dict[Found, int] = field(default_factory=lambda: dict.fromkeys(Found, 0))
     revoked_devices: list[str] = field(default_factory=list)
@@ -61,10 +61,10 @@ def close_registration(target: Target, authority_arn: str) -> str | None:
 def deactivate(
     target: Target, authority_arn: str, *, pace: Pace, dry_run: bool, reached: Callable[[int], None]
 ) -> Distrusted:
-    """Set to INACTIVE what the CA signed for this stack's devices. A second run continues where the first ended.
+    """Set the CA's certificates of this stack's devices to INACTIVE. A second run continues where the first ended.
 
-    INACTIVE instead of REVOKED: the runtime then replaces it at its device's next request. A certificate that was
-    revoked, as for one stolen device, stays so, and its device gets no other.
+    INACTIVE instead of REVOKED, so that the runtime replaces the certificate at its device's next request. A revoked
+    certificate, as of a stolen device, stays revoked, and its device gets no other.
     """
     iot, done = target.client("iot"), Distrusted()
     for number, certificate in enumerate(signed_by(target, authority_arn), start=1):

@@ -1,4 +1,4 @@
-"""Which devices have a certificate of which CA, by the ledger. A count reads the whole ledger."""
+"""Finds the devices with a certificate of a CA in the ledger. A count reads the whole ledger."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from secretfree.contract import LedgerAttribute, LedgerRecord
 from secretfree_cli.target import Target
 
 UNKNOWN: Final = "unknown"
-"""In place of a CA: the ledger has no reference of the certificate."""
+"""Stands for an unknown CA: the ledger has no reference of the certificate."""
 _CERTIFICATE_PART: Final = "/certificate/"
 _USABLE: Final = frozenset({"active", "issued"})
 _NAMES: Final = {
@@ -28,7 +28,7 @@ _PROJECTION: Final = "#device, #record, #state, #reference, #certificate, #in_us
 
 @dataclass(frozen=True, kw_only=True)
 class Remaining:
-    """How many devices have a certificate of each CA in use, by issuer and ARN; and what the count cost."""
+    """The number of devices with a certificate in use by issuer and CA's ARN, and the count's read units."""
 
     devices: Counter[tuple[str, str]] = field(default_factory=Counter)
     read_units: float = 0.0
@@ -57,7 +57,7 @@ def count_devices(target: Target) -> Remaining:
 
 
 def signed_by(target: Target, authority_arn: str) -> Iterator[SignedCertificate]:
-    """Yield each certificate of a CA that the ledger does not know to be out of use, once."""
+    """Yield each certificate of a CA that may be in use according to the ledger, once."""
     prefix = authority_arn + _CERTIFICATE_PART
     seen: set[str] = set()
     condition = "begins_with(#reference, :prefix) OR begins_with(#in_use.#reference, :prefix)"
@@ -70,7 +70,7 @@ def signed_by(target: Target, authority_arn: str) -> Iterator[SignedCertificate]
 
 
 def authority_of(reference: str | None) -> str:
-    """Return the ARN of the CA that gave a reference, which is a certificate's ARN."""
+    """Return the ARN of the CA in a reference, which is a certificate's ARN."""
     authority, separator, _ = (reference or "").partition(_CERTIFICATE_PART)
     return authority if separator else UNKNOWN
 
@@ -92,7 +92,7 @@ def _pages(target: Target, condition: str, values: Mapping[str, Any]) -> Iterato
 
 
 def _in_use(item: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The certificate that the device is answered with: its own, or the one that it has while the next is issued."""
+    """The certificate that the device gets: the generation's own, or the former one while that is being issued."""
     if _text(item, "state") in _USABLE:
         return item
     kept: Mapping[str, Any] | None = item.get("in-use", {}).get("M")
@@ -102,7 +102,7 @@ def _in_use(item: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def _usable(item: Mapping[str, Any], prefix: str) -> Iterator[str]:
     record = item["record"]["S"]
     if record.startswith(LedgerRecord.CERTIFICATE.value):
-        # A superseded one stays until it is deleted. A revoked one is out of use.
+        # A superseded certificate is usable until it is deleted. A revoked one is not.
         if _text(item, "state") != "revoked":
             yield record.removeprefix(LedgerRecord.CERTIFICATE.value)
         return

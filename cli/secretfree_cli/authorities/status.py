@@ -21,22 +21,22 @@ NOT_REGISTERED: Final = "no"
 
 
 class Role(StrEnum):
-    """What the stack does with a CA."""
+    """The role of a CA in the stack."""
 
     CURRENT = "current"
     """It signs."""
     PREVIOUS = "previous"
-    """It signs no more; its certificates stay good until they are renewed."""
+    """It no longer signs. Its certificates stay valid until they are renewed."""
     DISTRUSTED = "distrusted"
-    """The stack names it no more: its certificates are replaced at their devices' next requests."""
+    """The stack no longer names it. Its certificates are replaced at their devices' next requests."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuthorityStatus:
     """One CA of one issuer. A field that could not be read is None.
 
-    `devices`: that have a certificate of it in use. `signs_until`: after this it is too old for the configured
-    validity. `registered`: IoT Core's status of it, or `no`.
+    `devices`: the number of devices with a certificate of it in use. `signs_until`: the last moment at which it can
+    sign for the configured validity. `registered`: its status at IoT Core, or `no`.
     """
 
     arn: str
@@ -63,7 +63,7 @@ def statuses(
 
 
 def registration_id(target: Target, authority_arn: str) -> str:
-    """Return the id that IoT Core gives to a CA: the SHA-256 of its certificate's DER."""
+    """Return the id of a CA at IoT Core: the SHA-256 of its certificate's DER in lower-case hex."""
     answer = target.client("acm-pca").get_certificate_authority_certificate(CertificateAuthorityArn=authority_arn)
     return x509.load_pem_x509_certificate(answer["Certificate"].encode()).fingerprint(hashes.SHA256()).hex()
 

@@ -1,1 +1,1 @@
-"""`secretfree demo`: the whole path of a device on one machine, step by step."""
+"""`secretfree demo`: the whole life of a device on one machine, step by step."""

@@ -26,16 +26,17 @@ from secretfree_cli.target import local_target
 @command("demo")
 @click.option("--keep", is_flag=True, help="Leave the local cloud running, and the devices in ./devices.")
 def demo(*, keep: bool) -> None:
-    """Show everything on this machine: from an empty cloud to devices on MQTT, with every impostor refused.
+    """Show the product on this machine: from an empty cloud to devices on MQTT, with every impostor refused.
 
-    The demo needs no AWS account and no Docker. It exits with an error if a step fails, and stops what it started.
+    The demo needs no AWS account and no Docker. It exits with an error if a step fails, and stops the servers that it
+    started.
     """
     narrator = Narrator(stdout())
     began = time.monotonic()
     folder = StateFolder(find_project())
     try:
         with ending_on_signals(), _local_cloud(narrator, folder, keep=keep) as record, _device_folder(keep) as devices:
-            Story(narrator, local_target(record), devices).tell()
+            Story(narrator, local_target(record), devices).run()
     except StepFailedError as failure:
         narrator.failed(str(failure))
         raise SystemExit(ExitCode.FAILURE) from failure
@@ -50,7 +51,7 @@ def _local_cloud(narrator: Narrator, folder: StateFolder, *, keep: bool) -> Iter
     """Run the local cloud with the sample deployed. Stop it at the end unless it was running before."""
     narrator.chapter(
         "A cloud on this machine",
-        """Two emulators on loopback stand in for AWS. One enforces IAM roles and IoT policies, one is AWS Private CA.
+        """Two emulators on loopback replace AWS. One enforces IAM roles and IoT policies, one is AWS Private CA.
         Everything else is real: the CDK app, the Lambdas' code, TLS, MQTT.""",
     )
     was_up = False
@@ -75,7 +76,7 @@ def _deployed(narrator: Narrator, folder: StateFolder, record: CloudRecord, *, w
         """One construct: a REST API, the authorizer and the issuers under least-privilege roles, two tables,
         an IoT policy. The first deployment downloads the Lambdas' dependencies and checks their hashes.""",
     )
-    # A cloud that was restarted may hold the stack of older code. Deploying again takes seconds then.
+    # A restarted cloud may hold the stack of older code. Another deployment takes seconds then.
     if was_up and record.stack_name is not None:
         narrator.done(f"stack {record.stack_name} is deployed already")
         return record

@@ -30,7 +30,7 @@ class Narrator:
         self._done, self._not_done = ("✓", "✗") if console.encoding.lower().startswith("utf") else ("ok", "NOT OK")
 
     def chapter(self, title: str, explanation: str) -> None:
-        """Start the next chapter: print what happens and why it matters."""
+        """Start the next chapter: print what happens and why."""
         self._chapter += 1
         self._console.print(f"\n[bold]{self._chapter}/{self.CHAPTERS}  {escape(title)}[/bold]")
         for line in explanation.strip().splitlines():
@@ -40,12 +40,12 @@ class Narrator:
         """Print a finished step."""
         self._console.print(f"   [green]{self._done}[/green] {escape(text)}")
 
-    def tell(self, text: str) -> None:
+    def _detail(self, text: str) -> None:
         """Print a remark."""
         self._console.print(f"     {escape(text)}")
 
     def check(self, holds: bool, text: str, *, otherwise: str = "") -> None:  # noqa: FBT001 - a check reads as one
-        """Print `text` if it holds. Raises StepFailedError, with `otherwise` as what was found, if not."""
+        """Print `text` if `holds` is true. Otherwise raise StepFailedError with `otherwise`, the actual result."""
         if not holds:
             raise StepFailedError(f"expected: {text}" + (f" (found: {otherwise})" if otherwise else ""))
         self.done(text)
@@ -55,15 +55,15 @@ class Narrator:
         self._console.print(f"   [red]{self._not_done}[/red] {escape(text)}")
 
     def end(self, *, seconds: float, keep: bool) -> None:
-        """Print that every step succeeded, and what to do next."""
+        """Print that every step succeeded, and the next commands."""
         self._console.print(f"\n[bold green]Every step succeeded[/bold green], in {seconds:.0f} s.")
         program = _program()
         if keep:
-            self.tell("The local cloud is still running, and the devices are in ./devices. Try:")
+            self._detail("The local cloud is still running, and the devices are in ./devices. Try:")
             for arguments, effect in _NEXT:
-                self.tell(f"  {program} {arguments:<27} {effect}")
+                self._detail(f"  {program} {arguments:<27} {effect}")
         else:
-            self.tell(f"The local cloud was stopped. `{program} demo --keep` leaves it running.")
+            self._detail(f"The local cloud was stopped. `{program} demo --keep` leaves it running.")
 
     @contextmanager
     def working(self, what: str) -> Iterator[None]:
@@ -83,6 +83,6 @@ _NEXT: Final = (
 
 
 def _program() -> str:
-    """Return how to call this command: by its name if it is on the PATH, else by its path, as `make demo` does."""
+    """Return the program's name if it is on the PATH, otherwise its path, as `make demo` needs it."""
     started = Path(sys.argv[0])
     return os.path.relpath(started) if started.name == "secretfree" and not shutil.which("secretfree") else "secretfree"

@@ -46,12 +46,12 @@ class Cast:
 
     @property
     def enrolled(self) -> Sequence[SimulatedDevice]:
-        """The devices whose public keys the factory hands over."""
+        """The devices whose public keys the factory delivers."""
         return self.sensor, self.gateway, self.prototype, self.stolen
 
     @classmethod
     def born(cls, directory: Path) -> Cast:
-        """Make the devices. Each run makes new ids, so that a second run on the same cloud works."""
+        """Make the devices with new ids, so that a second run on the same cloud works."""
         run = secrets.token_hex(3)
 
         def device(role: str, key_type: KeyType) -> SimulatedDevice:
@@ -67,18 +67,18 @@ class Cast:
 
 
 class Story:
-    """The chapters after the deployment, each checked against what the local cloud did."""
+    """The chapters after the deployment, each checked against the local cloud."""
 
     def __init__(self, narrator: Narrator, target: Target, directory: Path) -> None:
-        """Use the stack of `target`, and keep the devices in `directory`."""
+        """Use the stack of `target`, and store the devices in `directory`."""
         self._narrator = narrator
         self._target = target
         self._directory = directory
         self._url, self._roots = target.device_url()
         self._client = ProvisioningClient(self._url, ca_file=self._roots)
 
-    def tell(self) -> None:
-        """Run every chapter. Raises StepFailedError, and the errors of a device."""
+    def run(self) -> None:
+        """Run every chapter. Raises StepFailedError and the errors of a device."""
         cast = self._make_devices()
         self._enrol(cast)
         self._provision(cast)

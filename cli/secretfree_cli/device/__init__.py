@@ -1,4 +1,4 @@
-"""The device's side: its key, its certificate signing request, its certificate, and MQTT with it.
+"""The device's side: its key, its certificate signing request, its certificate, and MQTT.
 
-Nothing here runs in the cloud or needs AWS credentials. A device uses its key only.
+Nothing here runs in the cloud or needs AWS credentials. A device uses only its key.
 """

@@ -1,4 +1,4 @@
-"""Where a simulated device connects, and on which topics it may publish."""
+"""The broker and the topics of a simulated device."""
 
 from __future__ import annotations
 

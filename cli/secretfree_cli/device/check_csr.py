@@ -1,4 +1,4 @@
-"""`secretfree check-csr`: whether the runtime takes a certificate signing request, by the runtime's own code."""
+"""`secretfree check-csr`: checks with the runtime's own code whether it accepts a certificate signing request."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _MOST_BYTES = 1_000_000
 )
 @json_option
 def check_csr(*, file: Path, device_profile: str, as_json: bool) -> None:
-    """Check whether the runtime takes a certificate signing request, and name the element that fails.
+    """Check whether the runtime accepts a certificate signing request, and name the element that fails.
 
-    FILE is PEM, DER, or the base64 text of a `device-csr` header. The command makes no call: it does not look at
-    whether the device is enrolled. Exit code: 0 the request passes, 5 it is refused.
+    FILE is PEM, DER, or the base64 text of a `device-csr` header. The command makes no call: it does not check whether
+    the device is enrolled. Exit code: 0 the request passes, 5 it is refused.
     """
     data = _content(file)
     profile = PROFILES[device_profile]
@@ -80,11 +80,11 @@ def _emit(document: dict[str, object]) -> None:
     shown = {name: value for name, value in document.items() if name not in {"passes", "code"}}
     emit_fields({"result": "passes" if document["passes"] else "refused", **shown})
     if document["passes"] and document["deviceId"] is None:
-        emit_fields({"note": "the common name is not a device id: only match policy PUBLIC_KEY takes such a request"})
+        emit_fields({"note": "the common name is not a device id: only match policy PUBLIC_KEY accepts such a request"})
 
 
 def _is_header_value(data: bytes) -> bool:
-    """Whether the file holds what a device sends as its header: text, and no PEM."""
+    """Whether the file has the content of a device's header: text other than PEM."""
     return data.isascii() and b"-----" not in data
 
 

@@ -46,13 +46,13 @@ _directory_option = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("devices"),
     show_default=True,
-    help="Folder of the simulated devices. Each has a folder of its own in it.",
+    help="Folder of the simulated devices. Each has its own folder in it.",
 )
 
 
 @contextmanager
 def _key_in_reach() -> Iterator[None]:
-    """Report a token that is missing or refuses."""
+    """Report a token that is missing or refuses the key."""
     try:
         yield
     except KeyUnavailableError as error:
@@ -63,7 +63,7 @@ def _key_in_reach() -> Iterator[None]:
 def device() -> None:
     """Simulate a device: make a key, provision, connect, publish.
 
-    A device uses its key only. The command uses AWS credentials only to find the addresses of the stack.
+    A device uses only its key. The command uses AWS credentials only to find the addresses of the stack.
     """
 
 
@@ -82,7 +82,7 @@ def device() -> None:
     type=click.Choice([firmware.value for firmware in Firmware]),
     default=Firmware.STANDARD.value,
     show_default=True,
-    help="Firmware whose form of CSR the device uses.",
+    help="Firmware that determines the form of the device's CSR.",
 )
 @click.option(
     "--pkcs11",
@@ -95,7 +95,7 @@ def device() -> None:
 @click.option(
     "--key-label",
     metavar="LABEL",
-    help="Label of the key in the token; a key of that label is used as it is, else it is made.  [default: DEVICE_ID]",
+    help="Label of the key in the token. An existing key is used, otherwise a new one is made. [default: DEVICE_ID]",
 )
 @_directory_option
 @json_option
@@ -113,10 +113,10 @@ def new(
 ) -> None:
     """Make a device: a folder with its private key (mode 0600) and the public key to enrol.
 
-    With --pkcs11 the key is in a token and never leaves it. The PIN is that of SECRETFREE_PKCS11_PIN, or asked for.
+    With --pkcs11 the key is in a token and never leaves it. The PIN is that of SECRETFREE_PKCS11_PIN, or is typed in.
     """
     if (module is None) != (token is None) or (module is None and key_label is not None):
-        raise click.UsageError("--pkcs11 and --token belong together, and --key-label to both")
+        raise click.UsageError("--pkcs11 and --token need each other; --key-label needs both")
     place = None if module is None or token is None else TokenPlace(module.resolve(), token, key_label or device_id)
     try:
         made = SimulatedDevice.create_in(
@@ -188,7 +188,7 @@ def provision(
     find_target: Callable[[], Target],
     as_json: bool,
 ) -> None:
-    """Post a CSR as the device does, and keep the certificate."""
+    """Post a CSR as the device does, and store the certificate."""
     simulated = _existing(directory, device_id)
     try:
         base_url, roots = (url, None) if url is not None else find_target().device_url()
@@ -206,7 +206,7 @@ def provision(
     except ProvisioningRefusedError as error:
         raise CliError(
             f"device {simulated.device_id} was refused: {error}",
-            hint="the answer never says why: see the authorizer's log and the Denied metric",
+            hint="the answer never has the reason: see the authorizer's log and the Denied metric",
             exit_code=ExitCode.REFUSED,
         ) from error
     except ProvisioningError as error:
@@ -238,7 +238,7 @@ def provision(
     type=click.FloatRange(min=0),
     default=0.0,
     metavar="SECONDS",
-    help="Stay connected after the first message, and print what arrives.",
+    help="Stay connected after the first message, and print all messages.",
 )
 @click.option("--broker", metavar="HOST[:PORT]", help="Broker to connect to, instead of the stack's. Needs --topic.")
 @click.option(
@@ -261,7 +261,7 @@ def connect(
     find_target: Callable[[], Target],
     as_json: bool,
 ) -> None:
-    """Connect over MQTT with mutual TLS, subscribe, publish, and print what comes back.
+    """Connect over MQTT with mutual TLS, subscribe, publish, and print the received message.
 
     Exit code 5 if the broker or the policy refuses.
     """
@@ -282,9 +282,7 @@ def connect(
             session.publish(topic, message)
             _print_messages(session, listen=listen, as_json=as_json)
     except MqttRefusedError as error:
-        raise CliError(
-            str(error), hint="the device's IoT policy says what it may do", exit_code=ExitCode.REFUSED
-        ) from error
+        raise CliError(str(error), hint="check the device's IoT policy", exit_code=ExitCode.REFUSED) from error
     except MqttError as error:
         raise CliError(str(error)) from error
 
@@ -304,9 +302,9 @@ def connect(
 @target_finder_options
 @_key_in_reach()
 def jobs(*, device_id: str, directory: Path, wait: float, find_target: Callable[[], Target], as_json: bool) -> None:
-    """Obey the next AWS IoT Job, as `secretfree renew` makes them: renew, connect with the new certificate, report.
+    """Carry out the next AWS IoT Job of `secretfree renew`: renew, connect with the new certificate, report.
 
-    Exit code 4 if no job came, 5 if the broker or the API refuses.
+    Exit code 4 if no job arrives, 5 if the broker or the API refuses.
     """
     simulated = _existing(directory, device_id)
     identity = _provisioned(simulated, directory)
@@ -326,7 +324,7 @@ def jobs(*, device_id: str, directory: Path, wait: float, find_target: Callable[
     except MqttError as error:
         raise CliError(str(error)) from error
     if done is None:
-        raise CliError(f"no job came within {wait:g} s", exit_code=ExitCode.NOT_FOUND)
+        raise CliError(f"no job arrived within {wait:g} s", exit_code=ExitCode.NOT_FOUND)
     job, status = done
     now = simulated.identity or identity
     if as_json:
@@ -362,7 +360,7 @@ def _provisioned(simulated: SimulatedDevice, directory: Path) -> Identity:
 def _dialled(broker: str, broker_ca: Path | None, identity: Identity) -> Broker:
     host, _, port = broker.partition(":")
     if not host or (port and not port.isdecimal()):
-        raise click.BadParameter(f"{broker!r}; accepted is HOST or HOST:PORT", param_hint="--broker")
+        raise click.BadParameter(f"{broker!r}; accepted: HOST or HOST:PORT", param_hint="--broker")
     return Broker(
         host,
         int(port) if port else MQTT_TLS_PORT,

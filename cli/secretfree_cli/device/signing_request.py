@@ -1,7 +1,7 @@
-"""PKCS#10 requests as devices write them (RFC 2986), assembled here byte by byte.
+"""PKCS#10 requests as devices write them (RFC 2986), encoded here byte by byte.
 
-A CSR builder does not serve, for two reasons. Devices in the field sign with SHA-1, which builders refuse. And the test
-of the proof of possession needs a request that names one key and is signed by another.
+A library's CSR builder is not suitable, for two reasons. Devices in the field sign with SHA-1, which builders refuse.
+And the test of the proof of possession needs a request with one key that another key signs.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ _RSA_PKCS1: Mapping[str, ObjectIdentifier] = MappingProxyType(
 
 
 def standard_subject(device_id: str) -> x509.Name:
-    """Return the subject of the wire contract: the device id as common name, and nothing else."""
+    """Return the subject of the wire contract: only the device id as common name."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device_id)])
 
 
 def cc32xx_subject(device_id: str) -> x509.Name:
-    """Return a subject with every field that TI's CSR example for the CC32xx fills in."""
+    """Return a subject with every field of TI's CSR example for the CC32xx."""
     return x509.Name(
         [
             x509.NameAttribute(NameOID.COUNTRY_NAME, "US"),
@@ -93,9 +93,9 @@ def cc32xx_pem(request: bytes) -> bytes:
 def _sign(key: PrivateKey, data: bytes, digest: hashes.HashAlgorithm) -> tuple[bytes, bytes]:
     """Return the AlgorithmIdentifier's DER and the signature."""
     if isinstance(key, ec.EllipticCurvePrivateKey):
-        # RFC 5758 section 3.2: no parameters at all.
+        # RFC 5758 section 3.2: no parameters.
         return _der(_SEQUENCE, _object_identifier(_ECDSA[digest.name])), key.sign(data, ec.ECDSA(digest))
-    # RFC 4055 section 5: the parameters are NULL and must be there.
+    # RFC 4055 section 5: the parameters are NULL and must be present.
     algorithm = _der(_SEQUENCE, _object_identifier(_RSA_PKCS1[digest.name]) + _NULL)
     return algorithm, key.sign(data, padding.PKCS1v15(), digest)
 

@@ -26,7 +26,7 @@ _DESCRIPTION_FILE = "device.json"
 
 
 class Firmware(StrEnum):
-    """The firmware whose form of CSR the device uses."""
+    """The firmware that determines the form of the device's CSR."""
 
     STANDARD = "standard"
     CC32XX = "cc32xx"
@@ -37,13 +37,13 @@ class _CsrForm:
     subject: Callable[[str], x509.Name]
     encode: Callable[[bytes], bytes]
     digest: hashes.HashAlgorithm | None
-    """None is the digest that fits the key."""
+    """None: the digest that fits the key."""
 
 
 _CSR_FORMS: Mapping[Firmware, _CsrForm] = MappingProxyType(
     {
         Firmware.STANDARD: _CsrForm(signing_request.standard_subject, signing_request.standard_pem, None),
-        # The CC32xx's network processor signs with SHA-1. The signature proves possession of the key, and nothing else.
+        # The CC32xx's network processor signs with SHA-1. The signature proves only possession of the key.
         Firmware.CC32XX: _CsrForm(signing_request.cc32xx_subject, signing_request.cc32xx_pem, hashes.SHA1()),  # noqa: S303
     }
 )
@@ -51,7 +51,7 @@ _CSR_FORMS: Mapping[Firmware, _CsrForm] = MappingProxyType(
 
 @dataclass(frozen=True)
 class TokenPlace:
-    """Where a key is in a PKCS#11 token. The PIN is asked for when it is needed, and kept nowhere."""
+    """The place of a key in a PKCS#11 token. The PIN is read when it is needed, and never stored."""
 
     module: Path
     token: str
@@ -64,9 +64,9 @@ class TokenPlace:
         return TokenKey(self.module, self.token, self.key_label, token_pin)
 
     def make_key(self, key_type: KeyType) -> bool:
-        """Make the key in the token unless it is there, and return whether it was made.
+        """Make the key in the token if it is missing, and return whether it was made.
 
-        Raises: KeyUnavailableError, and ValueError for a type that tokens have not.
+        Raises: KeyUnavailableError, and ValueError for a type that tokens do not support.
         """
         from secretfree_device.pkcs11 import TokenKey
 
@@ -98,12 +98,12 @@ class SimulatedDevice:
         firmware: Firmware = Firmware.STANDARD,
         token: TokenPlace | None = None,
     ) -> SimulatedDevice:
-        """Make the folder (0700), the key (0600, or in the token) and the public key beside it.
+        """Make the folder (0700), the key (0600, or in the token) and the public key.
 
-        A CC32xx is named by its UDID in any of TI's spellings; its key is burnt in and P-256.
+        The id of a CC32xx is its UDID in any of TI's spellings; its key is burnt in and P-256.
 
-        Raises: SecretFreeError for an id that such a device cannot have, ValueError for such a key type,
-            FileExistsError if the device exists already, KeyUnavailableError by the token.
+        Raises: SecretFreeError for an id and ValueError for a key type that such a device cannot have, FileExistsError
+        if the device exists, KeyUnavailableError by the token.
         """
         if firmware is Firmware.CC32XX and key_type is not KeyType.EC_P256:
             raise ValueError(f"key type is {key_type.value}; a CC32xx has a burnt-in key of type ec-p256")
@@ -144,7 +144,7 @@ class SimulatedDevice:
 
     @classmethod
     def find_in(cls, directory: Path, device_id: str) -> SimulatedDevice:
-        """Open a device of `create_in`, by its id in any spelling that `create_in` takes.
+        """Open a device of `create_in`, by its id in any spelling that `create_in` accepts.
 
         Raises: FileNotFoundError if there is none.
         """
@@ -169,7 +169,7 @@ class SimulatedDevice:
 
     @property
     def key(self) -> DeviceKey:
-        """The key: in its file, or in its token."""
+        """The key in its file or token."""
         return keys.KeyFile(self.folder / PRIVATE_KEY_FILE) if self.token is None else self.token.key()
 
     @property
@@ -179,7 +179,7 @@ class SimulatedDevice:
 
     @property
     def public_key_file(self) -> Path:
-        """PEM of the public key, to be enrolled."""
+        """PEM of the public key, for enrolment."""
         return self.folder / PUBLIC_KEY_FILE
 
     @property
@@ -189,7 +189,7 @@ class SimulatedDevice:
 
     @property
     def certificate_file(self) -> Path:
-        """PEM of the device's certificate, once it has one."""
+        """PEM of the device's certificate, after provisioning."""
         return IdentityStore(self.folder).certificate_file
 
     @property
@@ -204,12 +204,12 @@ class SimulatedDevice:
     def forged_signing_request(self, forger: SimulatedDevice) -> bytes:
         """Return a CSR with this device's id and public key, signed by another device's key.
 
-        Anyone who knows what is public about a device can make it; the cloud must refuse it.
+        It needs only public data of the device; the cloud must refuse it.
         """
         return self._signing_request(signer=forger.private_key)
 
     def provision(self, client: ProvisioningClient, issuer: IssuerPath = IssuerPath.PRIVATE_CA) -> Identity:
-        """Get a certificate and keep it. Raises ProvisioningError, as the client does."""
+        """Get a certificate and store it. Raises ProvisioningError, as the client does."""
         return self._device.provision(client, issuer)
 
     def connection(self, broker: Broker, *, client_id: str | None = None, timeout: float = 10.0) -> DeviceSession:
@@ -238,7 +238,7 @@ def _identity(device_id: str, firmware: Firmware) -> DeviceId:
 
 
 def _write_json(path: Path, document: Mapping[str, object]) -> None:
-    """Write the file atomically: an interrupted write leaves the previous one."""
+    """Write the file atomically: an interrupted write keeps the previous one."""
     draft = path.with_suffix(".tmp")
     draft.write_text(json.dumps(document, indent=2) + "\n")
     draft.replace(path)

@@ -13,6 +13,6 @@ PIN_VARIABLE: Final = "SECRETFREE_PKCS11_PIN"
 
 @functools.cache
 def token_pin() -> str:
-    """Return the user's PIN. It is asked for once in a process."""
+    """Return the user's PIN. It is typed in at most once in a process."""
     given = os.environ.get(PIN_VARIABLE)
     return given if given is not None else str(click.prompt("PIN of the token", hide_input=True, err=True))

@@ -1,1 +1,1 @@
-"""The commands on devices that are enrolled."""
+"""The commands for enrolled devices."""

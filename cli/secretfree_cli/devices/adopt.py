@@ -1,4 +1,4 @@
-"""`secretfree adopt`: give the things of an earlier deployment the thing type of this product line."""
+"""`secretfree adopt`: sets the thing type of this product line on the things of an earlier deployment."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Adoption(StrEnum):
 
 
 _LEFT_ALONE: Final[Mapping[Adoption, str]] = {
-    Adoption.OTHER_TYPE: "its thing has another type and is left alone",
-    Adoption.OTHER_PRINCIPAL: "its thing has a certificate of another key, or a principal that is no certificate, "
-    "and is left alone: detach it if the thing is this device's",
+    Adoption.OTHER_TYPE: "its thing has another type and stays unchanged",
+    Adoption.OTHER_PRINCIPAL: "its thing has a certificate of another key, or a principal that is not a certificate, "
+    "and stays unchanged: detach the principal if the thing is this device's",
     Adoption.NOT_ENROLLED: "the registry has no such device",
 }
 
@@ -55,7 +55,7 @@ _LEFT_ALONE: Final[Mapping[Adoption, str]] = {
 @click.option("--batch", "batch_id", metavar="ID", help="The devices of this batch.")
 @click.option("--all", "everything", is_flag=True, help="All enrolled devices.")
 @click.option("--thing-type", metavar="NAME", help="Thing type of the product line.  [default: the stack's own]")
-@click.option("--dry-run", is_flag=True, help="Look at each thing, change nothing.")
+@click.option("--dry-run", is_flag=True, help="Check each thing, change nothing.")
 @json_option
 @target_options
 def adopt(
@@ -68,14 +68,14 @@ def adopt(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Give this product's thing type to things that an earlier deployment made without a type.
+    """Set this product's thing type on things that an earlier deployment made without a type.
 
-    The service works on things of its own type only: to the devices of other things it answers 409. A thing of another
-    type is never changed, and neither is one with a certificate of another key than the device's in the registry.
-    Exit code: 0 no thing was left alone for such a reason, 3 some were, 5 all were.
+    The service uses only things of its own type: devices of other things get 409. The command never changes a thing of
+    another type, or one with a certificate of another key than the device's in the registry. Exit code: 0 no thing was
+    skipped for such a reason, 3 some were, 5 all were.
     """
     if sum((bool(device_ids), batch_id is not None, everything)) != 1:
-        raise click.UsageError("give DEVICE_ID..., --batch or --all")
+        raise click.UsageError("pass DEVICE_ID..., --batch or --all")
     name = thing_type or target.thing_type
     if name is None:
         raise click.UsageError("the target has no output ThingTypeName: --thing-type is required")
@@ -133,12 +133,12 @@ class _Things:
             )
 
     def adopt(self, device: EnrolledDevice) -> Adoption:
-        """Give the thing the type if it has none; safe to repeat.
+        """Set the thing's type if it has none; safe to repeat.
 
-        A thing may have a device's name by chance and belong to another application. So each certificate that is
-        attached to it must have the device's key, or one that the device had before. A thing without a certificate,
-        and one whose device has no key in the registry (MatchPolicy.UDID), is adopted by its name. UpdateThing names
-        the version that was read. If the thing was changed in between, it is read and judged again.
+        A thing may have a device's name by chance and belong to another application. So each attached certificate must
+        have the device's key, or a former key of the device. A thing without a certificate, and a thing whose device
+        has no key in the registry (MatchPolicy.UDID), is adopted by its name. UpdateThing is conditional on the version
+        that was read. If the thing was changed in between, it is read and checked again.
         """
         device_id = device.device_id
         for _ in range(_ATTEMPTS):
@@ -163,7 +163,7 @@ class _Things:
         return (arn for page in pages for arn in page["principals"])
 
     def _key_of(self, principal: str) -> str:
-        """Return the fingerprint of a certificate's key; an empty text for what has none that can be read."""
+        """Return the fingerprint of a certificate's key; an empty text if it cannot be read."""
         certificate_id = principal.rpartition(":cert/")[2]
         if certificate_id == principal:
             return ""

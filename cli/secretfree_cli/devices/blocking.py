@@ -25,7 +25,7 @@ from secretfree_cli.target import Target, target_options
 _NOT_FOUND: Final = registry.Removal.NOT_FOUND.value
 _CHANGED: Final = registry.Removal.CHANGED.value
 _WITHOUT_REVOKER: Final = (
-    "nothing revokes: {why}. The devices get no new certificate, but the ones that they have stay active. Revoke them "
+    "nothing revokes: {why}. The devices get no new certificate, but their present ones stay active. Revoke them "
     "by hand: `secretfree show DEVICE_ID` names them"
 )
 
@@ -33,11 +33,11 @@ _WITHOUT_REVOKER: Final = (
 @command("block")
 @click.argument("device_ids", nargs=-1, metavar="DEVICE_ID...")
 @ids_option
-@click.option("--batch", "batch_id", metavar="ID", help="Every device of this batch. An interrupted run is resumed.")
+@click.option("--batch", "batch_id", metavar="ID", help="Every device of this batch. A repeated command resumes.")
 @click.option(
     "--rate", type=click.FloatRange(0.1, 100), default=5.0, show_default=True, help="--batch: devices a second."
 )
-@click.option("--again", is_flag=True, help="Revoke once more what devices have that are blocked already.")
+@click.option("--again", is_flag=True, help="Revoke the certificates of already blocked devices again.")
 @click.option("--reason", required=True, metavar="TEXT", help="The reason, which is kept with the device.")
 @json_option
 @target_options
@@ -54,11 +54,11 @@ def block(
 ) -> None:
     """Refuse devices from now on, revoke their certificates and end their connections.
 
-    The registry's stream has the latter done within seconds; `secretfree show` shows the state of the certificates. The
-    rate of a batch leaves AWS IoT Core's quota of UpdateCertificate, ten a second, to the rest of the account.
+    The function on the registry's stream revokes within seconds; `secretfree show` shows the state of the certificates.
+    The limited rate of a batch leaves part of AWS IoT Core's quota of UpdateCertificate, ten a second, to the account.
     """
     if not reason.strip():
-        raise click.UsageError("--reason is empty; the reason is kept with the device")
+        raise click.UsageError("--reason is empty; the reason is stored with the device")
     if batch_id is None:
         ids = all_ids(device_ids, ids_file)
         _note_without_revoker(target)
@@ -79,7 +79,7 @@ def block(
 @json_option
 @target_options
 def unblock(*, target: Target, device_ids: tuple[str, ...], ids_file: TextIO | None, as_json: bool) -> None:
-    """Let blocked devices enrol anew: the next request of each brings a new certificate."""
+    """Allow blocked devices again: the next request of each gets a new certificate."""
     ids = all_ids(device_ids, ids_file)
     _set_status(target, ids, DeviceStatus.ALLOWED, reason=None, again=False, as_json=as_json)
 
@@ -105,7 +105,7 @@ def _set_status(
 def _block_batch(
     table: DynamoDbRegistryStore, batch_id: str, *, reason: str, again: bool, pace: Pace, as_json: bool
 ) -> None:
-    """Block the devices of a batch one after another. What is blocked already costs one read and no write."""
+    """Block the devices of a batch one after another. An already blocked device costs one read and no write."""
     outcomes: Counter[str] = Counter()
     left: list[str] = []
     try:
@@ -143,7 +143,7 @@ def _blocked(table: DynamoDbRegistryStore, device: EnrolledDevice, *, reason: st
 
 
 def _note_without_revoker(target: Target) -> None:
-    """Say so where no function of the stack follows the registry's stream: a table that was brought may have none."""
+    """Warn if no function of the stack reads the registry's stream: an existing table may have no stream."""
     if target.stack_name is None:
         note("a table alone does not say whether its stack revokes; `secretfree show --stack NAME DEVICE_ID` does")
     elif target.revoker is None:

@@ -1,4 +1,4 @@
-"""The devices that a command is given by their ids, and the outcome of each."""
+"""The devices that a command's arguments name, and the outcome of each."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def all_ids(given: Sequence[str], file: TextIO | None) -> Sequence[str]:
         raise click.UsageError("--from: not UTF-8 text with one device id a line") from error
     ids = list(dict.fromkeys([*given, *(line for line in lines if line and not line.startswith("#"))]))
     if not ids:
-        raise click.UsageError("give DEVICE_ID or --from FILE with at least one id")
+        raise click.UsageError("pass DEVICE_ID or --from FILE with at least one id")
     return ids
 
 
 def accepted_ids(target: Target, device_ids: Sequence[str]) -> Mapping[str, str]:
-    """Return each id as given, and as enrolled. A wrong one is an error before any device changes."""
+    """Return each id as given, and as enrolled. An invalid id is an error before any device changes."""
     return {given: device_id_of(target, given) for given in device_ids}
 
 
 @contextmanager
 def outcomes_shown(*, as_json: bool) -> Iterator[dict[str, str]]:
-    """Show the outcome of each device, also of those before an error."""
+    """Show the outcome of each device, even after an error."""
     outcomes: dict[str, str] = {}
     try:
         yield outcomes

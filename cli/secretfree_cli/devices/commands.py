@@ -42,7 +42,7 @@ from secretfree_cli.target import Target, target_options
 
 _SHOWN_IDS: Final = 10
 _ROWS_PER_TABLE: Final = 1_000
-"""Rows that are aligned together. The limit keeps memory constant for a long list."""
+"""Number of rows that are aligned together, so that memory stays constant for a long list."""
 
 
 _batch_option = click.option("--batch", "batch_id", metavar="ID", help="Only devices of this batch.")
@@ -82,8 +82,8 @@ def list_devices(
 ) -> None:
     """List enrolled devices, a page at a time.
 
-    --batch and --key read an index and cost what they return. --status, --prefix and --contains read the table until
-    the page is full. The devices of a batch are sorted by id, others have no order.
+    --batch and --key read an index, so the cost depends on the result. --status, --prefix and --contains read the table
+    until the page is full. The devices of a batch are sorted by id, others have no order.
     """
     criteria = Criteria(
         None if status is None else DeviceStatus(status), batch_id, prefix, contains, key and fingerprint_of(key)
@@ -129,12 +129,12 @@ def show(
 ) -> None:
     """Show one device: the registry's entry, its issuances, and its certificates in the ledger and at IoT Core.
 
-    Name the device by its id, by its key, or by a part of its id that no other device has. Exit code 4 if the device
-    is not enrolled, also if the ledger or IoT Core knows it.
+    Select the device by its id, by its key, or by a unique part of its id. Exit code 4 if the device is not enrolled,
+    even if the ledger or IoT Core has it.
     """
     if device_id is None:
         if not (key or contains or batch_id):
-            raise click.UsageError("give DEVICE_ID, --key, --contains or --batch")
+            raise click.UsageError("pass DEVICE_ID, --key, --contains or --batch")
         criteria = Criteria(batch=batch_id, contains=contains, fingerprint=key and fingerprint_of(key))
         device_id = _the_one(target, criteria)
     elif key or contains or batch_id:
@@ -156,11 +156,11 @@ def show(
 @command("remove")
 @click.argument("device_ids", nargs=-1, metavar="DEVICE_ID...")
 @ids_option
-@click.option("--force", is_flag=True, help="Also remove devices with an active certificate, or of an unknown ledger.")
+@click.option("--force", is_flag=True, help="Also remove devices with an active certificate or an unknown ledger.")
 @json_option
 @target_options
 def remove(*, target: Target, device_ids: tuple[str, ...], ids_file: TextIO | None, force: bool, as_json: bool) -> None:
-    """Remove devices from the registry. Refused while a device has an active certificate, by ledger or IoT Core."""
+    """Remove devices from the registry, unless they have an active certificate in the ledger or at IoT Core."""
     accepted, table = accepted_ids(target, all_ids(device_ids, ids_file)), registry_of(target)
     ledger = LedgerView(target)
     iot = None if force else IotView(target)
@@ -191,7 +191,7 @@ def export(
 ) -> None:
     """Write the registry in a form that `enroll` reads.
 
-    The file is written atomically. `enroll` reads each device's id, key, status and attributes from it, but not the
+    The file is written atomically. `enroll` reads each device's id, key, status and attributes from it, but ignores the
     time and the reason of a block. Retired devices have no key and are left out: `list --status retired` shows them.
     """
     found = registry.select(registry_of(target), _selection(status, batch_id, prefix))
@@ -212,10 +212,10 @@ def export(
 @json_option
 @target_options
 def index_keys(*, target: Target, dry_run: bool, parallelism: int, as_json: bool) -> None:
-    """Add key-fingerprint to devices that lack it, so that a lookup by key finds them. Reads the whole table.
+    """Add key-fingerprint to devices that lack it, so that lookups by key find them. Reads the whole table.
 
-    Items of an earlier deployment, and items that other tools wrote, may lack it. Exit code 3 if the keys of some
-    devices cannot be read.
+    Items of an earlier deployment and of other tools may lack it. Exit code 3 if the keys of some devices cannot be
+    read.
     """
     with progress_shown(shown=not as_json) as progress:
         done = add_fingerprints(

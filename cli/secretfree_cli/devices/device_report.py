@@ -32,7 +32,7 @@ class CertificateReport:
 
 @dataclass(frozen=True)
 class DeviceReport:
-    """All that the target knows of a device."""
+    """The registry's, the ledger's and IoT Core's data of a device."""
 
     device_id: str
     enrolled: EnrolledDevice | None
@@ -40,7 +40,7 @@ class DeviceReport:
     certificates: Sequence[CertificateReport] = ()
     thing: IotThing | None = None
     iot_core_failure: str | None = None
-    """Why IoT Core could not be asked."""
+    """Why IoT Core could not be read."""
     policy_name: str | None = None
     """The policy that each certificate should have."""
     has_ledger: bool = True
@@ -53,12 +53,12 @@ class DeviceReport:
 
     @property
     def warnings(self) -> Sequence[str]:
-        """The defects, a sentence each."""
+        """The defects, one sentence each."""
         found = list(self._about_issuances())
         for one in self.certificates:
             found += self._about(one)
         if self.iot_core_failure is not None:
-            found.append(f"IoT Core could not be asked: {self.iot_core_failure}")
+            found.append(f"IoT Core could not be read: {self.iot_core_failure}")
         return found
 
     def document(self) -> dict[str, object]:
@@ -112,8 +112,8 @@ class DeviceReport:
         name, registered, recorded = f"certificate {one.certificate_id}", one.registered, one.recorded
         is_good = recorded is not None and recorded.is_active(int(self.now.timestamp() * 1000))
         if self.iot_core_failure is None and is_good and (registered is None or registered.status != ACTIVE):
-            said = "does not have it" if registered is None else f"says {registered.status}"
-            yield f"{name}: the ledger says {recorded.state if recorded else ''}, but IoT Core {said}"
+            state = "does not have it" if registered is None else f"says {registered.status}"
+            yield f"{name}: the ledger says {recorded.state if recorded else ''}, but IoT Core {state}"
         if registered is None or registered.status != ACTIVE:
             return
         if self.has_ledger and recorded is None:
@@ -131,7 +131,7 @@ class DeviceReport:
 
 
 def report_on(target: Target, device_id: str, enrolled: EnrolledDevice | None) -> DeviceReport:
-    """Read the ledger and IoT Core. If IoT Core cannot be asked, the report says why and has the rest."""
+    """Read the ledger and IoT Core. If IoT Core cannot be read, the report has the cause instead."""
     ledger = LedgerView(target)
     issuances, recorded = ledger.records(device_id) if ledger.is_known else ((), ())
     by_id: dict[str, CertificateRecord | None] = {one.certificate_id: one for one in recorded}

@@ -59,7 +59,7 @@ class Removal(StrEnum):
     NOT_FOUND = "not-found"
     HAS_CERTIFICATE = "has-active-certificate"
     RETIRED = "retired"
-    """Its id stays taken. Removing it by force would let any manifest enrol it anew."""
+    """Its id stays reserved. After a forced removal, any manifest could enrol it again."""
     CHANGED = "changed-meanwhile"
 
 
@@ -84,7 +84,7 @@ def require(store: DynamoDbRegistryStore, device_id: str) -> EnrolledDevice:
 
 
 def not_enrolled(store: DynamoDbRegistryStore, device_id: str) -> CliError:
-    """Return the error for a device that the registry lacks."""
+    """Return the error for a device that is not enrolled."""
     return CliError(
         f"no device {device_id!a} is enrolled in {store.name}",
         hint="`secretfree list --contains TEXT` finds devices by a part of their id",
@@ -102,12 +102,12 @@ def set_status(
 ) -> bool:
     """Block or allow a device and return whether that changed anything; raises CliError if it is not enrolled.
 
-    `again`: write the status with a new time even if the device has it. The stream then reports the change again.
+    `again`: write the status with a new time even if it is unchanged. The stream then reports the change again.
     """
     device = require(store, device_id)
     if device.status is DeviceStatus.RETIRED:
         raise CliError(
-            f"device {device_id!a} is retired", hint="`secretfree enroll ... --replace --reason TEXT` enrols it anew"
+            f"device {device_id!a} is retired", hint="`secretfree enroll ... --replace --reason TEXT` enrols it again"
         )
     if device.status is status and not again:
         return False
@@ -115,7 +115,7 @@ def set_status(
         store.set_status(device, status, reason=reason or "", at=datetime.now(UTC))
     except ChangedMeanwhile as error:
         raise CliError(
-            f"device {device_id!a} was changed by another command just now", hint="look, and try again"
+            f"device {device_id!a} was changed by another command just now", hint="see `secretfree show`, then retry"
         ) from error
     return True
 
@@ -125,7 +125,7 @@ def remove(
 ) -> Removal:
     """Remove a device from the registry, unless the ledger or IoT Core has an active certificate of it.
 
-    `force` removes it without asking them. Raises CliError if there is no ledger and no `force`.
+    `force` removes it without that check. Raises CliError if there is no ledger and no `force`.
     """
     device = store.read([device_id]).get(device_id)
     if device is None:
@@ -142,18 +142,18 @@ def remove(
 
 
 def active_certificates(ledger: LedgerView, device_id: str) -> Sequence[CertificateRecord]:
-    """Return a device's active certificates; raises CliError where there is no ledger to ask."""
+    """Return a device's active certificates; raises CliError without a ledger."""
     if not ledger.is_known:
         raise CliError(
             "the ledger says whether the device has an active certificate, and a table alone has no ledger",
-            hint="name the stack with --stack, or give --force",
+            hint="name the stack with --stack, or pass --force",
             exit_code=ExitCode.USAGE,
         )
     return ledger.active_certificates(device_id)
 
 
 def describe(device: EnrolledDevice) -> dict[str, object]:
-    """Return a device for `--json`, names as JavaScript writes them."""
+    """Return a device for `--json`, with names in camel case."""
     document: dict[str, object] = {
         "deviceId": device.device_id,
         "status": device.status.value,
@@ -182,7 +182,7 @@ class Statistics:
     by_source: Mapping[str, int]
     by_batch: Mapping[str, int]
     without_fingerprint: int
-    """Devices that a lookup by key cannot find: of existing deployments, or keyless under match policy UDID."""
+    """Devices that a lookup by key does not find: of existing deployments, or without a key under match policy UDID."""
     unreadable_keys: int
 
 
@@ -214,7 +214,7 @@ class Exported:
 def export_csv(devices: Iterator[EnrolledDevice], stream: TextIO, attributes: Sequence[str] = ()) -> Exported:
     """Write a CSV that `enroll` reads, with the named `attributes` as columns.
 
-    Attributes that are not named are left out, because a CSV needs its columns before the first row.
+    Other attributes are left out, because a CSV needs its columns before the first row.
     """
     left_out: set[str] = set()
     writer = csv.writer(stream, lineterminator="\n")
@@ -243,7 +243,7 @@ def export_json_lines(devices: Iterator[EnrolledDevice], stream: TextIO) -> Expo
 
 
 def _enrollable(devices: Iterator[EnrolledDevice]) -> Iterator[EnrolledDevice]:
-    """Leave the retired devices out: they have no key, so `enroll` would refuse their rows."""
+    """Leave out retired devices: they have no key, so `enroll` would refuse their rows."""
     return (device for device in devices if device.status is not DeviceStatus.RETIRED)
 
 

@@ -1,4 +1,4 @@
-"""Reads from IoT Core a device's thing, its certificates and their policies. Nothing is written."""
+"""Reads a device's thing, certificates and policies from IoT Core. Nothing is written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class IotThing:
 
     thing_type: str | None
     certificate_ids: Sequence[str]
-    """Certificates that are attached to it."""
+    """The attached certificates."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from secretfree.errors import Reason
 
 from secretfree_cli.target import Target
 
-# A certificate of an unconfirmed issuance counts too: the device may have it, and be connected with it.
+# A certificate of an unconfirmed issuance counts too: the device may have it and be connected with it.
 _USABLE: Final = frozenset({"active", "issued"})
 _IN_WORK: Final = frozenset({"requesting", "requested", "issued"})
 _CERTIFICATE: Final = LedgerRecord.CERTIFICATE.value
@@ -31,7 +31,7 @@ class CertificateRecord:
     not_after: int | None
 
     def is_active(self, now_ms: int) -> bool:
-        """Whether the device can connect with it, as far as the ledger knows."""
+        """Whether the device can connect with it, according to the ledger."""
         return self.state in _USABLE and (self.not_after is None or self.not_after > now_ms)
 
 
@@ -48,7 +48,7 @@ class IssuanceRecord:
     """Requests of the device since then."""
     lease_owner: str | None
     due: datetime | None
-    """When a held lease expires, or else when the sweeper looks at it."""
+    """When a held lease expires, or when the sweeper processes the record."""
     last_reason: str | None
     """A value of `secretfree.errors.Reason`: why the last request did not finish."""
     fingerprint: str | None
@@ -79,12 +79,12 @@ class LedgerView:
     def certificates(self, device_id: str) -> Sequence[CertificateRecord]:
         """Return the certificates of a device, read consistently.
 
-        An issuance writes a certificate's own record last. A certificate that only its issuance knows is included.
+        An issuance writes a certificate's own record last. A certificate without such a record is included.
         """
         return _certificates(list(self._items(device_id)))
 
     def records(self, device_id: str) -> tuple[Sequence[IssuanceRecord], Sequence[CertificateRecord]]:
-        """Return the issuances and the certificates of a device, of one consistent read."""
+        """Return the issuances and the certificates of a device from one consistent read."""
         items = list(self._items(device_id))
         reissues = {
             item["record"]["S"].removeprefix(_REISSUE): {

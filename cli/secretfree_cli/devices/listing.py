@@ -1,4 +1,4 @@
-"""Devices of the registry page by page: by key and by batch through an index, else by reading the table."""
+"""Lists the registry's devices in pages: by key and by batch through an index, otherwise by reading the table."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ class Listing:
 
         Devices of a batch come in the order of their ids (`descending`: reversed), others in the table's order.
 
-        Raises: CliError if an order is asked for that would cost the reading of the whole table
+        Raises: CliError for an order that would require reading the whole table
         """
         by_batch = criteria.batch is not None and criteria.fingerprint is None and self._has(RegistryIndex.BATCH)
         if descending and not by_batch:
             raise CliError(
-                "only the devices of a batch have an order that costs no reading of the whole table",
-                hint="give --batch, of a registry with the index by batch",
+                "only the devices of a batch can be ordered without reading the whole table",
+                hint="pass --batch, for a registry with the index by batch",
                 exit_code=ExitCode.USAGE,
             )
         page_size = limit if criteria.reads_only_matches else None
@@ -153,7 +153,7 @@ class Listing:
 
 
 class Page(Iterator[EnrolledDevice]):
-    """The first `limit` devices of `found`; `more` and `next` are known when the last was read."""
+    """The first `limit` devices of `found`; `more` and `next` are set when the last one was read."""
 
     def __init__(self, found: Iterator[EnrolledDevice], limit: int) -> None:
         self._found, self._left = found, limit
@@ -172,12 +172,12 @@ class Page(Iterator[EnrolledDevice]):
 
     @property
     def next(self) -> str | None:
-        """The id to continue after, if there are more."""
+        """The id after which to continue, if there are more."""
         return self._last if self.more else None
 
 
 def fingerprint_of(text: str) -> str:
-    """Return the fingerprint that `--key` names: 64 hex digits, or a file with a key, a CSR or a certificate."""
+    """Return the fingerprint of `--key`: 64 hex digits, or a file with a key, a CSR or a certificate."""
     if _FINGERPRINT.fullmatch(text):
         return text.lower()
     try:

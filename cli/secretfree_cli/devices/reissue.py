@@ -25,18 +25,18 @@ _OPEN: Final = "already-open"
 
 @command("reissue")
 @click.argument("device_id")
-@click.option("--reason", required=True, metavar="TEXT", help="Why. It is kept in the ledger.")
+@click.option("--reason", required=True, metavar="TEXT", help="The reason, which is stored in the ledger.")
 @click.option("--issuer", metavar="NAME", help="Only at this issuer.  [default: every issuer of the device]")
 @json_option
 @target_options
 def reissue(*, target: Target, device_id: str, reason: str, issuer: str | None, as_json: bool) -> None:
     """Let a device get a new certificate at its next request, for example after a mistaken revocation.
 
-    An active certificate stays good until the new one is active. A revoked one is removed. This allows nothing else:
-    a blocked device stays blocked.
+    An active certificate stays valid until the new one is active. A revoked one is removed. This grants nothing else: a
+    blocked device stays blocked.
     """
     if not reason.strip():
-        raise click.UsageError("--reason is empty: it is kept in the ledger")
+        raise click.UsageError("--reason is empty; the reason is stored in the ledger")
     if target.ledger_table is None:
         raise CliError("a table alone has no ledger", hint="name the stack with --stack", exit_code=ExitCode.USAGE)
     name = device_id_of(target, device_id)
@@ -46,7 +46,7 @@ def reissue(*, target: Target, device_id: str, reason: str, issuer: str | None, 
         at = "" if issuer is None else f" at the issuer {issuer!a}"
         raise CliError(
             f"the ledger has no issuance of device {name}{at}",
-            hint="nothing keeps the device from its first certificate: `secretfree show` says more",
+            hint="the device can get its first certificate: see `secretfree show`",
             exit_code=ExitCode.NOT_FOUND,
         )
     now, by = datetime.now(UTC), caller_arn(target)
@@ -73,7 +73,7 @@ def _reopen(target: Target, device_id: str, issuer: str, *, reason: str, by: str
             f"{issuer}: a certificate of device {device_id} is being issued ({record.state.value})",
             hint="wait until it is active, or see `secretfree show`",
         )
-    # The record of who and why is written first, because a new generation needs an explanation.
+    # Write operator and reason first, so that every new generation has them.
     client.put_item(
         TableName=target.ledger_table,
         Item={

@@ -1,15 +1,15 @@
-"""`secretfree retire`: the end of a device's life. Certificate, connection, thing and registry entry go; history stays.
+"""`secretfree retire`: removes a device's certificates, connection, thing and registry entry, and keeps its history.
 
-The calls have this order. Each is safe to repeat, so the command can be run again after it ended early:
+The calls have this order. Each is safe to repeat, so an interrupted command can be run again:
 
     1  registry: retired     the entry becomes its id, when and why; from here on the API refuses
-    2  ledger: withdrawn     by version, so that a worker that is issuing cannot write any more
-    3  IoT Core: REVOKED     every certificate that the ledger accounts for, then the connection ends
+    2  ledger: withdrawn     by version, so that a worker that is issuing can no longer write
+    3  IoT Core: REVOKED     every certificate in the ledger, then the connection ends
     4  IoT Core: deleted     the certificates, then the thing
     5  ledger: history       each record gets the date of its end
 
-Step 1 is a change of the registry, so the stream has the service do steps 2 and 3 too, and revoke at Private CA, if
-this process ends early.
+Step 1 changes the registry, so its stream triggers steps 2 and 3 in the service too, and the revocation at Private CA,
+even if this process dies.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ from secretfree_cli.output import CliError, ExitCode, json_option, note
 from secretfree_cli.target import Target, target_options
 
 _DETACHING: Final = (0.5, 1.0, 2.0, 4.0)
-"""Seconds between looks at what AWS IoT Core detaches in its own time."""
+"""Seconds between polls while AWS IoT Core detaches asynchronously."""
 
 
 class Retired(StrEnum):
-    """What became of a device."""
+    """The outcome for a device."""
 
     RETIRED = "retired"
     NOT_FOUND = "not-found"
     CHANGED = "changed-meanwhile"
     UNFINISHED = "unfinished"
-    """Closed for good, but something is left: run the command again."""
+    """Closed, but not everything is deleted: run the command again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ class Retiring:
     history: timedelta
 
     def retire(self, device_id: str, reason: str) -> tuple[Retired, str | None]:
-        """Retire one device; return the outcome and what is left to do. Raises botocore's errors of the registry."""
+        """Retire one device; return the outcome and the remaining work. Raises botocore's errors of the registry."""
         name = DeviceId.parse(device_id)
         known = self.ledger.of_device(name)
         try:
@@ -91,7 +91,7 @@ class Retiring:
         return (Retired.RETIRED, None) if left is None else (Retired.UNFINISHED, left)
 
     def _close_registry(self, device_id: str, reason: str, *, in_ledger: bool) -> bool:
-        """Retire the entry; return whether the registry or the ledger has the device."""
+        """Retire the entry. Returns whether the registry or the ledger has the device."""
         now = self.clock.now()
         enrolled = self.store.read([device_id]).get(device_id)
         if enrolled is None:
@@ -103,7 +103,7 @@ class Retiring:
         return True
 
     def _close(self, device_id: DeviceId) -> str | None:
-        """Do steps 2 to 5; return what is left to do."""
+        """Do steps 2 to 5; return the remaining work."""
         now = self.clock.now()
         before = self.ledger.issuances(device_id)
         leased = [one.due for one in before if isinstance(one, Issuance) and one.is_leased(now) and one.due]
@@ -125,7 +125,7 @@ class Retiring:
         self.ledger.close_device(device_id, forget_after=forget_after)
 
     def _patiently(self, call: Callable[[], None]) -> None:
-        """`call`, again while AWS IoT Core detaches."""
+        """Make `call`, and retry while AWS IoT Core detaches."""
         for seconds in _DETACHING:
             try:
                 call()
@@ -139,14 +139,14 @@ class Retiring:
 @command("retire")
 @click.argument("device_ids", nargs=-1, metavar="DEVICE_ID...")
 @ids_option
-@click.option("--reason", required=True, metavar="TEXT", help="The reason, which is kept with the id.")
+@click.option("--reason", required=True, metavar="TEXT", help="The reason, which is stored with the id.")
 @click.option(
     "--keep-history",
     callback=span,
     default="90d",
     show_default=True,
     metavar="SPAN",
-    help="How long the ledger keeps what the devices had.",
+    help="How long the ledger keeps the devices' history.",
 )
 @json_option
 @target_options
@@ -159,13 +159,13 @@ def retire(
     keep_history: timedelta,
     as_json: bool,
 ) -> None:
-    """End the life of devices: certificates, connections, things and registry entries go, history stays.
+    """Retire devices: remove certificates, connections, things and registry entries, and keep the history.
 
-    The id stays taken: `enroll` refuses it without --replace. Run the command again after an interruption, or for a
-    device that is `unfinished`. Exit code 3 if some devices are not retired.
+    The id stays reserved: `enroll` refuses it without --replace. Run the command again after an interruption, or for an
+    `unfinished` device. Exit code 3 if some devices are not retired.
     """
     if not reason.strip():
-        raise click.UsageError("--reason is empty; the reason is kept with the id")
+        raise click.UsageError("--reason is empty; the reason is stored with the id")
     accepted, retiring = accepted_ids(target, all_ids(device_ids, ids_file)), _retiring(target, keep_history)
     with outcomes_shown(as_json=as_json) as outcomes:
         for given, device_id in accepted.items():
@@ -205,7 +205,7 @@ def _retiring(target: Target, history: timedelta) -> Retiring:
             ledger=ledger,
             certificates=IotCertificates(iot),
             connections=IotConnections(target.client("iot-data")),
-            # The stream's function knows which CAs take revocations, and revokes there.
+            # The stream's function has the list of CAs that accept revocations, and revokes there.
             authorities=RevokingAuthorities(lambda _arn: target.client("acm-pca"), ()),
         ),
         clock=SystemClock(),

@@ -1,4 +1,4 @@
 """`secretfree diagnose`: why a device has no certificate, or cannot connect with it.
 
-Collectors read AWS into typed evidence, pure rules turn evidence into findings, and the command shows the first one.
+Collectors read AWS and return typed evidence, pure rules derive findings from it, and the command shows the first.
 """

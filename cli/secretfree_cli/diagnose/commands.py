@@ -24,20 +24,20 @@ _TIMELINE_SHOWN = 15
 
 @command("diagnose")
 @click.argument("device_id", required=False)
-@click.option("--request-id", metavar="ID", help="The `requestId` of an answer that the device got.")
+@click.option("--request-id", metavar="ID", help="The `requestId` of an answer to the device.")
 @click.option(
     "--since", callback=span, metavar="SPAN", default="24h", show_default=True, help="How far back to read the logs."
 )
 @json_option
 @target_options
 def diagnose(*, target: Target, device_id: str | None, request_id: str | None, since: timedelta, as_json: bool) -> None:
-    """Say why a device has no certificate, or cannot connect with it.
+    """Find out why a device has no certificate, or cannot connect with it.
 
     Reads registry, ledger, IoT Core, CA, logs and tables, and changes nothing. The first line is the cause.
-    Exit code 0: the state of the device is found, good or bad. Exit code 4: nothing was found.
+    Exit code 0: the state of the device was found, good or bad. Exit code 4: nothing was found.
     """
     if (device_id is None) == (request_id is None):
-        raise click.UsageError("give a DEVICE_ID or --request-id ID, one of the two")
+        raise click.UsageError("pass either DEVICE_ID or --request-id ID")
     device_id = None if device_id is None else device_id_of(target, device_id)
     evidence = collect(target, device_id=device_id, request_id=request_id, now=datetime.now(UTC), window=since)
     found = findings(evidence)
@@ -73,7 +73,7 @@ def document(evidence: Evidence, found: Sequence[Finding]) -> dict[str, object]:
 
 
 def _is_found(found: Sequence[Finding]) -> bool:
-    """Whether a finding is about this device or request, and not a remark about the cloud alone."""
+    """Whether a finding is about this device or request, and not only about the cloud."""
     return bool(found) and found[0].rank is not Rank.REMARK
 
 
@@ -81,7 +81,7 @@ def _show(evidence: Evidence, found: Sequence[Finding]) -> None:
     if not _is_found(found):
         asked = f"request {evidence.request_id}" if evidence.request_id else f"device {evidence.device_id}"
         emit(printable(f"not-found: Nothing was found about {asked} in the last {age(evidence.window)}."))
-        note("A longer time: --since 7d. Another Region or stack: --region, --stack.")
+        note("For a longer time: --since 7d. For another Region or stack: --region, --stack.")
     for number, finding in enumerate(found):
         if number or not _is_found(found):
             emit("")

@@ -38,7 +38,7 @@ class CertificateStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """A certificate that the ledger knows, as IoT Core has it now. None: could not be read."""
+    """A certificate of the ledger in its present state at IoT Core. None: could not be read."""
 
     certificate_id: str
     issuer: str
@@ -51,7 +51,7 @@ class Certificate:
 
 @dataclass(frozen=True, kw_only=True)
 class Thing:
-    """The device's thing. `connected` is known where fleet indexing of connectivity is on."""
+    """The device's thing. `connected` is known if fleet indexing of connectivity is on."""
 
     exists: bool
     type_name: str | None = None
@@ -71,7 +71,7 @@ class DevicePolicyState:
 
 @dataclass(frozen=True, kw_only=True)
 class Authority:
-    """The Private CA. `status` is AWS's word: ACTIVE, DISABLED, EXPIRED, DELETED, ..."""
+    """The Private CA. `status` is AWS's value: ACTIVE, DISABLED, EXPIRED, DELETED, ..."""
 
     arn: str
     status: str
@@ -90,7 +90,7 @@ class TableHealth:
 
 
 class GivenUp(StrEnum):
-    """What a queue of dead letters holds."""
+    """The kind of messages in a queue of dead letters."""
 
     BLOCK = "blocks"
     """Changes of the registry whose certificates could not be revoked."""
@@ -102,7 +102,7 @@ class GivenUp(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetters:
-    """A queue of dead letters. `devices`: the devices that the read messages name."""
+    """A queue of dead letters. `devices`: the devices in the messages that were read."""
 
     kind: GivenUp
     url: str
@@ -116,13 +116,13 @@ LOGS = "the logs"
 REFUSALS = frozenset({"denied", "refused"})
 UNFINISHED = frozenset({"not ready", "failed"})
 SUCCESSES = frozenset({"issued", "answered again"})
-# The line of an allowed request does not show how the request ended.
+# The line of an allowed request does not have the request's outcome.
 DECISIVE = REFUSALS | UNFINISHED | SUCCESSES
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gap:
-    """What could not be read, and why; the diagnosis is made without it."""
+    """A read that failed, and why; the diagnosis continues without it."""
 
     what: str
     why: str
@@ -130,11 +130,11 @@ class Gap:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """All that is known about one device, or about one request.
+    """The evidence about one device, or about one request.
 
-    `device_id` is None for a request that names no device. `window` is how far back the logs were read.
-    `validity` is of the certificates that the stack issues through Private CA. `unmatched_paths` counts requests in
-    the window for paths that the API does not have.
+    `device_id` is None for a request without a device. `window`: how far back the logs were read. `validity`: of the
+    certificates that the stack issues through Private CA. `unmatched_paths` counts requests in the window for paths
+    that the API does not have.
     """
 
     now: datetime
@@ -159,17 +159,17 @@ class Evidence:
 
     @property
     def logs_were_read(self) -> bool:
-        """Whether the absence of a log line means anything."""
+        """Whether the logs were read, so that a missing line is evidence."""
         return all(gap.what != LOGS for gap in self.gaps)
 
     @property
     def device(self) -> str:
-        """The device, for a sentence."""
+        """The device, as part of a sentence."""
         return "The device" if self.device_id is None else f"Device {self.device_id}"
 
     @property
     def last_outcome(self) -> LogEvent | None:
-        """The newest line that says how a request ended: of the request in question, or of the device."""
+        """The newest line with the outcome of a request: of the request in question, or of the device."""
         ended = [line for line in self.log if line.event in DECISIVE]
         if self.request_id is not None:
             ended = [line for line in ended if line.request_id == self.request_id]
@@ -181,12 +181,12 @@ class Evidence:
         return max(self.issuances, key=lambda issuance: issuance.begun_at, default=None)
 
     def certificate_of(self, issuance: Issuance) -> Certificate | None:
-        """The certificate of an issuance, if IoT Core was asked about it."""
+        """The certificate of an issuance, if it was read from IoT Core."""
         return next((one for one in self.certificates if one.certificate_id == issuance.certificate_id), None)
 
     @property
     def waiting_issuers(self) -> frozenset[str]:
-        """The issuers whose certificate the device waits for; empty if it has a valid one, or never asked."""
+        """The issuers whose certificate the device waits for; empty if it has a valid one, or never sent a request."""
         if self.has_usable_certificate:
             return frozenset()
         waiting = {issuance.issuer for issuance in self.issuances if not issuance.is_settled}
@@ -197,7 +197,7 @@ class Evidence:
 
     @property
     def has_usable_certificate(self) -> bool:
-        """Whether an active certificate, within its time, is at IoT Core."""
+        """Whether IoT Core has an active certificate that is valid now."""
         return any(
             one.status is CertificateStatus.ACTIVE and (one.not_after is None or one.not_after > self.now)
             for one in self.certificates

@@ -1,4 +1,4 @@
-"""A finding of a rule: the cause, the stage, the time when it began, what to do, and who is responsible."""
+"""A finding of a rule: cause, stage, begin, action, and the responsible role."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from secretfree.errors import Reason
 
 
 class Stage(StrEnum):
-    """The stages of a device's way to its first connection, in order."""
+    """The stages from enrolment to a device's first connection, in order."""
 
     REQUEST = "request"
     AUTHORIZATION = "authorization"
@@ -21,7 +21,7 @@ class Stage(StrEnum):
 
     @property
     def label(self) -> str:
-        """The stage and its place among all of them, for people."""
+        """The stage and its position, for output."""
         stages = list(Stage)
         return f"{self.value} ({stages.index(self) + 1} of {len(stages)})"
 
@@ -30,7 +30,7 @@ class Concern(StrEnum):
     """Who can remove the cause."""
 
     FIRMWARE = "the firmware's developers"
-    FACTORY = "the factory, or who enrols devices"
+    FACTORY = "the factory, or the operator who enrols devices"
     OPERATOR = "the operator of the provisioning service"
     ACCOUNT = "the administrator of the AWS account"
     SECURITY = "the security team"
@@ -38,7 +38,7 @@ class Concern(StrEnum):
 
 
 class Cause(StrEnum):
-    """Causes that the state of the cloud shows. A cause that a log line names is a `Reason`."""
+    """Causes from the state of the cloud. A cause from a log line is a `Reason`."""
 
     NOT_ENROLLED = "unknown-device"
     BLOCKED = "blocked-device"
@@ -72,10 +72,10 @@ class Cause(StrEnum):
 
 
 class Rank(IntEnum):
-    """The order of findings: a cause that hides others comes first."""
+    """The order of findings: a cause that hides others is first."""
 
     WITHDRAWAL = 0
-    """A device that must not connect, and can."""
+    """A device that can connect although it must not."""
     REGISTRY = 1
     CERTIFICATE = 2
     REFUSAL = 3
@@ -85,12 +85,12 @@ class Rank(IntEnum):
     WAITING = 7
     ABSENT = 8
     REMARK = 9
-    """Nothing that stops this device."""
+    """A cause that does not stop this device."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One cause. `summary` is a plain sentence; `action` says what removes the cause. `since`: None if unknown."""
+    """One cause. `summary` is a plain sentence; `action` removes the cause. `since`: None if unknown."""
 
     cause: Cause | Reason
     stage: Stage
@@ -102,5 +102,5 @@ class Finding:
 
     @property
     def stops_the_device(self) -> bool:
-        """Whether the device has no certificate, or cannot connect, because of it."""
+        """Whether it prevents the device's certificate or connection."""
         return self.rank is not Rank.REMARK and self.cause is not Cause.PROVISIONED

@@ -13,7 +13,7 @@ _OWN_NAME = ("${iot:Connection.Thing.ThingName}", "${iot:ClientId}")
 def allows_connect(document: str, device_id: str) -> bool:
     """Return whether a statement allows `iot:Connect` for the device's client id, and none denies it outright.
 
-    A Deny with a condition is passed over: what it depends on is known only at the connection.
+    A Deny with a condition is ignored, because its values are known only at the connection.
     """
     try:
         statements = _listed(json.loads(document).get("Statement"))

@@ -1,4 +1,4 @@
-"""Every reason of the runtime in plain words, with what to do and who is responsible."""
+"""Every reason of the runtime in plain words, with the action and the responsible role."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             "Send the body alone, or send the header to the path without `/csr`.",
         ),
         Reason.NO_SUCH_PATH: _form(
-            "asks EST for a label, or a re-enrolment, that is not there", "See the guide on EST for the paths."
+            "uses an unknown label of EST, or re-enrolment where it is not available",
+            "See the guide on EST for the paths.",
         ),
         Reason.OVERSIZED: _form("is too large"),
         Reason.NOT_BASE64: _form("has a CSR that is not in canonical base64"),
@@ -59,9 +60,9 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
         Reason.STRING_TYPE: _form("has a subject in a string type that is not accepted"),
         Reason.SIGNATURE_ENCODING: _form("has a signature that is not encoded as its algorithm demands"),
         Reason.TRAILING_BYTES: _form("has bytes after the CSR"),
-        Reason.SUBJECT: _form("has a subject that the device profile does not take"),
+        Reason.SUBJECT: _form("has a subject that the device profile does not accept"),
         Reason.DEVICE_ID: _form("has a common name that is not a device id"),
-        Reason.REQUESTED_EXTENSION: _form("asks for an X.509 extension that is not accepted"),
+        Reason.REQUESTED_EXTENSION: _form("requests an X.509 extension that is not accepted"),
         Reason.KEY_KIND: _form("has a key of a kind that is not accepted"),
         Reason.WEAK_KEY: Explanation(
             "has a weak key, which others can compute",
@@ -109,14 +110,14 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             Stage.AUTHORIZATION,
         ),
         Reason.REGISTRY_RECORD: Explanation(
-            "meets a registry record that cannot be read",
+            "has a registry record that cannot be read",
             "Enrol the device again with its public key: `secretfree enroll ... --replace --reason TEXT`.",
             Concern.FACTORY,
             Stage.AUTHORIZATION,
         ),
         Reason.CLIENT_CERTIFICATE: Explanation(
-            "renews by EST with a client certificate that is not a good one of this device",
-            "Let the device enrol anew with `simpleenroll`. If it asked nothing, find who holds its certificate.",
+            "renews by EST with a client certificate that is not a valid one of this device",
+            "Let the device enrol again with `simpleenroll`. If it sent no request, find who has its certificate.",
             Concern.FIRMWARE,
             Stage.AUTHORIZATION,
         ),
@@ -139,7 +140,7 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             Stage.ISSUANCE,
         ),
         Reason.LEASE_HELD: Explanation(
-            "waits because another request of the same device is at work", _AGAIN, Concern.NOBODY, Stage.ISSUANCE
+            "waits because another request of the same device is in progress", _AGAIN, Concern.NOBODY, Stage.ISSUANCE
         ),
         Reason.QUEUED: Explanation("waits for its turn", _AGAIN, Concern.NOBODY, Stage.QUEUE),
         Reason.CERTIFICATE_PENDING: Explanation(
@@ -167,19 +168,19 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             Stage.ISSUANCE,
         ),
         Reason.CONFLICTING_THING: Explanation(
-            "meets a thing of that name which belongs to something else",
+            "has the name of a thing that belongs to something else",
             "If the thing is this device's, adopt it (`secretfree adopt`). If not, give one of them another id.",
             Concern.OPERATOR,
             Stage.REGISTRATION,
         ),
         Reason.FOREIGN_CERTIFICATE: Explanation(
-            "has a certificate to delete that carries another policy",
+            "has a certificate to delete that has another policy",
             "Find the product line that uses the certificate, and detach one of the policies.",
             Concern.OPERATOR,
             Stage.REGISTRATION,
         ),
         Reason.CERTIFICATE_MISSING: Explanation(
-            "asked for a renewal, but IoT Core no longer has its certificate",
+            "requested a renewal, but IoT Core no longer has its certificate",
             "If it was deleted by mistake, let the device have a new one: `secretfree reissue DEVICE --reason TEXT`.",
             Concern.OPERATOR,
             Stage.REGISTRATION,
@@ -191,8 +192,8 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             Stage.ISSUANCE,
         ),
         Reason.CONFIGURATION: Explanation(
-            "failed because the deployment's configuration does not fit",
-            "The log's `detail` says what does not fit. Correct it and deploy again.",
+            "failed because the deployment's configuration is wrong",
+            "The log's `detail` names the fault. Correct it and deploy again.",
             Concern.OPERATOR,
             Stage.ISSUANCE,
         ),
@@ -207,7 +208,7 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
 
 
 def explanation_of(reason: Reason) -> Explanation:
-    """Return the explanation; a reason that is newer than this table gets a general one."""
+    """Return the explanation; a general one for a reason that is not in this table."""
     general = Explanation(
         f"ended with the reason {reason.value}", "Read the log line.", Concern.OPERATOR, Stage.REQUEST
     )

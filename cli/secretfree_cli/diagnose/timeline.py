@@ -1,4 +1,4 @@
-"""What happened to the device, in order."""
+"""The events of a device, in order."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from secretfree_cli.logs.events import LogEvent
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One thing that happened."""
+    """One event."""
 
     at: datetime
     what: str
 
 
 def timeline(evidence: Evidence) -> Sequence[Entry]:
-    """Return all that is known to have happened, oldest first."""
+    """Return all known events, oldest first."""
     return sorted(_entries(evidence), key=lambda entry: entry.at)
 
 
@@ -31,7 +31,7 @@ def _entries(evidence: Evidence) -> Iterator[Entry]:
         yield from _dated(enrolment.blocked_at, f"blocked: {enrolment.blocked_reason or 'no reason given'}")
     for line in evidence.log:
         if line.event or line.fields.get("status"):
-            yield Entry(at=line.at, what=_said(line))
+            yield Entry(at=line.at, what=_description(line))
     for issuance in evidence.issuances:
         generation = f"issuance {issuance.generation} at {issuance.issuer}"
         yield Entry(at=issuance.begun_at, what=f"{generation} began; it is {issuance.state.value} now")
@@ -51,7 +51,7 @@ def _dated(at: datetime | None, what: str) -> Iterator[Entry]:
         yield Entry(at=at, what=what)
 
 
-def _said(line: LogEvent) -> str:
+def _description(line: LogEvent) -> str:
     if not line.event:
         path = line.fields.get("resourcePath", "-")
         return f"API answered {line.fields['status']} at {path}"

@@ -1,1 +1,1 @@
-"""What will end soon: certificates and CAs."""
+"""Certificates and CAs that expire soon."""

@@ -20,7 +20,7 @@ from secretfree_cli.target import Target, target_options
 @json_option
 @target_options
 def expiring(*, target: Target, within: timedelta, as_json: bool) -> None:
-    """List certificates and CAs that end soon or have ended, the first to end first. Reads the whole ledger.
+    """List certificates and CAs that end soon or have ended, in the order of their ends. Reads the whole ledger.
 
     A device that has renewed is not listed. Exit code 4: nothing ends in that time.
     """

@@ -33,7 +33,7 @@ _ENDING: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """Something that ends. `kind`: `certificate` or `ca`; `name`: the device, or the CA's ARN."""
+    """A certificate or CA with its end. `kind`: `certificate` or `ca`; `name`: the device, or the CA's ARN."""
 
     kind: str
     name: str
@@ -49,7 +49,7 @@ class Ending:
 def certificates(target: Target, *, now: datetime, within: timedelta) -> Iterator[Ending]:
     """Yield each device's current certificate that ends before `now + within`, or has ended. Reads the whole ledger.
 
-    A renewed certificate is not current, so each one that is yielded waits for its device to renew, or to finish it.
+    A renewed certificate is not current, so the devices of the yielded ones have not renewed.
     """
     last = int((now + within).timestamp() * 1000)
     pages = (

@@ -1,1 +1,1 @@
-"""The factory bench: devices that give id and public key over a UART, a scanner or a picture of a code."""
+"""The factory bench: reads id and public key of devices from a UART, a scanner or a picture of a code."""

@@ -1,4 +1,4 @@
-"""The operator's view of a session: each device is enrolled as it is read, and answered with OK or FAIL."""
+"""The operator's view of a session: each device is enrolled when it is read, and answered with OK or FAIL."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from secretfree_cli.factory.uart import DeviceReading, Unreadable
 from secretfree_cli.output import CliError, styled
 
 Enroll = Callable[[DeviceReading], str]
-"""Checks one device and writes it to the registry; returns a word or two for the operator ("enrolled").
+"""Checks one device and writes it to the registry; returns a short text for the operator ("enrolled").
 
 Raises: RowRefused
 """
 
 
 class PortSilent(CliError):  # noqa: N818 - how a session ends
-    """No device was read in the time allowed."""
+    """No device was read within the time limit."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SessionTally:
     accepted: int
     refused: int
     unreadable: int
-    """Attempts that could not be read; the same device may have been read later."""
+    """Number of unreadable attempts; the same device may have been read later."""
     cut_short: bool = field(default=False, compare=False)
     """Whether Ctrl-C or a time-out ended the session."""
 
@@ -52,7 +52,7 @@ class Signal:
         self._say(styled("FAIL", bg="red", fg="white", bold=True), device, why, rings=3)
 
     def again(self, device: str, note: str, *, ok: bool) -> None:
-        """Take note that a device is read again, with the answer that it had; the terminal shows nothing."""
+        """Record that a device was read again, with its former answer; the terminal shows nothing."""
 
     def _say(self, word: str, device: str, note: str, *, rings: int) -> None:
         click.echo(
@@ -73,7 +73,7 @@ def enroll_from_codes(
     application_identifier: str = SERIAL_NUMBER,
     signal: Signal | None = None,
 ) -> SessionTally:
-    """Enrol the devices of codes: lines that a scanner types, or what `picture.codes_in_picture` read.
+    """Enrol devices by codes: lines that a scanner types, or the result of `picture.codes_in_picture`.
 
     Forms of a code: `secretfree_cli.factory.codes`. `key_required` is False under match policy UDID only.
     Without `code_keys`, a public key in a code must be one of `known`.
@@ -92,7 +92,7 @@ def enroll_from_codes(
 def run_session(
     source: Iterable[DeviceReading | Unreadable], *, enroll: Enroll, count: int | None, signal: Signal
 ) -> SessionTally:
-    """Enrol what `source` yields, until `count` devices are answered, the source ends or the operator presses Ctrl-C.
+    """Enrol the devices of `source`, until `count` are answered, the source ends or the operator presses Ctrl-C.
 
     A device that is read twice (a board that prints at each reset, a code scanned twice) counts once.
     """

@@ -1,4 +1,4 @@
-"""The content of a bar or QR code on a device, and the known public key that belongs to it."""
+"""The content of a bar or QR code on a device, and the known public key for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CODE_FORM: Final = (
     'with "key-fingerprint" or "public-key" or both; or a GS1 label with a serial number'
 )
 MAX_CODE: Final = 4_296
-"""Characters: what the largest QR code holds (ISO/IEC 18004, version 40-L, alphanumeric)."""
+"""Maximum number of characters: those of the largest QR code (ISO/IEC 18004, version 40-L, alphanumeric)."""
 
 # A scanner may be set to type the AIM symbology identifier first (ISO/IEC 15424): `]Q1` for QR, `]C0` for Code 128.
 _SYMBOLOGY: Final = re.compile(r"\][A-Za-z][0-9A-Za-z]")
@@ -42,7 +42,7 @@ class DeviceCode:
 
 
 class KnownKeys(Protocol):
-    """Keys that are known before a device is scanned."""
+    """The keys that are known before a device is scanned."""
 
     def of_device(self, device_id: DeviceId) -> DevicePublicKey | None:
         """The key of the device with this id."""
@@ -56,7 +56,7 @@ class KnownKeys(Protocol):
 class ManifestKeys:
     """The keys of a supplier's manifest, for example of a reel. Only the scanned devices are enrolled.
 
-    They are in memory, some 500 bytes a key.
+    They are kept in memory, some 500 bytes per key.
     """
 
     def __init__(self, records: Iterable[EnrollmentRecord]) -> None:
@@ -85,10 +85,10 @@ def read_code(
     profile: DeviceProfile = DeviceProfile.STANDARD,
     application_identifier: str = gs1.SERIAL_NUMBER,
 ) -> DeviceCode:
-    """Read the text of a scanner or a picture; `CODE_FORM` says what is accepted.
+    """Read the text of a scanner or a picture, in a form of `CODE_FORM`.
 
-    A GS1 label gives the value of `application_identifier`, never the whole element string. Under TI_CC32XX a UDID may
-    have spaces or colons, and letters of either case.
+    From a GS1 label, only the value of `application_identifier` is used, never the whole element string. Under
+    TI_CC32XX a UDID may have spaces or colons, and letters of either case.
 
     Raises: RowRefused
     """
@@ -119,14 +119,12 @@ def gs1_elements(content: str) -> Sequence[tuple[str, str]]:
 
 
 def pair(code: DeviceCode, known: KnownKeys | None, *, key_required: bool, code_keys: bool = True) -> DeviceReading:
-    """Return the scanned device with its key: the code's own, or the one known by its fingerprint or the device id.
+    """Return the scanned device with its key: the code's own, or a known one, by the fingerprint or the device id.
 
-    Without `key_required` (match policy UDID) a device without a known key has its id only. Without `code_keys`, the
-    code's own key must be known too.
-
-    Raises: RowRefused, also if these give different keys
+    Without `key_required` (match policy UDID), a device without a known key has only its id. Without `code_keys`, the
+    code's own key must be known too. Raises: RowRefused, also for different keys
     """
-    if not code_keys and code.public_key is not None and not _knows(known, code.public_key):
+    if not code_keys and code.public_key is not None and not _has_key(known, code.public_key):
         raise RowRefused(Refusal.MISSING_PUBLIC_KEY, "the code's public key is in no manifest of this session")
     keys = [key for key in _candidates(code, known) if key is not None]
     if len({key.fingerprint for key in keys}) > 1 or (keys and code.fingerprint not in (None, keys[0].fingerprint)):
@@ -135,13 +133,13 @@ def pair(code: DeviceCode, known: KnownKeys | None, *, key_required: bool, code_
         raise RowRefused(Refusal.MISSING_PUBLIC_KEY, f"no key with the fingerprint {code.fingerprint} is known")
     if not keys and key_required:
         raise RowRefused(
-            Refusal.MISSING_PUBLIC_KEY, "no key is known for this device; give a manifest that has it, with --keys"
+            Refusal.MISSING_PUBLIC_KEY, "no key is known for this device; pass a manifest that has it with --keys"
         )
     return DeviceReading(code.device_id, keys[0] if keys else None)
 
 
 def _is_unmarked_gs1(content: str, symbology: str, profile: DeviceProfile) -> bool:
-    """Whether a scanner that types no symbology identifier read a GS1 label. A UDID of hex digits is no such label."""
+    """Whether a scanner without symbology identifiers read a GS1 label. A UDID of hex digits is not such a label."""
     if symbology or (profile is DeviceProfile.TI_CC32XX and _UDID.fullmatch(content)):
         return False
     return gs1.looks_like_gs1(content)
@@ -166,7 +164,7 @@ def _candidates(code: DeviceCode, known: KnownKeys | None) -> Iterable[DevicePub
             yield known.of_fingerprint(code.fingerprint)
 
 
-def _knows(known: KnownKeys | None, key: DevicePublicKey) -> bool:
+def _has_key(known: KnownKeys | None, key: DevicePublicKey) -> bool:
     return known is not None and known.of_fingerprint(key.fingerprint) is not None
 
 

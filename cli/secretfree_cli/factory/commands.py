@@ -1,4 +1,4 @@
-"""`secretfree enroll uart` and `enroll scan`: devices enrolled one after another, as they are read."""
+"""`secretfree enroll uart` and `enroll scan`: enrol devices one after another, when they are read."""
 
 from __future__ import annotations
 
@@ -85,10 +85,10 @@ def enroll_uart(
     """Enrol devices that print their id and public key on a serial port, one after another.
 
     A device prints `Unique device ID = ` with 16 hex bytes and then its key or its certificate request, or one line of
-    JSON, or a certificate request alone. Each device is answered with OK or FAIL. Exit code: 0 all devices taken, 3
+    JSON, or a certificate request alone. Each device is answered with OK or FAIL. Exit code: 0 all devices enrolled, 3
     some refused, 5 all refused, 1 stopped with nothing enrolled.
     """
-    from secretfree_cli.factory.serial_port import enroll_from_serial  # pyserial is of the extra `factory`
+    from secretfree_cli.factory.serial_port import enroll_from_serial  # pyserial is in the extra `factory`.
 
     gate = gate_of(target, device_profile)
     session = open_session(target, gate, "uart", port, batch_id, dry_run=dry_run)
@@ -142,7 +142,7 @@ def enroll_scan(
 ) -> None:
     """Enrol devices by bar or QR codes: from a scanner that types them as lines on stdin, or from pictures.
 
-    Each device is answered with OK or FAIL. Exit code: 0 all devices taken, 3 some refused, 5 all refused, 1 stopped
+    Each device is answered with OK or FAIL. Exit code: 0 all devices enrolled, 3 some refused, 5 all refused, 1 stopped
     with nothing enrolled, or no code at all.
     """
     if scan and images:
@@ -178,7 +178,7 @@ def _typed_codes() -> Iterator[str]:
 
 
 def _codes(images: Sequence[Path]) -> Iterator[str]:
-    from secretfree_cli.factory.picture import codes_in_picture  # Pillow and zxing-cpp are of the extra `factory`
+    from secretfree_cli.factory.picture import codes_in_picture  # Pillow and zxing-cpp are in the extra `factory`.
 
     for path in images:
         yield from codes_in_picture(path)

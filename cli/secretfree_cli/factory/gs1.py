@@ -10,12 +10,12 @@ from urllib.parse import unquote, urlsplit
 
 SERIAL_NUMBER: Final = "21"
 FNC1: Final = "\x1d"
-"""What a scanner types for FNC1, which ends a value of variable length."""
+"""The character that a scanner types for FNC1, which ends a value of variable length."""
 SYMBOLOGIES: Final = frozenset({"]C1", "]d2", "]Q3", "]e0", "]J1"})
-"""AIM identifiers (ISO/IEC 15424) of codes that hold GS1 data: GS1-128, DataMatrix, QR, DataBar and DotCode."""
+"""AIM identifiers (ISO/IEC 15424) of codes with GS1 data: GS1-128, DataMatrix, QR, DataBar and DotCode."""
 APPLICATION_IDENTIFIER: Final = re.compile(r"[0-9]{2,4}", re.ASCII)
 
-# Digits of an application identifier by its first two (section 3.2).
+# Number of digits of an application identifier, by its first two digits (section 3.2).
 _IDENTIFIER_DIGITS: Final[Mapping[str, int]] = MappingProxyType(
     {
         **dict.fromkeys(("00", "01", "02", "03", "04", "20", "21", "22", "30", "37"), 2),
@@ -26,7 +26,7 @@ _IDENTIFIER_DIGITS: Final[Mapping[str, int]] = MappingProxyType(
         **dict.fromkeys(("39", "43", "70", "72", "80", "81", "82"), 4),
     }
 )
-# Characters of a value by the first two digits, where the length is predefined and no FNC1 need follow (7.8.5).
+# Number of characters of a value by the first two digits, for predefined lengths without a FNC1 (7.8.5).
 _PREDEFINED: Final[Mapping[str, int]] = MappingProxyType(
     {
         "00": 18,
@@ -47,13 +47,14 @@ _GTIN: Final = re.compile(r"01(?P<gtin>[0-9]{14})", re.ASCII)
 
 
 class Gs1Error(ValueError):
-    """Text that is no GS1 element string."""
+    """Text that is not a GS1 element string."""
 
 
 def elements(text: str) -> Sequence[tuple[str, str]]:
     """Return the application identifiers and values of an element string, in order.
 
-    Forms: as a scanner types it, values of variable length ended by FNC1 or the end; or with identifiers in brackets.
+    Forms: as a scanner types it, with FNC1 after a value of variable length unless it is the last; or with identifiers
+    in brackets.
 
     Raises: Gs1Error
     """
@@ -64,7 +65,7 @@ def elements(text: str) -> Sequence[tuple[str, str]]:
         digits = _IDENTIFIER_DIGITS.get(rest[:2])
         identifier = rest[:digits]
         if digits is None or len(identifier) != digits or not identifier.isdecimal() or not identifier.isascii():
-            raise Gs1Error(f"{rest[:4]!a} begins no application identifier")
+            raise Gs1Error(f"{rest[:4]!a} is not the beginning of an application identifier")
         rest = rest[digits:]
         length = _PREDEFINED.get(identifier[:2])
         if length is None:
@@ -105,7 +106,7 @@ def looks_like_gs1(text: str) -> bool:
 def _bracketed(text: str) -> Sequence[tuple[str, str]]:
     found = [(match["identifier"], match["value"].strip()) for match in _BRACKETED.finditer(text)]
     if "".join(match.group() for match in _BRACKETED.finditer(text)) != text:
-        raise Gs1Error("brackets that hold no application identifier")
+        raise Gs1Error("brackets without an application identifier")
     for identifier, value in found:
         _require_value(identifier, value)
     return found

@@ -1,4 +1,4 @@
-"""Bar and QR codes out of pictures, by zxing-cpp."""
+"""Reads bar and QR codes from pictures with zxing-cpp."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def codes_in_picture(path: Path) -> list[str]:
     """
 
     def unreadable(error: BaseException) -> CliError:
-        return CliError(f"{path}: no picture that can be read ({type(error).__name__})")
+        return CliError(f"{path}: not a readable picture ({type(error).__name__})")
 
     with (
         refusing_parser_errors(unreadable, ours=(CliError,)),
-        warnings.catch_warnings(action="ignore"),  # a library's warning would be a line among the operator's devices
+        warnings.catch_warnings(action="ignore"),  # A library's warning would appear among the operator's devices.
         Image.open(path) as image,
     ):
         width, height = image.size
@@ -44,7 +44,7 @@ def codes_in_picture(path: Path) -> list[str]:
         if code.valid
     )
     if not codes:
-        raise CliError(f"{path}: no bar or QR code was found", hint="take the picture sharper, closer")
+        raise CliError(f"{path}: no bar or QR code was found", hint="take a sharper picture from a shorter distance")
     return [text for _, _, text in codes]
 
 

@@ -1,4 +1,4 @@
-"""The serial port: yields what devices print. Adapters may be unplugged and devices may fall silent."""
+"""The serial port: yields what devices print. Adapters may be unplugged, and devices may stop printing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def enroll_from_serial(
 ) -> SessionTally:
     """Enrol `count` devices from a serial port (None: until interrupted), one after another.
 
-    Forms that are read: `secretfree_cli.factory.uart`. Raises CliError as `readings` does.
+    Accepted forms: see `secretfree_cli.factory.uart`. Raises CliError as `readings` does.
     """
     source = readings(
         port, baud=baud, profile=profile, key_timeout=key_timeout, idle_timeout=idle_timeout, timeout=timeout
@@ -56,8 +56,8 @@ def readings(
     `port` is a device (`/dev/ttyACM0`, `COM3`) or a URL of pyserial (`socket://host:port`, `rfc2217://host:port`). A
     device has `key_timeout` seconds after its id to print its key. After that the id is dropped, so that it never gets
     the key of the next device. If the adapter is unplugged, the function waits for it to come back. `idle_timeout`:
-    seconds without a byte after which the function stops; None waits without end. `timeout`: seconds after which it
-    stops in any case.
+    seconds without a byte after which the function stops; None waits for ever. `timeout`: seconds after which it stops
+    in any case.
 
     Raises: CliError if the port cannot be opened at the start; PortSilent if `idle_timeout` or `timeout` has passed.
     """
@@ -71,7 +71,7 @@ def readings(
             try:
                 data = line.read(max(1, min(line.in_waiting, _CHUNK)))
             except (serial.SerialException, OSError):
-                yield from transcript.abandon("the port went away before its public key was read")
+                yield from transcript.abandon("the port was disconnected before its public key was read")
                 line.close()
                 ends = [last_byte + idle_timeout] if idle_timeout is not None else []
                 ends += [began + timeout] if timeout is not None else []
@@ -88,9 +88,9 @@ def readings(
             if not waited:
                 key_since = now
             if transcript.waits_for_key and now - key_since > key_timeout:
-                yield from transcript.abandon(f"no public key came within {key_timeout:g} s of its id")
+                yield from transcript.abandon(f"no public key arrived within {key_timeout:g} s of its id")
             if idle_timeout is not None and now - last_byte > idle_timeout:
-                yield from transcript.abandon("it fell silent before its public key was complete")
+                yield from transcript.abandon("it stopped printing before its public key was complete")
                 raise _silence(f"{port}: nothing was printed for {idle_timeout:g} s", received, understood)
             if timeout is not None and now - began > timeout:
                 yield from transcript.abandon("its public key was not complete in time")
@@ -125,4 +125,4 @@ def _reopen(port: str, baud: int, clock: Clock, deadline: float | None) -> seria
             return _open(port, baud)
         except CliError:
             clock.sleep(_POLL)
-    raise PortSilent(f"{port}: the port went away and did not come back")
+    raise PortSilent(f"{port}: the port was disconnected and did not return")

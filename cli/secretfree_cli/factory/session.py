@@ -1,4 +1,4 @@
-"""A session as one batch: each device is checked and written to the registry as it is read, or only checked."""
+"""A session as one batch: each device is checked and written to the registry when it is read, or only checked."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _WORDS_OF_A_DRY_RUN: Mapping[Outcome, str] = {
 
 @dataclass
 class EnrollmentSession:
-    """Enrols devices one at a time. The first device that passes the gate begins the batch; opening a port does not.
+    """Enrols devices one at a time. The first device that passes the gate opens the batch.
 
-    `source` says where devices came from (`uart`, `scan`, `image`), `origin` which one (a port, a file). Sessions may
-    run side by side, on several lines: a record is put only where none is. With `dry_run`, the session reads the
-    registry and gives each device the verdict that it would have. It writes nothing and begins no batch.
+    `source` is the kind of source (`uart`, `scan`, `image`), `origin` its name (a port, a file). Sessions may run
+    concurrently, on several production lines: a record is put only if none exists. With `dry_run`, the session reads
+    the registry and returns the verdict for each device, but writes nothing and opens no batch.
     """
 
     store: RegistryStore
@@ -59,7 +59,7 @@ class EnrollmentSession:
         self._holders = KeyHolders(self.store, notes_in(self._kept), clock=SystemClock())
 
     def enroll(self, reading: DeviceReading) -> str:
-        """Enrol one device and return a short text on what was done; raises RowRefused."""
+        """Enrol one device and return a short text with the outcome; raises RowRefused."""
         try:
             return self._enroll(reading)
         except RowRefused:
@@ -103,7 +103,7 @@ class EnrollmentSession:
 
 @contextmanager
 def closing_batch(session: EnrollmentSession) -> Iterator[EnrollmentSession]:
-    """Close the session's batch, also after an error. Enrolled devices stay, and so does their record."""
+    """Close the session's batch, even after an error. Enrolled devices and the batch's record are kept."""
     try:
         yield session
     finally:

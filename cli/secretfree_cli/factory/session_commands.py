@@ -1,4 +1,4 @@
-"""What the commands of a session share: options, the keys of manifests, the session and its end."""
+"""Shared parts of the commands of a session: options, the keys of manifests, the session and its end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ code_option = section("The codes")
 
 def bell_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--bell`."""
-    help_text = "Ring for each device: once for OK, three times for FAIL."
+    help_text = "Ring the bell for each device: once for OK, three times for FAIL."
     return click.option("--bell/--no-bell", default=True, help=help_text)(function)
 
 
@@ -48,7 +48,7 @@ def code_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def checked(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
         if not APPLICATION_IDENTIFIER.fullmatch(text):
-            raise click.BadParameter(f"{text!a}; accepted are 2 to 4 digits, such as 21")
+            raise click.BadParameter(f"{text!a}; accepted: 2 to 4 digits, such as 21")
         return text
 
     for option in (
@@ -65,7 +65,7 @@ def code_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--keys",
             multiple=True,
             type=click.Path(exists=True, path_type=Path),
-            help="Manifest with the keys. Of its devices, only those that are scanned are enrolled.",
+            help="Manifest with the keys. Only its scanned devices are enrolled.",
         ),
     ):
         function = option(function)
@@ -73,7 +73,7 @@ def code_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def known_keys(paths: Sequence[Path], options: FormatOptions, gate: Gate, *, forced: str | None) -> ManifestKeys | None:
-    """Return the keys of the manifests; None without a manifest. A row that the gate refuses gives no key."""
+    """Return the keys of the manifests; None without a manifest. The keys of refused rows are left out."""
     manifests = [open_manifest(path, options, forced=forced) for path in paths]
     return ManifestKeys(_records(manifests, gate)) if manifests else None
 
@@ -84,7 +84,7 @@ def open_session(
     """Return a session that is one batch; raises CliError if the batch's id is taken."""
     table = registry_of(target, parallelism=1)
     if batch_id is not None and find_batch(table, batch_id) is not None:
-        raise CliError(f"batch {batch_id!r} exists already", hint="leave --batch out, or give another id")
+        raise CliError(f"batch {batch_id!r} exists already", hint="omit --batch, or pass another id")
     return EnrollmentSession(table, gate, caller_arn(target), source, origin, batch_id, dry_run)
 
 
@@ -101,7 +101,7 @@ def show_session(session: EnrollmentSession, tally: SessionTally, *, as_json: bo
 
 
 def exit_code_of(tally: SessionTally, *, count: int = 0) -> ExitCode:
-    """Return 1 for a session that was cut short with nothing enrolled, or before the `count` devices asked for."""
+    """Return 1 for a session that was interrupted with nothing enrolled, or before `count` devices."""
     if tally.cut_short and (not tally.accepted or tally.accepted + tally.refused < count):
         return ExitCode.FAILURE
     if not tally.refused + tally.unreadable:

@@ -1,4 +1,4 @@
-"""A state machine that reads what a device prints on its UART: bytes in, readings out, without a port."""
+"""A state machine that parses the output of a device on its UART, from bytes to readings, without a port."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ DEFAULT_BAUD: Final = 115_200
 DEFAULT_KEY_TIMEOUT: Final = 10.0
 """Seconds."""
 MAX_LINE: Final = 8_192
-"""Bytes; a longer line is noise and is dropped up to its end."""
+"""Maximum length in bytes; a longer line is noise and is dropped up to its end."""
 MAX_KEY: Final = 4_096
-"""Characters of PEM or hex digits; an RSA-4096 key takes 1,100 hex digits."""
+"""Maximum number of characters of PEM or hex digits; an RSA-4096 key has 1,100 hex digits."""
 
-# A board that starts leaves garbage on the line, so anything may precede the marker.
+# A starting board prints garbage, so anything may precede the marker.
 _UDID_MARKER: Final = re.compile(r"Unique device ID[ \t]*[=:]?", re.IGNORECASE)
 _KEY_LABEL: Final = re.compile(r"public[ _-]?key[ \t]*[=:]", re.IGNORECASE)
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})+", re.ASCII)
@@ -43,7 +43,7 @@ _PEM_BEGIN: Final = re.compile(r"-----BEGIN (?P<label>PUBLIC KEY|(?:NEW )?CERTIF
 _CONTROL_SEQUENCE: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _DIGITS: Final = re.compile(r"[0-9]+")
 _LINE_ENDS: Final = re.compile(rb"[\r\n]")
-# Without a label before it, a shorter run of hex is an address or a counter of a log.
+# Without a label, a shorter run of hex digits is an address or a counter of a log.
 _LEAST_UNLABELLED_DIGITS: Final = 32
 _POINT_DIGITS: Final = frozenset({2 * 65, 2 * 97, 2 * 133})  # SEC 1, 2.3.3: 04 and two coordinates
 _NO_KEY: Final = "no public key followed its id"
@@ -52,7 +52,7 @@ _JSON_FIELDS: Final = frozenset({"device-id", "public-key", "key-fingerprint"})
 
 @dataclass(frozen=True)
 class DeviceReading:
-    """One device. `public_key` is None if only its id was read (a label)."""
+    """One device. `public_key` is None if only its id was read (from a label)."""
 
     device_id: DeviceId
     public_key: DevicePublicKey | None
@@ -68,7 +68,7 @@ class Unreadable:
 
 @dataclass
 class _Pem:
-    """A PEM block that has begun and not ended."""
+    """An incomplete PEM block."""
 
     label: str
     body: str = ""
@@ -95,8 +95,8 @@ class UartTranscript:
     id is dropped, so that the next device never gets it. Other lines are skipped. Lines may have the prefix of a
     logging library, with colours. Nothing raises, and no buffer grows beyond `MAX_LINE` and `MAX_KEY`.
 
-    A request is signed, and a JSON line may have a fingerprint. The other forms have no checksum: if a digit of an id
-    changes on the wire, it is another id.
+    A request is signed, and a JSON line may have a fingerprint. The other forms have no checksum: a digit of an id that
+    changes on the wire makes another id.
     """
 
     def __init__(self, profile: DeviceProfile = DeviceProfile.STANDARD) -> None:
@@ -109,17 +109,17 @@ class UartTranscript:
 
     @property
     def waits_for_key(self) -> bool:
-        """Whether an id was read and its key was not."""
+        """Whether an id was read, but not its key."""
         return self._device is not None
 
     def feed(self, data: bytes) -> list[DeviceReading | Unreadable]:
-        """Take the bytes that arrived and return what they complete, in order."""
+        """Process received bytes and return the completed readings, in order."""
         results: list[DeviceReading | Unreadable] = []
         *complete, rest = _LINE_ENDS.split(data)
         for part in complete:
             self._extend_line(part)
             if not self._line_too_long:
-                # What is not ASCII is noise; the mark that replaces it is in none of the forms.
+                # Bytes that are not ASCII are noise. Their replacement character is in none of the forms.
                 text = _CONTROL_SEQUENCE.sub("", self._line.decode("ascii", "replace"))
                 results += self._take_line(text.strip(" \t\0"))
             self._line.clear()
@@ -128,7 +128,7 @@ class UartTranscript:
         return results
 
     def abandon(self, why: str) -> list[DeviceReading | Unreadable]:
-        """Drop a half-read device, because the port closed or the device fell silent, and return its id."""
+        """Drop an incomplete device, because the port closed or the device stopped printing, and return its id."""
         self._line.clear()
         self._line_too_long = False
         return self._drop_device(why)
@@ -142,7 +142,7 @@ class UartTranscript:
 
     def _take_line(self, line: str) -> list[DeviceReading | Unreadable]:
         if _PRIVATE_KEY.search(line):
-            return [Unreadable(self._release(), "it printed a private key: that is a secret no longer, make a new one")]
+            return [Unreadable(self._release(), "it printed a private key, which is no longer secret: make a new one")]
         if '"device-id"' in line or '"public-key"' in line:
             return [*self._drop_device(_NO_KEY), self._read_json(line)]
         if marker := _UDID_MARKER.search(line):
@@ -155,7 +155,7 @@ class UartTranscript:
         return self._extend_pem(self._key, line) if isinstance(self._key, _Pem) else self._take_hex(line)
 
     def _learn_prefix(self, text: str) -> None:
-        """Remember what a logging library writes before each line; its numbers, such as the time, may differ."""
+        """Keep the prefix of a logging library; its numbers, such as the time, may differ between lines."""
         self._prefix = re.compile(_DIGITS.sub("[0-9]+", re.escape(text).replace("\\ ", " "))) if text else None
 
     def _without_prefix(self, line: str) -> str:
@@ -169,7 +169,7 @@ class UartTranscript:
             dropped = self._drop_device(_NO_KEY)
             return [*dropped, Unreadable(None, f"a device id that cannot be read; accepted: {UDID_LINE_FORM}")]
         if device == self._device and self._key is None:
-            return []  # said twice
+            return []  # printed twice
         dropped = self._drop_device(_NO_KEY)
         self._device = device
         return dropped
@@ -219,7 +219,7 @@ class UartTranscript:
         if len(key.digits) not in _POINT_DIGITS:
             too_long = len(key.digits) > max(_POINT_DIGITS)
             return self._drop_device("its public key has more digits than any accepted point") if too_long else []
-        # The first 65 bytes of a longer point are no point of P-256: only a wrapped one may need its next line.
+        # The first 65 bytes of a longer point are not a point of P-256: only a wrapped one may need its next line.
         if key.lines > 1 and len(key.digits) < max(_POINT_DIGITS) and not _is_accepted(key.digits):
             return []
         return self._conclude(key.digits)
@@ -248,7 +248,7 @@ class UartTranscript:
         return [DeviceReading(device, material.public_key)]
 
     def _device_of_request(self, common_name: str) -> DeviceId:
-        """Return the device that a common name names. One that may be cut short must be a whole UDID."""
+        """Return the device of a common name. A name that may be truncated must be a whole UDID."""
         if self._profile.truncates_common_names:
             return normalise_udid(common_name)
         return self._profile.normalise_device_id(common_name)
@@ -303,7 +303,7 @@ def _is_accepted(material: str) -> bool:
 
 
 def _der_digits(digits: str) -> int:
-    """Hex digits of the whole DER element that `digits` opens (X.690, 8.1.3), at most one more than `MAX_KEY`."""
+    """Number of hex digits of the DER element that begins with `digits` (X.690, 8.1.3), at most `MAX_KEY` + 1."""
     if len(digits) < 4:
         return MAX_KEY + 1
     first = int(digits[2:4], 16)

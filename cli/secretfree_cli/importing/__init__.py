@@ -1,1 +1,1 @@
-"""The operator's side of enrolment: imports manifests into the registry, and maintains its batches."""
+"""Enrolment by the operator: imports manifests into the registry, and maintains its batches."""

@@ -1,4 +1,4 @@
-"""The account of an import: how many rows had which outcome, and the first refused ones."""
+"""The account of an import: the number of rows by outcome, and the first refused ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN_ROWS: Final = 10
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """The result of an import over all its runs; with `dry_run`, the result that it would have."""
+    """The result of an import over all its runs; with `dry_run`, the expected result."""
 
     batch: str
     dry_run: bool
@@ -31,7 +31,7 @@ class ImportSummary:
     files: Sequence[ManifestFile]
     seconds: float
     passed_over: int = 0
-    """Devices that are enrolled, but have other attributes there than their rows say."""
+    """Enrolled devices whose attributes in the registry differ from their rows."""
     first_passed_over: Sequence[Mapping[str, object]] = ()
     unindexed: int = 0
     """Devices of the registry whose key is not in the index; 0 if the registry was not read."""
@@ -49,7 +49,7 @@ class ImportSummary:
 
     @property
     def exit_code(self) -> ExitCode:
-        """0 if every row was taken, 5 if none, 3 for anything between."""
+        """0 if no row was refused, 5 if all were, otherwise 3."""
         refused = self.counts[Outcome.REFUSED]
         if not refused:
             return ExitCode.OK
@@ -86,7 +86,7 @@ def account_for(
     dry_run: bool = False,
     resumed: bool = False,
 ) -> ImportSummary:
-    """Write the report, where one is asked for, and return what the import did."""
+    """Write the report, if one is requested, and return the summary."""
     warnings = [warning_document(one, batch.files) for one in checkpoint.doubtful_ids()]
     if report is not None:
         report.write(checkpoint.refused(), batch.files, warnings)

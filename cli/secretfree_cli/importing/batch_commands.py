@@ -24,7 +24,7 @@ _SHOWN_IDS = 10
 
 @click.group("batch", cls=Group)
 def batch() -> None:
-    """Look at enrolment batches, and undo one."""
+    """Show enrolment batches, and undo one."""
 
 
 @batch.command("list")
@@ -80,21 +80,21 @@ def batch_show(*, target: Target, batch_id: str, as_json: bool) -> None:
 
 @batch.command("revert")
 @click.argument("batch_id")
-@click.option("--force", is_flag=True, help="Also remove devices with an active certificate, or of an unknown ledger.")
+@click.option("--force", is_flag=True, help="Also remove devices with an active certificate or an unknown ledger.")
 @click.option("--parallelism", type=click.IntRange(1, 64), default=8, show_default=True, help="Requests at a time.")
 @json_option
 @target_options
 def batch_revert(*, target: Target, batch_id: str, force: bool, parallelism: int, as_json: bool) -> None:
     """Undo a batch: remove its devices, and restore the former key of each device whose key it replaced.
 
-    Devices that belong to a later batch by now stay. A device with an active certificate stays too, without --force.
-    The command reads the ledger for each device, which takes many times as long as the import.
+    Devices that now belong to a later batch stay. Without --force, a device with an active certificate stays too. The
+    command reads the ledger for each device, which takes many times as long as the import.
     """
     found, ledger = _require_batch(target, batch_id), LedgerView(target)
     if not ledger.is_known and not force:
         raise CliError(
             "the command needs the ledger, to find the devices with an active certificate",
-            hint="name the stack with --stack, or give --force",
+            hint="name the stack with --stack, or pass --force",
             exit_code=ExitCode.USAGE,
         )
     table = registry_of(target, parallelism=parallelism)
@@ -115,10 +115,10 @@ def batch_revert(*, target: Target, batch_id: str, force: bool, parallelism: int
             "until that batch is reverted too"
         )
     for device_id in reverted.unreadable[:_SHOWN_IDS]:
-        note(f"{device_id!a}: the record or its former records cannot be read; it stays as it is")
+        note(f"{device_id!a}: the record or its former records cannot be read; it stays unchanged")
     if undone[Undone.FORMER_KEY_TAKEN]:
         note(
-            f"{undone[Undone.FORMER_KEY_TAKEN]} devices stay as they are: their former keys are enrolled for other "
+            f"{undone[Undone.FORMER_KEY_TAKEN]} devices stay unchanged: their former keys are enrolled for other "
             "devices"
         )
     sys.exit(ExitCode.PARTLY_REFUSED if any(undone[outcome] for outcome in STAYING) else ExitCode.OK)

@@ -1,4 +1,4 @@
-"""Checks entries by their format and the gate, on every core, because reading keys takes most of an import's time."""
+"""Checks entries by their format and the gate, on all cores, because parsing keys takes most of an import's time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from secretfree_cli.manifests.manifest import Entry, Manifest
 from secretfree_cli.output import CliError
 
 _WORTH_PROCESSES: Final = 1024 * 1024
-"""Bytes. A smaller manifest is done before a process has started."""
+"""Size in bytes below which a manifest is checked faster than a process starts."""
 _ENTRIES_AT_ONCE: Final = 250
 _SHOWN_ID: Final = 200
 
@@ -41,7 +41,7 @@ _SHOWN_ID: Final = 200
 def check(entries: Iterator[Entry], manifest: Manifest, gate: Gate, *, first: int, file: int) -> Iterator[StagedRow]:
     """Yield each entry as a row, admitted or refused, in order. `first` is the ordinal of the first row.
 
-    A large manifest is shared out among processes, one a core. Not more than a few hundred entries for each are held.
+    A large manifest is distributed among processes, one per core. Only a few hundred entries for each are in memory.
     """
     checker = _Checker(manifest, gate, file)
     cores = os.cpu_count() or 1
@@ -49,9 +49,9 @@ def check(entries: Iterator[Entry], manifest: Manifest, gate: Gate, *, first: in
     if manifest.size < _WORTH_PROCESSES or cores < 2:
         yield from chain.from_iterable(starmap(checker.staged, runs))
         return
-    # A format may learn from its first lines how to read the others.
+    # A format may configure itself from its first lines.
     yield from chain.from_iterable(starmap(checker.staged, islice(runs, 1)))
-    # Forked where that is safe, since a new interpreter takes as long as thousands of rows.
+    # Forked where that is safe, because a new interpreter takes as long as thousands of rows.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(cores, mp_context=context, initializer=_begin, initargs=(_pickled(checker),)) as pool:
         running: deque[Future[Sequence[StagedRow]]] = deque()
@@ -63,7 +63,7 @@ def check(entries: Iterator[Entry], manifest: Manifest, gate: Gate, *, first: in
 
 
 def _runs(entries: Iterator[Entry], first: int) -> Iterator[tuple[int, Sequence[Entry]]]:
-    """Cut `entries` into runs, each with the ordinal of its first."""
+    """Split `entries` into runs, each with the ordinal of its first entry."""
     while run := list(islice(entries, _ENTRIES_AT_ONCE)):
         yield first, run
         first += len(run)
@@ -100,15 +100,15 @@ def _unreadable(error: BaseException) -> RowRefused:
 
 
 def encodable(text: str) -> str:
-    """Return `text` with what UTF-8 cannot encode escaped: bytes of a file or of its name that are none, too."""
+    """Return `text` with escapes for what UTF-8 cannot encode, such as undecodable bytes of a file or its name."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-_checker: _Checker  # of a worker process; the pool calls `_begin` before any other function
+_checker: _Checker  # State of a worker process. The pool calls `_begin` before any other function.
 
 
 def _begin(pickled: bytes) -> None:
-    """Begin a worker's life: Ctrl-C is its parent's to handle, and it does not outlive its parent's death."""
+    """Initialise a worker: the parent handles Ctrl-C, and the worker ends with its parent."""
     global _checker  # noqa: PLW0603 - a worker process has one job
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _checker = pickle.loads(pickled)  # noqa: S301 - from the parent process
@@ -127,7 +127,7 @@ def _staged(first: int, run: Sequence[Entry]) -> Sequence[StagedRow]:
 
 
 class _Pickler(pickle.Pickler):
-    """Pickles what manifests hold of the `cryptography` library as DER."""
+    """Pickles the objects of the `cryptography` library in manifests as DER."""
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, x509.Certificate):
@@ -143,7 +143,7 @@ def _pickled(checker: _Checker) -> bytes:
     return buffer.getvalue()
 
 
-# The library's own loaders say that they live in a module that cannot be imported.
+# The library's own loaders name a module that cannot be imported.
 def _certificate(der: bytes) -> x509.Certificate:
     return x509.load_der_x509_certificate(der)
 

@@ -1,4 +1,4 @@
-"""An import's checkpoint: its rows in a SQLite file, so that memory stays flat and an interrupted import resumes."""
+"""An import's checkpoint: its rows in a SQLite file, for constant memory and to resume an interrupted import."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ CREATE TABLE held (fingerprint TEXT NOT NULL, device_id TEXT NOT NULL);
 CREATE TABLE taken_back (ordinal INTEGER PRIMARY KEY);
 """
 # A row with a status was admitted. The others were refused and have only their id.
-# Several rows may claim one device id or key. A row that equals another one is a repetition. Rows that contradict each
-# other are all refused, because the forged one cannot be identified.
+# Several rows may have one device id or key. An equal row is a repetition. Contradicting rows are all refused, because
+# the forged one cannot be identified.
 _FIND_DUPLICATES: Final = """
 CREATE INDEX IF NOT EXISTS row_by_device ON row (device_id, fingerprint) WHERE status NOT NULL;
 CREATE INDEX IF NOT EXISTS row_by_key ON row (fingerprint, device_id) WHERE status NOT NULL;
@@ -80,7 +80,7 @@ _REPETITIONS: Final = _REFUSE.format(
 )
 _PASSED_OVER: Final = "outcome <> 'refused' AND detail IS NOT NULL"
 # After this import has written its rows, it reads the table again. It records the rows to revert before it reverts
-# them. After an interruption, the other device may be gone, and the conflict could not be found again.
+# them, because the conflict might not be found again after an interruption.
 _WRITTEN: Final = "outcome IN ('enrolled', 'replaced')"
 _FIND_SHARED: Final = f"""
 INSERT OR IGNORE INTO taken_back SELECT row.ordinal FROM row JOIN result USING (ordinal)
@@ -103,7 +103,7 @@ WHERE {_WRITTEN} AND EXISTS (
 
 
 class StagedRow(NamedTuple):
-    """A row of a manifest: admitted with its record, or refused with a reason. It has its position in the file.
+    """A row of a manifest with its position in the file: admitted with its record, or refused with a reason.
 
     `file` is the position of its manifest among those given; for `line` and `member` see `manifests.manifest.Entry`.
     """
@@ -124,10 +124,10 @@ _COLUMNS: Final = (
 
 
 class Checkpoint:
-    """One import's rows and its progress. Used by one thread. A process that dies leaves it consistent."""
+    """One import's rows and its progress. For one thread. It stays consistent if the process dies."""
 
     def __init__(self, path: Path | None) -> None:
-        """Open or make the checkpoint at `path`; None keeps it in memory, for a few rows.
+        """Open or create the checkpoint at `path`; None: in memory, for a few rows.
 
         Raises: sqlite3.OperationalError if another process has it open
         """
@@ -148,32 +148,32 @@ class Checkpoint:
         self.close()
 
     def close(self) -> None:
-        """Close the file, leaving it where it is."""
+        """Close the file and keep it."""
         self._connection.close()
 
     def discard(self) -> None:
-        """Close the file and remove it, with SQLite's other files."""
+        """Close the file and remove it with SQLite's other files."""
         self.close()
         if self.path is not None:
             for suffix in ("", "-wal", "-shm"):
                 self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
     def setting(self, name: str) -> Any:
-        """Return what was kept under `name`, or None."""
+        """Return the value of `name`, or None."""
         found = self._connection.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
         return None if found is None else json.loads(found[0])
 
     def keep(self, name: str, value: object) -> None:
-        """Keep a JSON value under `name`."""
+        """Store a JSON value under `name`."""
         self._connection.execute("REPLACE INTO setting VALUES (?, ?)", (name, json.dumps(value)))
 
     def staged(self) -> int:
-        """Return how many rows were staged."""
+        """Return the number of staged rows."""
         last = self._connection.execute("SELECT max(ordinal) FROM row").fetchone()[0]
         return 0 if last is None else int(last)
 
     def stage(self, rows: Sequence[StagedRow]) -> None:
-        """Add rows, all or none of them."""
+        """Add rows in one transaction."""
         with self._connection:
             self._connection.execute("BEGIN")
             self._connection.executemany("INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_values, rows))
@@ -209,12 +209,12 @@ class Checkpoint:
             yield [_row(values) for values in found]
 
     def count_pending(self) -> int:
-        """Return how many rows have no outcome yet."""
+        """Return the number of rows without an outcome."""
         counted = "SELECT (SELECT count(*) FROM row) - (SELECT count(*) FROM result)"
         return int(self._connection.execute(counted).fetchone()[0])
 
     def record(self, results: Iterable[tuple[int, Verdict]]) -> None:
-        """Record the outcomes of rows by their ordinals, all or none of them."""
+        """Record the outcomes of rows by their ordinals, in one transaction."""
         with self._connection:
             self._connection.execute("BEGIN")
             self._connection.executemany(
@@ -223,13 +223,13 @@ class Checkpoint:
             )
 
     def counts(self) -> dict[str, int]:
-        """Return how many rows there are of each outcome, zeros included."""
+        """Return the number of rows by outcome, zeros included."""
         counts = {outcome.value: 0 for outcome in Outcome}
         counts.update(self._connection.execute("SELECT outcome, count(*) FROM result GROUP BY outcome"))
         return counts
 
     def refusals_by_reason(self) -> dict[str, int]:
-        """Return how many rows were refused for each reason, the most frequent first."""
+        """Return the number of refused rows by reason, the most frequent first."""
         return dict(
             self._connection.execute(
                 "SELECT reason, count(*) AS rows FROM result WHERE outcome = 'refused' GROUP BY reason "
@@ -242,26 +242,26 @@ class Checkpoint:
         return self._reported("outcome = 'refused'")
 
     def passed_over(self) -> Iterator[StagedRow]:
-        """Yield, in their order, the rows of enrolled devices of which a part was not taken."""
+        """Yield, in their order, the rows of enrolled devices with ignored parts."""
         return self._reported(_PASSED_OVER)
 
     def count_passed_over(self) -> int:
-        """Return how many those are."""
+        """Return their number."""
         counted = f"SELECT count(*) FROM result WHERE {_PASSED_OVER}"  # noqa: S608 - a constant
         return int(self._connection.execute(counted).fetchone()[0])
 
     def doubtful_ids(self) -> Sequence[Doubtful]:
-        """Return what is doubtful about the rows' ids, kind by kind."""
+        """Return the doubtful ids of the rows by kind."""
         return doubtful_ids(self._connection)
 
     def start_holders(self) -> None:
-        """Forget which devices hold which key."""
+        """Remove all holders of keys."""
         self._connection.execute("DROP INDEX IF EXISTS held_by_key")
         self._connection.execute("DROP INDEX IF EXISTS held_by_device")
         self._connection.execute("DELETE FROM held")
 
     def add_holders(self, held: Iterable[tuple[str, str]]) -> None:
-        """Remember pairs of fingerprint and device id that the table has."""
+        """Store pairs of fingerprint and device id of the registry."""
         with self._connection:
             self._connection.execute("BEGIN")
             self._connection.executemany("INSERT INTO held VALUES (?, ?)", held)
@@ -271,7 +271,7 @@ class Checkpoint:
         self._connection.execute("CREATE INDEX held_by_key ON held (fingerprint)")
 
     def holders_of(self, fingerprints: Collection[str]) -> Mapping[str, set[str]]:
-        """Return the remembered holders of each key that has any."""
+        """Return the stored holders by key; keys without a holder are left out."""
         holders: dict[str, set[str]] = {}
         marks = ",".join("?" * len(fingerprints))
         for fingerprint, device_id in self._connection.execute(
@@ -282,9 +282,9 @@ class Checkpoint:
         return holders
 
     def refuse_contested(self) -> None:
-        """Refuse the written rows whose key is remembered of another device too, or whose device has another key.
+        """Refuse the written rows whose key another device holds too, or whose device has another key.
 
-        The former are to be taken back from the table: see `to_take_back`.
+        The former must be removed from the registry again: see `to_take_back`.
         """
         with self._connection:
             self._connection.execute("BEGIN")
@@ -294,7 +294,7 @@ class Checkpoint:
             self._connection.execute(_REFUSE_OVERWRITTEN, {"reason": Refusal.CHANGED_MEANWHILE.value})
 
     def to_take_back(self, size: int) -> Sequence[StagedRow]:
-        """Return some of the rows that are to be taken back from the table, `size` at most."""
+        """Return at most `size` rows that must be removed from the registry again."""
         found = self._connection.execute(
             f"SELECT {_COLUMNS} FROM taken_back JOIN row USING (ordinal) LIMIT ?",  # noqa: S608 - a constant
             (size,),
@@ -302,7 +302,7 @@ class Checkpoint:
         return [_row(values) for values in found]
 
     def taken_back(self, rows: Iterable[StagedRow]) -> None:
-        """Put down that rows were taken back, all or none of them."""
+        """Record that rows were removed again, in one transaction."""
         with self._connection:
             self._connection.execute("BEGIN")
             self._connection.executemany("DELETE FROM taken_back WHERE ordinal = ?", ((row.ordinal,) for row in rows))

@@ -1,4 +1,4 @@
-"""`secretfree enroll`: one command for each source of devices; here those for files and for one device's key."""
+"""`secretfree enroll`: one command for each source of devices; this module has those for files and for one key."""
 
 from __future__ import annotations
 
@@ -56,10 +56,13 @@ _SOURCE_OF_OPTION: Final[Mapping[str, str]] = MappingProxyType(
 
 
 class EnrollGroup(LazyGroup):
-    """The sources. `enroll PATH...` is short for `enroll files PATH...`; an option of another source names that one."""
+    """The sources.
+
+    `enroll PATH...` is short for `enroll files PATH...`; an option of another source selects that one.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the name of the source first where it was left out."""
+        """Insert the name of the source if it is omitted."""
         if args and args[0] not in SOURCES and not set(args) & set(ctx.help_option_names):
             given = (argument.partition("=")[0] for argument in args)
             args = [next((_SOURCE_OF_OPTION[name] for name in given if name in _SOURCE_OF_OPTION), "files"), *args]
@@ -70,7 +73,7 @@ class EnrollGroup(LazyGroup):
 def enroll() -> None:
     """Enrol devices: allow them to provision.
 
-    Each source is a command of its own. `secretfree enroll PATH...` is short for `secretfree enroll files PATH...`.
+    Each source has its own command. `secretfree enroll PATH...` is short for `secretfree enroll files PATH...`.
 
     \b
     secretfree enroll files reel-17.csv --dry-run
@@ -79,8 +82,8 @@ def enroll() -> None:
     secretfree enroll scan --keys reel-17.csv
     secretfree enroll phone --keys reel-17.csv --address 192.168.1.20
 
-    Each device is checked as the runtime would check it, then against the registry. Exit code: 0 all taken, 3 some
-    refused, 5 all refused. `secretfree batch revert` undoes a batch.
+    Each device is checked by the runtime's rules, then against the registry. Exit code: 0 all enrolled, 3 some refused,
+    5 all refused. `secretfree batch revert` undoes a batch.
     """
 
 
@@ -89,10 +92,10 @@ def enroll() -> None:
 @dry_run_option
 @report_option
 @json_option
-@import_option("--resume", is_flag=True, help="Continue an interrupted import of these files, if there is one.")
-@import_option("--restart", is_flag=True, help="Forget an interrupted import of these files.")
+@import_option("--resume", is_flag=True, help="Resume an interrupted import of these files, if there is one.")
+@import_option("--restart", is_flag=True, help="Discard an interrupted import of these files.")
 @import_option(
-    "--parallelism", type=click.IntRange(1, 64), default=8, show_default=True, help="Requests at the same time."
+    "--parallelism", type=click.IntRange(1, 64), default=8, show_default=True, help="Number of concurrent requests."
 )
 @batch_option
 @replace_options
@@ -116,8 +119,8 @@ def enroll_files(
 ) -> None:
     """Enrol the devices of suppliers' manifests: CSV, JSON Lines, PEM, DynamoDB items, Microchip, Infineon, Espressif.
 
-    PATH is a file or a folder. A refused row does not stop the others. Exit code: 0 all rows taken, 3 some refused, 5
-    all refused.
+    PATH is a file or a folder. A refused row does not stop the others. Exit code: 0 all rows accepted, 3 some refused,
+    5 all refused.
     """
     if resume and restart:
         raise click.UsageError("--resume and --restart contradict each other")

@@ -1,4 +1,4 @@
-"""Ids that are accepted and may still not be what the supplier meant. They are warned about, never refused."""
+"""Ids that are accepted although they may differ from what the supplier meant. They cause warnings, never refusals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MONTH_STARTS: Final = ", ".join(sorted({f"'{month[:3]}'" for month in MONTHS.sp
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Where a doubtful id stands: the position of its file, its line, and the member of a folder or an archive."""
+    """The place of a doubtful id: the position of its file, its line, and the member of a folder or an archive."""
 
     file: int
     line: int
@@ -37,7 +37,7 @@ class Doubtful:
         return DETAILS[self.doubt]
 
     def add(self, example: Example) -> None:
-        """Count one, and keep it if it is among the first."""
+        """Count an id, and keep it if it is among the first."""
         self.count += 1
         if len(self.examples) < EXAMPLES:
             self.examples.append(example)
@@ -47,8 +47,8 @@ def doubtful_ids(connection: sqlite3.Connection) -> Sequence[Doubtful]:
     """Return the kinds of doubtful ids among the rows of a checkpoint, each with its number and first examples.
 
     Lengths are compared within a file, letters across all files. A refused row counts only if a spreadsheet seems to
-    have damaged its id, since its own refusal names it. An id counts for the first kind that fits it, case aside.
-    Memory does not grow with the number of rows.
+    have damaged its id, because its refusal names it already. An id counts only for the first kind that fits, except
+    for case. Memory does not grow with the number of rows.
     """
     usual = _usual_lengths(connection)
     found = {doubt: Doubtful(doubt) for doubt in Doubt}
@@ -87,7 +87,7 @@ def _candidates(connection: sqlite3.Connection, usual: Mapping[int, int]) -> Ite
 
 
 def _differing_in_case_alone(connection: sqlite3.Connection) -> Iterator[Example]:
-    """Yield the admitted ids that another one equals but for its case, those of a group one after another."""
+    """Yield the admitted ids that differ from another one only in case, grouped."""
     select = """
         SELECT file, line, member, device_id FROM row
         WHERE status NOT NULL AND lower(device_id) IN (

@@ -16,9 +16,8 @@ from secretfree.registry.store import RegistryStore, find_batch
 class Former:
     """What replaces a reverted record. The device is removed if `record` is None.
 
-    `taken_by` is another device that holds the key of `record`, if there is one. `forgotten`: an older record is no
-    longer kept, and none of the kept ones may be restored. `unreadable`: the former records, or their batches, cannot
-    be read.
+    `taken_by` is another device that holds the key of `record`, if any. `forgotten`: an older record is no longer kept,
+    and none of the kept ones may be restored. `unreadable`: the former records or their batches cannot be read.
     """
 
     record: EnrolledDevice | None = None
@@ -32,7 +31,7 @@ class Former:
 
 
 class FormerRecords:
-    """Finds what replaces reverted records. Used by one thread.
+    """Finds the records that replace reverted ones. For one thread.
 
     The record of a reverted batch is not restored. The record before it is.
     """
@@ -43,7 +42,7 @@ class FormerRecords:
         self._states: dict[str, BatchState | None] = {}
 
     def of(self, devices: Sequence[EnrolledDevice]) -> Sequence[Former]:
-        """Return what replaces each of `devices`."""
+        """Return the replacement of each of `devices`."""
         found = [self._former(device) for device in devices]
         keys = {_fingerprint(former) for former in found} - {""}
         holders = self._holders.holders_of(sorted(keys)) if keys else {}
@@ -61,7 +60,7 @@ class FormerRecords:
             if record.status is DeviceStatus.UNREADABLE or state is BatchState.UNREADABLE:
                 return Former(unreadable=True)
             if state is None or not state.is_undone:
-                # The next revert finds the records before this one with it.
+                # The record keeps the ones before it for the next revert.
                 earlier = tuple(device.former[position + 1 :])
                 return Former(replace(record, former=earlier, forgotten=device.forgotten))
         return Former(forgotten=device.forgotten > 0)

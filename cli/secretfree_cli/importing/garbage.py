@@ -12,12 +12,12 @@ _OBJECTS_PER_COLLECTION: Final = 20_000
 
 @contextmanager
 def garbage_collected_rarely() -> Iterator[None]:
-    """Collect rarely, and skip the objects that exist already. Processes started in the block inherit both settings.
+    """Collect rarely, and skip existing objects. Processes that the block starts inherit both settings.
 
-    An import makes and drops rows by the hundred thousand. They form no reference cycles, and a search for cycles
-    takes a tenth of the import's time.
+    An import creates and drops hundreds of thousands of rows without reference cycles. A search for cycles would take a
+    tenth of the import's time.
     """
-    if gc.get_freeze_count():  # a caller already did this
+    if gc.get_freeze_count():  # A caller already did this.
         yield
         return
     thresholds = gc.get_threshold()

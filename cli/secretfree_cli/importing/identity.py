@@ -19,7 +19,7 @@ from secretfree_cli.output import CliError
 
 @dataclass(frozen=True, slots=True)
 class BatchIdentity:
-    """Which batch an import is. `known` is the record that an earlier run left, on this machine or another."""
+    """The batch of an import. `known` is its record from an earlier run, on this machine or another."""
 
     id: str
     import_id: str
@@ -39,12 +39,12 @@ class BatchIdentity:
 def identity_of(
     store: RegistryStore, files: Sequence[ManifestFile], options: Mapping[str, object], batch_id: str | None
 ) -> BatchIdentity:
-    """Return which batch the import of `files` with `options` is.
+    """Return the batch of the import of `files` with `options`.
 
     In this order: the batch of an interrupted run of the same import, the batch that `batch_id` names, the first
     derived batch that was not reverted.
 
-    Raises: CliError where `batch_id` names another import's batch, or these files are being imported with other options
+    Raises: CliError if `batch_id` is another import's batch, or these files are being imported with other options
     """
     import_id = derived_import_id(files, options)
     unfinished = _unfinished(store, files, import_id)
@@ -56,7 +56,7 @@ def identity_of(
         known = find_batch(store, batch_id)
         if known is not None and (known.state.is_undone or known.import_id != import_id):
             why = "was reverted" if known.state.is_undone else "is of other files or options"
-            raise CliError(f"there is a batch {known.id!r} already, which {why}", hint="name another, or omit --batch")
+            raise CliError(f"there is already a batch {known.id!r}, which {why}", hint="name another, or omit --batch")
         return BatchIdentity(batch_id, import_id, known)
     for attempt in count(1):
         known = find_batch(store, derived := derived_batch_id(import_id, attempt=attempt))
@@ -66,7 +66,7 @@ def identity_of(
 
 
 def options_of(gate: Gate, reading: Mapping[str, object], replace_reason: str | None = None) -> Mapping[str, object]:
-    """Return what decides how rows are read and judged, by options' names."""
+    """Return the options that determine how rows are read and checked, by name."""
     return {
         "--device-profile": gate.profile.value,
         "match policy": gate.key_optional,
@@ -76,12 +76,12 @@ def options_of(gate: Gate, reading: Mapping[str, object], replace_reason: str | 
 
 
 def files_of(manifests: Sequence[Manifest]) -> tuple[ManifestFile, ...]:
-    """Return the manifests as a batch's record names them: name, digest and format."""
+    """Return the manifests for a batch's record: name, digest and format."""
     return tuple(ManifestFile(encodable(one.name), one.digest(), one.format) for one in manifests)
 
 
 def provenance_of(batch: Batch) -> Sequence[Provenance]:
-    """Return where the devices of each of the batch's files come from."""
+    """Return the provenance of the devices of each of the batch's files."""
     began = datetime.fromisoformat(batch.started_at)
     return [Provenance(batch.id, began, file.format) for file in batch.files]
 
@@ -94,7 +94,7 @@ def size_of(manifests: Sequence[Manifest]) -> int:
 def _unfinished(store: RegistryStore, files: Sequence[ManifestFile], import_id: str) -> Batch | None:
     """Return the batch of an interrupted run of this import, on this machine or another.
 
-    Raises: CliError where these files are being imported with other options, because the keys of both would be mixed
+    Raises: CliError if these files are being imported with other options, which would mix the keys of both
     """
     digests = sorted(file.sha256 for file in files)
     for batch in store.batches(store.state().open).values():
@@ -104,6 +104,6 @@ def _unfinished(store: RegistryStore, files: Sequence[ManifestFile], import_id: 
         if batch.state is BatchState.IMPORTING and same_files and batch.import_id is not None:
             raise CliError(
                 f"an import of these files with other options (batch {batch.id}) is not finished",
-                hint=f"run it again with the options that it had, or undo it: `secretfree batch revert {batch.id}`",
+                hint=f"run it again with its options, or undo it: `secretfree batch revert {batch.id}`",
             )
     return None

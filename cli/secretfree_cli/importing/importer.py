@@ -24,9 +24,9 @@ from secretfree_cli.manifests.manifest import Manifest
 
 CHUNK: Final = BATCH_GET_KEYS
 UNINDEXED: Final = "unindexed"
-"""Setting of a checkpoint: number of devices in the registry that the index by key does not lead to."""
+"""Setting of a checkpoint: number of devices in the registry that the index by key lacks."""
 REMARKS: Final = "remarks"
-"""Setting of a checkpoint: what the summary says of the manifests besides their rows."""
+"""Setting of a checkpoint: remarks of the summary about the manifests."""
 NOT_READ: Final = "not-read"
 """Setting of a checkpoint: the files and folders that were not read, each with its folder."""
 _STAGED_AT_ONCE: Final = 2_000
@@ -45,12 +45,12 @@ class Progress(Protocol):
         ...
 
     def reached(self, done: int) -> None:
-        """Show how much of the total is done."""
+        """Show the completed part of the total."""
         ...
 
 
 def stage(manifests: Sequence[Manifest], gate: Gate, checkpoint: Checkpoint, progress: Progress) -> None:
-    """Check every row of `manifests` and keep it in `checkpoint`, from where an interrupted staging stopped.
+    """Check every row of `manifests` and store it in `checkpoint`, after the last row of an interrupted staging.
 
     Raises: ManifestError if a manifest cannot be read. Then nothing was written to the table.
     """
@@ -78,12 +78,11 @@ def write(
     complete: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Give every staged row its outcome; with `dry_run`, the one that it would have.
+    """Give every staged row its outcome; with `dry_run`, the expected one.
 
-    `provenance` is of the manifests, by their positions; they are all of one batch. For `reverting` and
-    `complete` see `decide`.
+    `provenance` is that of each manifest; all are of one batch. For `reverting` and `complete` see `decide`.
 
-    Raises: RegistryBusy, the store's errors. The checkpoint keeps what was done; a resumed import continues there.
+    Raises: RegistryBusy, the store's errors. The checkpoint keeps the progress; a resumed import continues there.
     """
     total = checkpoint.count_pending()
     if not total:
@@ -126,11 +125,10 @@ def write(
 def settle(
     checkpoint: Checkpoint, store: RegistryStore, progress: Progress, *, batch_id: str, parallelism: int
 ) -> None:
-    """Read the whole registry once more, and take back what this import wrote of keys that another device holds too.
+    """Read the whole registry again, and remove written rows whose key another device holds too.
 
-    For an import that overlapped with others (`RegistryState`): its first reading is as old as its beginning. Of two
-    devices with one key both may be taken back, each by its own import. Rows of one file that contradict each other
-    are all refused as well.
+    For an import that overlapped with others (`RegistryState`), because its first reading is outdated. Of two devices
+    with one key, both may be removed, each by its own import. Contradicting rows of one file are all refused as well.
 
     Raises: RegistryBusy, ChangedMeanwhile, the store's errors; a resumed import does the rest.
     """
@@ -205,7 +203,7 @@ def _rows(manifests: Sequence[Manifest], gate: Gate, *, skip: int, progress: Pro
 def _holders(
     checkpoint: Checkpoint, store: RegistryStore, progress: Progress, *, expected: int, dry_run: bool
 ) -> KeyHolders:
-    """Return what finds the holders of the rows' keys: the index if that is cheaper, else one read of the table."""
+    """Return the lookup of the rows' keys: the index if that is cheaper, otherwise one read of the table."""
     size = store.size()
     holders = KeyHolders(store, lambda: checkpoint, clock=SystemClock(), reached=progress.reached)
     if expected < size * _LOOKUPS_PER_SCANNED_ITEM and holders.by_index:
@@ -243,7 +241,7 @@ def _take_back(store: RegistryStore, row: StagedRow, device: EnrolledDevice, for
             device, former = found, former.under(found)
         else:
             return
-    raise ChangedMeanwhile(f"device {row.device_id!a} is changed over and over by another writer")
+    raise ChangedMeanwhile(f"device {row.device_id!a} is repeatedly changed by another writer")
 
 
 def _record(checkpoint: Checkpoint, finished: list[tuple[int, Verdict]]) -> int:

@@ -1,4 +1,4 @@
-"""Adding `key-fingerprint` to records of an existing deployment, so that a lookup by key leads to them."""
+"""Adds `key-fingerprint` to records of an existing deployment, so that a lookup by key finds them."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from secretfree.registry.store import ChangedMeanwhile, RegistryStore
 from secretfree_cli.importing.importer import Progress
 
 _READ = ("device-id", "pubkey", "key-fingerprint", "status", "batch")
-"""What a conditional change compares, so that no key is given another's fingerprint."""
+"""The attributes that a conditional change compares, so that no record gets another key's fingerprint."""
 
 
 @dataclass
 class Indexing:
-    """What was found and done: numbers of devices, and the ids of those that need attention."""
+    """The result: numbers of devices, and the ids of those that need attention."""
 
     devices: int = 0
     indexed: int = 0
-    """They lacked a fingerprint and have one now, or would have one after a dry run."""
+    """They lacked a fingerprint and have one now, or would get one without `dry_run`."""
     keyless: int = 0
     """Enrolled without a key, for match policy UDID: no lookup by key finds them."""
     unreadable: list[str] = field(default_factory=list)
     """Their key cannot be read, or is not the one of their fingerprint; the runtime refuses them."""
     changed: list[str] = field(default_factory=list)
-    """Another writer changed them at that moment."""
+    """Another writer changed them at the same time."""
 
     def document(self) -> Mapping[str, object]:
         """Return it for `--json`."""
@@ -43,11 +43,11 @@ class Indexing:
 
 
 def index_keys(store: RegistryStore, progress: Progress, *, dry_run: bool = False, parallelism: int = 8) -> Indexing:
-    """Read the whole registry, add the missing fingerprints, and record that none is missing, if so.
+    """Read the whole registry, add the missing fingerprints, and record whether none is missing.
 
-    Safe to repeat, and beside other writers: a record is changed only while it has the key that was read.
+    Safe to repeat, and with concurrent writers: a record is changed only if it still has the key that was read.
 
-    Raises: the store's errors; what was added stays, and another run adds the rest
+    Raises: the store's errors; added fingerprints stay, and another run adds the rest
     """
     done = Indexing()
     progress.phase("indexing", max(store.size(), 1))

@@ -1,4 +1,4 @@
-"""Options that the commands of enrolment share, and the values that they stand for."""
+"""Options that the commands of enrolment share, and their values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 import_option = section("The import")
 _file_option = section("Reading files")
 
-dry_run_option = click.option("--dry-run", is_flag=True, help="Check and compare everything, write nothing.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Check everything, write nothing.")
 report_option = click.option(
     "--report",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -44,7 +44,7 @@ device_profile_option = click.option(
 
 
 def batch_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--batch`; it arrives, checked, as the keyword `batch_id`."""
+    """Add `--batch`; the checked value is passed as the keyword `batch_id`."""
 
     def checked(_context: click.Context, _parameter: click.Parameter, batch_id: str | None) -> str | None:
         if batch_id is not None and not is_batch_id(batch_id):
@@ -58,20 +58,20 @@ def batch_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class ReplaceOptions:
-    """Whether enrolled devices may get another key: `reason` is None if not."""
+    """Whether keys of enrolled devices may be replaced: `reason` is None if not."""
 
     reason: str | None
 
 
 def replace_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--replace` and `--reason`; they arrive as the keyword `replacing`, a ReplaceOptions."""
+    """Add `--replace` and `--reason`; they are passed as the keyword `replacing`, a ReplaceOptions."""
 
-    @import_option("--replace", is_flag=True, help="Let enrolled devices get another key. Needs --reason.")
-    @import_option("--reason", metavar="TEXT", help="Why keys are replaced. Kept with the batch and the device.")
+    @import_option("--replace", is_flag=True, help="Replace keys of enrolled devices. Needs --reason.")
+    @import_option("--reason", metavar="TEXT", help="Why keys are replaced. Stored with the batch and the device.")
     @wraps(function)
     def command(*args: Any, replace: bool, reason: str | None, **given: Any) -> Any:
         if replace and not (reason or "").strip():
-            raise click.UsageError("--replace needs --reason: it is kept with the batch and the device")
+            raise click.UsageError("--replace needs --reason: it is stored with the batch and the device")
         if reason is not None and not replace:
             raise click.UsageError("--reason needs --replace")
         return function(*args, replacing=ReplaceOptions(reason if replace else None), **given)
@@ -80,7 +80,7 @@ def replace_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def format_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say how to read manifests, and `--device-profile`; see `format_options_of`."""
+    """Add the options for reading manifests, and `--device-profile`; see `format_options_of`."""
     for option in (
         _file_option("--ignore-column", "ignored_columns", multiple=True, metavar="THEIRS", help="CSV: skip a column."),
         _file_option(
@@ -88,7 +88,7 @@ def format_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "columns",
             multiple=True,
             metavar="OURS=THEIRS",
-            help="CSV: a column that has the supplier's name, such as device-id=Serial.",
+            help="CSV: a column with the supplier's name, such as device-id=Serial.",
         ),
         _file_option("--slot", metavar="SLOT", help="Microchip: key id [default: 0]. Infineon: object, such as E0E0."),
         _file_option("--ca", "authorities", multiple=True, type=_FILE, help="Infineon: certificate of the issuing CA."),
@@ -130,7 +130,7 @@ def format_options_of(
 
 
 def reading_of(options: FormatOptions) -> Mapping[str, object]:
-    """Return the options of formats as JSON, by their names: readings of one file differ only by these."""
+    """Return the options of formats as JSON, by name. Only these change how a file is read."""
     return {
         "--column": dict(options.columns),
         "--ignore-column": sorted(options.ignored_columns),
@@ -141,7 +141,7 @@ def reading_of(options: FormatOptions) -> Mapping[str, object]:
 
 
 def gate_of(target: Target, profile: str | None = None) -> Gate:
-    """Return the gate that the target's stack has, or one with another device profile by name."""
+    """Return the gate of the target's stack, or one with the named device profile."""
     name = profile or target.device_profile or DeviceProfile.STANDARD.value
     if name not in PROFILES:
         raise CliError(f"device profile {name!a}; accepted: {', '.join(PROFILES)}")

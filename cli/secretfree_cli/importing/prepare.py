@@ -1,4 +1,4 @@
-"""Objects for DynamoDB's ImportTable, which makes a new table of any size from S3 without write capacity."""
+"""Objects for DynamoDB's ImportTable, which creates a new table of any size from S3 without write capacity."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from secretfree_cli.manifests.manifest import Manifest
 from secretfree_cli.output import CliError
 
 ROWS_PER_OBJECT: Final = 500_000
-"""ImportTable reads objects side by side, 50,000 of them at most (DynamoDB developer guide, import quotas)."""
+"""ImportTable reads at most 50,000 objects, in parallel (DynamoDB developer guide, import quotas)."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class PrepareRequest:
 def run_prepare(request: PrepareRequest, progress: importer.Progress) -> tuple[ImportSummary, Sequence[Path]]:
     """Write the objects of a new table: every accepted row, and the batch's own record.
 
-    Raises: ManifestError; CliError where the folder holds objects of another run
+    Raises: ManifestError; CliError if the folder has objects of another run
     """
     began, now = time.monotonic(), datetime.now(UTC)
     request.folder.mkdir(parents=True, exist_ok=True)
     if any(request.folder.glob("part-*")):
-        raise CliError(f"{request.folder} holds objects already", hint="name an empty folder")
+        raise CliError(f"{request.folder} already has objects", hint="name an empty folder")
     files = files_of(request.manifests)
     import_id = derived_import_id(files, options_of(request.gate, request.reading))
     batch = Batch(
@@ -120,7 +120,7 @@ def import_table_request(table: str, bucket: str, prefix: str) -> Mapping[str, A
 
 
 def recovery_request(table: str) -> Mapping[str, Any]:
-    """Return the parameters of UpdateContinuousBackups, since ImportTable makes a table that cannot be restored."""
+    """Return the parameters of UpdateContinuousBackups, because ImportTable leaves point-in-time recovery off."""
     return {"TableName": table, "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True}}
 
 

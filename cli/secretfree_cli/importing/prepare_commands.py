@@ -33,8 +33,8 @@ from secretfree_cli.output import CliError, emit_json, json_option, note
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="FILE...")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @report_option
-@click.option("--by", metavar="NAME", help="Who enrols, for the batch's record.  [default: the user's name]")
-@click.option("--key-optional", is_flag=True, help="Take rows without a key. For match policy UDID only.")
+@click.option("--by", metavar="NAME", help="Name of the operator, for the batch's record. [default: the user's name]")
+@click.option("--key-optional", is_flag=True, help="Accept rows without a key. Only for match policy UDID.")
 @json_option
 @batch_option
 @format_options
@@ -51,9 +51,9 @@ def prepare_import(
     as_json: bool,
     **reading: Any,
 ) -> None:
-    """Check manifests and write FOLDER for DynamoDB's ImportTable, which makes a new registry table from S3.
+    """Check manifests and write FOLDER for DynamoDB's ImportTable, which creates a new registry table from S3.
 
-    The command makes no AWS call. It compares nothing with an existing table.
+    The command makes no AWS call and does not read an existing table.
     """
     gate = Gate(PROFILES[device_profile or DeviceProfile.STANDARD.value], key_optional=key_optional)
     require_apart(report, [*files, *reading["signers"], *reading["authorities"]])
@@ -87,7 +87,7 @@ def prepare_import(
 @click.option("--count", type=click.IntRange(1), default=10, show_default=True, help="How many devices.")
 @click.option("--keys", type=click.Path(file_okay=False, path_type=Path), help="Write the private keys to this folder.")
 def sample_manifest(*, chosen: str, path: Path, count: int, keys: Path | None) -> None:
-    """Make a manifest of devices that do not exist, in any format that `enroll files` reads.
+    """Make a manifest of sample devices, in any format that `enroll files` reads.
 
     With --keys, `secretfree device` can simulate each of them. If `enroll files` needs the certificate of a signer or
     an issuer for the format, the command writes it to PATH.authority.pem. It never overwrites a file.

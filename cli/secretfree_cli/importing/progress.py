@@ -58,7 +58,7 @@ class Bar:
             _RateColumn(),
             TimeRemainingColumn(),
             console=stderr(),
-            auto_refresh=False,  # by a thread, which would be one too many when processes are forked
+            auto_refresh=False,  # No refresh thread, because processes are forked.
         )
         self._refreshed = 0.0
         self._task: TaskID | None = None
@@ -73,7 +73,7 @@ class Bar:
         self._progress.stop()
 
     def phase(self, name: str, total: int) -> None:
-        """Begin a new bar; the one before is full."""
+        """Begin a new bar; the previous one is complete."""
         if self._task is not None:
             self._progress.update(self._task, completed=self._progress.tasks[self._task].total)
         self._task = self._progress.add_task(name, total=total, unit="MB" if name == "checking" else "rows")

@@ -17,18 +17,18 @@ from secretfree_cli.manifests.pem import SUFFIXES
 
 
 def require_apart(report: Path | None, inputs: Iterable[Path]) -> None:
-    """Raise UsageError if the report would overwrite an input file, or be read with its folder."""
+    """Raise UsageError if the report would overwrite an input file, or would be read as a file of an input folder."""
     if report is None:
         return
     for path in inputs:
         read_with_folder = path.is_dir() and report.suffix.lower() in SUFFIXES
         in_folder = read_with_folder and report.resolve().parent == path.resolve()
         if in_folder or (report.exists() and path.exists() and report.samefile(path)):
-            raise click.UsageError(f"--report {report} is a file that is read; name another")
+            raise click.UsageError(f"--report {report} is an input file; name another")
 
 
 def row_document(row: StagedRow, files: Sequence[ManifestFile]) -> dict[str, object]:
-    """Return a row as the report and `--json` have it."""
+    """Return a row's document for the report and `--json`."""
     document: dict[str, object] = {"file": files[row.file].name, "line": row.line}
     if row.member is not None:
         document["member"] = row.member
@@ -39,7 +39,7 @@ def row_document(row: StagedRow, files: Sequence[ManifestFile]) -> dict[str, obj
 
 
 def warning_document(doubtful: Doubtful, files: Sequence[ManifestFile]) -> dict[str, object]:
-    """Return a warning as the report and `--json` have it."""
+    """Return a warning's document for the report and `--json`."""
     return {
         "warning": doubtful.doubt.value,
         "count": doubtful.count,
@@ -66,8 +66,8 @@ class Report:
     def write(
         self, refused: Iterator[StagedRow], files: Sequence[ManifestFile], warnings: Sequence[Mapping[str, object]]
     ) -> None:
-        """Write every row and warning, and move the report to its place; raises CliError."""
-        with self._file.told():
+        """Write every row and warning atomically; raises CliError."""
+        with self._file.os_errors_as_cli_errors():
             for row in refused:
                 self._file.stream.write(json.dumps(row_document(row, files)) + "\n")
             for warning in warnings:
@@ -75,13 +75,13 @@ class Report:
         self._file.finish()
 
     def close(self) -> None:
-        """Leave nothing behind but a report that was written."""
+        """Remove the temporary file of an unfinished report."""
         self._file.close()
 
 
 @contextmanager
 def report_at(path: Path | None) -> Iterator[Report | None]:
-    """Open the report at `path`, if one was asked for; raises CliError if it cannot be written."""
+    """Open the report at `path`, if one is requested; raises CliError if it cannot be written."""
     if path is None:
         yield None
         return

@@ -1,4 +1,4 @@
-"""Where checkpoints are kept, and which of them an import resumes."""
+"""The folder of checkpoints, and the checkpoint that an import resumes."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from secretfree_cli.importing.checkpoint import Checkpoint
 from secretfree_cli.output import CliError, note
 
 _IN_MEMORY: Final = 1024 * 1024
-"""Bytes of manifests up to which a run that is never resumed keeps its rows in memory."""
+"""Size of manifests in bytes up to which a run that is never resumed keeps its rows in memory."""
 _FORM: Final = 4
-"""Of a checkpoint's content: one of another form is not resumed."""
+"""Version of a checkpoint's form. A checkpoint of another version is not resumed."""
 BATCH: Final = "batch"
-"""Setting of a checkpoint: the batch. There from the beginning."""
+"""Setting of a checkpoint: the batch. It is set from the beginning."""
 BEGUN: Final = "begun"
 """Setting of a checkpoint: whether anything may have been written to the registry."""
 
 
 @dataclass(frozen=True)
 class Resumption:
-    """Which import a checkpoint is of: a batch in a table.
+    """The import of a checkpoint: a batch in a table.
 
-    `restart` discards the checkpoint. So does a table that has no such batch, although the checkpoint says that it was
-    begun: the table was made anew.
+    `restart` discards the checkpoint. It is also discarded if the table lacks the batch that the checkpoint began,
+    because the table was recreated.
 
-    The batch's id derives from the files and the options, so that it is the same import on every machine. The
-    checkpoint spares work: it knows which rows were checked and written. Without it, all rows are checked again, and
-    those that were written are recognised in the registry.
+    The batch's id derives from the files and the options, so that it is the same on every machine. The checkpoint saves
+    work: it has the checked and the written rows. Without it, all rows are checked again, and the written ones are
+    recognised in the registry.
     """
 
     endpoint: str | None
@@ -49,8 +49,8 @@ class Resumption:
 def resumable_checkpoint(asked: Resumption) -> Iterator[Checkpoint]:
     """Open the checkpoint of this import, or a new one.
 
-    After an error, or Ctrl-C, it stays if anything was written to the registry. A first attempt that fails before
-    that leaves nothing behind.
+    After an error or Ctrl-C, it is kept if anything was written to the registry. A first attempt that fails before that
+    removes it.
 
     Raises: CliError if another process has it open, or it cannot be opened
     """
@@ -68,8 +68,8 @@ def resumable_checkpoint(asked: Resumption) -> Iterator[Checkpoint]:
         except Exception as error:
             if not checkpoint.setting(BEGUN):
                 checkpoint.discard()
-            elif not isinstance(error, CliError) or error.hint is None:  # else the hint says what to do
-                note("what was done so far stays; the same command resumes it")
+            elif not isinstance(error, CliError) or error.hint is None:  # Otherwise the error's own hint is shown.
+                note("completed work is kept; the same command resumes")
             raise
 
 
@@ -87,7 +87,7 @@ def scratch_checkpoint(size: int) -> Iterator[Checkpoint]:
 def state_folder() -> Path:
     """Return the user's own folder for checkpoints (XDG Base Directory Specification: state).
 
-    Not the project's: an import can be resumed from any folder.
+    It does not belong to a project: an import can be resumed from any folder.
     """
     configured = Path(os.environ.get("XDG_STATE_HOME", ""))
     base = configured if configured.is_absolute() else Path.home() / ".local" / "state"
@@ -96,13 +96,13 @@ def state_folder() -> Path:
 
 @contextmanager
 def _disk_errors_explained() -> Iterator[None]:
-    """Turn an error of the disk that a checkpoint is on into a CliError."""
+    """Turn a disk error of a checkpoint into a CliError."""
     try:
         yield
     except sqlite3.OperationalError as error:
         raise CliError(
             f"the checkpoint cannot be written: {error}",
-            hint="free disk space, or name another place with XDG_STATE_HOME (TMPDIR for a dry run), and run it again",
+            hint="free disk space, or set another folder with XDG_STATE_HOME (TMPDIR for a dry run), and run it again",
         ) from error
 
 
@@ -115,9 +115,9 @@ def _opened(asked: Resumption) -> Checkpoint:
         return Checkpoint(path)
     except OSError as error:
         raise CliError(
-            f"the folder for checkpoints cannot be made: {error}", hint="XDG_STATE_HOME names another place"
+            f"the folder for checkpoints cannot be created: {error}", hint="set another folder with XDG_STATE_HOME"
         ) from error
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             raise CliError("another import of these files into this table is running") from error
-        raise CliError(f"{path}: {error}", hint="XDG_STATE_HOME names another place") from error
+        raise CliError(f"{path}: {error}", hint="set another folder with XDG_STATE_HOME") from error

@@ -42,13 +42,13 @@ class Undone(StrEnum):
     KEPT = "kept"
     """It has an active certificate."""
     FORMER_KEY_TAKEN = "former-key-taken"
-    """Another device now has its former key, so the device stays as it is."""
+    """Another device now has its former key, so the device stays unchanged."""
     UNREADABLE = "unreadable"
-    """Its record, or a former one, cannot be read, so the device stays as it is."""
+    """Its record, or a former one, cannot be read, so the device stays unchanged."""
     CHANGED = "changed"
     """It no longer belongs to the batch, or was changed at the same time."""
     REPLACED_SINCE = "replaced-since"
-    """A later batch gave it another key, which stays until that batch is reverted too."""
+    """A later batch replaced its key. The new key stays until that batch is reverted too."""
 
 
 STAYING: Final = (Undone.KEPT, Undone.FORMER_KEY_TAKEN, Undone.UNREADABLE, Undone.CHANGED)
@@ -57,7 +57,7 @@ STAYING: Final = (Undone.KEPT, Undone.FORMER_KEY_TAKEN, Undone.UNREADABLE, Undon
 
 @dataclass
 class Reverted:
-    """How many devices there are of each `Undone`, and the ids of those that cannot be read."""
+    """The number of devices by `Undone`, and the ids of those that cannot be read."""
 
     counts: Counter[str] = field(default_factory=lambda: Counter({outcome.value: 0 for outcome in Undone}))
     unreadable: list[str] = field(default_factory=list)
@@ -72,16 +72,16 @@ def revert(
     force: bool = False,
     parallelism: int = 8,
 ) -> Reverted:
-    """Revert `batch` and return what became of its devices. Safe to repeat, and to resume.
+    """Revert `batch` and return the outcomes of its devices. Safe to repeat and to resume.
 
-    Only records that still are of the batch are touched. This holds for blocked devices too: they are removed, or get
-    their former key back and stay blocked. Devices with an active certificate stay, unless `force`. A record of a batch
-    that was itself reverted does not come back. An unreadable record is left as it is.
+    Only records that still belong to the batch are changed, including blocked devices: they are removed, or get their
+    former key back and stay blocked. Devices with an active certificate stay, unless `force`. A record of a reverted
+    batch is not restored. An unreadable record stays unchanged.
 
-    Imports that overlap with the revert learn of it and read the registry again when they end (`RegistryState`). An
-    import that gives another device a key that is restored here, and ends before that, is not noticed.
+    Imports that overlap with the revert detect it and read the registry again when they end (`RegistryState`). An
+    import that gives another device a key that is restored here later, and ends before that, is not detected.
 
-    Raises: CliError where there is no ledger and no `force`; RegistryBusy, the store's errors
+    Raises: CliError if there is no ledger and no `force`; RegistryBusy, the store's errors
     """
     save_batch(store, replace(batch, state=BatchState.REVERTING))
     progress.phase("reverting", batch.counts.get("enrolled", 0) + batch.counts.get("replaced", 0))
@@ -120,7 +120,7 @@ def _undo(
     *,
     ledger: LedgerView | None,
 ) -> Mapping[str, Undone]:
-    """Undo those of `ids` that are of the batch. Without a ledger no certificate keeps a device."""
+    """Undo those of `ids` that belong to the batch. Without a ledger, certificates are not checked."""
     own = [device for device in store.read(ids).values() if device.batch == batch.id]
     has_certificate = pool.map(partial(_is_certified, ledger), own) if ledger else [False] * len(own)
     outcomes: dict[str, Undone] = {}
@@ -152,7 +152,7 @@ def _is_certified(ledger: LedgerView, device: EnrolledDevice) -> bool:
 
 
 def _replaced_since(store: RegistryStore, batch: Batch) -> Iterator[EnrolledDevice]:
-    """Yield the devices that may have replaced one of the batch: those of later batches that replaced any."""
+    """Yield the devices that may have replaced a key of the batch: those of later batches with replacements."""
     if not store.has_batch_index():
         for page in store.devices(only=("device-id", "replaced")):
             yield from page
@@ -169,7 +169,7 @@ def _has_former_of(batch: Batch, device: EnrolledDevice) -> bool:
 
 @contextmanager
 def _holders(store: RegistryStore) -> Iterator[KeyHolders]:
-    """Find the holders of former keys, of which there are few or none."""
+    """Return the lookup of the holders of former keys, of which there are few or none."""
     with ExitStack() as kept:
         yield KeyHolders(store, notes_in(kept), clock=SystemClock())
 

@@ -41,9 +41,9 @@ _OPENING: Final = "opening"
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """What an operator asked for. `replace_reason` None means that no enrolled key may be replaced.
+    """The operator's request. `replace_reason`: None if no enrolled key may be replaced.
 
-    `reading` are the formats' options by their names, as JSON: `options.reading_of`.
+    `reading`: the formats' options by name, as JSON (`options.reading_of`).
     """
 
     manifests: Sequence[Manifest]
@@ -74,15 +74,15 @@ def registry_of(target: Target, *, parallelism: int = 8, user_agent: str | None 
 
 
 def caller_arn(target: Target) -> str:
-    """Return who the credentials belong to (STS GetCallerIdentity)."""
+    """Return the ARN of the credentials' owner (STS GetCallerIdentity)."""
     return str(target.client("sts").get_caller_identity()["Arn"])
 
 
 def run_import(target: Target, request: ImportRequest, progress: importer.Progress) -> ImportSummary:
     """Run the import and account for every row.
 
-    Raises: ManifestError; CliError for a checkpoint in the way, a report that cannot be written, a table without
-        capacity; botocore's errors. Whatever was written before stays; the same import, run again, resumes.
+    Raises: ManifestError; CliError for a checkpoint in use, a report that cannot be written, a table without capacity;
+    botocore's errors. Written rows stay; running the same import again resumes it.
     """
     began = time.monotonic()
     files = files_of(request.manifests)
@@ -108,9 +108,9 @@ def run_import(target: Target, request: ImportRequest, progress: importer.Progre
 
 @dataclass(frozen=True, slots=True)
 class _Opening:
-    """How the registry stood when this import was opened in it; see `RegistryState`.
+    """The registry's state when this import was opened in it; see `RegistryState`.
 
-    `beside_others`: others were open. `opened`: how many imports had been opened, this one included.
+    `beside_others`: others were open. `opened`: the number of imports ever opened, this one included.
     """
 
     beside_others: bool
@@ -167,19 +167,19 @@ def _open(store: RegistryStore, batch: Batch, checkpoint: Checkpoint) -> _Openin
         note(f"also open: {', '.join(sorted(others)[:SHOWN_ROWS])}; so the registry is read again at the end")
         note("for an interrupted one: the same `secretfree enroll` resumes it, `secretfree batch close` keeps what it")
         note("wrote, `secretfree batch revert` undoes it or resumes a revert")
-    # One that was closed while it was interrupted: no other import looked for its rows since, so this one has to.
+    # The import was closed while it was interrupted. No other import checked for its rows since, so this one must.
     opening = _Opening(beside_others=bool(others) or kept is not None, opened=state.opened)
     checkpoint.keep(_OPENING, asdict(opening))
     return opening
 
 
 def _close(store: RegistryStore, batch: Batch, identity: BatchIdentity, counts: Mapping[str, int]) -> None:
-    """Close the batch. The record of a batch that was complete before counts what this run added to it."""
+    """Close the batch. The record of an already complete batch counts the rows that this run added."""
     found = find_batch(store, batch.id)
     if found is not None and found.state.is_undone:
         raise CliError(
             f"batch {batch.id} was reverted while it was imported",
-            hint=f"`secretfree batch revert {batch.id}` once more undoes what was written since",
+            hint=f"`secretfree batch revert {batch.id}` again undoes the rows that were written since",
         )
     if identity.known is not None and identity.is_complete:
         before = identity.known.counts
@@ -195,7 +195,7 @@ def _batch(
     request: ImportRequest,
     files: Sequence[ManifestFile],
 ) -> Batch:
-    """Return the batch that an earlier run began, on this or another machine, or a new one."""
+    """Return the batch of an earlier run, on this or another machine, or a new one."""
     kept, known = checkpoint.setting(BATCH), identity.known
     if known is not None:
         if kept is None and identity.is_open:

@@ -1,1 +1,1 @@
-"""The product line's logs, on AWS and in the local cloud: reading them, and showing them."""
+"""Reads and shows the product line's logs, on AWS and in the local cloud."""

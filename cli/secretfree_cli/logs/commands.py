@@ -35,7 +35,9 @@ _LEFT_OUT: Final = frozenset({"timestamp", "level", "product", "extendedRequestI
 )
 @click.option("--event", metavar="EVENT", help="Lines of this event: denied, refused, failed, issued, swept, ...")
 @click.option("--since", callback=span, metavar="SPAN", default="24h", show_default=True, help="How far back.")
-@click.option("--lines", "-n", type=click.IntRange(1), default=100, show_default=True, help="At most the newest N.")
+@click.option(
+    "--lines", "-n", type=click.IntRange(1), default=100, show_default=True, help="At most the newest N lines."
+)
 @json_option
 @target_options
 def logs(
@@ -51,8 +53,8 @@ def logs(
 ) -> None:
     """Show what the functions logged about a device, a request, a reason or an event, the oldest first.
 
-    Works on AWS and in the local cloud. Metrics and the runtime's own lines are left out. With --json, one JSON object
-    a line. Exit code 4: there is no such line.
+    Works on AWS and in the local cloud. Metrics and Lambda's own lines are left out. --json writes JSON Lines. Exit
+    code 4: there is no such line.
     """
     searches = _searches(target, device_id, request_id, reason, event)
     reading = Reading()
@@ -68,7 +70,7 @@ def logs(
         for line in found:
             emit(printable(_shown(line)))
     if not found:
-        note(f"no line in the last {age(since)}; --since 7d looks further back")
+        note(f"no line in the last {age(since)}; use --since 7d for a longer time")
     sys.exit(ExitCode.OK if found else ExitCode.NOT_FOUND)
 
 
@@ -85,7 +87,7 @@ def _searches(
     if event is not None:
         searches.append(of_event(event))
     if not searches:
-        raise click.UsageError("say what to look for: DEVICE_ID, --request-id, --reason or --event")
+        raise click.UsageError("pass DEVICE_ID, --request-id, --reason or --event")
     return searches
 
 

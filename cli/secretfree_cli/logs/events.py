@@ -1,6 +1,6 @@
 """Structured log lines, found by FilterLogEvents with plain terms and filtered again here.
 
-CloudWatch's terms match anywhere in a line, so what is returned is looked at field by field.
+CloudWatch's terms match anywhere in a line, so each returned line is checked by its fields.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from secretfree.errors import Reason
 
 DEVICE_FIELDS = ("deviceId", "thingName", "claimedDeviceId")
-"""Fields that name a device; the last is what an unproven request says of itself."""
+"""Fields that name a device; the last one is the unproven claim of a request."""
 
 _METRICS = "_aws"
 
@@ -31,18 +31,18 @@ class LogEvent:
 
     @property
     def event(self) -> str:
-        """The fixed phrase that says what happened; empty in the access log."""
+        """The fixed phrase of the event; empty in the access log."""
         return self.fields.get("event", "")
 
     @property
     def reason(self) -> Reason | None:
-        """The true reason, if the line has one that this version knows."""
+        """The true reason, if the line has a known one."""
         text = self.fields.get("reason", "")
         return Reason(text) if text in set(Reason) else None
 
     @property
     def request_id(self) -> str | None:
-        """The request that the line is about."""
+        """The id of the line's request."""
         return self.fields.get("requestId")
 
     @property
@@ -53,7 +53,7 @@ class LogEvent:
 
 @dataclass(frozen=True)
 class Search:
-    """What to look for. `terms`: words that every line has; `takes`: the exact test of a line."""
+    """A search. `terms`: words that every line has; `takes`: the exact test of a line."""
 
     terms: Sequence[str]
     takes: Callable[[LogEvent], bool]
@@ -65,7 +65,7 @@ def of_device(device_id: str) -> Search:
 
 
 def of_request(request_id: str) -> Search:
-    """Lines about the request, by either of its ids."""
+    """Lines of the request, by either of its ids."""
     return Search(
         (request_id,),
         lambda line: request_id in (line.fields.get("requestId"), line.fields.get("extendedRequestId")),

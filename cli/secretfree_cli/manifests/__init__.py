@@ -1,1 +1,1 @@
-"""Manifest formats: files of suppliers, factories and benches, cut into entries and read as rows for the gate."""
+"""Manifest formats: files of suppliers, factories and benches, split into entries and read as rows for the gate."""

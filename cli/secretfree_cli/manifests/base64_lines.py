@@ -1,4 +1,4 @@
-"""One certificate or certificate request a line, as base64 of its DER: what scripts collect from a line of devices."""
+"""One certificate or certificate request per line, as base64 of its DER, as scripts collect them from many devices."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Base64Manifest(FileManifest):
                 for number, line, cut in bounded_lines(stream, MAX_KEY_FILE)
                 if line.strip()
             )
-            yield from at_least_one(lines, f"{self.name}: no line in it")
+            yield from at_least_one(lines, f"{self.name}: no line")
 
     def interpret(self, entry: Entry) -> Row:
         """Return the row; raises RowRefused."""

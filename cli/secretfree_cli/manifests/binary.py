@@ -1,4 +1,4 @@
-"""Refuses binary files and says what to do. A reader of text would only quote their bytes."""
+"""Refuses binary files with advice. A text reader would only quote their bytes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _KINDS: Final = (
     (b"\x28\xb5\x2f\xfd", "zstd data", "unpack it first: unzstd FILE"),
     (b"%PDF", "a PDF", "ask the supplier for the data as CSV"),
     (b"\xd0\xcf\x11\xe0", "an Excel or other Office file", "save the sheet as CSV (UTF-8)"),
-    (b"7z\xbc\xaf", "a 7z archive", "leave --format out, or give --format infineon"),
+    (b"7z\xbc\xaf", "a 7z archive", "omit --format, or pass --format infineon"),
 )
 _ZIP: Final = b"PK\x03\x04"
 _DER: Final = 0x30
 _CONTROLS: Final = frozenset(range(32)) - frozenset(b"\t\n\r\x0c\x1a\x1b")
 _MANY: Final = 4
-"""Control characters: fewer are a damaged row, and refused with it."""
+"""Number of control characters. Fewer mean a damaged row, which is refused."""
 _SHARE: Final = 50
-"""One of so many characters is a control character in any binary file."""
+"""In any binary file, at least one of this many characters is a control character."""
 
 
 def refuse_binary(name: str, head: bytes) -> None:
@@ -34,7 +34,7 @@ def refuse_binary(name: str, head: bytes) -> None:
     if head.startswith(_ZIP):
         if b"xl/" in head or b"[Content_Types].xml" in head:
             raise ManifestError(f"{name} is an Excel workbook, not a manifest", hint="save the sheet as CSV (UTF-8)")
-        raise ManifestError(f"{name} is a zip archive, not a manifest", hint="unpack it, and give what it holds")
+        raise ManifestError(f"{name} is a zip archive, not a manifest", hint="unpack it, and pass its files")
     text = normalised(head)
     controls = sum(map(text.count, map(_byte, _CONTROLS)))
     if controls < _MANY or controls * _SHARE < len(text):
@@ -42,7 +42,7 @@ def refuse_binary(name: str, head: bytes) -> None:
     if head[0] == _DER:
         raise ManifestError(
             f"{name} is in DER: one key, request or certificate, not a manifest",
-            hint="enrol it with `secretfree enroll device DEVICE_ID --public-key FILE`, or give its folder",
+            hint="enrol it with `secretfree enroll device DEVICE_ID --public-key FILE`, or pass its folder",
         )
     raise ManifestError(f"{name} is a binary file, not a manifest", hint="accepted are text files and 7z archives")
 

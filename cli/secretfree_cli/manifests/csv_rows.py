@@ -1,4 +1,4 @@
-"""CSV with a header: the columns of `secretfree.registry.row`, or others that options map to them."""
+"""CSV with a header: the columns of `secretfree.registry.row`, or columns that options map to them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from secretfree_cli.manifests.formula_guard import unguarded
 from secretfree_cli.manifests.manifest import Entry, FileManifest, ManifestError, Row, at_least_one, bounded_lines
 
 _MAX_FIELD: Final = 16 * 1024
-"""Characters; a PEM certificate has some 2,500 at most."""
+"""Maximum number of characters; a PEM certificate has at most some 2,500."""
 _DELIMITERS: Final = ",;\t|"
 _SEPARATOR_LINE: Final = re.compile(r'"?sep=([,;\t|])"?\s*', re.IGNORECASE)
 
 
 class CsvManifest(FileManifest):
-    """A CSV of RFC 4180, UTF-8, delimited by comma, semicolon, tabulator or bar as its header is.
+    """A CSV of RFC 4180, UTF-8, delimited like its header by comma, semicolon, tabulator or bar.
 
-    `columns` renames: from a name that the gate knows (`device-id`, `attributes.NAME`...) to the supplier's own column.
-    `ignored` columns are passed over; any other unknown column refuses the whole manifest, because a misspelt column
-    might let a blocked device in.
+    `columns` maps names of the gate (`device-id`, `attributes.NAME`...) to the supplier's columns. `ignored` columns
+    are skipped. Any other unknown column refuses the whole manifest, because a misspelt column might admit a blocked
+    device.
     """
 
     format = "csv"
@@ -62,7 +62,7 @@ class CsvManifest(FileManifest):
         )
 
     def _understood(self, header: Sequence[str]) -> Sequence[str]:
-        """Return what the gate calls each column; an empty name for one to pass over."""
+        """Return the gate's name of each column; an empty name for a skipped one."""
         theirs = [_folded(name) for name in header]
         absent = {*self._renamed, *self._ignored} - {*theirs}
         if absent:
@@ -75,13 +75,13 @@ class CsvManifest(FileManifest):
         ]
         named = [column_name(name) for name in ours if name]
         if len(set(named)) < len(named):
-            raise ManifestError(f"{self.name}: two columns mean the same")
+            raise ManifestError(f"{self.name}: two columns have the same meaning")
         try:
             read_columns(dict.fromkeys(named, "x"))
         except RowRefused as refused:
             raise ManifestError(
                 f"{self.name}: {refused.detail}",
-                hint="--column device-id=THEIRS names a supplier's column, --ignore-column THEIRS passes over one",
+                hint="--column device-id=THEIRS names a supplier's column, --ignore-column THEIRS skips one",
             ) from refused
         if DEVICE_ID not in named:
             raise ManifestError(f"{self.name}: no column {DEVICE_ID}", hint=f"name it with --column {DEVICE_ID}=THEIRS")
@@ -111,7 +111,7 @@ def csv_records(stream: BinaryIO) -> Iterator[Entry]:
         except csv.Error as error:
             yield Entry.unreadable(lines.began, f"not CSV: {error}")
             lines.back_to_second()
-            # The other one is still inside its quote.
+            # The other line is still inside the quote.
             reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
             continue
         if not fields:
@@ -145,7 +145,7 @@ def _folded(name: str) -> str:
 
 
 class _Lines:
-    """The stream's lines as text, counted. Bytes that are no UTF-8 stay recognisable, and no check lets them pass."""
+    """The stream's lines as text, counted. Bytes that are not UTF-8 stay recognisable, and every check refuses them."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._lines = bounded_lines(stream)
@@ -155,7 +155,7 @@ class _Lines:
 
     @property
     def taken(self) -> int:
-        """How many lines the record has so far."""
+        """The number of lines of the record so far."""
         return len(self._record)
 
     def begin(self) -> None:
@@ -164,7 +164,7 @@ class _Lines:
         self._record.clear()
 
     def back_to_second(self) -> None:
-        """Put all lines of the record but its first back."""
+        """Return all lines of the record except the first to the stream."""
         self._ahead.extendleft(reversed(self._record[1:]))
         del self._record[1:]
 

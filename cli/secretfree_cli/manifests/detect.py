@@ -1,4 +1,4 @@
-"""Which format a manifest is in, by its first bytes, and how to open it."""
+"""Detects the format of a manifest by its first bytes, and opens it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from secretfree_cli.manifests.pem import PemBundle, PemFolder
 _SNIFFED: Final = 64 * 1024
 _SEVEN_ZIP: Final = b"7z\xbc\xaf\x27\x1c"
 _PEM_BLOCK: Final = re.compile(rb"(^[ \t]*)?-----BEGIN ", re.MULTILINE)
-"""The first one of a bundle begins a line: in a CSV, it stands behind a quote."""
+"""The first BEGIN of a bundle is at the start of a line; in a CSV, it follows a quote."""
 _JWS: Final = re.compile(rb'"(?:protected|payload|signature)"\s*:\s*"')
 _ITEM: Final = re.compile(rb'"device-id"\s*:\s*\{\s*"S"|^\s*\{\s*"(?:Items|Item)"\s*:')
 _BASE64_LINE: Final = re.compile(rb"(?:MI|MC|LS0tLS1CRUdJTi)[A-Za-z0-9+/]{64,}={0,2}\s*")
@@ -40,7 +40,10 @@ _BASE64_LINE: Final = re.compile(rb"(?:MI|MC|LS0tLS1CRUdJTi)[A-Za-z0-9+/]{64,}={
 
 @dataclass(frozen=True)
 class FormatOptions:
-    """What the operator says of formats. `slot` names a key of several: Microchip's `kid`, Infineon's object `E0Ex`."""
+    """The operator's options for formats.
+
+    `slot` selects one of several keys: Microchip's `kid`, Infineon's object `E0Ex`.
+    """
 
     signers: Sequence[x509.Certificate] = ()
     authorities: Sequence[x509.Certificate] = ()
@@ -51,7 +54,7 @@ class FormatOptions:
 
 
 def _open_infineon(path: Path, options: FormatOptions) -> Manifest:
-    from secretfree_cli.manifests.infineon import InfineonManifest  # 7z is loaded for this format alone
+    from secretfree_cli.manifests.infineon import InfineonManifest  # Only this format needs 7z.
 
     return InfineonManifest(path, authorities=options.authorities, slot=options.slot)
 
@@ -74,14 +77,14 @@ FORMATS: Final[Mapping[str, Callable[[Path, FormatOptions], Manifest]]] = Mappin
         "espressif": lambda path, _options: EspressifManifest(path),
     }
 )
-"""How to open each format, by its name."""
+"""Functions that open a manifest, by the format's name."""
 
 
 def open_manifest(path: Path, options: FormatOptions, *, forced: str | None = None) -> Manifest:
-    """Open a manifest in the `forced` format or the one that its beginning shows; raises ManifestError."""
+    """Open a manifest in the `forced` format or the detected one; raises ManifestError."""
     name = forced or detect_format(path)
     if path.is_dir() and name != "pem":
-        raise ManifestError(f"{path.name} is a folder; only the format pem takes one")
+        raise ManifestError(f"{path.name} is a folder; only the format pem accepts one")
     if forced is not None and not path.is_dir() and name != "infineon":
         refuse_binary(path.name, _head(path))
     return FORMATS[name](path, options)
@@ -109,9 +112,7 @@ def detect_format(path: Path) -> str:
     named = _csv_format(text)
     if named is not None:
         return named
-    raise ManifestError(
-        f"{path.name} is in no format that is recognised", hint=f"name it with --format: {', '.join(FORMATS)}"
-    )
+    raise ManifestError(f"{path.name} has no recognised format", hint=f"name it with --format: {', '.join(FORMATS)}")
 
 
 def _head(path: Path) -> bytes:
@@ -129,7 +130,7 @@ def _json_format(text: bytes) -> str:
     if whole is not None:
         return "aws-bulk" if "ThingName" in whole else "jsonl"
     if text[:1] == b"{" and first_line.endswith(b"}"):
-        return "jsonl"  # a first line that is broken rather than unfinished
+        return "jsonl"  # The first line is invalid, not incomplete.
     names = {column_name(name) for name in _first_object(text) or {}}
     return "json" if names and "pubkey" not in names else "dynamodb"
 

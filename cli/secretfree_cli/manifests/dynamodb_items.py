@@ -1,4 +1,4 @@
-"""Items of a registry that exists: what `aws dynamodb scan` prints, a DynamoDB export's lines, or the plain items."""
+"""Items of an existing registry: the output of `aws dynamodb scan`, a DynamoDB export's lines, or plain items."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from secretfree_cli.manifests.manifest import Entry, FileManifest, Row, at_least
 class DynamoDbManifest(FileManifest):
     """Objects with `device-id` and `pubkey` (base64 of PEM, as existing tables hold it), in DynamoDB's JSON or plain.
 
-    `status`, `key-fingerprint` and `attributes` are taken over where they are there; other attributes of existing
-    deployments are passed over.
+    `status`, `key-fingerprint` and `attributes` are imported if present; other attributes of existing deployments are
+    ignored.
     """
 
     format = "dynamodb"
@@ -29,9 +29,9 @@ class DynamoDbManifest(FileManifest):
     def interpret(self, entry: Entry) -> Row:
         """Return the row; raises RowRefused."""
         document = parse_object(entry.payload)
-        item = document.get("Item", document)  # a line of an export to S3: {"Item": {...}}
+        item = document.get("Item", document)  # A line of an export to S3: {"Item": {...}}.
         if not isinstance(item, dict):
-            raise RowRefused(Refusal.MALFORMED_ROW, "Item is no object")
+            raise RowRefused(Refusal.MALFORMED_ROW, "Item is not an object")
         device_id = _text(item, "device-id")
         if device_id is not None and "#" in device_id:
             raise RowRefused(Refusal.DEVICE_ID, "the record of a batch, not a device")
@@ -58,5 +58,5 @@ def _attributes(item: Mapping[str, Any]) -> Mapping[str, str]:
     if isinstance(given, dict) and set(given) == {"M"}:
         given = given["M"]
     if not isinstance(given, dict):
-        raise RowRefused(Refusal.ATTRIBUTE, "attributes is no map")
+        raise RowRefused(Refusal.ATTRIBUTE, "attributes is not a map")
     return {name: _text(given, name) or "" for name in given}

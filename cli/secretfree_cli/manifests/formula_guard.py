@@ -1,4 +1,4 @@
-"""Cells of an exported CSV that a spreadsheet would run as a formula: an apostrophe before them makes them text."""
+"""Guards cells of an exported CSV that a spreadsheet would run as a formula: an apostrophe makes them text."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _GUARDED: Final = re.compile(r"'+[=+\-@\t\r]")
 
 
 def guarded(cell: str) -> str:
-    """Return a cell that no spreadsheet runs; `unguarded` gives the cell back."""
+    """Return a cell that no spreadsheet runs; `unguarded` reverses this."""
     return f"'{cell}" if _FORMULA.match(cell) else cell
 
 
 def unguarded(cell: str) -> str:
-    """Return the cell that `guarded` was given."""
+    """Return the original cell of `guarded`."""
     return cell[1:] if _GUARDED.match(cell) else cell

@@ -1,4 +1,4 @@
-"""Sample manifests in every format, with devices whose keys exist, to try imports of any size."""
+"""Sample manifests in every format, with real keys, to test imports of any size."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ _MICROCHIP: Final = {
 
 @dataclass(frozen=True)
 class SampleDevice:
-    """A device that exists nowhere but here, with its key pair."""
+    """A sample device with its key pair."""
 
     device_id: str
     private_key: ec.EllipticCurvePrivateKey
 
     @property
     def public_key(self) -> DevicePublicKey:
-        """The public half, as enrolled."""
+        """The public key for enrolment."""
         return DevicePublicKey.from_key(self.private_key.public_key())
 
 
 @dataclass(frozen=True)
 class SampleAuthority:
-    """Who signs a sample manifest, or issues the certificates in it."""
+    """The CA that signs a sample manifest, or issues the certificates in it."""
 
     certificate: x509.Certificate
     private_key: ec.EllipticCurvePrivateKey
@@ -79,7 +79,7 @@ class SampleAuthority:
 
 @dataclass(frozen=True)
 class SampleFormat:
-    """How a format's samples are made. `needs` is the option that names the authority's certificate at enrolment."""
+    """The generator of a format's samples. `needs` is the option of `enroll files` for the authority's certificate."""
 
     device_id: Callable[[int], str]
     write: Callable[[Path, Iterable[SampleDevice], SampleAuthority], None]
@@ -95,7 +95,7 @@ def sample_devices(count: int, device_id: Callable[[int], str]) -> Iterator[Samp
 def write_keys(folder: Path, devices: Iterable[SampleDevice]) -> Iterator[SampleDevice]:
     """Pass `devices` on, writing each private key to `<device id>.key.pem` (PKCS #8, mode 0600) in `folder`.
 
-    Raises: FileExistsError for a key that is there already; another one does not come back
+    Raises: FileExistsError for an existing key, because an overwritten key is lost
     """
     folder.mkdir(parents=True, exist_ok=True)
     for device in devices:
@@ -109,7 +109,7 @@ def write_keys(folder: Path, devices: Iterable[SampleDevice]) -> Iterator[Sample
 
 
 def write_csv(path: Path, devices: Iterable[SampleDevice], _authority: SampleAuthority) -> None:
-    """Write `device-id,public-key`, the key as existing tables hold it."""
+    """Write `device-id,public-key`, the key in the form of existing tables."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["device-id", "public-key"])
@@ -117,7 +117,7 @@ def write_csv(path: Path, devices: Iterable[SampleDevice], _authority: SampleAut
 
 
 def write_json_lines(path: Path, devices: Iterable[SampleDevice], _authority: SampleAuthority) -> None:
-    """Write one object a line."""
+    """Write one object per line."""
     with path.open("w", encoding="utf-8") as file:
         for device in devices:
             spki = base64.b64encode(device.public_key.spki).decode("ascii")
@@ -125,7 +125,7 @@ def write_json_lines(path: Path, devices: Iterable[SampleDevice], _authority: Sa
 
 
 def write_pem(path: Path, devices: Iterable[SampleDevice], authority: SampleAuthority) -> None:
-    """Write a bundle in which public keys, requests and certificates take turns."""
+    """Write a bundle of alternating public keys, requests and certificates."""
     with path.open("w", encoding="ascii") as file:
         for number, device in enumerate(devices):
             if number % 3 == 0:
@@ -140,7 +140,7 @@ def write_pem(path: Path, devices: Iterable[SampleDevice], authority: SampleAuth
 
 
 def write_dynamodb(path: Path, devices: Iterable[SampleDevice], _authority: SampleAuthority) -> None:
-    """Write what `aws dynamodb scan` prints of an existing deployment's table."""
+    """Write the output of `aws dynamodb scan` for an existing deployment's table."""
     with path.open("w", encoding="utf-8") as file:
         file.write('{\n    "Items": [')
         count = 0
@@ -165,7 +165,7 @@ def write_microchip(path: Path, devices: Iterable[SampleDevice], authority: Samp
 
 def write_infineon(path: Path, devices: Iterable[SampleDevice], authority: SampleAuthority) -> None:
     """Write a 7z of a 7z with a certificate of each chip."""
-    import py7zr  # takes a quarter of a command's start, and few write this format
+    import py7zr  # Imported here, because the import takes a quarter of a command's start and is rarely needed.
 
     with TemporaryDirectory(prefix="secretfree-") as folder:
         inner = Path(folder, "certificates.7z")
@@ -248,7 +248,7 @@ SAMPLES: Final[Mapping[str, SampleFormat]] = MappingProxyType(
         "espressif": SampleFormat(lambda number: f"esp-{number:08d}", write_espressif),
     }
 )
-"""A format's name to how its samples are made; ids are in the form that the supplier's have."""
+"""Generators of samples by the format's name; ids have the supplier's form."""
 
 
 def _name(common_name: str) -> x509.Name:

@@ -1,4 +1,4 @@
-"""Infineon's archives for OPTIGA Trust M: a 7z of 7z, in which each chip has one certificate in a file of its name."""
+"""Infineon's archives for OPTIGA Trust M: a 7z of 7z with one certificate per chip, in a file with the chip's name."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from secretfree.request.parsing import refusing_parser_errors
 from secretfree_cli.manifests.manifest import Entry, FileManifest, ManifestError, Row, at_least_one
 
 MAX_CERTIFICATE: Final = 16 * 1024
-"""Bytes of a member; a chip's certificate in PEM has some 1,000."""
+"""Maximum size of a member in bytes; a chip's certificate in PEM has some 1,000."""
 MAX_MEMBERS: Final = 40_000
-"""Members of all inner archives. Each takes 2.4 KB of memory in a list; a reel has some thousands of chips."""
+"""Maximum number of members of all inner archives. Each needs 2.4 KB of memory; a reel has some thousands of chips."""
 MAX_ARCHIVE: Final = 48 << 20
-"""Bytes of all the inner archives, and of all the certificates in them: py7zr unpacks up to 128 MB in memory."""
+"""Maximum size in bytes of all inner archives and of all their certificates. py7zr unpacks up to 128 MB in memory."""
 METHODS: Final = frozenset({"LZMA", "LZMA2", "COPY", "BCJ"})
 """The methods that 7-Zip uses by default. With others, py7zr unpacks whole blocks and ignores the declared size."""
 _MAX_HEADER: Final = 8 << 20
-"""Bytes of an archive's list of members when it is unpacked."""
+"""Maximum size in bytes of an archive's unpacked list of members."""
 _CERTIFICATES: Final = re.compile(r"(?:.*/)?[^/]*_Certs\.7z")
 _CHIP: Final = re.compile(r"(?:.*/)?(?P<chip>[0-9A-F]{20})_(?P<slot>E0E[0-9A-F])\.pem")
 _FRAME: Final = struct.Struct(">HI")
 
 
 class InfineonManifest(FileManifest):
-    """The device id is the chip's id, 20 upper-case hex digits. Only the member's name has it.
+    """The device id is the chip's id, 20 upper-case hex digits, from the member's name.
 
     The archive is not signed. So each certificate must be issued by one of `authorities`, the CA certificates that
     Infineon publishes. They are trusted without further checks. If the archive has several objects for each chip,
@@ -48,8 +48,8 @@ class InfineonManifest(FileManifest):
     def __init__(self, path: Path, *, authorities: Sequence[x509.Certificate], slot: str | None = None) -> None:
         if not authorities:
             raise ManifestError(
-                f"{path.name}: an Infineon archive is not signed; its certificates are worth what their issuer is",
-                hint="give the issuing CA's certificate with --ca",
+                f"{path.name}: an Infineon archive is not signed; only the issuer makes its certificates trustworthy",
+                hint="pass the issuing CA's certificate with --ca",
             )
         super().__init__(path)
         self._authorities = {authority.subject.public_bytes(): authority for authority in authorities}
@@ -57,7 +57,7 @@ class InfineonManifest(FileManifest):
 
     @property
     def consumed(self) -> int:
-        """The archive is unpacked as a whole or not at all."""
+        """0 or the whole size, because the archive is unpacked as a whole."""
         return self.size
 
     def entries(self) -> Iterator[Entry]:
@@ -110,7 +110,7 @@ class InfineonManifest(FileManifest):
     def _verify_issuer(self, certificate: x509.Certificate) -> None:
         authority = self._authorities.get(certificate.issuer.public_bytes())
         if authority is None:
-            raise RowRefused(Refusal.UNTRUSTED_SIGNER, "issued by none of the given CAs")
+            raise RowRefused(Refusal.UNTRUSTED_SIGNER, "not issued by any of the given CAs")
         if not _may_issue(authority):
             raise RowRefused(Refusal.UNTRUSTED_SIGNER, "the given certificate of the issuer is not a CA's")
         with refusing_rows(Refusal.SIGNATURE, "the certificate's signature is not by the given CA"):
@@ -119,7 +119,7 @@ class InfineonManifest(FileManifest):
     def _inner_archives(self, folder: Path) -> Iterator[Path]:
         with _open(self.path, self.name) as outer:
             names = outer.getnames()
-            if any(_CHIP.fullmatch(name) for name in names):  # the inner archive was extracted
+            if any(_CHIP.fullmatch(name) for name in names):  # The inner archive was extracted.
                 yield self.path
                 return
             inner = [name for name in names if _CERTIFICATES.fullmatch(name)]
@@ -159,7 +159,7 @@ def _may_issue(authority: x509.Certificate) -> bool:
 def _open(path: Path, name: str) -> py7zr.SevenZipFile:
     """Open an archive and check its declared sizes against the limits."""
     _bound_lists()
-    with _refusing_archive(name, "not a 7z archive that can be read"):
+    with _refusing_archive(name, "not a readable 7z archive"):
         archive = py7zr.SevenZipFile(path, "r", max_extract_size=MAX_ARCHIVE)
         excess = _excess(archive)
     if excess is not None:
@@ -184,9 +184,12 @@ def _excess(archive: py7zr.SevenZipFile) -> str | None:
 
 
 def _bound_lists() -> None:
-    """Lower py7zr's own limits, so that it refuses very long lists before it makes them. They would take gigabytes."""
+    """Lower py7zr's own limits, so that it refuses very long lists before it allocates them.
+
+    They would need gigabytes.
+    """
     py7zr.archiveinfo.MAX_HEADER_SIZE = _MAX_HEADER
-    py7zr.archiveinfo.MAX_NUMFILES = 2 * MAX_MEMBERS  # a few too many are made, so that their number can be reported
+    py7zr.archiveinfo.MAX_NUMFILES = 2 * MAX_MEMBERS  # A few more are allowed, so that their number can be reported.
     py7zr.archiveinfo.MAX_NUMFOLDERS = 2 * MAX_MEMBERS
     py7zr.archiveinfo.MAX_SUBSTREAMS = 2 * MAX_MEMBERS
 
@@ -213,7 +216,7 @@ def _extract(archive: py7zr.SevenZipFile, targets: Sequence[str] | None, factory
 
 
 def _refusing_archive(name: str, what: str) -> AbstractContextManager[None]:
-    """Refuse the archive for any error that py7zr, or lzma and struct below it, raises inside."""
+    """Refuse the archive for any error of py7zr, or of lzma and struct below it, in the block."""
     return refusing_parser_errors(
         lambda error: ManifestError(f"{name}: {what} ({type(error).__name__})"), ours=(ManifestError, _TooLarge)
     )
@@ -224,7 +227,7 @@ class _TooLarge(Exception):  # noqa: N818
 
 
 class _Files(WriterFactory):
-    """Gives py7zr a writer for each member: nothing that an archive names is ever a path on this machine."""
+    """Returns a writer for each member, so that no name in an archive becomes a path on this machine."""
 
     def __init__(self, make: Callable[[str], Py7zIO]) -> None:
         self._make = make
@@ -235,7 +238,7 @@ class _Files(WriterFactory):
 
 
 class _Writer(Py7zIO):
-    """A sink. Only writing matters; py7zr requires the other methods."""
+    """A sink. Only `write` is used; py7zr requires the other methods."""
 
     def __init__(self) -> None:
         self._size = 0
@@ -247,7 +250,7 @@ class _Writer(Py7zIO):
         return 0
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: nothing is buffered."""
 
     def size(self) -> int:
         return self._size
@@ -268,9 +271,12 @@ class _Bounded(_Writer):
 
 
 class _Member(_Writer):
-    """Takes one certificate, and adds it to the spool once it is complete; of too long a one only its length."""
+    """Collects one certificate and adds it to the spool when it is complete.
 
-    _lock = threading.Lock()  # py7zr unpacks folders of an archive in threads
+    For one that is too long, only its length.
+    """
+
+    _lock = threading.Lock()  # py7zr unpacks folders of an archive in threads.
 
     def __init__(self, name: str, spool: BinaryIO) -> None:
         super().__init__()

@@ -12,13 +12,13 @@ from secretfree.registry.key_material.keys import is_ca, refusing_rows
 from secretfree.registry.key_material.pem_blocks import BEGIN, pem_blocks
 
 _MAX_NAMES: Final = 50_000
-"""Names that are remembered; a supplier has a few issuers."""
+"""Maximum number of stored names; a supplier has a few issuers."""
 _SHOWN: Final = 3
 _MAX_SHOWN_NAME: Final = 80
 
 
 class Issuers:
-    """The CA certificates that issued another certificate of the manifest, known after one pass over the manifest."""
+    """The CA certificates that issued another certificate of the manifest, known after one pass over it."""
 
     def __init__(self) -> None:
         self._issuing: set[bytes] = set()
@@ -26,17 +26,17 @@ class Issuers:
         self._unmarked: list[str] = []
 
     def learn(self, texts: Iterable[bytes]) -> None:
-        """Take names from the certificates in `texts`, each a PEM text or a DER."""
+        """Collect the names of the certificates in `texts`, each a PEM text or a DER."""
         for text in texts:
             for one in _certificates(text):
                 if one.issuer != one.subject and len(self._issuing) < _MAX_NAMES:
                     self._issuing.add(one.issuer)
 
     def include(self, text: bytes) -> bool:
-        """Whether `text` holds only issuers, each named by another certificate of the manifest.
+        """Whether `text` has only issuers, each named by another certificate of the manifest.
 
-        An old root or intermediate CA may lack the extension that says what it is. A certificate that says that it is
-        no CA is a device's.
+        An old root or intermediate CA may lack basicConstraints. A certificate whose basicConstraints exclude a CA is a
+        device's.
         """
         if not self._issuing:
             return False
@@ -55,7 +55,7 @@ class Issuers:
         count = len(self._passed_over)
         if not count:
             return ()
-        remark = f"{manifest}: {count} CA {'certificates' if count > 1 else 'certificate'} passed over as issuers"
+        remark = f"{manifest}: {count} CA {'certificates' if count > 1 else 'certificate'} skipped as issuers"
         if not self._unmarked:
             return (remark,)
         more = ", ..." if len(self._unmarked) > _SHOWN else ""

@@ -1,4 +1,4 @@
-"""JSON Lines and JSON: one object a device, its fields those of `secretfree.registry.row`; `export`'s too."""
+"""JSON Lines and JSON: one object per device with the fields of `secretfree.registry.row`, as `export` writes them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _BULK_FIELDS: Final = ("ThingName", "CSR", "SerialNumber")
 
 
 class JsonLinesManifest(FileManifest):
-    """Each row stands on a line of its own, so that a broken one spoils no other."""
+    """Each row is a line, so that a broken row does not affect others."""
 
     format = "jsonl"
 
     def entries(self) -> Iterator[Entry]:
         """Yield the lines that are not blank."""
         with self._open_text() as stream:
-            yield from at_least_one(_lines(stream), f"{self.name}: no line with an object in it")
+            yield from at_least_one(_lines(stream), f"{self.name}: no line with an object")
 
     def interpret(self, entry: Entry) -> Row:
         """Return the row; raises RowRefused."""
@@ -31,7 +31,7 @@ class JsonLinesManifest(FileManifest):
 
 
 class JsonManifest(FileManifest):
-    """An array of such objects, or objects one after another, over as many lines as they take."""
+    """An array of such objects, or a sequence of objects, over any number of lines."""
 
     format = "json"
 

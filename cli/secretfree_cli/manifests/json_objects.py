@@ -1,7 +1,7 @@
-"""JSON read object by object from a stream of any length: arrays, `{"Items": [...]}`, or mere objects in a row.
+"""Reads JSON object by object from a stream of any length: arrays, `{"Items": [...]}`, or a sequence of objects.
 
-A streaming parser such as ijson does not serve: it ends at the first error and gives no line numbers. Here only the
-broken object is lost, each object has its line, and memory and depth are bounded.
+A streaming parser such as ijson is not suitable: it stops at the first error and has no line numbers. Here only the
+broken object is lost, each object has its line number, and memory and depth are bounded.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from secretfree_cli.manifests.manifest import MAX_ENTRY_BYTES, Entry
 
 _BLOCK: Final = 256 * 1024
 _MARGIN: Final = 4 * 1024
-"""Bytes. No real file indents a line further."""
+"""Maximum indentation in bytes, above that of any real file."""
 _DEPTH: Final = 4
-"""Arrays in arrays, such as pages of a scan that were gathered into one."""
+"""Maximum depth of nested arrays, such as collected pages of a scan."""
 _PATIENCE: Final = 16
 """After this many broken objects in a row, their bytes are not read again, so that time stays linear in size."""
 _BYTE_ORDER_MARK: Final = re.compile(rb"\xef\xbb\xbf")
 _SEPARATORS: Final = re.compile(rb"[ \t\r\n,]+")
 _ITEMS: Final = re.compile(rb'\{\s*"Items"\s*:\s*\[')
-"""How a page opens that `aws dynamodb scan` prints."""
+"""The beginning of a page of `aws dynamodb scan`."""
 _STRAY_BRACE: Final = re.compile(rb"\{\s*\{")
 _MARK: Final = re.compile(rb"[{\[\]]")
 _TOKEN: Final = re.compile(
     rb'"[^"\\\x00-\x1f]*(?:\\[^\x00-\x1f][^"\\\x00-\x1f]*)*"|[ \t\r\n:,\[\]0-9+.eE-]+|true|false|null|([{}])'
 )
-"""The parts of an object (RFC 8259): strings, which hold no line end, what may stand between them, and braces."""
+"""The parts of an object (RFC 8259): strings without line ends, the text between them, and braces."""
 _OPEN_STRING: Final = re.compile(rb'"[^\x00-\x1f]*\Z')
 _NEXT_OBJECT: Final = re.compile(rb"(?:\n([ \t]*)(?:\}[ \t]*,[ \t]*|\[[ \t]*)?|\}[ \t]*,[ \t]*)\{")
-"""An object with which a line begins, or that follows another on its line."""
+"""An object at the beginning of a line, or after another object on a line."""
 
 
 def json_objects(stream: BinaryIO) -> Iterator[Entry]:
-    """Yield each object's bytes as an entry's payload, with the line on which it begins.
+    """Yield each object's bytes as an entry's payload, with its first line.
 
     Everything else makes a broken entry, so that no row is lost silently: text between objects, an object that is not
     JSON, is cut off by the end of the file or is too long, and an array without its end, which means that the file was
@@ -55,7 +55,7 @@ class _Container(Enum):
 
 
 class _Objects:
-    """The objects of a text, and in what they are contained."""
+    """The objects of a text, and their containers."""
 
     def __init__(self, text: _Text) -> None:
         self._text = text
@@ -64,7 +64,7 @@ class _Objects:
         self._failures = 0
 
     def entries(self) -> Iterator[Entry]:
-        """Yield an entry for each object and for each thing that is none."""
+        """Yield an entry for each object and each piece of other text."""
         text = self._text
         text.fill()
         text.skip(_BYTE_ORDER_MARK)
@@ -100,7 +100,7 @@ class _Objects:
         end, complete = _object_end(text.data, text.position)
         if not complete:
             return self._broken(end, _fault(text, end, "this object"))
-        if text.holds_another(end):  # a missing brace joins two objects if this one does not parse
+        if text.holds_another(end):  # A missing brace joins two objects if this one does not parse.
             try:
                 parse_object(text.data[text.position : end])
             except RowRefused as refused:
@@ -111,7 +111,7 @@ class _Objects:
         return entry
 
     def _behind_items(self) -> Iterator[Entry]:
-        """Read what follows the items of a page: their count and the consumed capacity."""
+        """Read the text after the items of a page: their count and the consumed capacity."""
         text = self._text
         text.fill()
         end, complete = _object_end(text.data, text.position, depth=1)
@@ -126,19 +126,19 @@ class _Objects:
             text.advance(end - text.position)
 
     def _broken(self, reached: int, fault: str) -> Entry:
-        """Return the broken entry of what begins here, and go on to the next object."""
+        """Return the broken entry that begins here, and move to the next object."""
         text = self._text
         entry = Entry.unreadable(text.line, fault)
-        column = text.column if self._containers else _MARGIN  # outside an array, the whole file may be damaged
+        column = text.column if self._containers else _MARGIN  # Outside an array, the whole file may be damaged.
         last = text.line_at(reached)
-        lines = {text.line, last, last + 1}  # a string that a line end broke continues on the next line
+        lines = {text.line, last, last + 1}  # A string that a line end broke continues on the next line.
         self._failures += 1
         if self._failures > _PATIENCE:
             text.advance(reached - text.position)
         if not text.skip_to_object(column, lines):
-            self._containers.clear()  # this entry already reports the end of the file
+            self._containers.clear()  # This entry already reports the end of the file.
         elif text.begins_with(_ITEMS):
-            self._containers.clear()  # a new page: the end of the previous one was skipped
+            self._containers.clear()  # A new page: the end of the previous one was skipped.
         return entry
 
 
@@ -159,15 +159,15 @@ class _Text:
 
     @property
     def column(self) -> int:
-        """How many bytes of the line are before this one."""
+        """The number of bytes of the line before the position."""
         return self.position - (self.data.rfind(b"\n", 0, self.position) + 1)
 
     def line_at(self, position: int) -> int:
-        """Return the line of a position behind this one."""
+        """Return the line of a later position."""
         return self.line + self.data.count(b"\n", self.position, position)
 
     def fill(self) -> bool:
-        """Have the longest object that is taken in `data`, or all that there is; return whether there is anything."""
+        """Read until `data` has the longest accepted object or the whole rest; return whether there is anything."""
         while not self.ended and len(self.data) - self.position <= MAX_ENTRY_BYTES:
             kept = max(self.data.rfind(b"\n", 0, self.position), self.position - _MARGIN, 0)
             block = self._stream.read(_BLOCK)
@@ -177,28 +177,28 @@ class _Text:
         return self.position < len(self.data)
 
     def advance(self, count: int) -> None:
-        """Go on by `count` bytes."""
+        """Advance by `count` bytes."""
         self.line = self.line_at(self.position + count)
         self.position += count
 
     def begins_with(self, pattern: re.Pattern[bytes]) -> bool:
-        """Whether `pattern` is found right here."""
+        """Whether `pattern` matches at the position."""
         return pattern.match(self.data, self.position) is not None
 
     def skip(self, pattern: re.Pattern[bytes]) -> bool:
-        """Go on behind `pattern` if it is found right here; return whether it was."""
+        """Advance past `pattern` if it matches at the position; return whether it did."""
         found = pattern.match(self.data, self.position)
         if found is not None:
             self.advance(found.end() - self.position)
         return found is not None
 
     def skip_to(self, pattern: re.Pattern[bytes]) -> None:
-        """Go on to `pattern`, but by one byte at least, or to the end of `data`."""
+        """Advance to `pattern`, by at least one byte, or to the end of `data`."""
         found = pattern.search(self.data, self.position + 1)
         self.advance((len(self.data) if found is None else found.start()) - self.position)
 
     def holds_another(self, end: int) -> bool:
-        """Whether `skip_to_object` would find one before `end`, where the object here is said to end."""
+        """Whether `skip_to_object` would find one before `end`, the supposed end of this object."""
         column = self.column
         end_of_line = self.data.find(b"\n", self.position, end)
         return any(
@@ -207,9 +207,9 @@ class _Text:
         )
 
     def skip_to_object(self, column: int, lines: Container[int]) -> bool:
-        """Go on to the next object: one with which a line begins, or that follows another on one of `lines`.
+        """Advance to the next object: one at the beginning of a line, or after another object on one of `lines`.
 
-        The line must not be indented by more than `column`, for else the object may well be part of another. Return
+        The line must not be indented by more than `column`, because such an object may be part of another. Returns
         whether there was one; if not, the stream is at its end.
         """
         while self.fill():
@@ -224,7 +224,7 @@ class _Text:
 
 
 def _object_end(data: bytes, position: int, depth: int = 0) -> tuple[int, bool]:
-    """Return where the object that begins at `position` ends, and True; or where it becomes invalid, and False."""
+    """Return the end of the object that begins at `position`, and True; or the position of the fault, and False."""
     limit = position + MAX_ENTRY_BYTES
     while position <= limit and (token := _TOKEN.match(data, position)) is not None:
         position = token.end()
@@ -236,7 +236,7 @@ def _object_end(data: bytes, position: int, depth: int = 0) -> tuple[int, bool]:
 
 
 def _fault(text: _Text, reached: int, what: str) -> str:
-    """Say why an object that begins here was followed up to `reached` only."""
+    """Return why an object that begins here is invalid at `reached`."""
     data_ends = reached == len(text.data) or _OPEN_STRING.match(text.data, reached) is not None
     if data_ends and text.ended:
         return f"the file ends inside {what}"

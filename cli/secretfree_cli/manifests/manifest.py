@@ -1,4 +1,4 @@
-"""The interface of every manifest format: entries with their place in the file. Each entry makes one row."""
+"""The interface of every manifest format: entries with their place in the file. Each entry is one row."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class ManifestError(CliError):
 
 
 class Entry(NamedTuple):
-    """The part of a manifest that describes one device, cut out and not yet interpreted.
+    """The part of a manifest that describes one device, not yet interpreted.
 
-    `line` counts from 1, and is the line where the entry begins or, in folders and archives, its position. `member` is
-    the file inside a folder or an archive. `broken` says why it could not even be cut out.
+    `line` counts from 1: the entry's first line or, in folders and archives, its position. `member` is the file inside
+    a folder or an archive. `broken`: why the entry could not be split off.
     """
 
     line: int
@@ -61,17 +61,17 @@ class Manifest(Protocol):
 
     @property
     def format(self) -> str:
-        """Name of the format, which goes into the registry as `source`."""
+        """Name of the format, which is stored in the registry as `source`."""
         ...
 
     @property
     def name(self) -> str:
-        """What to call it in a report: the file's name."""
+        """The file's name, for the report."""
         ...
 
     @property
     def size(self) -> int:
-        """Bytes, for the progress bar."""
+        """Size in bytes, for the progress bar."""
         ...
 
     @property
@@ -81,12 +81,12 @@ class Manifest(Protocol):
 
     @property
     def remarks(self) -> Sequence[str]:
-        """Remarks of the summary about the manifest, known when all entries were cut."""
+        """Remarks of the summary about the manifest, complete after the last entry."""
         ...
 
     @property
     def not_read(self) -> Sequence[str]:
-        """Files and folders in the manifest's folder that hold no rows, folders with a slash at the end."""
+        """Files and folders in the manifest's folder that were not read, folders with a slash at the end."""
         ...
 
     def digest(self) -> str:
@@ -94,25 +94,25 @@ class Manifest(Protocol):
         ...
 
     def entries(self) -> Iterator[Entry]:
-        """Cut the manifest into entries, the same ones in the same order at each call; raises ManifestError."""
+        """Split the manifest into entries, the same in the same order at each call; raises ManifestError."""
         ...
 
     def interpret(self, entry: Entry) -> Row:
-        """Understand an entry that is not broken; raises RowRefused.
+        """Return the row of an entry that is not broken; raises RowRefused.
 
-        Called in other processes as well, on a copy of the manifest made after the first entries were cut.
+        Also called in other processes, on a copy of the manifest that was made after its first entries.
         """
         ...
 
 
 class FileManifest:
-    """A manifest in one file: what the formats share."""
+    """A manifest in one file: the common part of the formats."""
 
     format = ""
     remarks: Sequence[str] = ()
-    """Remarks of the summary about the manifest, known when all entries were cut."""
+    """Remarks of the summary about the manifest, complete after the last entry."""
     not_read: Sequence[str] = ()
-    """A file has nothing beside it."""
+    """Empty: a file has no folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -152,9 +152,9 @@ def shown_name(path: Path) -> str:
 
 
 def at_least_one(entries: Iterator[Entry], otherwise: str) -> Iterator[Entry]:
-    """Pass `entries` on; raises ManifestError saying `otherwise` where there are none.
+    """Yield `entries`; raises ManifestError with the message `otherwise` if there are none.
 
-    A manifest without a device is the wrong file, so an empty import must fail.
+    A manifest without a device is probably the wrong file, so an empty import must fail.
     """
     first = next(entries, None)
     if first is None:

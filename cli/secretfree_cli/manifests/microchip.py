@@ -21,16 +21,16 @@ from secretfree_cli.manifests.json_objects import json_objects
 from secretfree_cli.manifests.manifest import Entry, FileManifest, ManifestError, Row, at_least_one
 
 _PAYLOAD_VERSIONS: Final = (1, 3)
-"""Both have the same members."""
+"""Two headers with the same members."""
 _WITHOUT_KEYS: Final = 2
 _HALF: Final = 32
-"""Bytes of each half of an ES256 signature (RFC 7518, 3.4)."""
+"""Length in bytes of each half of an ES256 signature (RFC 7518, 3.4)."""
 _ATTRIBUTES: Final = {"model": "model", "partNumber": "part-number", "groupId": "group-id"}
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A certificate that signs manifests, and the name by which manifests refer to it."""
+    """A certificate that signs manifests, and the name that manifests use for it."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePublicKey
@@ -39,10 +39,10 @@ class Signer:
 
     @classmethod
     def from_certificate(cls, certificate: x509.Certificate) -> Signer:
-        """Return the signer; raises ManifestError for a certificate whose key cannot have made ES256 signatures."""
+        """Return the signer; raises ManifestError for a certificate whose key cannot make ES256 signatures."""
         key = certificate.public_key()
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-            raise ManifestError("a signer's certificate without a P-256 key; ES256 (RFC 7518) wants one")
+            raise ManifestError("a signer's certificate without a P-256 key, which ES256 (RFC 7518) requires")
         try:
             identifier = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
         except x509.ExtensionNotFound:
@@ -53,8 +53,8 @@ class Signer:
 class MicrochipManifest(FileManifest):
     """The device id is `uniqueId`, the key that of the chosen slot; every object's signature is verified.
 
-    `signers` are the certificates that Microchip publishes for its manifests; an object that none of them signed is
-    refused. The header's `uniqueId` is not signed, so it must agree with the payload's.
+    `signers` are the certificates that Microchip publishes for its manifests; an object without a signature by one of
+    them is refused. The header's `uniqueId` is not signed, so it must equal the payload's.
     """
 
     format = "microchip"
@@ -62,8 +62,8 @@ class MicrochipManifest(FileManifest):
     def __init__(self, path: Path, *, signers: Sequence[x509.Certificate], slot: str = "0") -> None:
         if not signers:
             raise ManifestError(
-                f"{path.name}: a Microchip manifest is worth what its signature is",
-                hint="give the signer's certificate with --signer (Microchip publishes it beside the manifests)",
+                f"{path.name}: a Microchip manifest is trusted only by its signature",
+                hint="pass the signer's certificate with --signer (Microchip publishes it with the manifests)",
             )
         super().__init__(path)
         self._signers = [Signer.from_certificate(certificate) for certificate in signers]
@@ -72,7 +72,7 @@ class MicrochipManifest(FileManifest):
     def entries(self) -> Iterator[Entry]:
         """Yield each object's bytes."""
         with self._open_text() as stream:
-            yield from at_least_one(json_objects(stream), f"{self.name}: no signed object in it")
+            yield from at_least_one(json_objects(stream), f"{self.name}: no signed object")
 
     def interpret(self, entry: Entry) -> Row:
         """Return the row; raises RowRefused."""
@@ -88,7 +88,7 @@ class MicrochipManifest(FileManifest):
         return Row(unique_id, accepted_key(self._slot_key(payload)), attributes=attributes)
 
     def _verified_payload(self, entry_object: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the payload. Nothing in it is read before a given signer's signature is verified."""
+        """Return the payload. It is parsed only after a given signer's signature is verified."""
         protected, payload, signature = (
             _required(entry_object, name) for name in ("protected", "payload", "signature")
         )

@@ -27,15 +27,15 @@ from secretfree_cli.manifests.manifest import (
 )
 
 SUFFIXES: Final = frozenset({".pem", ".crt", ".cer", ".csr", ".pub", ".key", ".der"})
-"""Files of a folder that are read; `PemFolder.not_read` names the others."""
+"""Suffixes of the files of a folder that are read; `PemFolder.not_read` names the others."""
 _NAME_LINE: Final = re.compile(rb"(?:#|device-id[:=]|subject=.*CN ?=)\s*(?:device-id[:=])?\s*([^\s,/]{1,128})\s*")
 
 
 class PemBundle(FileManifest):
-    """Blocks one after another. The device id is the common name, or for a bare public key the comment line before it.
+    """A sequence of blocks. The device id is the common name, or for a bare public key the comment line before it.
 
-    Such a line is `# dev-0001`, `device-id: dev-0001`, or the `subject=` that `openssl` prints. Before a request or a
-    certificate it may stand as well, but must name the same device.
+    Such a line is `# dev-0001`, `device-id: dev-0001`, or the `subject=` that `openssl` prints. It is optional before a
+    request or a certificate, and must name the same device.
     """
 
     format = "pem"
@@ -71,8 +71,8 @@ class PemBundle(FileManifest):
 class PemFolder:
     """A folder of files with one key, request or certificate each, read in the order of their names.
 
-    The device id is the common name, or for a bare public key the file's name without its suffix. A file may be called
-    anything where there is a common name.
+    The device id is the common name, or for a bare public key the file's name without its suffix. A file with a common
+    name may have any name.
     """
 
     format = "pem"
@@ -84,7 +84,7 @@ class PemFolder:
         if not any(self._files()):
             raise ManifestError(
                 f"{self.name}: no file in this folder ends in {', '.join(sorted(SUFFIXES))}",
-                hint="files of other names, and folders in the folder, are passed over",
+                hint="files with other names, and subfolders, are skipped",
             )
         self.size = sum(entry.stat().st_size for entry in self._files())
         self.consumed = 0
@@ -99,7 +99,7 @@ class PemFolder:
         return [f"{self.name}/{shown_name(Path(name))}{'/' if folder else ''}" for name, folder in others]
 
     def digest(self) -> str:
-        """SHA-256 over `<SHA-256 of the file>  <name>` lines, as sha256sum would write them, in the names' order."""
+        """SHA-256 over `<SHA-256 of the file> <name>` lines, as sha256sum writes them, ordered by name."""
         whole = hashlib.sha256()
         for name in self._names():
             whole.update(f"{file_digest(self.path / name)}  ".encode() + os.fsencode(name) + b"\n")
@@ -142,10 +142,10 @@ class PemFolder:
 
 
 def _blocks(stream: BinaryIO) -> Iterator[Entry]:
-    """Cut PEM blocks out of the lines around them.
+    """Split PEM blocks from the lines around them.
 
-    A name belongs only to the block that follows it. If that block has lost its begin or end, its name is dropped too.
-    A name inside such a block belongs to the next block.
+    A name belongs only to the next block. If that block lacks its begin or end, the name is dropped too. A name inside
+    such a block belongs to the next block.
     """
     named: str | None = None
     block: _Block | None = None
@@ -171,7 +171,7 @@ def _blocks(stream: BinaryIO) -> Iterator[Entry]:
 
 
 class _Block:
-    """One block as its lines come, and the name before it."""
+    """One block, line by line, and the name before it."""
 
     def __init__(self, began: int, named: str | None) -> None:
         self.began = began
@@ -181,14 +181,14 @@ class _Block:
         self._size = 0
 
     def take(self, line: bytes) -> None:
-        """Take a line, unless the block is too long already."""
+        """Add a line, unless the block is already too long."""
         self.named_inside = _name(line) or self.named_inside
         self._size += len(line)
         if self._size <= MAX_KEY_FILE:
             self._lines.append(line)
 
     def entry(self) -> Entry:
-        """Return the block, complete now."""
+        """Return the complete block."""
         if self.named_inside is not None:
             return Entry.unreadable(self.began, "a line inside the block names a device: two blocks run together")
         if self._size > MAX_KEY_FILE:

@@ -1,4 +1,4 @@
-"""A manifest of one device, as the command line itself names it: `enroll DEVICE_ID --public-key FILE`."""
+"""A manifest of one device from the command line: `enroll device DEVICE_ID --public-key FILE`."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class SingleDevice:
 
     @property
     def remarks(self) -> Sequence[str]:
-        """None: there is one row."""
+        """Empty: there is one row."""
         return ()
 
     @property
     def not_read(self) -> Sequence[str]:
-        """Nothing: there is no folder."""
+        """Empty: there is no folder."""
         return ()
 
     @property
@@ -51,7 +51,7 @@ class SingleDevice:
         yield Entry(1)
 
     def interpret(self, entry: Entry) -> Row:  # noqa: ARG002 - the protocol's; there is one entry only
-        """Return the row; raises RowRefused for a key that cannot be read, or that says it is another device's."""
+        """Return the row; raises RowRefused for a key that cannot be read or names another device."""
         if self.key_material is None:
             return Row(self.device_id, None)
         material = read_key_material(self.key_material, self.profile)

@@ -26,7 +26,7 @@ _MOST_NEXT = 1000
     "most",
     type=click.IntRange(1, _MOST_NEXT),
     metavar="COUNT",
-    help="Name the COUNT devices whose turns come first. Reads the whole ledger.",
+    help="Name the COUNT devices with the next turns. Reads the whole ledger.",
 )
 @json_option
 @target_options

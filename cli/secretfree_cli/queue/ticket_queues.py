@@ -26,8 +26,9 @@ _NAMES: Final = {
 class IssuerQueue:
     """An issuer's queue at one moment.
 
-    `is_open`: devices take numbers. `waiting`: numbers whose turn has not come. `served`: the last number whose turn
-    has come. `given`: the last number. `rate`: turns a second. `last_turn_in`: until the turn of the last number.
+    `is_open`: devices get numbers. `waiting`: the count of numbers that wait for their turn. `served`: the last number
+    whose turn has come. `given`: the last number. `rate`: turns per second. `last_turn_in`: time until the turn of the
+    last number.
     """
 
     issuer: str

@@ -1,1 +1,1 @@
-"""Asks devices to renew their certificates now, by AWS IoT Jobs at a limited rate."""
+"""Requests renewals of certificates from devices, by AWS IoT Jobs at a limited rate."""

@@ -36,7 +36,7 @@ _MOST_RATE: Final = 6000
 @click.option("--batch", metavar="ID", help="The devices of this batch.")
 @click.option("--authority", metavar="ARN", help="Only certificates that this CA signed. Alone: reads the ledger.")
 @click.option("--issuer", metavar="NAME", help="Only certificates of this issuer. Alone: reads the ledger.")
-@click.option("--reason", required=True, metavar="TEXT", help="Why. It is kept in the ledger and with the jobs.")
+@click.option("--reason", required=True, metavar="TEXT", help="The reason. Stored in the ledger and the jobs.")
 @click.option("--rate", type=click.IntRange(1, _MOST_RATE), default=100, show_default=True, help="Devices a minute.")
 @click.option("--name", metavar="TEXT", help="Name of the rollout.  [default: secretfree-renew-DATE]")
 @json_option
@@ -56,8 +56,8 @@ def renew(
 ) -> None:
     """Ask devices to renew their certificates now, by AWS IoT Jobs.
 
-    The current certificate stays good until the device connects with the new one. A device that misses the job renews
-    at its next request. Interrupted, the command continues under the same --name.
+    The current certificate stays valid until the device connects with the new one. A device that misses the job renews
+    at its next request. After an interruption, the same --name continues.
 
     Exit code 3 if some devices were not asked, 4 if none has an active certificate.
     """
@@ -66,7 +66,7 @@ def renew(
     ids = _named(target, device_ids, ids_file, others=bool(batch or authority or issuer), batch=batch)
     chosen = Chosen(device_ids=ids, batch=batch, authority=authority, issuer=issuer)
     if not reason.strip():
-        raise click.UsageError("--reason is empty: it is kept in the ledger")
+        raise click.UsageError("--reason is empty; the reason is stored in the ledger")
     name = name or f"secretfree-renew-{datetime.now(UTC):%Y%m%d}"
     if re.fullmatch(JOB_NAME_FORM, name) is None:
         raise click.BadParameter(f"{name!a}; accepted: 1 to 40 of a-z A-Z 0-9 _ -", param_hint="--name")
@@ -90,7 +90,7 @@ def _run(rollout: Rollout, devices: list[str], *, name: str, as_json: bool) -> N
             keep_partial_result(_document(name, jobs, outcomes))
         raise CliError(
             f"the job {aborted.job_id} was cancelled: too many devices failed it",
-            hint=f"find out why, then run the command again with --name {name}-2",
+            hint=f"find the cause, then run the command again with --name {name}-2",
             exit_code=ExitCode.PARTLY_REFUSED,
         ) from aborted
     except BaseException:
@@ -106,13 +106,13 @@ def _run(rollout: Rollout, devices: list[str], *, name: str, as_json: bool) -> N
 def _named(
     target: Target, given: tuple[str, ...], ids_file: TextIO | None, *, others: bool, batch: str | None
 ) -> Sequence[str]:
-    """Return the ids of the command line and of `--from`; without any, another choice is needed."""
+    """Return the ids of the command line and of `--from`; without any, another selection is required."""
     if given or ids_file is not None:
         if batch is not None:
             raise click.UsageError("DEVICE_ID excludes --batch")
         return [device_id_of(target, one) for one in all_ids(given, ids_file)]
     if not others:
-        raise click.UsageError("give DEVICE_ID, --from, --batch, --authority or --issuer")
+        raise click.UsageError("pass DEVICE_ID, --from, --batch, --authority or --issuer")
     return []
 
 

@@ -1,4 +1,4 @@
-"""AWS IoT Jobs, as far as a rollout of renewals needs them."""
+"""The calls of AWS IoT Jobs for a rollout of renewals."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class IotJobs:
             return None
 
     def create(self, job_id: str, device_ids: Sequence[str], *, per_minute: int) -> None:
-        """CreateJob, with a rate, an end for a device that stays silent, and an end for all if too many fail."""
+        """CreateJob with a rate, a timeout for each device, and an abort of the job if too many devices fail."""
         try:
             self._client.create_job(
                 jobId=job_id,

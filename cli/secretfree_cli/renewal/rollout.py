@@ -1,16 +1,17 @@
-"""The rollout: devices are marked in the ledger, then asked by AWS IoT Jobs of up to a hundred devices each.
+"""The rollout: marks devices in the ledger, then creates AWS IoT Jobs for up to a hundred devices each.
 
-The mark lets the device's next request begin a renewal outside its window. It allows nothing else: that request passes
-every check. The job only says that the device should ask now. A device that misses it renews at its next request.
+With the mark, the device's next request begins a renewal outside its window. It grants nothing else: that request
+passes every check. The job only triggers the device's request. A device that misses it renews at its next request.
 
 For each group of devices, in this order, each step safe to repeat:
 
     1  DescribeJob             a job of this name for these devices exists: they were marked and asked before
     2  ledger: who, when, why  for each device
-    3  ledger: mark            by version; a device that is being served is not marked, because it gets one anyway
-    4  CreateJob               of the devices that are marked
+    3  ledger: mark            by version; a device with an issuance in progress is not marked, because it gets a
+    certificate anyway
+    4  CreateJob               for the marked devices
 
-A command that ends early is repeated under the same name: it repeats the same groups, and marks no device twice.
+An interrupted command is repeated under the same name: it repeats the same groups, and marks no device twice.
 """
 
 from __future__ import annotations
@@ -30,22 +31,22 @@ from secretfree.issuance.record import Issuance
 from secretfree.issuance.states import IssuanceState
 
 MOST_TARGETS: Final = 100
-"""Things of one job."""
+"""Maximum number of things in one job."""
 MOST_PER_MINUTE: Final = 1000
 """`maximumPerMinute` of a job's rollout (AWS IoT Device Management quota)."""
 JOB_NAME_FORM: Final = r"[a-zA-Z0-9_-]{1,40}"
 DOCUMENT: Final = json.dumps({"operation": RENEWAL_OPERATION, "version": RENEWAL_VERSION})
 IN_PROGRESS_TIMEOUT: Final = timedelta(hours=1)
-"""A device that took the job and reports nothing for so long has failed it."""
+"""A device that began the job and does not report within this time has failed it."""
 ABORT_PERCENT: Final = 20
 ABORT_LEAST: Final = 5
-"""A job is cancelled when so many percent of its devices failed, once so many have ended it."""
+"""A job is cancelled at this percentage of failed devices, after this number of devices have finished."""
 _JOBS_WATCHED: Final = 20
 _DIGEST: Final = 16
 
 
 class RolloutOutcome(StrEnum):
-    """What became of a device."""
+    """The outcome for a device."""
 
     ASKED = "asked"
     ALREADY_ASKED = "already-asked"
@@ -56,7 +57,7 @@ class RolloutOutcome(StrEnum):
 
 
 class RenewalLedger(Protocol):
-    """What the rollout does with the ledger."""
+    """The ledger, for the rollout."""
 
     def write(self, issuance: Issuance) -> Issuance:
         """As `secretfree.issuance.ports.RenewalLedger.write`."""
@@ -66,22 +67,22 @@ class Jobs(Protocol):
     """AWS IoT Jobs."""
 
     def status(self, job_id: str) -> str | None:
-        """Return the job's status; None where there is none of this id."""
+        """Return the job's status; None if it does not exist."""
 
     def create(self, job_id: str, device_ids: Sequence[str], *, per_minute: int) -> None:
-        """Make the job for these devices. A job that exists already is a success."""
+        """Create the job for these devices. An existing job is success."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """The result of one group. `job_id` is None if it has no device to ask."""
+    """The result of one group. `job_id` is None if no device needs a job."""
 
     job_id: str | None
     outcomes: Mapping[str, RolloutOutcome]
 
 
 class RolloutAbortedError(Exception):
-    """A job was cancelled, because too many devices failed it. `job_id`: which."""
+    """The job `job_id` was cancelled, because too many devices failed it."""
 
     def __init__(self, job_id: str) -> None:
         super().__init__(job_id)
@@ -90,9 +91,9 @@ class RolloutAbortedError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Rollout:
-    """How devices are asked. `name`: of the rollout, `JOB_NAME_FORM`; `rate`: devices a minute.
+    """One rollout. `name`: its name, of the form `JOB_NAME_FORM`; `rate`: devices per minute.
 
-    `records` gives a device's records that are to be renewed. `account` writes down who asked for a renewal, and why.
+    `records` returns a device's records to renew. `account` records who requested a renewal, and why.
     """
 
     name: str
@@ -104,7 +105,7 @@ class Rollout:
     clock: Clock
 
     def ask(self, device_ids: Sequence[str]) -> Iterator[Asked]:
-        """Ask all devices; yield each group after it was asked. `device_ids` must be sorted.
+        """Create the jobs of all devices; yield each group after its job exists. `device_ids` must be sorted.
 
         Raises RolloutAbortedError before the next group; botocore's errors.
         """
@@ -155,7 +156,7 @@ class Rollout:
         if record.state is not IssuanceState.ACTIVE:
             return RolloutOutcome.NO_CERTIFICATE
         marked = record.renewal_requested(job_id, now)
-        if marked == record:  # by this command, before it was interrupted
+        if marked == record:  # marked by this command before an interruption
             return RolloutOutcome.ASKED
         self.account(record, job_id)
         try:

@@ -1,4 +1,4 @@
-"""Which devices are asked to renew: named ones, a batch's, or those with a certificate of one CA or issuer."""
+"""Selects the devices of a rollout: named ones, a batch's, or those with a certificate of one CA or issuer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ALL: Final = 10**9
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """The devices that are meant; None means any. `authority`: the ARN of the CA that signed the certificate."""
+    """The selection; None matches any. `authority`: the ARN of the CA that signed the certificate."""
 
     device_ids: Sequence[str] = ()
     batch: str | None = None
@@ -29,13 +29,16 @@ class Chosen:
     issuer: str | None = None
 
     def takes(self, record: Issuance) -> bool:
-        """Whether the certificate of a record is one that is meant."""
+        """Whether a record's certificate matches."""
         signed = self.authority is None or (record.reference or "").startswith(f"{self.authority}/certificate/")
         return signed and self.issuer in (None, record.issuer)
 
 
 def device_ids(target: Target, chosen: Chosen) -> Sequence[str]:
-    """Return the ids of the devices that may be meant, sorted, each once. Without ids or a batch, reads the ledger."""
+    """Return the ids of the devices that may match, sorted, each once.
+
+    Without ids or a batch, this reads the ledger.
+    """
     if chosen.device_ids:
         return sorted(set(chosen.device_ids))
     if chosen.batch is not None:
@@ -45,7 +48,7 @@ def device_ids(target: Target, chosen: Chosen) -> Sequence[str]:
 
 
 def records(ledger: DynamoDbLedger, chosen: Chosen) -> Callable[[str], Sequence[Issuance | UnreadableRecord]]:
-    """Return what reads a device's records that are meant, and those that cannot be read."""
+    """Return a function that reads a device's matching records and its unreadable ones."""
 
     def read(device_id: str) -> Sequence[Issuance | UnreadableRecord]:
         found = ledger.issuances(DeviceId.parse(device_id))

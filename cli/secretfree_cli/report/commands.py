@@ -20,15 +20,15 @@ from secretfree_cli.target import Target, target_options
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("secretfree-report.html"),
     show_default=True,
-    help="Where to write the page.",
+    help="File of the page.",
 )
 @click.option("--days", type=click.IntRange(1, 60), default=14, show_default=True, help="Of refused requests.")
 @target_options
 def report(*, target: Target, output: Path, days: int) -> None:
     """Write the state of the product line as one HTML page: funnel, batches, expiry, refusals, CAs, stuck devices.
 
-    The page needs no network, and opens from disk. Both tables are read as a whole. The file is readable by its owner
-    alone, since it names devices, and it is replaced in one step.
+    The page needs no network and opens from disk. Both tables are read completely. Only the owner can read the file,
+    because it names devices. It is written atomically.
     """
     facts = gather(target, now=datetime.now(UTC), days=days)
     try:

@@ -1,4 +1,4 @@
-"""The figures of a report: plain values, and the rules by which they are counted."""
+"""The figures of a report: plain values, and the rules for counting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENDS: Final[Sequence[tuple[str, timedelta | None]]] = (
     ("within a year", timedelta(days=365)),
     ("later", None),
 )
-"""The classes of the expiry histogram: each holds what ends by then and not before."""
+"""The upper bounds of the expiry histogram's classes."""
 
 STUCK_AFTER: Final = timedelta(minutes=5)
 MOST_STUCK: Final = 50
@@ -70,7 +70,7 @@ class DenialSeries:
 
 @dataclass(kw_only=True)
 class Facts:
-    """All that a report shows."""
+    """The figures of a report."""
 
     title: str
     made_at: datetime
@@ -108,7 +108,7 @@ class Facts:
         count.provisioned += provisioned
 
     def add_stuck(self, device: StuckDevice) -> None:
-        """Count an unfinished issuance; the ones that wait longest are kept."""
+        """Count an unfinished issuance; keep those that have waited longest."""
         self.stuck_in_all += 1
         self.stuck.append(device)
         if len(self.stuck) > MOST_STUCK:

@@ -1,4 +1,4 @@
-"""Reading the figures: registry and ledger as a whole, refusals from CloudWatch, the CA."""
+"""Reads the figures: the whole registry and ledger, refusals from CloudWatch, and the CA."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _REGISTRY_NAMES: Final = {
 
 
 def gather(target: Target, *, now: datetime, days: int) -> Facts:
-    """Read everything. Both tables are read as a whole; of each device, its id is kept in memory."""
+    """Read everything. Both tables are read completely; only the ids of devices are kept in memory."""
     reading = Reading()
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     facts = Facts(
@@ -44,7 +44,7 @@ def gather(target: Target, *, now: datetime, days: int) -> Facts:
     provisioned = _read_ledger(target, facts, now) if target.ledger_table is not None else frozenset()
     for item in _scan(target, target.registry_table, _REGISTRY_NAMES):
         device_id = item[RegistryAttribute.DEVICE_ID].get("S", "")
-        # A key's own item says which device holds it, and is no device.
+        # A key's own item names its holder, and is not a device.
         if not device_id.startswith(_KEY_ITEM):
             facts.add_device(
                 item.get(RegistryAttribute.BATCH, {}).get("S"),
@@ -101,7 +101,7 @@ def _scan(target: Target, table: str, names: Mapping[str, str]) -> Iterator[Mapp
 
 
 def _denials(target: Target, days: Sequence[datetime], now: datetime) -> Sequence[DenialSeries]:
-    """Refused requests by reason and day; the reasons are those for which CloudWatch has a metric."""
+    """Refused requests by reason and day, for the reasons that have a metric in CloudWatch."""
     client = target.client("cloudwatch")
     product = {"Name": Dimension.PRODUCT.value, "Value": target.product or ""}
     reasons = {

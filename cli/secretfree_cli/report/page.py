@@ -1,4 +1,4 @@
-"""The page: HTML without script and without anything from elsewhere, for screen and paper, light and dark."""
+"""The page: HTML without scripts and external resources, for screen and paper, light and dark."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _gaps(facts: Facts) -> Iterator[str]:
 
 
 def _bars(title: str, columns: tuple[str, str], rows: Sequence[tuple[str, int]]) -> Iterator[str]:
-    """A table whose last column draws each figure as a bar; the figure itself is read out."""
+    """A table whose last column shows each figure as a bar; screen readers read the figure."""
     highest = max((value for _, value in rows), default=0) or 1
     yield f"<section><h2>{escape(title)}</h2>"
     yield _opened((*columns, ""), title)
@@ -158,7 +158,7 @@ def _opened(columns: Sequence[str], caption: str) -> str:
     heads = "".join(
         f'<th scope="col">{escape(column)}</th>' if column else '<td aria-hidden="true"></td>' for column in columns
     )
-    # A wide table scrolls in its own box, which the keyboard reaches.
+    # A wide table scrolls in its own box, which is reachable by keyboard.
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
         f'<caption class="unseen">{escape(caption)}</caption><thead><tr>{heads}</tr></thead><tbody>'

@@ -37,7 +37,7 @@ _misbehaving = threading.Lock()
 
 
 class LocalSession(boto3.Session):
-    """A boto3 session whose clients and resources are those of a local cloud."""
+    """A boto3 session whose clients and resources call a local cloud."""
 
     def __init__(self, record: CloudRecord, endpoint_of: Callable[[str], str | None]) -> None:
         """Use the operator's key. `endpoint_of` returns the endpoint of a service's API."""
@@ -49,7 +49,7 @@ class LocalSession(boto3.Session):
         self._endpoint_of = endpoint_of
 
     def client(self, service_name: str, *args: Any, **settings: Any) -> Any:
-        """As boto3's, with the service's endpoint in the local cloud unless another is given."""
+        """Like boto3's, with the service's endpoint in the local cloud as the default."""
         settings.setdefault("endpoint_url", self._endpoint_of(service_name))
         return super().client(service_name, *args, **settings)  # type: ignore[call-overload]
 
@@ -83,12 +83,12 @@ class LocalCloud:
         return cls(folder, record, local_target(record, stack=line.stack_name, product=line.product), devices)
 
     def line(self, product: str | None = None, *, stack: str | None = None) -> LocalCloud:
-        """Return another product line of this stack, or a line of another stack."""
+        """Return another product line of this stack, or one of another stack."""
         target = local_target(self.record, stack=stack or self.target.stack_name, product=product)
         return replace(self, target=target)
 
     def deploy(self, app: Path, *, stack: str, context: Mapping[str, str] | None = None) -> LocalCloud:
-        """Deploy another app, or one again, and return the first product line of its stack named `stack`."""
+        """Deploy an app and return the first product line of its stack named `stack`."""
         with self.folder.exclusive():
             record = deploy_into(self.folder, Deployment(app, context=context or {}))
         line = next(iter(status_of(record, stack=stack).product_lines), None)
@@ -96,7 +96,7 @@ class LocalCloud:
 
     @property
     def status(self) -> Status:
-        """What `secretfree local status` shows: addresses, keys, tables, product lines."""
+        """The content of `secretfree local status`: addresses, keys, tables, product lines."""
         return status_of(self.record)
 
     @property
@@ -106,12 +106,12 @@ class LocalCloud:
 
     @property
     def session(self) -> boto3.Session:
-        """A new boto3 session in the local cloud, with the rights of an account's root."""
+        """A new boto3 session in the local cloud, with the rights of the account's root."""
         return LocalSession(self.record, self.target.endpoint_of)
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that point a program's AWS SDK, or the AWS CLI, at the local cloud."""
+        """The variables that configure an AWS SDK or the AWS CLI for the local cloud."""
         return self.record.environment()
 
     def new_device(
@@ -121,17 +121,17 @@ class LocalCloud:
         key_type: KeyType = KeyType.EC_P256,
         firmware: Firmware = Firmware.STANDARD,
     ) -> SimulatedDevice:
-        """Make a device with a key of its own, which nothing in the cloud knows yet. The default id is random."""
+        """Make a device with its own key, which is not enrolled. The default id is random."""
         name = device_id or f"device-{secrets.token_hex(6)}"
         return SimulatedDevice.create_in(self.devices, name, key_type=key_type, firmware=firmware)
 
     def clone_of(self, device: SimulatedDevice) -> SimulatedDevice:
-        """Make a device with the id of another and a key of its own, as a clone has it."""
+        """Make a device with the id of another and a different key, like a clone."""
         folder = self.devices / "clones" / secrets.token_hex(6)
         return SimulatedDevice.create(folder, device.device_id, firmware=device.firmware)
 
     def enroll(self, *devices: SimulatedDevice) -> None:
-        """Enrol devices by the code of `secretfree enroll`. Raises CliError that names the reason of a refusal."""
+        """Enrol devices with the code of `secretfree enroll`. Raises CliError with the reason of a refusal."""
         gate = gate_of(self.target)
         manifests = [
             SingleDevice(device.device_id, device.public_key_file.read_bytes(), device.device_id, gate.profile)
@@ -151,7 +151,7 @@ class LocalCloud:
     def provision(
         self, device: SimulatedDevice, *, issuer: IssuerPath = IssuerPath.PRIVATE_CA, seconds: float = 60.0
     ) -> Identity:
-        """Have a device ask for its certificate as firmware does, within a time limit in seconds, and keep it.
+        """Request a device's certificate as firmware does, within a time limit in seconds, and store it.
 
         Raises: ProvisioningRefusedError, with the service's answer; ProvisioningUnavailableError.
         """
@@ -185,10 +185,11 @@ class LocalCloud:
         revoke_rate: float | None = None,
         sha1_csr: bool | None = None,
     ) -> Iterator[None]:
-        """Let the Private CA misbehave in the block. Devices of other tests in the same cloud notice it.
+        """Make the Private CA slow or strict in the block. This affects other tests in the same cloud.
 
-        A certificate is in progress for `issuance_seconds`. Above a rate, in calls a second, the CA throttles. With
-        `sha1_csr=False` it refuses CSRs that are signed with SHA-1. One block at a time changes the CA: others wait.
+        A certificate is in progress for `issuance_seconds`. Above a rate, in calls per second, the CA throttles. With
+        `sha1_csr=False` it refuses CSRs that are signed with SHA-1. Only one block at a time changes the CA: others
+        wait.
 
         Raises: RuntimeError for a block inside another.
         """
@@ -210,7 +211,7 @@ class LocalCloud:
                 client.untag_certificate_authority(CertificateAuthorityArn=authority, Tags=tags)
 
     def function_logs(self, *, since: int = 0) -> list[str]:
-        """Return what the functions logged since that many milliseconds after 1970: the true reason of a refusal."""
+        """Return the functions' log lines, with the true reason of a refusal. `since`: milliseconds after 1970."""
         return [line.message for line in lambda_logs.read(self.session.client("logs"), since=since)]
 
     @contextmanager
@@ -218,7 +219,7 @@ class LocalCloud:
         if not _misbehaving.acquire(blocking=False):
             raise RuntimeError("private_ca() is in use already: leave that block first")
         try:
-            with Path(self.record.ca_certificate).open() as shared:  # any file of the cloud that all its users have
+            with Path(self.record.ca_certificate).open() as shared:  # any file that all users of the cloud share
                 fcntl.flock(shared, fcntl.LOCK_EX)
                 yield
         finally:

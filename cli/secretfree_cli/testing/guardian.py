@@ -1,6 +1,6 @@
-"""The process that stops a test run's local cloud when the run has ended in any way.
+"""The process that stops a test run's local cloud after the run has ended in any way.
 
-Run as `python -m secretfree_cli.testing.guardian HOME PID`, where PID is the process whose end is that of the run.
+Run as `python -m secretfree_cli.testing.guardian HOME PID`, where PID is the process that ends with the run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main() -> None:
         while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
             time.sleep(_POLL_SECONDS)
     if home.exists():
-        from secretfree_cli.testing.running import stop  # the AWS SDK is not in memory while this process waits
+        from secretfree_cli.testing.running import stop  # the waiting process loads no AWS SDK
 
         stop(home)
 

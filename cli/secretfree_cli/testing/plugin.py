@@ -1,7 +1,7 @@
 """The distribution's pytest plugin: fixtures that deploy an app into a local cloud and simulate its devices.
 
-Where the distribution is installed, every pytest run loads this module, with or without the extra `local`. It
-therefore imports the local cloud in the fixture, and sets nothing up before a test uses it.
+Where the distribution is installed, every pytest run loads this module, with or without the extra `local`. It therefore
+imports the local cloud in the fixture, and starts nothing before a test uses it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def secretfree_app(pytestconfig: pytest.Config) -> Path:
 
 @pytest.fixture(scope="session")
 def secretfree_context() -> Mapping[str, str]:
-    """Return the CDK context to deploy with: none. Override the fixture to set some."""
+    """Return the CDK context of the deployment: empty. Override the fixture to set some."""
     return {}
 
 
@@ -49,8 +49,8 @@ def secretfree_cloud(
 ) -> Iterator[LocalCloud]:
     """Deploy the app into a local cloud that ends with the test run.
 
-    The workers of pytest-xdist share one cloud, because a deployment costs more than most tests. The first worker that
-    needs the cloud starts it, and the controller stops it.
+    The workers of pytest-xdist share one cloud, because a deployment takes longer than most tests. The first worker
+    that needs the cloud starts it, and the controller stops it.
     """
     worker: Any = pytestconfig if hasattr(pytestconfig, "workerinput") else None
     with _failures_named():
@@ -64,7 +64,7 @@ def secretfree_cloud(
             home = tmp_path_factory.mktemp("secretfree")
             owner = os.getpid()
         else:
-            home = tmp_path_factory.getbasetemp().parent / "secretfree"  # of the controller: all workers have it
+            home = tmp_path_factory.getbasetemp().parent / "secretfree"  # the controller's folder
             owner = worker.workerinput[_OWNER]
             worker.workeroutput[_HOME] = str(home)
         record = start(home, deployment, owner=owner)
@@ -76,13 +76,13 @@ def secretfree_cloud(
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a worker of pytest-xdist whose end is the end of the test run."""
+    """Pass the process that ends with the test run to a worker of pytest-xdist."""
     node.workerinput[_OWNER] = os.getpid()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Note the cloud that a worker of pytest-xdist used."""
+    """Record the cloud that a worker of pytest-xdist used."""
     home = getattr(node, "workeroutput", {}).get(_HOME)
     if home is not None:
         node.config.stash.setdefault(_HOMES, set()).add(home)
@@ -98,7 +98,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @contextmanager
 def _failures_named() -> Iterator[None]:
-    """Fail the test by the message of the cloud's error, or by the extra that is missing, without a traceback."""
+    """Fail the test with the message of the cloud's error, or the missing extra, without a traceback."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -108,7 +108,7 @@ def _failures_named() -> Iterator[None]:
             pytrace=False,
         )
     except Exception as error:
-        message = getattr(error, "message", None)  # a CliError, whose class cannot be imported without the extra
+        message = getattr(error, "message", None)  # A CliError, whose class cannot be imported without the extra.
         if message is None:
             raise
         hint = getattr(error, "hint", None)

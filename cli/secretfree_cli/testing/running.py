@@ -1,4 +1,4 @@
-"""A local cloud for one test run: started once, shared by the processes of the run, stopped however the run ends."""
+"""A local cloud for one test run: started once, shared by the run's processes, and stopped at the run's end."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _CLOSED = "closed.txt"
 
 
 def start(home: Path, deployment: Deployment, *, owner: int) -> CloudRecord:
-    """Return the cloud of the test run that `home` belongs to; start it and deploy unless that is done.
+    """Return the cloud of the test run of `home`; start it and deploy if needed.
 
     Processes of one run wait for each other. A guardian process stops the cloud when the process `owner` ends, also by
-    SIGKILL. A start that failed is not tried again: the other processes of the run fail by the same message.
+    SIGKILL. A failed start is not retried: the other processes of the run fail with the same message.
 
     Raises: CliError if a server does not start, or the deployment fails.
     """
@@ -47,14 +47,14 @@ def start(home: Path, deployment: Deployment, *, owner: int) -> CloudRecord:
 
 
 def stop(home: Path) -> None:
-    """Stop the cloud and remove its data, once nothing starts it. Its logs stay, and it is not started again."""
+    """Stop the cloud and remove its data, after any pending start. Its logs are kept, and it is not started again."""
     with _turn(home):
         (home / _CLOSED).write_text("the test run has ended")
         bring_down(StateFolder(home), forget_data=True)
 
 
 def _start_guardian(folder: StateFolder, owner: int) -> None:
-    """Start the guardian in a session of its own, so that no signal for the test run reaches it."""
+    """Start the guardian in its own session, so that it gets no signal for the test run."""
     with (folder.logs / "guardian.log").open("w") as log:
         process = subprocess.Popen(  # noqa: S603 -- the command is built by this package
             [sys.executable, "-m", "secretfree_cli.testing.guardian", str(folder.project), str(owner)],
@@ -63,7 +63,7 @@ def _start_guardian(folder: StateFolder, owner: int) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    process.returncode = 0  # it outlives this object, which must not warn of that
+    process.returncode = 0  # The process outlives this object, which must not warn about it.
 
 
 @contextmanager

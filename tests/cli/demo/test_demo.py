@@ -68,7 +68,7 @@ def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stage:
         def __init__(self, *_arguments: Any) -> None:
             pass
 
-        def tell(self) -> None:
+        def run(self) -> None:
             made.log.append("story")
             made.happens()
 

@@ -111,4 +111,4 @@ def test_where_iot_core_may_not_be_asked_the_rest_is_shown(stack: Stack, monkeyp
     shown = stack.json("show", "dev-0")
     assert shown["certificates"][0]["state"] == "active"
     assert "iotCore" not in shown["certificates"][0]
-    assert "could not be asked" in shown["warnings"][0]
+    assert "could not be read" in shown["warnings"][0]

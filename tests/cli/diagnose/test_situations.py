@@ -285,7 +285,7 @@ def test_a_block_that_did_not_take_effect_comes_before_the_block(desk: Any, firs
 def test_a_device_refused_as_unknown_and_enrolled_since_only_has_to_ask_again(desk: Any, first_line: Any) -> None:
     denied(desk, Reason.UNKNOWN_DEVICE, "no such device")
     desk.enroll("dev-1", **{"enrolled-at": f"{desk.now:%Y-%m-%dT%H:%M:%SZ}"})
-    assert "was enrolled afterwards. It has not asked again since." in first_line("dev-1")
+    assert "was enrolled afterwards. It has sent no request since." in first_line("dev-1")
 
 
 def test_a_good_device_is_said_to_be_good(desk: Any, first_line: Any) -> None:

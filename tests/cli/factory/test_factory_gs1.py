@@ -54,7 +54,7 @@ def test_another_application_identifier_can_be_chosen() -> None:
     [
         (f"]d201{GTIN}", "application identifier 21 once; it has: 01"),
         (f"]C121A{FNC1}21B", "once; it has: 21, 21"),
-        ("]d205nonsense", "begins no application identifier"),
+        ("]d205nonsense", "is not the beginning of an application identifier"),
         ("]d20104", "needs 14 digits"),
         ("]d2" + "01" + "x" * 14, "needs 14 digits"),
         ("]d221", "has 0 characters"),

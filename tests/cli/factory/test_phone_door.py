@@ -335,4 +335,4 @@ def test_a_code_that_waits_when_the_session_ends_is_no_ok(exchange: Exchange) ->
     verdict = exchange.ask("dev-1", timeout=1)
     assert verdict is not None
     assert not verdict.ok
-    assert "may not be enrolled" in verdict.note
+    assert "is possibly not enrolled" in verdict.note

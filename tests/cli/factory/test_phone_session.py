@@ -90,7 +90,7 @@ def test_a_session_that_ends_over_a_device_is_a_fail_on_the_phone(
         phone.pair()
         answer = phone.scan("pump-1")
         assert (answer["verdict"], answer["device"]) == ("fail", "")
-        assert "may not be enrolled" in str(answer["note"])
+        assert "is possibly not enrolled" in str(answer["note"])
         assert bench.result().exit_code == ExitCode.FAILURE
     assert enrolled() == {}
     with pytest.raises(ConnectionRefusedError):

@@ -1,4 +1,4 @@
-"""Reading the evidence from AWS, with read-only rights. What cannot be read becomes a gap and not a failure."""
+"""Reads the evidence from AWS with read-only rights. A failed read becomes a gap instead of a failure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from secretfree_cli.target import Target
 def collect(
     target: Target, *, device_id: str | None, request_id: str | None, now: datetime, window: timedelta
 ) -> Evidence:
-    """Read all that concerns a device, or the device that a request names."""
+    """Read the evidence about a device, or about the device of a request."""
     reading = Reading()
     stack = read_stack(target, reading)
     found = logs.read(target, stack, reading, device_id=device_id, request_id=request_id, since=now - window)

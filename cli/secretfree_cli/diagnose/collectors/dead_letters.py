@@ -1,4 +1,4 @@
-"""The dead letters of the stack, and the devices that the messages name."""
+"""The dead letters of the stack, and the devices in the messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from secretfree_cli.diagnose.collectors.stack import Stack
 from secretfree_cli.diagnose.evidence import DeadLetters, GivenUp
 from secretfree_cli.target import Target
 
-# The construct of each queue is a part of its logical id.
+# The construct's id is a part of the queue's logical id.
 _QUEUES: Final = {
     "BlockingDeadLetters": GivenUp.BLOCK,
     "RetirementDeadLetters": GivenUp.RETIREMENT,
@@ -21,7 +21,7 @@ _MOST_ROUNDS: Final = 10
 
 
 def read(target: Target, stack: Stack, reading: Reading) -> Sequence[DeadLetters]:
-    """Count the messages of each queue and look at up to 100 of them. None is removed or hidden."""
+    """Count the messages of each queue and read up to 100 of them. None is removed or hidden."""
     found = []
     for logical_id, url in sorted(stack.resources.get("AWS::SQS::Queue", {}).items()):
         kind = next((kind for name, kind in _QUEUES.items() if name in logical_id), None)
@@ -36,7 +36,7 @@ def _read(client: Any, kind: GivenUp, url: str) -> DeadLetters:
     count = int(attributes["Attributes"]["ApproximateNumberOfMessages"])
     bodies: dict[str, str] = {}
     for _round in range(_MOST_ROUNDS if count else 0):
-        # Without a time of invisibility a message stays where it is, and comes again.
+        # With a visibility timeout of zero, messages stay visible and may be received again.
         got = client.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0).get("Messages", [])
         fresh = {message["MessageId"]: message["Body"] for message in got if message["MessageId"] not in bodies}
         bodies |= fresh
@@ -49,7 +49,7 @@ def _read(client: Any, kind: GivenUp, url: str) -> DeadLetters:
 
 
 def _device_of(body: str) -> str | None:
-    """The device that a message names. A message of a stream names only records of the stream."""
+    """The device of a message. A message of a stream names only the stream's records."""
     try:
         message = json.loads(body)
     except ValueError:

@@ -36,7 +36,7 @@ def _table(target: Target, reading: Reading, name: str, now: datetime) -> TableH
 
 
 def _throttles(client: Any, table: str, now: datetime) -> Sequence[tuple[datetime, int]]:
-    """When requests to the table were throttled in the last hour, and how many."""
+    """When requests to the table were first throttled in the last hour, and their number."""
     return [
         (point["Timestamp"].astimezone(UTC), int(point["Sum"]))
         for metric in _THROTTLES

@@ -1,4 +1,4 @@
-"""What IoT Core says now: certificates, their policies and things, the thing, the product line's policy."""
+"""The present state at IoT Core: certificates, their policies and things, the thing, the product line's policy."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _policy(client: Any, reading: Reading, name: str | None, device_id: str) -> 
 
 
 def _or_nothing(read: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return the answer, or an empty one where AWS says that there is no such thing."""
+    """Return the answer, or an empty one if the resource does not exist."""
     try:
         return read()
     except ClientError as error:

@@ -54,7 +54,7 @@ def _items(client: Any, table: str, device_id: str) -> Iterator[Mapping[str, Any
 
 
 def _issuance(client: Any, table: str, device_id: str, record: str, reading: Reading) -> list[Issuance]:
-    """The record as the runtime reads it. One that the runtime cannot read is a gap, and worth a look."""
+    """The record as the runtime reads it. An unreadable record is a gap."""
     issuer = record.removeprefix(_ISSUANCE)
     try:
         found = DynamoDbLedger(client, table=table).read(DeviceId.parse(device_id), issuer)

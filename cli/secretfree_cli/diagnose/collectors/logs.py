@@ -13,7 +13,7 @@ from secretfree_cli.diagnose.evidence import LOGS
 from secretfree_cli.logs.events import LogEvent, Search, find, of_device, of_request
 from secretfree_cli.target import Target
 
-# API Gateway's word for a path or method that the API does not have.
+# API Gateway's value for a path or method that the API does not have.
 _UNMATCHED = Search(
     ("MISSING_AUTHENTICATION_TOKEN",),
     lambda line: line.fields.get("responseType") == "MISSING_AUTHENTICATION_TOKEN",
@@ -22,7 +22,7 @@ _UNMATCHED = Search(
 
 @dataclass(frozen=True)
 class Logged:
-    """What the logs say. `device_id` is the device that the request names."""
+    """The log lines. `device_id` is the device of the request."""
 
     lines: Sequence[LogEvent] = ()
     device_id: str | None = None
@@ -32,7 +32,7 @@ class Logged:
 def read(
     target: Target, stack: Stack, reading: Reading, *, device_id: str | None, request_id: str | None, since: datetime
 ) -> Logged:
-    """Read the lines of a device, or of a request and of the device that it names."""
+    """Read the lines of a device, or of a request and its device."""
     groups = stack.log_groups
     if not groups:
         reading.gap(LOGS, "the target has none: name the stack with --stack")

@@ -1,4 +1,4 @@
-"""What every collector shares: a call that fails leaves a gap, and the diagnosis continues."""
+"""Shared by the collectors: a failed call becomes a gap, and the diagnosis continues."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Reading:
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
-        """What could not be read, each once."""
+        """The gaps, each once."""
         return tuple(self._gaps.values())
 
     def attempt(self, what: str, read: Callable[[], T]) -> T | None:
@@ -40,12 +40,12 @@ class Reading:
         return None
 
     def gap(self, what: str, why: str) -> None:
-        """Note that `what` could not be read."""
+        """Record that `what` could not be read."""
         self._gaps.setdefault(what, Gap(what=what, why=why))
 
 
 def is_absent(error: ClientError) -> bool:
-    """Whether AWS says that there is no such thing."""
+    """Whether AWS reports that the resource does not exist."""
     return str(error.response.get("Error", {}).get("Code", "")) in {"ResourceNotFoundException", "NotFoundException"}
 
 

@@ -14,7 +14,7 @@ from secretfree_cli.target import Target
 
 @dataclass(frozen=True)
 class Looked:
-    """What the registry says; `was_read` tells an absent device from an unread table."""
+    """The registry's entry; `was_read` distinguishes an absent device from an unread table."""
 
     enrolment: Enrolment | None
     was_read: bool
@@ -36,7 +36,7 @@ def read(target: Target, reading: Reading, device_id: str | None) -> Looked:
 def _enrolment(item: dict[str, dict[str, str]] | None) -> Enrolment | None:
     if item is None:
         return None
-    # An attribute of another type becomes empty, as in the runtime: no rule takes it for a value.
+    # An attribute of another type becomes empty, as in the runtime: no rule accepts it.
     texts = {name: value.get("S", "") for name, value in item.items()}
     try:
         entry = RegistryEntry.from_attributes(texts)

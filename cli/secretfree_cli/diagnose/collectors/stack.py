@@ -1,4 +1,4 @@
-"""What the stack consists of: log groups, thing types, the device policy."""
+"""The stack's resources: log groups, thing types, the device policy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Stack:
 
     @property
     def thing_types(self) -> frozenset[str]:
-        """Names of the product line's thing type: the output's, or of those that an older stack made."""
+        """Names of the product line's thing type: from the output, or those of an older stack."""
         if (named := self.outputs.get(Output.THING_TYPE_NAME)) is not None:
             return frozenset({named})
         return frozenset(one.rpartition("/")[2] for one in self.ids("AWS::IoT::ThingType"))

@@ -1,4 +1,4 @@
-"""The rules. A module of this package is a set of rules; adding one needs no other change."""
+"""The rules. Each module of this package is a set of rules. A new module needs no other change."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _RULES: list[Rule] = []
 
 
 def rule(function: Rule) -> Rule:
-    """Register a rule. It yields a finding for each cause that the evidence shows, and none otherwise."""
+    """Register a rule. It yields a finding for each cause in the evidence."""
     _RULES.append(function)
     return function
 
 
 def findings(evidence: Evidence) -> Sequence[Finding]:
-    """Return the findings of all rules. A cause that hides others comes first."""
+    """Return the findings of all rules. A cause that hides others is first."""
     found = [finding for one in _RULES for finding in one(evidence)]
     stages = list(Stage)
     found.sort(key=lambda finding: (finding.rank, stages.index(finding.stage)))

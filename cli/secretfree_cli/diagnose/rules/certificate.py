@@ -1,4 +1,4 @@
-"""Can the device connect with the certificate that it was given?"""
+"""Rules on whether the device can connect with its certificate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GONE = {
 
 @rule
 def certificate_out_of_use(evidence: Evidence) -> Iterator[Finding]:
-    """IoT Core does not accept the certificate that the ledger calls good."""
+    """IoT Core does not accept a certificate that is active in the ledger."""
     for issuance, certificate in _handed_out(evidence):
         if certificate.status not in _GONE:
             continue
@@ -50,7 +50,7 @@ def certificate_out_of_use(evidence: Evidence) -> Iterator[Finding]:
 
 @rule
 def revoked_in_the_ledger(evidence: Evidence) -> Iterator[Finding]:
-    """The ledger closed this key: a certificate of it was taken out of use."""
+    """The ledger refuses this key, because a certificate of it was revoked or deactivated."""
     for issuance in evidence.issuances:
         if issuance.state is IssuanceState.REVOKED and evidence.certificate_of(issuance) is None:
             yield Finding(
@@ -82,7 +82,7 @@ def expired(evidence: Evidence) -> Iterator[Finding]:
 
 @rule
 def policy(evidence: Evidence) -> Iterator[Finding]:
-    """The certificate may not connect, because its policy is missing or does not allow it."""
+    """The certificate cannot connect, because its policy is missing or does not allow it."""
     expected = evidence.policy
     if expected is None:
         return
@@ -126,7 +126,7 @@ def policy(evidence: Evidence) -> Iterator[Finding]:
 
 @rule
 def thing(evidence: Evidence) -> Iterator[Finding]:
-    """The certificate has lost its thing, or the thing's name belongs to something else."""
+    """The certificate has no thing, or the thing's name belongs to something else."""
     found = evidence.thing
     if found is None or evidence.device_id is None:
         return
@@ -172,7 +172,7 @@ def thing(evidence: Evidence) -> Iterator[Finding]:
 
 @rule
 def provisioned(evidence: Evidence) -> Iterator[Finding]:
-    """All is in place. What remains is the device's own connection."""
+    """Provisioning is complete. The device must connect."""
     for issuance, certificate in _handed_out(evidence):
         if certificate.status is not CertificateStatus.ACTIVE or not evidence.has_usable_certificate:
             continue
@@ -187,7 +187,7 @@ def provisioned(evidence: Evidence) -> Iterator[Finding]:
             cause=Cause.PROVISIONED,
             stage=Stage.CONNECTION,
             rank=Rank.ABSENT,
-            summary=f"{evidence.device} has a good certificate ({issuance.issuer}){until}{where}.",
+            summary=f"{evidence.device} has a valid certificate ({issuance.issuer}){until}{where}.",
             action=(
                 "Nothing."
                 if connected

@@ -1,4 +1,4 @@
-"""Does the cloud around the device work: the CA, the tables, the quotas?"""
+"""Rules on the cloud: the CA, the tables, the quotas."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def authority_state(evidence: Evidence) -> Iterator[Finding]:
         "DELETED": "Restore it while that is possible: `aws acm-pca restore-certificate-authority`, then enable it.",
         "EXPIRED": "Its own certificate has expired. Renew the CA certificate, or change to another CA.",
         "PENDING_CERTIFICATE": "Install its certificate: sign its CSR at the parent and import the result.",
-    }.get(authority.status, "Look at the CA in the AWS console.")
+    }.get(authority.status, "Check the CA in the AWS console.")
     yield Finding(
         cause=Cause.CA_NOT_ACTIVE,
         stage=Stage.ISSUANCE,
@@ -40,7 +40,7 @@ def authority_state(evidence: Evidence) -> Iterator[Finding]:
 
 @rule
 def authority_age(evidence: Evidence) -> Iterator[Finding]:
-    """The Private CA ends before a certificate that is issued now would."""
+    """The Private CA ends before a certificate that is issued now."""
     authority, validity = evidence.authority, evidence.validity
     if authority is None or authority.not_after is None or validity is None or authority.status != "ACTIVE":
         return
@@ -124,7 +124,7 @@ def _is_throttle(detail: str) -> bool:
 
 
 def _rank(evidence: Evidence, *, private_ca: bool = False) -> Rank:
-    """Return the rank of a cause in the cloud: it stops only a device that waits, at the issuer that it waits for."""
+    """Return the rank of a cause in the cloud: it stops only a device that waits at that issuer."""
     waiting = evidence.waiting_issuers
     concerned = not private_ca or any(issuer != IssuerKind.IOT_CORE for issuer in waiting)
     return Rank.CLOUD if waiting and concerned else Rank.REMARK

@@ -1,4 +1,4 @@
-"""Was something about the device given up, after all tries?"""
+"""Rules on dead letters: messages about the device that failed at every try."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from secretfree_cli.diagnose.rules import rule
 
 @rule
 def block_not_through(evidence: Evidence) -> Iterator[Finding]:
-    """The registry withdrew the device, and its certificate still works."""
+    """The registry withdrew the device, and its certificate is still active."""
     blocked = evidence.enrolment is not None and evidence.enrolment.entry.status is DeviceStatus.BLOCKED
     removed = evidence.enrolment is None and evidence.registry_was_read
     if not (blocked or removed) or all(one.status is not CertificateStatus.ACTIVE for one in evidence.certificates):
@@ -22,7 +22,7 @@ def block_not_through(evidence: Evidence) -> Iterator[Finding]:
     why = (
         f"the dead letters have {given_up} changes of the registry that were given up"
         if given_up
-        else "the change has not been dealt with, or nothing follows this registry"
+        else "the change was not processed yet, or no function reads this registry's stream"
     )
     yield Finding(
         cause=Cause.BLOCK_NOT_THROUGH,
@@ -33,7 +33,7 @@ def block_not_through(evidence: Evidence) -> Iterator[Finding]:
             f"active: {why}."
         ),
         action=(
-            "`secretfree block DEVICE --again --reason TEXT`, then look again."
+            "`secretfree block DEVICE --again --reason TEXT`, then run the diagnosis again."
             if blocked
             else "Revoke it: `aws iot update-certificate --certificate-id ID --new-status REVOKED`."
         ),

@@ -1,4 +1,4 @@
-"""How did the request in question end, or the device's last one?"""
+"""Rules on the outcome of the request in question, or of the device's last one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from secretfree_cli.diagnose.reasons import explanation_of
 from secretfree_cli.diagnose.rules import rule
 from secretfree_cli.logs.events import LogEvent
 
-# While these last, the device gets 202, or retries by itself.
+# With these reasons, the device gets 202 or retries.
 _WAITS = frozenset({Reason.LEASE_HELD, Reason.QUEUED, Reason.CERTIFICATE_PENDING, Reason.DEADLINE, Reason.THROTTLED})
 
 
@@ -50,7 +50,7 @@ def unblocked_since(evidence: Evidence) -> Iterator[Finding]:
             rank=Rank.REFUSAL,
             summary=(
                 f"{evidence.device} was refused as blocked at {last.at:%H:%M:%S} UTC and is allowed now. "
-                "It has not asked again since."
+                "It has sent no request since."
             ),
             action="Let the device post again, for example by a restart.",
             concern=Concern.FIRMWARE,
@@ -79,7 +79,7 @@ def not_finished(evidence: Evidence) -> Iterator[Finding]:
 
 @rule
 def refused_by_the_api(evidence: Evidence) -> Iterator[Finding]:
-    """API Gateway answered the request itself, so that no function has a line about it."""
+    """API Gateway answered the request itself, so no function has a log line about it."""
     if evidence.request_id is None or evidence.last_outcome is not None:
         return
     for line in evidence.log:
@@ -92,7 +92,7 @@ def refused_by_the_api(evidence: Evidence) -> Iterator[Finding]:
                 cause=Cause.WRONG_PATH,
                 stage=Stage.REQUEST,
                 rank=Rank.REFUSAL,
-                summary="The request asks for a path that this API does not have (404).",
+                summary="The request's path does not exist in this API (404).",
                 action=_right_address(evidence),
                 concern=Concern.FIRMWARE,
                 since=line.at,
@@ -110,14 +110,14 @@ def refused_by_the_api(evidence: Evidence) -> Iterator[Finding]:
 
 
 @rule
-def never_asked(evidence: Evidence) -> Iterator[Finding]:
-    """Nothing shows that the device ever reached this stack."""
+def never_requested(evidence: Evidence) -> Iterator[Finding]:
+    """There is no sign of any request of the device to this stack."""
     traces = evidence.issuances or evidence.last_outcome is not None
     if evidence.request_id is not None or evidence.enrolment is None or traces or not evidence.logs_were_read:
         return
     days = max(1, round(evidence.window.total_seconds() / 3600))
     lost = (
-        f" In that time {evidence.unmatched_paths} requests asked for paths that the API does not have."
+        f" In that time {evidence.unmatched_paths} requests used paths that the API does not have."
         if evidence.unmatched_paths
         else ""
     )
@@ -165,7 +165,7 @@ def _detail(line: LogEvent) -> str:
 
 
 def _since(evidence: Evidence, last: LogEvent) -> datetime:
-    """Return when the unbroken run of requests that ended like the last one began."""
+    """Return when the series of requests with the last one's outcome began."""
     first = last
     for line in sorted(evidence.log, key=lambda line: line.at, reverse=True):
         if line.event not in DECISIVE:

@@ -1,4 +1,4 @@
-"""May the device have a certificate at all?"""
+"""Rules on whether the registry allows the device a certificate."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def not_allowed(evidence: Evidence) -> Iterator[Finding]:
             cause=Cause.NOT_YET_ALLOWED,
             stage=Stage.AUTHORIZATION,
             rank=Rank.REGISTRY,
-            summary=f"{evidence.device} may have no certificate before {enrolment.not_before:%Y-%m-%d %H:%M} UTC.",
+            summary=f"{evidence.device} must not get a certificate before {enrolment.not_before:%Y-%m-%d %H:%M} UTC.",
             action="Wait, or enrol the device with an earlier date (`not-before`).",
             concern=Concern.FACTORY,
         )
 
 
 @rule
-def asked_too_early(evidence: Evidence) -> Iterator[Finding]:
+def requested_too_early(evidence: Evidence) -> Iterator[Finding]:
     """The device was refused as unknown, and enrolled since."""
     last, enrolment = evidence.last_outcome, evidence.enrolment
     if last is None or enrolment is None or last.event not in REFUSALS or last.reason is not Reason.UNKNOWN_DEVICE:
@@ -61,7 +61,7 @@ def asked_too_early(evidence: Evidence) -> Iterator[Finding]:
             rank=Rank.REFUSAL,
             summary=(
                 f"{evidence.device} was refused as unknown at {last.at:%H:%M:%S} UTC and was enrolled afterwards. "
-                "It has not asked again since."
+                "It has sent no request since."
             ),
             action="Let the device post again, for example by a restart.",
             concern=Concern.FIRMWARE,

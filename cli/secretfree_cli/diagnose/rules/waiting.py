@@ -15,7 +15,7 @@ from secretfree_cli.diagnose.rules import rule
 _PATIENCE = timedelta(minutes=5)
 _MANY_ATTEMPTS = 3
 _STATES = {
-    IssuanceState.REQUESTING: "the certificate authority has been asked, and its answer is not recorded",
+    IssuanceState.REQUESTING: "the certificate authority's answer to the request is not recorded",
     IssuanceState.REQUESTED: "the certificate authority has not delivered the certificate",
     IssuanceState.ISSUED: "the certificate exists, and is not yet in place at IoT Core",
 }
@@ -23,7 +23,7 @@ _STATES = {
 
 @rule
 def turn(evidence: Evidence) -> Iterator[Finding]:
-    """The device waits for its turn, while the fleet asks faster than the quotas allow."""
+    """The device waits for its turn, because the fleet sends requests faster than the quotas allow."""
     if evidence.has_usable_certificate:
         return
     for issuance in evidence.issuances:
@@ -73,7 +73,7 @@ def _unfinished(evidence: Evidence, issuance: Issuance) -> Finding:
             stage=Stage.ISSUANCE,
             rank=Rank.WAITING,
             summary=f"A worker is issuing the certificate of {evidence.device_id} now.",
-            action="Wait a minute and look again.",
+            action="Wait a minute, then run the diagnosis again.",
             concern=Concern.NOBODY,
             since=issuance.begun_at,
         )
@@ -95,7 +95,7 @@ def _unfinished(evidence: Evidence, issuance: Issuance) -> Finding:
         summary=(
             f"{evidence.device} is stuck at 202 after {issuance.attempts} attempts: {state}."
             if stuck
-            else f"{evidence.device} was answered 202 and must post again: {state}."
+            else f"{evidence.device} got 202 and must post again: {state}."
         ),
         action="See the next finding for the cause. The device must post again; nothing is finished without it.",
         concern=Concern.OPERATOR if stuck else Concern.FIRMWARE,

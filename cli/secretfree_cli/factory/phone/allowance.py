@@ -1,4 +1,4 @@
-"""How many requests an address may make: a bucket each, in bounded memory."""
+"""Limits the requests of each address by a token bucket, in bounded memory."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable
 from typing import Final
 
 BURST: Final = 40.0
-"""Requests at once. A page with its parts is five."""
+"""Burst of requests. A page with its parts has five."""
 RATE: Final = 5.0
-"""Requests a second after that."""
+"""Requests per second after that."""
 _MOST_ADDRESSES: Final = 256
 
 
 class Allowance:
-    """Token buckets by address. The address that asked longest ago is forgotten first. Threads may share it."""
+    """Token buckets by address. The address of the oldest request is dropped first. Threads may share it."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic

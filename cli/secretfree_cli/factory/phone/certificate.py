@@ -1,4 +1,4 @@
-"""The certificate of one session's page. Its key is in memory only and ends with the process."""
+"""The certificate of one session's page. Its key exists only in this process's memory."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def _self_signed(key: ec.EllipticCurvePrivateKey, address: Address, now: datetim
 
 @contextmanager
 def _readable(content: bytes) -> Iterator[str]:
-    """Yield a path that gives `content` once: a pipe, because Python's ssl takes paths only."""
+    """Yield a path from which `content` can be read once: a pipe, because Python's ssl accepts only paths."""
     if not _DESCRIPTORS.is_dir():
         raise CliError("this system has no /dev/fd, without which the page's key would have to be written to a file")
     reader, writer = os.pipe()
     try:
         try:
-            os.write(writer, content)  # a PEM is smaller than any pipe's buffer
+            os.write(writer, content)  # A PEM is smaller than any pipe's buffer.
         finally:
             os.close(writer)
         yield str(_DESCRIPTORS / str(reader))

@@ -43,8 +43,8 @@ def _address_of(_context: click.Context, _parameter: click.Parameter, text: str)
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
-        raise click.BadParameter(f"{text!a}; accepted is an IP address of this machine: {_own_addresses()}") from None
-    # Browsers write an IPv4-mapped address in another way, and none with a scope.
+        raise click.BadParameter(f"{text!a}; accepted: an IP address of this machine: {_own_addresses()}") from None
+    # Browsers write IPv4-mapped addresses in another form, and do not accept a scope.
     other = getattr(address, "scope_id", None) or getattr(address, "ipv4_mapped", None)
     if other or address.is_unspecified or address.is_multicast:
         raise click.BadParameter(f"{text!a} is not one address; accepted: {_own_addresses()}")
@@ -63,13 +63,11 @@ def _address_of(_context: click.Context, _parameter: click.Parameter, text: str)
     metavar="IP",
     help="Serve the page on this address of this machine. A phone cannot reach 127.0.0.1.",
 )
-@_network_option(
-    "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 takes a port that is free."
-)
+@_network_option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0: a free port.")
 @code_option(
     "--keys-in-codes",
     is_flag=True,
-    help="Accept a public key that only the code has. Without it, each key must be in a manifest of --keys.",
+    help="Accept the code's own public key. Without it, each key must be in a manifest of --keys.",
 )
 @code_options
 @batch_option
@@ -94,13 +92,13 @@ def enroll_phone(
 ) -> None:
     """Enrol devices by their bar or QR codes, read by the camera of a phone. Ctrl-C ends.
 
-    The command serves one page over TLS and shows a link to it, as a QR code too. The link is good once, for one
-    phone. The phone shows OK or FAIL for each device. Exit code: 0 all devices taken, 3 some refused, 5 all refused, 1
-    stopped with nothing enrolled.
+    The command serves one page over TLS and shows a link to it, also as a QR code. The link is valid once, for one
+    phone. The phone shows OK or FAIL for each device. Exit code: 0 all devices enrolled, 3 some refused, 5 all refused,
+    1 stopped with nothing enrolled.
     """
     gate = gate_of(target, device_profile)
     if not (keys or keys_in_codes or gate.key_optional):
-        raise click.UsageError("give --keys, a manifest with the devices' keys, or --keys-in-codes")
+        raise click.UsageError("pass --keys, a manifest with the devices' keys, or --keys-in-codes")
     known = known_keys(keys, format_options_of(gate.profile, **reading), gate, forced=forced)
     clock = SystemClock()
     context, fingerprint = server_context(address, clock.now())
@@ -139,11 +137,11 @@ def enroll_phone(
 
 
 def _announce(link: str, fingerprint: str) -> None:
-    note(f"Open this link on the phone. It is good for one phone and for {LINK_SECONDS / 60:g} minutes:\n\n  {link}\n")
+    note(f"Open this link on the phone. It is valid for one phone and for {LINK_SECONDS / 60:g} minutes:\n\n  {link}\n")
     if stderr().is_terminal:
         segno.make(link, error="m", micro=False).terminal(out=sys.stderr, compact=True, border=2)
     note(
-        "The phone does not know this session's certificate and warns of it. Continue only if its SHA-256 fingerprint "
+        "The phone warns about this session's certificate. Continue only if its SHA-256 fingerprint "
         f"is\n\n  {fingerprint}\n\nCtrl-C ends the session."
     )
 

@@ -1,4 +1,4 @@
-"""What the page's server answers to which request. Pure: no socket, no clock."""
+"""The answers of the page's server. Pure: no socket, no clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from secretfree_cli.factory.phone.page_files import PageFile
 from secretfree_cli.factory.phone.pairing import LinkRefusal, Pairing
 
 MAX_BODY: Final = 6 * MAX_CODE + 64
-"""Bytes. JSON may write a character as six."""
+"""Maximum size in bytes. JSON may escape a character as six."""
 CODES: Final = "/codes"
 COOKIE: Final = "__Host-secretfree-bench"
 VERDICT_SECONDS: Final = 60.0
@@ -39,7 +39,7 @@ HEADERS: Final[Mapping[str, str]] = MappingProxyType(
         "Cache-Control": "no-store",
     }
 )
-"""They are in every answer."""
+"""The headers of every answer."""
 _JSON: Final = "application/json"
 
 
@@ -65,7 +65,7 @@ class Response:
 
 
 class Door:
-    """Serves the page to any browser, and the session to the one phone that holds its pass."""
+    """Serves the page to any browser, and the session only to the paired phone."""
 
     def __init__(
         self,
@@ -87,10 +87,10 @@ class Door:
         self._noticed: set[str] = set()
 
     def answer(self, request: Request) -> Response:
-        """Return the answer; it has `HEADERS` besides."""
+        """Return the answer, to which `HEADERS` are added."""
         if not self._allowance.take(request.address):
             return _problem(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests.", {"Retry-After": "1"})
-        if request.headers.get_all("host") != [self._authority]:  # another name for this address: DNS rebinding
+        if request.headers.get_all("host") != [self._authority]:  # Another name for this address: DNS rebinding.
             return _problem(HTTPStatus.MISDIRECTED_REQUEST, "Open the link of the terminal.")
         if request.method == "GET" and (file := self._files.get(request.path)) is not None:
             return Response(HTTPStatus.OK, file.content, file.media_type)
@@ -118,8 +118,8 @@ class Door:
     def _claim(self, request: Request) -> Response:
         token = _text_field(request.body, "token")
         if token is None:
-            return _problem(HTTPStatus.BAD_REQUEST, 'Accepted is {"token": "..."}.')
-        if self._admits(request):  # the paired phone has opened the link again
+            return _problem(HTTPStatus.BAD_REQUEST, 'Accepted: {"token": "..."}.')
+        if self._admits(request):  # The paired phone has opened the link again.
             return Response(HTTPStatus.NO_CONTENT)
         claimed = self._pairing.claim(token)
         if isinstance(claimed, LinkRefusal):
@@ -140,7 +140,9 @@ class Door:
             verdict = self._exchange.ask(code, timeout=VERDICT_SECONDS)
         except Busy:
             return _problem(
-                HTTPStatus.TOO_MANY_REQUESTS, "The bench works on the device before. Scan again.", {"Retry-After": "1"}
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "The bench is busy with the previous device. Scan again.",
+                {"Retry-After": "1"},
             )
         if verdict is None:
             return _problem(HTTPStatus.GATEWAY_TIMEOUT, "The bench gave no answer in time. Scan again.")
@@ -160,14 +162,14 @@ class Door:
         return len(passes) == 1 and self._pairing.admits(passes[0])
 
     def _notice_once(self, line: str) -> None:
-        """Show a line that a stranger caused: each once, and few of them."""
+        """Show a line about an unpaired client: each once, and only a few of them."""
         if line not in self._noticed and len(self._noticed) < 20:
             self._noticed.add(line)
             self._notice(line)
 
 
 def _text_field(body: bytes, name: str) -> str | None:
-    """Return the one field of a JSON object; None for any other body, and for text that no encoding can carry."""
+    """Return the one field of a JSON object; None for any other body, and for text that cannot be encoded."""
     try:
         document = json.loads(body.decode("utf-8"), object_pairs_hook=list)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Codes from the phone to the session, and the session's answers back to the phone, one at a time."""
+"""Passes codes from the phone to the session, and the answers back, one at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from secretfree_cli.factory.bench import PortSilent, Signal
 from secretfree_cli.factory.phone.pairing import LINK_SECONDS, Pairing
 
 IDLE_SECONDS: Final = 3600.0
-"""A session ends if no code arrives for so long."""
+"""Seconds without a code after which a session ends."""
 _POLL: Final = 0.2
 
 
@@ -26,16 +26,16 @@ class ScanAnswer:
     device: str
     note: str
     repeated: bool = False
-    """Whether the device was answered earlier in this session."""
+    """Whether the device was already answered in this session."""
 
 
 _ENDED: Final = ScanAnswer(
-    ok=False, device="", note="The session has ended. This device may not be enrolled. Look at the terminal."
+    ok=False, device="", note="The session has ended. This device is possibly not enrolled. Check the terminal."
 )
 
 
 class Busy(Exception):  # noqa: N818 - a state, not a fault
-    """The session still works on an earlier code."""
+    """The session is still processing an earlier code."""
 
 
 @dataclass
@@ -47,7 +47,7 @@ class _Question:
 
 
 class Exchange:
-    """Hands each code of the phone to the session, which takes codes on one thread, and waits for its answer."""
+    """Passes each code of the phone to the session, which reads codes on one thread, and waits for its answer."""
 
     def __init__(self, pairing: Pairing, clock: Clock) -> None:
         self._pairing = pairing
@@ -60,7 +60,7 @@ class Exchange:
     def ask(self, code: str, *, timeout: float) -> ScanAnswer | None:
         """Return the session's answer; None if there is none in `timeout` seconds.
 
-        A code that the session has not begun by then is dropped. One that it has begun may still be enrolled.
+        After the timeout, an unprocessed code is dropped. A code that is being processed may still be enrolled.
 
         Raises: Busy
         """
@@ -84,7 +84,7 @@ class Exchange:
             self._asking.release()
 
     def codes(self) -> Iterator[str]:
-        """Yield codes as they arrive; raises PortSilent if no phone opens the link in time, or falls silent."""
+        """Yield codes as they arrive; raises PortSilent if no phone opens the link or sends a code in time."""
         last = self._clock.monotonic()
         while True:
             try:
@@ -97,13 +97,13 @@ class Exchange:
                 last = self._clock.monotonic()
 
     def answer(self, verdict: ScanAnswer) -> None:
-        """Give the answer for the code that `codes` yielded last."""
+        """Set the answer for the code that `codes` yielded last."""
         if self._current is not None:
             self._current.verdict = verdict
             self._current.answered.set()
 
     def end(self) -> None:
-        """Answer what still waits: the session has ended."""
+        """Answer a waiting code: the session has ended."""
         self._ended.set()
 
     def _require_phone(self, last: float) -> None:
@@ -115,7 +115,7 @@ class Exchange:
 
 @dataclass(frozen=True)
 class PhoneSignal(Signal):
-    """Answers on the phone what the terminal answers too."""
+    """Sends the terminal's answers to the phone as well."""
 
     exchange: Exchange = field(kw_only=True)
 

@@ -25,6 +25,6 @@ class PageFile:
 
 
 def page_files() -> Mapping[str, PageFile]:
-    """Return the files by their paths on the server. They have no secret: any browser may read them."""
+    """Return the files by their paths on the server. They contain no secrets: any browser may read them."""
     folder = resources.files("secretfree_cli.factory.phone")
     return {path: PageFile(folder.joinpath(name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}

@@ -1,4 +1,4 @@
-"""The one-time link: it pairs the first phone that opens it with the session, and no other."""
+"""The one-time link. It pairs only the first phone that opens it with the session."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Final
 from secretfree.clock import Clock
 
 LINK_SECONDS: Final = 600.0
-"""How long the link is good."""
+"""How long the link is valid."""
 _BYTES: Final = 32
 
 
 class LinkRefusal(Enum):
-    """Why a link pairs no phone; the value is the answer to the phone."""
+    """Why a link does not pair a phone; the value is the answer to the phone."""
 
     UNKNOWN = "This link is not valid. Scan the code in the terminal."
     USED = "Another phone or browser has used this link. Start the command again."
@@ -25,7 +25,7 @@ class LinkRefusal(Enum):
 
 
 class Pairing:
-    """A secret in the link, good once, and the secret that the paired phone has from then on.
+    """The link's secret, which is valid once, and the paired phone's secret.
 
     Threads may share it.
     """
@@ -45,7 +45,7 @@ class Pairing:
 
     @property
     def expired(self) -> bool:
-        """Whether the link can pair no phone any more, and has paired none."""
+        """Whether the link has expired without pairing a phone."""
         return not self._paired and self._clock.monotonic() >= self._ends
 
     def claim(self, token: str) -> str | LinkRefusal:

@@ -20,14 +20,14 @@ from secretfree_cli.factory.phone.door import CODES, HEADERS, MAX_BODY, VERDICT_
 from secretfree_cli.output import CliError
 
 REQUEST_SECONDS: Final = 15.0
-"""For the handshake and the whole request together."""
+"""Seconds for the handshake and the whole request."""
 MAX_CONNECTIONS: Final = 48
 MAX_CONNECTIONS_OF_ADDRESS: Final = 12
 MAX_HEAD: Final = 16_384
-"""Bytes of the request line and the headers."""
+"""Maximum size in bytes of the request line and the headers."""
 _DEFAULT_PORT: Final = 443
 _ANSWER_SECONDS: Final = 30.0
-"""For writing an answer; a megabyte is the longest."""
+"""Seconds for writing an answer; the largest one is a megabyte."""
 _ENDING_SECONDS: Final = 3.0
 
 
@@ -54,7 +54,7 @@ class PhoneServer(ThreadingHTTPServer):
 
     @contextmanager
     def serving(self, door: Door) -> Iterator[None]:
-        """Serve on another thread. At the end, answers that are being written are finished."""
+        """Serve on another thread. At the end, pending answers are completed."""
         self.door = door
         thread = threading.Thread(target=self.serve_forever, name="phone", daemon=True)
         thread.start()
@@ -67,18 +67,18 @@ class PhoneServer(ThreadingHTTPServer):
             self._connections.cut_all()
 
     def server_bind(self) -> None:
-        """Bind, and look up no name of the address, which would ask a DNS server."""
+        """Bind without a DNS lookup of the address."""
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Begin a connection, or close it where there are too many."""
+        """Begin a connection, or close it if there are too many."""
         if not self._connections.begin(request, client_address):
             self.shutdown_request(request)
             return
         try:
             super().process_request(request, client_address)
-        except RuntimeError:  # the system gives no more threads
+        except RuntimeError:  # The system allows no more threads.
             self._connections.end(client_address)
             self.shutdown_request(request)
 
@@ -89,21 +89,21 @@ class PhoneServer(ThreadingHTTPServer):
             self._connections.end(client_address)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Shake hands on the connection's own thread, so that a silent client keeps no other waiting."""
+        """Shake hands on the connection's own thread, so that a silent client does not block others."""
         request.settimeout(REQUEST_SECONDS)
         with self._context.wrap_socket(request, server_side=True) as secured:
             _Handler(secured, client_address, self)
 
     def answering(self, client_address: Any, seconds: float) -> None:
-        """Take note that a request is complete, and that its answer may take so long."""
+        """Record that a request is complete, and the deadline of its answer."""
         self._connections.answering(client_address, seconds)
 
     def service_actions(self) -> None:
-        """Cut connections that are over their time; the base class calls this twice a second."""
+        """Close connections after their deadline; the base class calls this twice a second."""
         self._connections.cut_late()
 
     def handle_error(self, _request: object, _client_address: object) -> None:
-        """Say nothing of a connection that failed: a browser that does not trust the certificate yet closes it."""
+        """Do not log a failed connection: a browser closes it while it does not trust the certificate."""
 
 
 def authority_of(address: Address, port: int) -> str:
@@ -132,7 +132,7 @@ class _Connections:
         with self._changed:
             if len(self._open) >= MAX_CONNECTIONS or self._of_address[client[0]] >= MAX_CONNECTIONS_OF_ADDRESS:
                 return False
-            # A descriptor of its own: the handler's may be closed, and its number taken by another connection.
+            # A separate descriptor: the handler's may be closed and its number reused by another connection.
             self._open[client] = _Connection(request.dup(), self._clock.monotonic() + REQUEST_SECONDS)
             self._of_address[client[0]] += 1
             return True
@@ -159,7 +159,7 @@ class _Connections:
         self._cut(lambda _: True)
 
     def finish(self, seconds: float) -> None:
-        """Wait until no answer is being written, at most `seconds`."""
+        """Wait at most `seconds` until all answers are written."""
         with self._changed:
             self._changed.wait_for(lambda: not any(one.answering for one in self._open.values()), seconds)
 
@@ -172,7 +172,7 @@ class _Connections:
 
 
 class _Bounded:
-    """A reader that ends the connection after so many bytes."""
+    """A reader that ends the connection after a number of bytes."""
 
     def __init__(self, reader: BinaryIO, most: int) -> None:
         self._reader = reader
@@ -216,11 +216,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(self.rfile.read(int(length[0])))
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
-        """Answer what the base class or this one refuses, with nothing of the request in it."""
+        """Send an error answer that repeats nothing from the request."""
         self._write(Response(HTTPStatus(code)))
 
     def version_string(self) -> str:
-        """Name no software and no version."""
+        """Send no software name or version."""
         return "bench"
 
     def log_message(self, *_arguments: object) -> None:
