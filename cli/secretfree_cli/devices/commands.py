@@ -286,7 +286,7 @@ def _output(path: Path | None) -> Iterator[TextIO]:
         return
     file = WholeFile(path, str(path))
     try:
-        with file.told():
+        with file.os_errors_as_cli_errors():
             yield file.stream
         file.finish()
     finally:

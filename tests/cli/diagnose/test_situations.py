@@ -239,7 +239,7 @@ def test_requests_for_unknown_paths_point_to_a_wrong_endpoint(desk: Any, first_l
     desk.log_raw("Api", json.dumps(line))
     assert first_line("dev-1").startswith("wrong-endpoint-or-stage: Device dev-1 is enrolled, but no request")
     assert first_line("--request-id", "req-9") == (
-        "wrong-endpoint-or-stage: The request asks for a path that this API does not have (404)."
+        "wrong-endpoint-or-stage: The request's path does not exist in this API (404)."
     )
 
 
@@ -291,7 +291,7 @@ def test_a_device_refused_as_unknown_and_enrolled_since_only_has_to_ask_again(de
 def test_a_good_device_is_said_to_be_good(desk: Any, first_line: Any) -> None:
     desk.enroll("dev-1")
     desk.provision("dev-1")
-    assert first_line("dev-1").startswith("provisioned: Device dev-1 has a good certificate (private-ca) until ")
+    assert first_line("dev-1").startswith("provisioned: Device dev-1 has a valid certificate (private-ca) until ")
 
 
 def test_a_request_that_no_log_names_is_not_found(desk: Any, first_line: Any) -> None:

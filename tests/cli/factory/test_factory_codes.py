@@ -164,7 +164,7 @@ class TestPictures:
     @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n" + b"\0" * 40, b"text"])
     def test_what_is_no_picture_says_so(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "broken.png").write_bytes(content)
-        with pytest.raises(CliError, match=r"broken\.png: no picture"):
+        with pytest.raises(CliError, match=r"broken\.png: not a readable picture"):
             codes_in_picture(tmp_path / "broken.png")
 
     @pytest.mark.parametrize("error", [struct.error, zlib.error, IndexError, RecursionError, KeyError])
@@ -175,7 +175,7 @@ class TestPictures:
             raise error("x")
 
         monkeypatch.setattr(picture.Image, "open", failing)
-        with pytest.raises(CliError, match=rf"broken\.png: no picture that can be read \({error.__name__}\)"):
+        with pytest.raises(CliError, match=rf"broken\.png: not a readable picture \({error.__name__}\)"):
             codes_in_picture(tmp_path / "broken.png")
 
     def test_a_picture_of_too_many_pixels_is_not_unpacked(

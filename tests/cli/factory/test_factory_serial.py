@@ -234,5 +234,5 @@ def test_an_adapter_that_does_not_come_back_is_an_error(adapter: tuple[str, Call
     port, plug_in = adapter
     threading.Thread(target=plug_in, args=(b"boot\n",), daemon=True).start()
     source = readings(port, idle_timeout=0.6)
-    with pytest.raises(CliError, match=r"did not come back|nothing was printed"):
+    with pytest.raises(CliError, match=r"did not return|nothing was printed"):
         list(source)

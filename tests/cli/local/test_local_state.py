@@ -76,7 +76,7 @@ def test_a_record_of_another_version_says_what_to_do(folder):
 
 
 def test_two_commands_never_work_in_one_folder_at_once(folder):
-    with folder.exclusive(), pytest.raises(CliError, match="at work"), folder.exclusive():
+    with folder.exclusive(), pytest.raises(CliError, match="is running"), folder.exclusive():
         pass
 
 

@@ -211,7 +211,7 @@ def test_the_issuers_of_a_bundles_devices_are_passed_over_and_counted(ca_first: 
     path.write_bytes(chain("d-1", "d-2", "d-3", ca_first=ca_first))
     manifest = open_manifest(path, FormatOptions())
     assert [said for _, said, _ in outcomes(manifest)] == ["d-1", "d-2", "d-3"]
-    assert manifest.remarks == ("m.pem: 2 CA certificates passed over as issuers",)
+    assert manifest.remarks == ("m.pem: 2 CA certificates skipped as issuers",)
 
 
 @pytest.mark.parametrize("alone", [certificate("d-9", ca=True), certificate("Other CA", ca=True)])
@@ -227,7 +227,7 @@ def test_an_old_root_without_basic_constraints_is_an_issuer_and_named(tmp_path: 
     manifest = open_manifest(path, FormatOptions())
     assert [said for _, said, _ in outcomes(manifest)] == ["d-1", "d-2"]
     assert manifest.remarks == (
-        "m.pem: 2 CA certificates passed over as issuers",
+        "m.pem: 2 CA certificates skipped as issuers",
         "m.pem: of these, 2 without basicConstraints: 'CN=Old CA', 'CN=Old Root'",
     )
 
