@@ -7,8 +7,7 @@ For each group of devices, in this order, each step safe to repeat:
 
     1  DescribeJob             a job of this name for these devices exists: they were marked and asked before
     2  ledger: who, when, why  for each device
-    3  ledger: mark            by version; a device with an issuance in progress is not marked, because it gets a
-    certificate anyway
+    3  ledger: mark            by version, unless an issuance of the device is in progress
     4  CreateJob               for the marked devices
 
 An interrupted command is repeated under the same name: it repeats the same groups, and marks no device twice.

@@ -4,8 +4,8 @@ Only the holder of the device's key can connect, so the device has the certifica
 lost it requests it again, and gets the same one. The order of the calls, each safe to repeat:
 
     1  ledger: the device's records   read consistently, at every issuer
-    2  ledger: obsolete               by version: from here on, the sweeper completes the work if this process dies. The
-    other Regions, if any, are notified and do the same
+    2  ledger: obsolete               by version: from here on, the sweeper completes the work if this process dies.
+                                      The other Regions, if any, are notified and do the same
     3  IoT Core: each obsolete one    INACTIVE, detached, deleted
     4  ledger: each closed            its history stays for a while
     5  ledger: cleared                by version; if that fails, the sweeper has done it

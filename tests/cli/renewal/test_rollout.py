@@ -10,7 +10,7 @@ from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.contract import IssuerKind
 from secretfree.issuance.model import IssuedCertificate
 from secretfree.issuance.record import Issuance
-from secretfree_cli.renewal.rollout import Outcome, Rollout, RolloutAbortedError
+from secretfree_cli.renewal.rollout import Rollout, RolloutAbortedError, RolloutOutcome
 from secretfree_cli.renewal.selection import Chosen, records
 from support.fake_cloud import Fault, Killed
 from support.world import World
@@ -58,7 +58,7 @@ def ids(size: int) -> list[str]:
     return sorted(f"widget-{number}" for number in range(size))
 
 
-def outcomes(world: World, jobs: FakeJobs, devices: Sequence[str], *, rate: int = 100) -> dict[str, Outcome]:
+def outcomes(world: World, jobs: FakeJobs, devices: Sequence[str], *, rate: int = 100) -> dict[str, RolloutOutcome]:
     return {
         device: outcome
         for asked in rollout(world, jobs, rate=rate).ask(devices)
@@ -69,7 +69,7 @@ def outcomes(world: World, jobs: FakeJobs, devices: Sequence[str], *, rate: int 
 def test_devices_are_marked_then_asked_and_renew_at_their_next_request() -> None:
     world, jobs = fleet(3), FakeJobs()
     before = set(world.cloud.certificates)
-    assert set(outcomes(world, jobs, ids(3)).values()) == {Outcome.ASKED}
+    assert set(outcomes(world, jobs, ids(3)).values()) == {RolloutOutcome.ASKED}
     ((asked, per_minute),) = jobs.made.values()
     assert (asked, per_minute) == (tuple(ids(3)), 100)
     for device in ids(3):
@@ -106,7 +106,7 @@ def test_a_command_that_dies_is_repeated_and_asks_each_device_once(number: int, 
     renewed = {device: world.ask_until_issued(device)[0].certificate_id for device in ids(4)}
     world.clock.sleep(3600)
     result = outcomes(world, jobs, ids(4), rate=2)
-    assert set(result.values()) <= {Outcome.ASKED, Outcome.ALREADY_ASKED}
+    assert set(result.values()) <= {RolloutOutcome.ASKED, RolloutOutcome.ALREADY_ASKED}
     asked = [device for devices, _ in jobs.made.values() for device in devices]
     assert sorted(asked) == ids(4)
     marked = [device for device in ids(4) if "renewal-requested-at" in world.record(device)]
@@ -119,7 +119,7 @@ def test_a_repeated_command_changes_nothing() -> None:
     world, jobs = fleet(2), FakeJobs()
     outcomes(world, jobs, ids(2))
     new = [world.ask_until_issued(device)[0].certificate_id for device in ids(2)]
-    assert set(outcomes(world, jobs, ids(2)).values()) == {Outcome.ALREADY_ASKED}
+    assert set(outcomes(world, jobs, ids(2)).values()) == {RolloutOutcome.ALREADY_ASKED}
     assert [world.ask_until_issued(device)[0].certificate_id for device in ids(2)] == new
 
 
@@ -128,12 +128,12 @@ def test_a_device_without_an_active_certificate_or_being_served_is_not_asked() -
     item = world.items["widget-1", "issuance#private-ca"]
     item["state"] = {"S": "requesting"}
     assert outcomes(world, jobs, ["widget-0", "widget-1", "widget-unknown"]) == {
-        "widget-0": Outcome.ASKED,
-        "widget-1": Outcome.BEING_ISSUED,
-        "widget-unknown": Outcome.NO_CERTIFICATE,
+        "widget-0": RolloutOutcome.ASKED,
+        "widget-1": RolloutOutcome.BEING_ISSUED,
+        "widget-unknown": RolloutOutcome.NO_CERTIFICATE,
     }
     item["state"] = {"S": "?"}
-    assert outcomes(world, jobs, ["widget-1"]) == {"widget-1": Outcome.UNREADABLE}
+    assert outcomes(world, jobs, ["widget-1"]) == {"widget-1": RolloutOutcome.UNREADABLE}
     assert [devices for devices, _ in jobs.made.values()] == [("widget-0",)]
 
 
@@ -141,9 +141,9 @@ def test_only_certificates_of_the_chosen_ca_are_renewed() -> None:
     world, jobs = fleet(1), FakeJobs()
     authority = world.record("widget-0")["reference"].partition("/certificate/")[0]
     for chosen, expected in (
-        (Chosen(authority=authority[:-1] + "f"), Outcome.NO_CERTIFICATE),
-        (Chosen(issuer="iot-core"), Outcome.NO_CERTIFICATE),
-        (Chosen(authority=authority, issuer="private-ca"), Outcome.ASKED),
+        (Chosen(authority=authority[:-1] + "f"), RolloutOutcome.NO_CERTIFICATE),
+        (Chosen(issuer="iot-core"), RolloutOutcome.NO_CERTIFICATE),
+        (Chosen(authority=authority, issuer="private-ca"), RolloutOutcome.ASKED),
     ):
         (asked,) = rollout(world, jobs, chosen=chosen).ask(["widget-0"])
         assert asked.outcomes == {"widget-0": expected}
