@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 
 from secretfree.contract import AuditEventName
+from secretfree.registry.admission import Refusal
 from secretfree_cli.diagnose.finding import Cause
+from secretfree_cli.output import ExitCode
 from support.documents import ROOT
 
 _CDK = ROOT / "cdk" / "cdk_iot_secretfree"
@@ -49,6 +51,18 @@ def test_the_page_of_the_audit_trail_names_every_event_and_no_other() -> None:
     rows = re.findall(r"^\| (`[a-z`, -]+) \| (?:registry|ledger) \|", page, re.MULTILINE)
 
     assert sorted(event for row in rows for event in row.split("`")[1::2]) == sorted(AuditEventName)
+
+
+def test_the_page_of_enrolment_says_what_to_do_about_every_refusal_and_no_other() -> None:
+    section = _page("guides/enrolment.md").partition("## Every reason of a refused row")[2].partition("\n## ")[0]
+
+    assert sorted(re.findall(r"^\| `([a-z-]+)` \|", section, re.MULTILINE)) == sorted(Refusal)
+
+
+def test_the_page_of_the_command_line_has_every_exit_code() -> None:
+    section = _page("reference/command-line.md").partition("## Exit codes")[2]
+
+    assert [int(code) for code in re.findall(r"^\| (\d) \|", section, re.MULTILINE)] == sorted(ExitCode)
 
 
 def test_the_page_about_the_vpc_names_the_endpoint_of_every_service() -> None:
