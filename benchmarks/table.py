@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(given.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; accepted: {', '.join(PARTS)}")
     chosen = given.parts or [part for part in PARTS if part != "million" or given.million]
-    load = os.getloadavg()[0]
+    note = f"{os.cpu_count()} cores, load before the run {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}."
     rows: dict[str, Found] = {}
     failures: list[str] = []
     for part in chosen:
@@ -103,10 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows |= PARTS[part]()
         except NoFigures as failure:
             failures.append(str(failure))
+        if given.write:  # after each part, so that a run that is cut off leaves what it measured
+            PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), rows, note), encoding="utf-8")
     print("\n".join(table({name: line(name, found) for name, found in rows.items()})))
-    if given.write:
-        note = f"{os.cpu_count()} cores, load before the run {load:.1f}, Python {sys.version.split()[0]}."
-        PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), rows, note), encoding="utf-8")
     print("\n".join(failures), file=sys.stderr)
     return int(bool(failures) or not all(found.met for found in rows.values()))
 
