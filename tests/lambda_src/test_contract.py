@@ -70,14 +70,16 @@ contract = types.ModuleType("secretfree.contract")
 assert source.count(f'= "{name}"') == 1
 exec(source.replace(f'= "{name}"', f'= "{other}"'), contract.__dict__)
 sys.modules["secretfree.contract"] = contract
-from cdk_iot_secretfree import measures
+from cdk_iot_secretfree.metrics import ProductLineMetrics
 from secretfree.telemetry import Telemetry
 stream = io.StringIO()
 telemetry = Telemetry("widget", stream=stream)
 telemetry.call("CreateThing", throttled=False)
 telemetry.flush()
 line = json.loads(stream.getvalue())
-print(json.dumps([measures.calls("widget", "CreateThing").metric_name, other in line, name in line]))
+class Line(ProductLineMetrics):
+    product = "widget"
+print(json.dumps([Line().metric_calls("CreateThing").metric_name, other in line, name in line]))
 """
 
 

@@ -152,7 +152,7 @@ def test_a_device_told_to_have_a_new_certificate_has_the_old_one_while_that_fail
 
 
 @BOTH
-@pytest.mark.parametrize("renewals", [100, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("renewals", [100, pytest.param(2000, marks=pytest.mark.nightly)])
 def test_two_thousand_renewals_do_not_make_the_record_grow(kind: IssuerKind, renewals: int) -> None:
     world = World(kind, validity=timedelta(days=7), renewal_window=timedelta(days=2))
     answer, _tries = world.ask_until_issued()

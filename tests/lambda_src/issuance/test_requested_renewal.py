@@ -122,7 +122,7 @@ def test_the_answer_sends_the_device_back_while_the_renewal_it_was_asked_for_fai
 
 
 @BOTH
-@pytest.mark.parametrize("renewals", [60, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("renewals", [60, pytest.param(2000, marks=pytest.mark.nightly)])
 def test_renewals_by_request_do_not_make_the_record_grow(kind: IssuerKind, renewals: int) -> None:
     world, _ = provisioned(kind)
     sizes = []

@@ -132,7 +132,8 @@ class IotCoreModel(RevocationModel):
 QUICK = settings(
     max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
-LONG = settings(QUICK, max_examples=300, stateful_step_count=40)
+LONG = settings(QUICK, max_examples=100, stateful_step_count=40)
+THOROUGH = settings(LONG, max_examples=3_000, derandomize=False)
 
 
 class TestPrivateCaRevocations(RevocationModel.TestCase):  # type: ignore[misc,name-defined]
@@ -151,3 +152,13 @@ class TestPrivateCaRevocationsForLong(RevocationModel.TestCase):  # type: ignore
 @pytest.mark.slow
 class TestIotCoreRevocationsForLong(IotCoreModel.TestCase):  # type: ignore[misc,name-defined]
     settings = LONG
+
+
+@pytest.mark.nightly
+class TestPrivateCaRevocationsThoroughly(RevocationModel.TestCase):  # type: ignore[misc,name-defined]
+    settings = THOROUGH
+
+
+@pytest.mark.nightly
+class TestIotCoreRevocationsThoroughly(IotCoreModel.TestCase):  # type: ignore[misc,name-defined]
+    settings = THOROUGH

@@ -9,7 +9,12 @@ import asyncio
 import os
 from typing import Any
 
-from secretfree_cli.local.emulators import aws_function_starts, cloudformation_inert, cloudformation_private_ca
+from secretfree_cli.local.emulators import (
+    aws_function_code,
+    aws_function_starts,
+    cloudformation_inert,
+    cloudformation_private_ca,
+)
 from secretfree_cli.local.emulators.aws_change_streams import stream_changes
 from secretfree_cli.local.emulators.aws_corrections import correct
 from secretfree_cli.local.emulators.aws_device_sessions import correct_sessions
@@ -55,6 +60,7 @@ def main() -> None:
     correct_sessions()
     domains = DeployedDomains()
     domains.install()
+    aws_function_code.install()
     aws_function_starts.install()
     correct_streams()
     stream_changes()
