@@ -1,7 +1,7 @@
 """Random fleets with tickets: a device that keeps to `Retry-After` has its turn, one that does not gains nothing."""
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import ceil
 
 from hypothesis import HealthCheck, settings
@@ -24,19 +24,26 @@ MOST_REQUESTS = 12
 """How often it asks in all, throttled turns included."""
 EARLY = 3.0
 """Seconds after which a device asks that does not keep to its times."""
+SLOWEST = TicketPolicy().least_share
+THROTTLED_FOR = timedelta(minutes=4)
+"""In its turn a device is throttled for this long at most."""
 STALE_SECONDS = 2.0
 """For this long a worker believes what it read of the queue."""
 
 
 @dataclass(kw_only=True)
 class Member:
-    """A device of the fleet: whether it keeps to its times, when it asks next, and how often it did."""
+    """A device of the fleet: whether it keeps to its times, when it asks next, and how often it did.
+
+    `latest`: when it has its certificate at the latest, if it keeps to its times. None until it has a number.
+    """
 
     name: str
     patient: bool
     due: float
     waits: int = 0
     requests: int = 0
+    latest: datetime | None = None
 
 
 class QueueModel(RuleBasedStateMachine):
@@ -117,11 +124,20 @@ class QueueModel(RuleBasedStateMachine):
             self.waiting.remove(member)
             if ticket is not None:
                 self.require_its_turn(ticket)
+            assert not member.patient or member.latest is None or self.world.clock.now() <= member.latest
             return
+        self.note_the_latest(member)
         member.due = self.world.clock.monotonic() + (answer.retry_after if member.patient else EARLY)
         member.waits += answer.reason is Reason.QUEUED
         assert not member.patient or member.waits <= MOST_WAITS
         assert not member.patient or member.requests <= MOST_REQUESTS
+
+    def note_the_latest(self, member: Member) -> None:
+        """The time that a new number gave, if the queue moves at its slowest from now on."""
+        given = self.ticket_of(member)
+        if given is not None and member.latest is None:
+            now = self.world.clock.now()
+            member.latest = now + (given.at - now) / SLOWEST + THROTTLED_FOR
 
     def require_nothing_gained(self, ticket: Ticket, answer: IssuedCertificate | NotReady) -> None:
         """A device that comes before its time gets the rest of its wait, for reads alone."""
