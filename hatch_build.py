@@ -1,4 +1,4 @@
-"""The README for package indexes, which know no relative links: they lead to the repository, or become plain text."""
+"""The README for package indexes: relative links become links to the repository, or plain text."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Build a release: wheel, sdist, SBOMs, provenance and checksums, the same bytes for the same commit.
 
-`make release` runs it. Nothing is uploaded or signed: that needs credentials, which a build does not have.
+`make release` runs it. Nothing is uploaded or signed, because a build has no credentials.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 RUNTIME_LOCK = "cdk/cdk_iot_secretfree/bundling/requirements/runtime.txt"
 SBOMS: Mapping[str, str] = {
-    # What `pip install` brings with every extra, and what runs in the account.
+    # The packages of `pip install` with every extra, and those that run in the account.
     "sbom-wheel.cdx.json": "requirements/wheel.txt",
     "sbom-lambda.cdx.json": RUNTIME_LOCK,
 }
@@ -27,7 +27,7 @@ CHECKSUMS = "SHA256SUMS"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build into a folder; 0 if it is done."""
+    """Build into a folder; return 0."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repository", type=Path, default=REPOSITORY, help="a clean checkout")
     parser.add_argument("--output", type=Path, default=REPOSITORY / "dist", help="an empty or new folder")
@@ -48,7 +48,7 @@ def build(repository: Path, output: Path) -> None:
     """Write every file of the release. `repository` is a clean checkout, whose commit gives the time."""
     output.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "SOURCE_DATE_EPOCH": _git(repository, "log", "-1", "--format=%ct")}
-    # One mask, since the sdist has the files' modes.
+    # One mask, because the sdist contains the files' modes.
     _run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(output), str(repository)],
         environment,
@@ -67,7 +67,7 @@ def build(repository: Path, output: Path) -> None:
 
 
 def provenance(repository: Path, digests: Mapping[str, str]) -> dict[str, object]:
-    """An in-toto statement with a SLSA 1.0 predicate: which commit and locks made which bytes."""
+    """An in-toto statement with a SLSA 1.0 predicate: the commit, the locks and the resulting digests."""
     locks = [*sorted((repository / "requirements").glob("*.txt")), repository / RUNTIME_LOCK]
     materials = [
         {"name": path.relative_to(repository).as_posix(), "digest": {"sha256": _digest(path)}} for path in locks
@@ -89,7 +89,7 @@ def provenance(repository: Path, digests: Mapping[str, str]) -> dict[str, object
 
 
 def _list_vendored(sbom: Path, component: Path) -> None:
-    """Add what the wheel carries of another registry than Python's."""
+    """Add the wheel's components from npm."""
     document, pinned = (json.loads(path.read_text(encoding="utf-8")) for path in (sbom, component))
     name, version = pinned["name"], pinned["version"]
     document["components"].append(

@@ -30,7 +30,7 @@ MANIFEST = "component.json"
 
 
 def main() -> int:
-    """Fetch, check and unpack; 0 if it is done."""
+    """Fetch, verify and unpack; return 0."""
     with tempfile.TemporaryDirectory() as folder:
         command = ["npm", "pack", "--silent", "--pack-destination", folder, f"{NAME}@{VERSION}"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -64,7 +64,7 @@ def write(archive: bytes) -> None:
 
 
 def without_remote_default(script: bytes) -> bytes:
-    """Return the script without the address from which it would load its WebAssembly unless told another."""
+    """Return the script without its default address of the WebAssembly."""
     before, address, after = script.partition(b"`https://")
     _, end, rest = after.partition(b"/${e}`")
     if not (address and end) or b"https://" in rest:

@@ -65,7 +65,7 @@ class AccountResources(Construct):
         return existing if isinstance(existing, AccountResources) else AccountResources(stack, _SINGLETON)
 
     def configure(self, *, functions: FunctionOptions) -> None:
-        """Set how the function runs. Options of the stack's product lines and authorities for it no longer count.
+        """Set how the function runs. Options of the stack's product lines and authorities for it are then ignored.
 
         Args:
             functions: the options. Call this before you make constructs whose own options differ.
@@ -109,10 +109,10 @@ class AccountResources(Construct):
     def data_endpoint(self, scope: Construct, id: str) -> str:  # noqa: A002 - the name that every construct has
         """The account's ATS data endpoint, looked up once at deploy time (`DescribeEndpoint`, 10 a second).
 
-        Each product line has its own look-up. A shared one would get another id when the line that made it leaves the
-        stack. The functions' versions would then get new ids without new content, which Lambda refuses.
+        Each product line has its own look-up. A shared one would get another id when its product line leaves the stack.
+        The functions' versions would then get new ids without new content, which Lambda refuses.
         """
-        # The IAM reference gives DescribeEndpoint no resource type.
+        # DescribeEndpoint has no resource type (service authorization reference).
         self._allow(["iot:DescribeEndpoint"], ["*"])
         resource = self._resource(scope, id, AccountResource.IOT_DATA_ENDPOINT, {})
         return str(resource.get_att_string(EndpointAttribute.ADDRESS.value))

@@ -27,15 +27,13 @@ class AlarmThresholds:
 
     Args:
         failures: failed issuances in five minutes.
-        clones: requests in 15 minutes with another key than the enrolled one. One clone that follows the contract's
-            backoff stays below the default.
-        unknown_devices: requests of devices that are not enrolled, in 15 minutes.
-        pending: answers 202 in five minutes, in six periods in a row.
-        slow: the 99th percentile of an issuance, in three periods in a row.
-        throttled_calls: calls of one AWS operation that AWS throttled, in five minutes, in three periods in a row.
-        throttled_reads_or_writes: of a table, in five minutes.
-        authority_days: days until the Private CA can no longer sign.
-        certificates_ending: devices that are late to renew: their certificate ends within a quarter of the renewal
+        clones: requests in 15 minutes with a key other than the enrolled one. One clone that follows the contract's
+        backoff stays below the default. unknown_devices: requests of devices that are not enrolled, in 15 minutes.
+        pending: answers 202 in five minutes, in six periods in a row. slow: the 99th percentile of an issuance, in
+        three periods in a row. throttled_calls: calls of one AWS operation that AWS throttled, in five minutes, in
+        three periods in a row. throttled_reads_or_writes: of a table, in five minutes. authority_days: days until the
+        Private CA can no longer sign. certificates_ending: devices that are late to renew: their certificate ends
+        within a quarter of the renewal
             window. Devices that are out of service count too, so a large fleet needs a larger value.
     """
 

@@ -52,7 +52,7 @@ class AnnouncementsGrants:
         self._grants = TableGrants(table, None)
 
     def announce(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let a function that issues or revokes tell the other Regions."""
+        """Let a function that issues or revokes announce it to the other Regions."""
         return self._grants.write(grantee, _ANNOUNCE)
 
     def announce_with_chain(self, grantee: iam.IGrantable) -> iam.Grant:
@@ -60,7 +60,7 @@ class AnnouncementsGrants:
         return self._grants.write(grantee, ["dynamodb:GetItem", *_ANNOUNCE])
 
     def follow(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let the follower read what all Regions announce of a device, and the chain of its certificate."""
+        """Let the follower read all Regions' announcements of a device, and the chain of its certificate."""
         return self._grants.read_partition(grantee).combine(self._grants.read_items(grantee))
 
 

@@ -79,8 +79,8 @@ class ProvisioningApi(Construct):
             self,
             "Authorizer",
             handler=authorizer,
-            # Without a cache, a block takes effect at the next request. API Gateway does not enforce an identity
-            # source without a cache, so the authorizer itself checks that the header is there.
+            # Without a cache, a block takes effect at the next request. API Gateway does not enforce an identity source
+            # without a cache, so the authorizer itself checks that the header is present.
             results_cache_ttl=Duration.seconds(0),
             identity_sources=[],
         )
@@ -101,7 +101,7 @@ class ProvisioningApi(Construct):
         return f"https://{host}/{self.rest_api.deployment_stage.stage_name}"
 
     def add_post(self, path: str, function: lambda_.IFunction) -> apigateway.Method:
-        """`POST /{path}`, answered by the function once the authorizer allowed it."""
+        """`POST /{path}`, answered by the function after the authorizer allowed it."""
         resource = self._issuers[path] = self.rest_api.root.add_resource(path)
         return resource.add_method(
             "POST",
@@ -111,7 +111,10 @@ class ProvisioningApi(Construct):
         )
 
     def add_csr_post(self, path: str, front: lambda_.IFunction) -> apigateway.Method:
-        """`POST /{path}/csr`, where the CSR is the body. An authorizer sees no body, so the function decides itself."""
+        """`POST /{path}/csr`, where the CSR is the body.
+
+        API Gateway passes no body to an authorizer, so the function decides itself.
+        """
         resource = self._issuers[path].add_resource(CSR_BODY_SEGMENT)
         method = resource.add_method("POST", _integration(front), authorization_type=apigateway.AuthorizationType.NONE)
         acknowledgments.acknowledge(method, acknowledgments.CSR_IN_BODY)
@@ -171,7 +174,7 @@ class ProvisioningApi(Construct):
         policy = self._options.tls_policy
         domain = self.rest_api.domain_name
         for owner in filter(None, (self.rest_api, domain, self.reenroll_domain)):
-            # Overrides, because older releases of aws-cdk-lib lack these properties.
+            # Overrides: older releases of aws-cdk-lib lack these properties.
             resource = cast("CfnResource", owner.node.default_child)
             resource.add_property_override("SecurityPolicy", policy.value)
             if policy.takes_access_mode:
@@ -196,7 +199,7 @@ class ProvisioningApi(Construct):
         if sets_role:
             stage.node.add_dependency(_account_logging_role(self))
         if self._options.execution_logging is not apigateway.MethodLoggingLevel.OFF:
-            # Otherwise API Gateway makes a group of this name that keeps its logs for ever.
+            # Otherwise API Gateway creates a group of this name that keeps its logs for ever.
             name = f"API-Gateway-Execution-Logs_{self.rest_api.rest_api_id}/{self._options.stage_name}"
             stage.node.add_dependency(make_log_group(self, "ExecutionLog", functions, removal_policy, name=name))
 
@@ -233,7 +236,7 @@ class ProvisioningApi(Construct):
 
 
 def _integration(function: lambda_.IFunction) -> apigateway.LambdaIntegration:
-    # No permission for the console's test button: it would be one more caller that may invoke.
+    # No permission for the console's test button, which would be a further caller.
     return apigateway.LambdaIntegration(function, timeout=API_TIMEOUT, allow_test_invoke=False)
 
 

@@ -47,22 +47,21 @@ class TlsPolicy(StrEnum):
 
     @property
     def takes_access_mode(self) -> bool:
-        """Whether API Gateway asks for an endpoint access mode beside the policy."""
+        """Whether API Gateway requires an endpoint access mode with the policy."""
         return self.value.startswith("SecurityPolicy_")
 
 
 @checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class ApiDomain:
-    """A name of your own for the API. Devices then keep their URL when the API is replaced.
+    """Your own domain name for the API. Devices then keep their URL when the API is replaced.
 
     The default `execute-api` endpoint is switched off, so that the name is the only way in. Point it at
     `SecretFreeProvisioning.api.domain_name` with an alias record.
 
     Args:
-        name: as in `provisioning.example.com`; part of the devices' URL, so no wildcard.
-        certificate: for that name, in the stack's Region.
-        base_path: the first segment of the URL's path; none when absent.
+        name: for example `provisioning.example.com`; part of the devices' URL, so no wildcard. certificate: for that
+        name, in the stack's Region. base_path: the first segment of the URL's path; none when absent.
     """
 
     name: str
@@ -70,7 +69,7 @@ class ApiDomain:
     base_path: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no host name, or no path segment."""
+        """Refuse an invalid host name or path segment."""
         require_match("name", self.name, HOST_NAME, HOST_NAME_FORM)
         if self.base_path is not None:
             _require_base_path(self.base_path)
@@ -92,7 +91,7 @@ class SharedApiDomain:
     base_path: str
 
     def __post_init__(self) -> None:
-        """Refuse what is no path segment."""
+        """Refuse an invalid path segment."""
         _require_base_path(self.base_path)
 
 
@@ -113,8 +112,8 @@ class ApiOptions:
         web_acl_arn: a Regional web ACL of yours, instead of `source_rate_limit`.
         stage_name: the first segment of the default URL's path.
         retry_after: `Retry-After` of the API's own 429 and 503 answers, whole seconds.
-        csr_in_body: also take the CSR as the body of `POST {base}/new/csr`, for clients whose headers are short. A
-            separate function decides by the authorizer's rules, then invokes the issuer.
+        csr_in_body: also accept the CSR as the body of `POST {base}/new/csr`, for clients with a short limit of
+            headers. A separate function decides by the authorizer's rules, then invokes the issuer.
         est: also answer EST (RFC 7030), the standard protocol of enrolment over TLS. A separate function decides by the
             authorizer's rules, then invokes the issuer.
         domain: a name of your own: `ApiDomain`, or `SharedApiDomain` for several APIs under one name.
@@ -122,7 +121,7 @@ class ApiOptions:
         strict_endpoint_access: requires that the TLS server name is the host of the request, and that the request
             comes through the API's own endpoint. It applies to every `tls_policy` but `TlsPolicy.TLS_1_2`. False is
             for an API in use that changes its policy: switch to True once no device is refused.
-        private_endpoints: makes the API private: it is reachable through these VPC endpoints (`execute-api`) alone.
+        private_endpoints: makes the API private: it is reachable only through these VPC endpoints (`execute-api`).
         resource_policy: who may call the API, before the authorizer decides. With `private_endpoints` it replaces the
             policy that names these.
         execution_logging: of API Gateway's own steps, into a log group with the retention and key of the functions'

@@ -13,7 +13,7 @@ from cdk_iot_secretfree.product_line import ProductLine
 
 
 def make_authorizer(scope: Construct, line: ProductLine) -> RuntimeFunction:
-    """Make the function, with the right to read what the match needs: the registry, and the ledger for `UDID` only."""
+    """Make the function with the right to read the registry and, for `UDID` only, the ledger."""
     function = RuntimeFunction(
         scope,
         "AuthorizerFunction",
@@ -36,7 +36,7 @@ def make_authorizer(scope: Construct, line: ProductLine) -> RuntimeFunction:
 
 
 def decision_environment(line: ProductLine) -> Mapping[Variable, str]:
-    """What a function needs to know to decide about a request."""
+    """The configuration of a function that decides about requests."""
     environment = {
         Variable.REGISTRY_TABLE: line.registry.table_name,
         Variable.REGISTRY_KEY_INDEX: line.registry.key_index or RegistryIndex.KEY.value,
@@ -46,7 +46,7 @@ def decision_environment(line: ProductLine) -> Mapping[Variable, str]:
 
 
 def grant_decision(function: RuntimeFunction, line: ProductLine) -> None:
-    """Let a function read what a decision needs: the registry, and the ledger for `UDID` only."""
+    """Let a function read the data for a decision: the registry, and the ledger for `UDID` only."""
     line.registry.grant_lookup(function.rights, by_key=line.match is MatchPolicy.PUBLIC_KEY)
     if line.match is MatchPolicy.UDID:
         line.ledger.grant_read_bindings(function.rights)

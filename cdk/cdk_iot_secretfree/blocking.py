@@ -106,7 +106,7 @@ class Blocking(Construct):
         return self._dead_letters
 
     def metric_dead_letters(self, *, period: Duration | None = None) -> cloudwatch.Metric:
-        """Changes that the function gave up. Their devices may still be connected."""
+        """Changes that failed at every try. Their devices may still be connected."""
         return self._dead_letters.metric_approximate_number_of_messages_visible(period=period, statistic="Maximum")
 
     def metric_lag(self, *, period: Duration | None = None) -> cloudwatch.Metric:

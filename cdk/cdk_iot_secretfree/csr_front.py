@@ -1,4 +1,4 @@
-"""The function that takes a CSR as the body of a request, where `ApiOptions.csr_in_body` asks for it."""
+"""The function that accepts a CSR as the body of a request, for `ApiOptions.csr_in_body`."""
 
 from collections.abc import Mapping
 
@@ -16,9 +16,9 @@ from cdk_iot_secretfree.product_line import ProductLine
 def make_csr_front(
     scope: Construct, line: ProductLine, *, issuers: Mapping[str, lambda_.IFunction], retry_after: Duration
 ) -> RuntimeFunction:
-    """Make the function, with the rights of the authorizer and that to invoke `issuers`, by path; it can issue nothing.
+    """Make the function with the authorizer's rights and the right to invoke `issuers`, by path; it can issue nothing.
 
-    `retry_after`: as of the API.
+    `retry_after`: see `ApiOptions`.
     """
     function = RuntimeFunction(
         scope,
@@ -41,7 +41,7 @@ def make_csr_front(
 def answering_environment(
     line: ProductLine, *, issuers: Mapping[str, lambda_.IFunction], retry_after: Duration
 ) -> Mapping[Variable, str]:
-    """What a function needs to know to answer requests whose body is a CSR."""
+    """The configuration of a function that answers requests with a CSR as the body."""
     stack = Stack.of(next(iter(issuers.values())))
     names = {path: function.function_name for path, function in issuers.items()}
     return {
@@ -52,6 +52,6 @@ def answering_environment(
 
 
 def grant_answering(function: RuntimeFunction, line: ProductLine, issuers: Mapping[str, lambda_.IFunction]) -> None:
-    """Let a function decide about such requests, and have the issuers answer."""
+    """Let a function decide about such requests and invoke the issuers."""
     grant_decision(function, line)
     function.allow(["lambda:InvokeFunction"], [issuer.function_arn for issuer in issuers.values()])

@@ -16,14 +16,14 @@ from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.validation import refuse, require_match
 
 POLICY_LIMIT: Final = 2_048
-"""Most characters of a policy document, without white space (AWS IoT Core quota, fixed)."""
+"""Maximum characters of a policy document, without white space (AWS IoT Core quota, fixed)."""
 
 _THING: Final = "${iot:Connection.Thing.ThingName}"
 
 
 @checks_arguments
 class DevicePolicy(ABC):
-    """What a provisioned device may do."""
+    """The rights of a provisioned device."""
 
     @staticmethod
     def least_privilege(topic_prefix: str) -> "DevicePolicy":
@@ -47,11 +47,11 @@ class DevicePolicy(ABC):
 
     @staticmethod
     def from_statements(statements: Sequence[iam.PolicyStatement]) -> "DevicePolicy":
-        """Statements of your own, without principals. Length and policy variables are checked at synth.
+        """Your own statements, without principals. Length and policy variables are checked at synth.
 
         Raises:
             InvalidArgumentError: for no statement, for a document of more than 2,048 characters, and for a variable or
-                a condition key that IoT Core does not know (IoT Core denies everything where one is unresolved).
+            a condition key that IoT Core does not support (IoT Core denies everything if one is unresolved).
         """
         if not statements:
             refuse("statements", "none", "at least one iam.PolicyStatement")
@@ -62,7 +62,7 @@ class DevicePolicy(ABC):
         """A policy that exists in the account and Region.
 
         Raises:
-            InvalidArgumentError: for what is no policy's name.
+            InvalidArgumentError: for an invalid policy name.
         """
         require_match("policy_name", policy_name, r"[\w+=,.@-]{1,128}", "1 to 128 of A-Z a-z 0-9 _ + = , . @ -")
         return _Imported(policy_name)
@@ -78,10 +78,8 @@ class BoundDevicePolicy:
     """A device policy in a stack.
 
     Args:
-        policy_name: what is attached to certificates.
-        resource: the policy, where it is made here.
-        document: its document, where it is made here.
-        topic_prefix: of `DevicePolicy.least_privilege`.
+        policy_name: the policy that is attached to certificates. resource: the policy, if it is made here. document:
+        its document, if it is made here. topic_prefix: of `DevicePolicy.least_privilege`.
     """
 
     policy_name: str
@@ -172,8 +170,8 @@ def warn_of_nested_prefixes(scope: Construct, policy: BoundDevicePolicy, others:
 def check_document(document: Mapping[str, Any], stack: Stack) -> None:
     """Refuse a document that IoT Core would refuse, or whose variables never resolve.
 
-    A value that is known only at deploy time counts with its greatest length. A document that passes here thus fits in
-    every Region and partition.
+    A value that is known only at deploy time counts with its greatest length, so an accepted document fits in every
+    Region and partition.
 
     Raises:
         InvalidArgumentError: naming the variable, the condition key, or the length.

@@ -1,4 +1,4 @@
-"""The function that answers EST (RFC 7030), where `ApiOptions.est` asks for it."""
+"""The function that answers EST (RFC 7030), for `ApiOptions.est`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,10 +25,10 @@ def make_est(
     issuers: Mapping[str, lambda_.IFunction],
     retry_after: Duration,
 ) -> RuntimeFunction:
-    """Make the function, with the rights of the authorizer and that to invoke `issuers`, by path.
+    """Make the function with the authorizer's rights and the right to invoke `issuers`, by path.
 
     It reads the certificates of the CAs and, for re-enrolment, the records and the states of single certificates. It
-    can issue nothing. `retry_after`: as of the API.
+    can issue nothing. `retry_after`: see `ApiOptions`.
     """
     authorities = {one.path: [ca.arn for ca in one.authorities] for one in line.issuers if one.authorities}
     by_path = {path: ",".join(arns) for path, arns in authorities.items()}

@@ -38,7 +38,7 @@ class MutualTlsDomain:
     ownership_certificate: acm.ICertificate | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no host name, and no object's key."""
+        """Refuse an invalid host name or object key."""
         require_match("name", self.name, HOST_NAME, HOST_NAME_FORM, known=True)
         require_match("truststore_key", self.truststore_key, _KEY, "1 to 1,024 characters of an object's key")
         if self.truststore_version is not None:
@@ -63,7 +63,7 @@ class EstOptions:
     reenroll: MutualTlsDomain | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no issuer's name."""
+        """Refuse an invalid issuer's name."""
         if self.default_issuer is not None:
             form = "1 to 32 of a-z 0-9 -, a letter first, as in 'private-ca'"
             require_match("default_issuer", self.default_issuer, ISSUER_NAME_FORM, form, known=True)

@@ -1,4 +1,4 @@
-"""A way in for fleets that have claim certificates: AWS IoT Core's fleet provisioning, by the product line's rules."""
+"""AWS IoT Core's fleet provisioning for fleets with claim certificates, by the product line's rules."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -27,9 +27,9 @@ from cdk_iot_secretfree.validation import refuse, require_match
 class FleetProvisioning(Construct):
     """Provisions devices that connect with a claim certificate, by fleet provisioning of AWS IoT Core.
 
-    The certificate provider signs the CSR of `CreateCertificateFromCsr` where the registry and the proof of possession
-    allow it. The template's pre-provisioning hook allows what the provider signed, and nothing else. So a claim
-    certificate alone gives no certificate.
+    The certificate provider signs the CSR of `CreateCertificateFromCsr` if the registry and the proof of possession
+    allow it. The template's pre-provisioning hook allows only certificates that the provider signed. So a claim
+    certificate alone grants nothing.
 
     AWS IoT Core has one certificate provider in an account and Region. It signs for each fleet there that uses
     `CreateCertificateFromCsr`, and takes effect after a few minutes.
@@ -160,7 +160,7 @@ class FleetProvisioning(Construct):
         return template
 
     def _make_provisioning_rights(self, line: ProductLine) -> InlineRights:
-        """The role with which AWS IoT Core carries the template out. The provider has made the thing before."""
+        """The role with which AWS IoT Core provisions from the template. The provider has already made the thing."""
         stack = Stack.of(self)
         rights = InlineRights(
             self,

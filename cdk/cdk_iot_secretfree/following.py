@@ -84,7 +84,7 @@ class Following(Construct):
 
     @property
     def later(self) -> sqs.IQueue:
-        """Devices to try again: a worker of this Region is issuing to the device, or AWS throttled a call."""
+        """Devices to retry: a worker of this Region is issuing to the device, or AWS throttled a call."""
         return self._later
 
     @property
@@ -93,7 +93,10 @@ class Following(Construct):
         return self._dead_letters
 
     def metric_dead_letters(self, *, period: Duration | None = None) -> cloudwatch.Metric:
-        """Announcements that were given up. Their devices cannot connect here until they request a certificate here."""
+        """Announcements that failed at every try.
+
+        Their devices cannot connect here until they request a certificate here.
+        """
         return self._dead_letters.metric_approximate_number_of_messages_visible(period=period, statistic="Maximum")
 
     def metric_lag(self, *, statistic: str = "p99", period: Duration | None = None) -> cloudwatch.Metric:

@@ -1,4 +1,4 @@
-"""How the Lambda functions run: for all of a product line, and for one kind of function."""
+"""How the Lambda functions run: all of a product line, and one kind of function."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class FunctionKind(StrEnum):
     """Decides which devices may have a certificate."""
 
     CSR_FRONT = "csr-front"
-    """Takes requests that carry the CSR in the body (`ApiOptions.csr_in_body`)."""
+    """Accepts requests with the CSR as the body (`ApiOptions.csr_in_body`)."""
 
     EST = "est"
     """Answers EST (`ApiOptions.est`)."""
@@ -82,14 +82,14 @@ class FunctionNetwork:
         """Refuse what Lambda would refuse at deploy time."""
         if len(self.security_groups) > _MOST_SECURITY_GROUPS:
             refuse("security_groups", f"{len(self.security_groups)} groups", f"at most {_MOST_SECURITY_GROUPS}")
-        # A tuple, so that equal options compare as equal.
+        # A tuple, so that equal options are equal.
         object.__setattr__(self, "security_groups", tuple(self.security_groups))
 
 
 @checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class FunctionOverrides:
-    """What differs for one kind of function. None means the value of `FunctionOptions`.
+    """Overrides for one kind of function. None: the value of `FunctionOptions`.
 
     Args:
         memory_size: MiB; Lambda gives CPU in proportion.
@@ -139,7 +139,7 @@ class FunctionOptions:
         dead_letter_queue: receives the events of failed asynchronous invocations: the sweeper's schedule, and
             CloudFormation's requests at deploy time. Other functions have a caller that waits and sees the failure.
         sweep_interval: how often unfinished issuances are finished or rolled back, one minute to one day.
-        overrides: what differs for one kind of function.
+        overrides: for one kind of function.
     """
 
     bundle: Bundle = field(default_factory=Bundle)

@@ -48,7 +48,7 @@ class RuntimeFunction(Construct):
         self.role = self.rights.role
         if options.log_encryption_key is not None:
             self.rights.put_apart()
-        # The log group's own grant asks back for each part of the principal: a tenth of all calls to the CDK's process.
+        # The log group's own grant reads each part of the principal back: a tenth of all calls to the CDK's process.
         self.rights.add_to_policy(
             iam.PolicyStatement(
                 actions=["logs:CreateLogStream", "logs:PutLogEvents"], resources=[self.log_group.log_group_arn]
@@ -110,7 +110,7 @@ class RuntimeFunction(Construct):
 
     def _grant(self, settings: FunctionSettings) -> None:
         if settings.network is not None:
-            # Lambda itself makes the interfaces, with this role. The function's own code may not.
+            # Lambda itself creates the interfaces with this role. The function's own code must not.
             self.allow(list(_INTERFACE_ACTIONS), ["*"])
             self.rights.add_to_policy(
                 iam.PolicyStatement(
@@ -126,7 +126,7 @@ class RuntimeFunction(Construct):
 
 
 def send_failed_to(feed: lambda_.EventSourceMapping, queue: sqs.IQueue) -> None:
-    """Send the stream records that a function gives up to a queue. The function needs the right to send there.
+    """Send the stream records that failed at every try to a queue. The function needs the right to send there.
 
     The CDK's own option for this grants more rights on the queue than sending.
     """

@@ -1,4 +1,4 @@
-"""Grants that take effect or are refused. The CDK drops some grants without a warning."""
+"""Grants that either take effect or raise an error. The CDK drops some grants without a warning."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,8 +21,8 @@ def grant_to_principal(
     """Add one statement to the grantee's policy, for resources in the account of `owner`.
 
     Raises:
-        InvalidArgumentError: for a principal of another account, whose own policy gives no access, and for a principal
-            that can have no policy.
+        InvalidArgumentError: for a principal of another account, whose own policy grants no access, and for a principal
+        that cannot have a policy.
     """
     account = Stack.of(owner).account
     theirs = grantee.grant_principal.principal_account

@@ -46,16 +46,16 @@ class IIssuanceLedger(Protocol):
         """Let an issuer record each step."""
 
     def grant_follow(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let the follower read what one device was issued, and record what another Region issued."""
+        """Let the follower read one device's records, and record certificates of other Regions."""
 
     def grant_sweep(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the sweeper find the unfinished issuances, and finish or close them."""
 
     def grant_revoke(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let the revoker read what one device was issued, and record that it is revoked."""
+        """Let the revoker read one device's records, and record revocations."""
 
     def grant_retire(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let the retirer read what one device was issued, and record which certificates are retired."""
+        """Let the retirer read one device's records, and record retired certificates."""
 
     def grant_operate(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let an operator read all records, request renewals, and mark a retired device's records as history."""
@@ -110,7 +110,7 @@ class _GrantingLedger(GrantedTable):
         return self._announcing(grantee, grant.combine(counted))
 
     def grant_follow(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let the follower read what one device was issued, and record what another Region issued or retired."""
+        """Let the follower read one device's records, and record certificates that other Regions issued or retired."""
         return self._grants.write(grantee, ["dynamodb:GetItem", *_RETIRE_ACTIONS])
 
     def grant_sweep(self, grantee: iam.IGrantable) -> iam.Grant:
@@ -121,7 +121,7 @@ class _GrantingLedger(GrantedTable):
         return self._announcing(grantee, swept)
 
     def grant_revoke(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let the revoker read what one device was issued, and record that it is revoked."""
+        """Let the revoker read one device's records, and record revocations."""
         grant = self._grants.write(grantee, ["dynamodb:PutItem", "dynamodb:Query"])
         return grant if self._membership is None else grant.combine(self._membership.grants.announce(grantee))
 
@@ -132,7 +132,7 @@ class _GrantingLedger(GrantedTable):
         return grant.combine(self._membership.grants.announce_with_chain(grantee))
 
     def grant_retire(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let the retirer read what one device was issued, and record which certificates are retired."""
+        """Let the retirer read one device's records, and record retired certificates."""
         # A retirement is announced with the chain of the certificate in use.
         reads_chains = () if self._membership is None else ("dynamodb:GetItem",)
         return self._announcing(grantee, self._grants.write(grantee, [*reads_chains, *_RETIRE_ACTIONS]))
@@ -217,7 +217,7 @@ class IssuanceLedger(_GrantingLedger):
             membership: of a `RegionStack`, for a product line of several Regions.
 
         Raises:
-            InvalidArgumentError: for what is not a table's name or not a table's ARN.
+            InvalidArgumentError: for an invalid table name or ARN.
         """
         require_table_name("table_name", table_name)
         if deployment_id is not None:

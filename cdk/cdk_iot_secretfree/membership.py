@@ -1,4 +1,4 @@
-"""What the product line of one Region shares with those of the others."""
+"""The values that the product lines of all Regions share."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from cdk_iot_secretfree.registry import IDeviceRegistry
 @checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class RegionMembership:
-    """What one Region's product line shares with the others. Made by `MultiRegionProvisioning`.
+    """The values that one Region's product line shares with the others. Made by `MultiRegionProvisioning`.
 
     Args:
         region: this one.
@@ -19,8 +19,8 @@ class RegionMembership:
         announcements_table: name of this Region's replica of the announcements.
         announcements_stream: the ARN of its stream.
         grants: rights on it.
-        deployment_id: the same in every Region, so that a shared CA makes one certificate for a device that asks in
-            two Regions at once.
+        deployment_id: the same in every Region, so that a shared CA issues one certificate for a device that sends
+        requests to two Regions at once.
     """
 
     region: str

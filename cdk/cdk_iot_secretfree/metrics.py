@@ -24,7 +24,7 @@ class ProductLineMetrics:
     @property
     @abstractmethod
     def issuer_functions(self) -> Mapping[str, lambda_.Function]:
-        """The functions behind the API, by the issuer's name."""
+        """The functions behind the API by the issuer's name."""
 
     def metric_allowed(self, *, statistic: str = "Sum", period: Duration | None = None) -> cloudwatch.Metric:
         """Requests that the authorizer let through."""
@@ -63,7 +63,7 @@ class ProductLineMetrics:
     def metric_throttled(
         self, *, issuer: str | None = None, statistic: str = "Sum", period: Duration | None = None
     ) -> cloudwatch.Metric:
-        """Requests of devices that ask too often: answers 429."""
+        """Requests of devices that send too many: answers 429."""
         return self._metric(Metric.THROTTLED, self._issuer_dimension(issuer), statistic, period)
 
     def metric_stage_latency(
@@ -102,7 +102,7 @@ class ProductLineMetrics:
         return self._metric(Metric.RETIREMENT_FAILED, {}, statistic, period)
 
     def metric_followed(self, *, statistic: str = "Sum", period: Duration | None = None) -> cloudwatch.Metric:
-        """Certificates of other Regions that this one registered, or took out of use; empty with one Region."""
+        """Certificates of other Regions that this Region registered or revoked; empty with one Region."""
         return self._metric(Metric.FOLLOWED, {}, statistic, period)
 
     def metric_follow_failed(self, *, statistic: str = "Sum", period: Duration | None = None) -> cloudwatch.Metric:

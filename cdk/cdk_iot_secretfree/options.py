@@ -28,7 +28,7 @@ class KeyAlgorithm(StrEnum):
 
 
 class UsageMode(StrEnum):
-    """What a Private CA may issue. It decides the CA's price."""
+    """The certificates that a Private CA may issue. It determines the CA's price."""
 
     GENERAL_PURPOSE = "GENERAL_PURPOSE"
     SHORT_LIVED_CERTIFICATE = "SHORT_LIVED_CERTIFICATE"
@@ -39,10 +39,10 @@ class Retirement(StrEnum):
     """When a renewal's old certificate is retired. If the renewal changes the key, that happens at once."""
 
     ON_CONNECT = "on-connect"
-    """Once the device connects with the new one, as AWS IoT Core's connect events report. Each connect costs."""
+    """When the device connects with the new one, by AWS IoT Core's connect events. Each connect is charged."""
 
     AT_END = "at-end"
-    """At the old certificate's own end. It costs nothing, but the device has two valid certificates until then."""
+    """At the old certificate's own end. This is free, but the device has two valid certificates until then."""
 
 
 @checks_arguments

@@ -75,7 +75,7 @@ def _is_taken(stack: Stack, scope: Construct, keys: Iterable[Output], suffix: st
 
 
 def _existing_log_groups(provisioning: "SecretFreeProvisioning") -> Sequence[str]:
-    """Names of the log groups that are no resources of the stack, so that the command cannot find them there."""
+    """Names of the log groups outside the stack, which the command cannot find among its resources."""
     options = provisioning.function_options.overrides.values()
     given = [one.log_group for one in options if one.log_group is not None]
     return list(dict.fromkeys(group.log_group_name for group in given))

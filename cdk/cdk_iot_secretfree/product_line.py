@@ -1,4 +1,4 @@
-"""What the parts of one product line share, and the environment of its functions that follows from it."""
+"""The shared values of one product line's parts, and the environment of its functions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class ProductLine:
 
     @property
     def environment(self) -> Mapping[Variable, str]:
-        """The environment that every function of the product line has."""
+        """The environment of every function of the product line."""
         return {Variable.PRODUCT: self.product, Variable.DEVICE_PROFILE: self.device_profile.value}
 
     def issuing_environment(self, stack: Stack) -> Mapping[Variable, str]:

@@ -50,35 +50,30 @@ from cdk_iot_secretfree.validation import refuse, require_product, require_range
 
 @checks_arguments
 class SecretFreeProvisioning(ProductLineMetrics, Construct):
-    """Issues certificates to the devices of one product line. A device holds a key pair and nothing else.
+    """Issues certificates to the devices of one product line. A device has only a key pair.
 
     Args:
         scope: the parent.
         id: the construct's id.
         product: the product line, a metric dimension: 1 to 64 of `A-Z a-z 0-9 _ -`.
-        issuers: what signs: `Issuer.private_ca(...)` (`POST /new`), `Issuer.iot_core()` (`POST /proto`), or several,
-            each with a name and path of its own.
-        issuance_rate: devices a second that the account's quotas allow, 1 to 1,000: the smallest of the quotas that the
+        issuers: the issuers that sign: `Issuer.private_ca(...)` (`POST /new`), `Issuer.iot_core()` (`POST /proto`), or
+        several, each with its own name and path. issuance_rate: devices a second that the account's quotas allow, 1 to
+        1,000: the smallest of the quotas that the
             dashboard shows. Above it, each device gets a time for its turn; the pace then follows AWS's throttling.
-        device_policy: what a provisioned device may do; `DevicePolicy.least_privilege(product)` when absent.
-        match: how a device is found in the registry.
-        device_profile: the device family, which decides what a CSR may look like.
-        registry: the table of devices; created here when absent.
-        ledger: the table of what was issued, for example a restored one; created here when absent.
-        membership: of the `RegionStack` that this line is in; it contains the registry.
-        subject: further parts of every device certificate's subject; the CN is the device id.
-        thing_type: of every thing; created here when absent.
-        thing_groups: that every thing joins, at most ten.
+        device_policy: the rights of a provisioned device; `DevicePolicy.least_privilege(product)` when absent. match:
+        how a device is found in the registry. device_profile: the device family, which determines the accepted forms of
+        a CSR. registry: the table of devices; created here when absent. ledger: the table of what was issued, for
+        example a restored one; created here when absent. membership: of the `RegionStack` that this line is in; it
+        contains the registry. subject: further parts of every device certificate's subject; the CN is the device id.
+        thing_type: of every thing; created here when absent. thing_groups: that every thing joins, at most ten.
         thing_attributes: that every thing gets, at most three with a named or created type (AWS IoT Core's quota
             of attributes for things with a type is 50, of which a type makes three searchable).
         renewal_window: how long before its end a certificate may be renewed, whole hours, at most half of the
             validity. When absent, a third of the validity and at most 30 days. Each device's own window begins in
             the first half of this one.
-        retirement: when the certificate that a renewal replaces is retired; once the device connects with the new one
-            when absent.
-        api: the API's settings.
-        functions: how the Lambdas run.
-        encryption_key: of the tables that are created here. The stack's env must then name account and Region. By
+        retirement: when the certificate that a renewal replaces is retired; by default, when the device connects with
+        the new one. api: the API's settings. functions: how the Lambdas run. encryption_key: of the tables that are
+        created here. The stack's env must then name account and Region. By
             default the account's key for DynamoDB, managed by AWS.
         removal_policy: what happens to tables, logs, policy, thing type and groups when they leave the stack.
 
@@ -201,7 +196,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
 
     @property
     def product_line(self) -> ProductLine:
-        """The checked arguments and what was made of them, for further parts of the product line."""
+        """The checked arguments and the resources made from them, for further parts of the product line."""
         return self._line
 
     @property
@@ -216,7 +211,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
 
     @property
     def device_profile(self) -> DeviceProfile:
-        """The device family, which decides what a CSR may look like."""
+        """The device family, which determines the accepted forms of a CSR."""
         return self._line.device_profile
 
     @property
@@ -320,7 +315,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         return next((issuer.authority for issuer in self._line.issuers if issuer.authority is not None), None)
 
     def runtime_environment(self) -> Mapping[Variable, str]:
-        """The environment that every function of the product line has."""
+        """The environment of every function of the product line."""
         return self._line.environment
 
     def grant_enroll(self, grantee: iam.IGrantable) -> iam.Grant:
@@ -328,7 +323,7 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         return self._line.registry.grant_enroll(grantee)
 
     def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let a principal read who may have a certificate, and what was issued."""
+        """Let a principal read the registry and the ledger."""
         return self._line.registry.grant_read(grantee).combine(self._line.ledger.grant_read(grantee))
 
     def grant_diagnose(self, grantee: iam.IGrantable) -> iam.Grant:
@@ -351,11 +346,10 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         """Add the product line's alarms; call this once. No alarm fires without traffic, or on a single clone.
 
         Args:
-            topic: gets a message when an alarm fires and when it clears; without one, CloudWatch only shows the alarms.
-            ticket_topic: for alarms of `Severity.TICKET`; `topic` when absent.
-            thresholds: when each fires.
-            without: alarms that are left out.
-            runbook_base: precedes the runbook's file name in an alarm's description, as in a wiki's address.
+            topic: receives a message when an alarm fires and when it clears; without one, CloudWatch only shows the
+            alarms. ticket_topic: for alarms of `Severity.TICKET`; `topic` when absent. thresholds: when each fires.
+            without: alarms that are left out. runbook_base: precedes the runbook's file name in an alarm's description,
+            as in a wiki's address.
         """
         return ProvisioningAlarms(
             self,
@@ -377,10 +371,11 @@ class SecretFreeProvisioning(ProductLineMetrics, Construct):
         return ProvisioningDashboard(self, "Dashboard", provisioning=self, quotas=quotas or {})
 
     def add_outputs(self) -> None:
-        """Output, on the stack, what `secretfree --stack NAME` reads: addresses, tables, policy, product.
+        """Add the stack's outputs for `secretfree --stack NAME`: addresses, tables, policy, product.
 
-        The first line of a stack has plain keys, as `ProvisioningUrl`. The keys of a further line end with the letters
-        and digits of its product, as `ProvisioningUrlGadget`; `secretfree --stack NAME --product gadget` finds them.
+        The first line of a stack has plain keys, such as `ProvisioningUrl`. The keys of a further line end with the
+        letters and digits of its product, as `ProvisioningUrlGadget`; `secretfree --stack NAME --product gadget` finds
+        them.
 
         Raises:
             InvalidArgumentError: if the line, or one whose product has the same letters and digits, already has

@@ -1,4 +1,4 @@
-"""What the queues have in common: encryption, TLS, and one principal that may send."""
+"""The common part of the queues: encryption, TLS, and one principal that may send."""
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam

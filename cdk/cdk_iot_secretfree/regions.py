@@ -41,7 +41,7 @@ class RegionStack(Stack):
 
     @property
     def membership(self) -> RegionMembership:
-        """What this Region's product line shares with the others."""
+        """The values that this Region's product line shares with the others."""
         if self._membership is None:
             raise RuntimeError("the stack is a part of no MultiRegionProvisioning")
         return self._membership
@@ -51,8 +51,8 @@ class RegionStack(Stack):
 class MultiRegionProvisioning(Construct):
     """A product line in several Regions of one account. Each has an API, issuers and a ledger of its own.
 
-    The registry is one global table. Each Region registers, within seconds, what the others issue. A device can thus
-    connect to any Region, also when another one fails. The first Region's stack makes the tables, so it is deployed
+    The registry is one global table. Each Region registers the others' certificates within seconds. So a device can
+    connect to any Region, even if another one fails. The first Region's stack makes the tables, so it is deployed
     before the others.
 
     Args:
@@ -122,7 +122,7 @@ class MultiRegionProvisioning(Construct):
 
     @property
     def lines(self) -> dict[str, object]:
-        """What `line` made, by Region."""
+        """The product lines that `line` made, by Region."""
         return dict(self._lines)
 
 

@@ -20,8 +20,8 @@ from cdk_iot_secretfree.things import grant_certificate_look_up, grant_closing
 class ConnectRetirement(Construct):
     """The queue of the connects of AWS IoT Core, and the function that retires.
 
-    AWS IoT Core reports the connects of all clients of the account and Region. The function ignores clients that are no
-    devices of the product line. A lost event delays a retirement until the device connects again.
+    AWS IoT Core reports the connects of all clients of the account and Region. The function ignores clients that are
+    not devices of the product line. A lost event delays a retirement until the device connects again.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class ConnectRetirement(Construct):
 
     @property
     def queue(self) -> sqs.IQueue:
-        """The connects that wait."""
+        """The waiting connects."""
         return self._queue
 
     @property
@@ -92,7 +92,10 @@ class ConnectRetirement(Construct):
         return self._dead_letters
 
     def metric_dead_letters(self, *, period: Duration | None = None) -> cloudwatch.Metric:
-        """Connects that were given up. The old certificates stay until the device's next connect, or their own end."""
+        """Connects that failed at every try.
+
+        The old certificates stay valid until the device's next connect or their end.
+        """
         return self._dead_letters.metric_approximate_number_of_messages_visible(period=period, statistic="Maximum")
 
 

@@ -1,4 +1,4 @@
-"""How the construct refuses an argument at synth: the argument's name, what was given, what is accepted."""
+"""Checks of arguments at synth. An error names the argument, what was given and what is accepted."""
 
 import re
 from typing import Final, NoReturn
@@ -29,12 +29,12 @@ class InvalidArgumentError(ValueError):
 
 
 def _shown(given: object) -> str:
-    # A token prints as a marker of the CDK, such as `-1.8e+289` or `${Token[TOKEN.7]}`, meaningless to a reader.
+    # A token prints as a marker of the CDK without meaning for a reader, such as `-1.8e+289` or `${Token[TOKEN.7]}`.
     if is_token(given):
         return "a token"
     if isinstance(given, str):
         return given
-    # Memory addresses mean nothing to a reader either. A list may hold tokens.
+    # Memory addresses have no meaning for a reader either. A list may contain tokens.
     without_addresses = re.sub(r"<(?:[\w<>]+\.)*(\w+) object at 0x[0-9a-f]+>", r"an object of \1", repr(given))
     return re.sub(r"-1\.8\d*e\+289|[$#]\{Token\[[^]]*\]\}", "a token", without_addresses)
 
@@ -45,9 +45,9 @@ def refuse(argument: str, given: object, accepted: str) -> NoReturn:
 
 
 def is_token(value: object) -> bool:
-    """Whether the value is known at deploy time only, so that synth cannot check it."""
+    """Whether the value is known only at deploy time, so that synth cannot check it."""
     if isinstance(value, str) and _MARK_IN_TEXT not in value:
-        return False  # most values: this saves a call to the CDK's process
+        return False  # Most values. This saves a call to the CDK's process.
     # The CDK fails on any other kind of value.
     is_text_or_number = isinstance(value, (str, int, float)) and not isinstance(value, bool)
     is_list = isinstance(value, list) and len(value) == 1 and isinstance(value[0], str)
@@ -78,7 +78,7 @@ def require_range(argument: str, value: int, low: int, high: int, unit: str = ""
 def require_seconds(argument: str, value: Duration, low: float, high: float, accepted: str, *, step: int = 1) -> int:
     """Return the duration in seconds if it is in the range, bounds included, and a multiple of `step`.
 
-    Tokens, and values that are no duration, are refused.
+    Tokens, and values that are not a duration, are refused.
     """
     if not isinstance(value, Duration):
         refuse(argument, value, accepted)

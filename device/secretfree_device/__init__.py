@@ -1,7 +1,7 @@
 """Client of a secret-free provisioning API, for devices that run Linux and Python.
 
-It holds the device's key, asks for the certificate, stores it safely, renews it in time, and connects to AWS IoT Core.
-It imports `cryptography` and the standard library; MQTT is in modules of their own. No AWS credentials are used.
+It holds the device's key, requests the certificate, stores it atomically, renews it in time, and connects to AWS IoT
+Core. It imports `cryptography` and the standard library; MQTT is in separate modules. No AWS credentials are used.
 """
 
 from secretfree_device.answer import Answer, IssuerPath

@@ -1,4 +1,4 @@
-"""One answer of the provisioning API: what it says, and when the device asks again."""
+"""One answer of the provisioning API: its content, and when the device posts again."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class Answer:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds to wait before asking again, or None where the server named none (RFC 9110, section 10.2.3).
+        """Seconds to wait before the next request, or None without a valid `Retry-After` (RFC 9110, section 10.2.3).
 
-        The wire contract has whole seconds only: a date, zero or garbage counts as absent, more than a day as a day.
+        The wire contract has only whole seconds: a date, zero or garbage counts as absent, more than a day as a day.
         """
         value = self.headers.get("retry-after", "")
         if not (value.isascii() and value.isdigit() and len(value) < _MAXIMUM_RETRY_AFTER_DIGITS) or int(value) == 0:

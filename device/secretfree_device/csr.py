@@ -1,4 +1,4 @@
-"""The certificate signing request of a device (RFC 2986), as the wire contract wants it."""
+"""The certificate signing request of a device (RFC 2986), in the wire contract's form."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from secretfree_device.keys import PrivateKey
 
 
 def certification_request(device_id: str, key: PrivateKey) -> bytes:
-    """Return the DER of a CSR with the id as common name, and nothing else. Raises ValueError for an empty id."""
+    """Return the DER of a CSR with only the id as common name. Raises ValueError for an empty id."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device_id)])
     request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, fitting_digest(key))
     return request.public_bytes(serialization.Encoding.DER)
 
 
 def fitting_digest(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512:
-    """Return SHA-256, or the longer hash where a curve is stronger than that (FIPS 186-5, section 6.1.1)."""
+    """Return SHA-256, or a longer hash for a stronger curve (FIPS 186-5, section 6.1.1)."""
     if isinstance(key, ec.EllipticCurvePrivateKey):
         if key.curve.key_size > 384:
             return hashes.SHA512()

@@ -1,4 +1,4 @@
-"""A device: its id, its key and its stored certificate, and what it does with them."""
+"""A device: its id, its key, its stored certificate, and its operations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Device:
 
     @property
     def identity(self) -> Identity | None:
-        """The stored identity, or None before provisioning. One of another key counts as none."""
+        """The stored identity, or None before provisioning, or if it is for another key."""
         identity = self.store.read()
         return identity if identity is not None and identity.is_for(self.key.public_key()) else None
 
@@ -41,7 +41,7 @@ class Device:
     def provision(self, client: ProvisioningClient, issuer: IssuerPath = IssuerPath.PRIVATE_CA) -> Identity:
         """Get a certificate and store it. Raises ProvisioningError; OSError if it cannot be stored.
 
-        Interrupted at any step, the device finds its former certificate or the new one, and may post again.
+        After an interruption at any step, the device has its former certificate or the new one, and may post again.
         """
         identity = client.provision(issuer, self.signing_request)
         if not identity.is_for(self.key.public_key()):
@@ -52,12 +52,12 @@ class Device:
     def provision_or_renew(
         self, client: ProvisioningClient, *, now: datetime, issuer: IssuerPath = IssuerPath.PRIVATE_CA
     ) -> Identity:
-        """Return the stored identity. Ask for a new one if there is none, or if its renewal window has begun.
+        """Return the stored identity. Request a new one if there is none, or if its renewal window has begun.
 
-        If the device's clock is behind its certificate's start, the clock is wrong, and each call asks. Then call once
-        a day.
+        If the device's clock is before its certificate's start, the clock is wrong, and each call sends a request. Then
+        call once a day.
 
-        Raises: as `provision`. After a failed renewal the current certificate stays good until its end.
+        Raises: as `provision`. After a failed renewal, the current certificate stays valid until its end.
         """
         identity = self.identity
         if identity is None:

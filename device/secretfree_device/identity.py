@@ -1,4 +1,4 @@
-"""What a device gets by provisioning. Every object of this class has been checked, whether received or stored."""
+"""The result of provisioning. Every object of this class is checked, whether received or stored."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RFC_3339_UTC = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?Z"
 class Identity:
     """Certificate and addresses of a device. All of it is public.
 
-    Raises: ValueError where a value has not the wire contract's form, or the certificate is not the one of the id.
+    Raises: ValueError if a value does not have the wire contract's form, or the id is not that of the certificate.
     """
 
     certificate_pem: str
@@ -37,9 +37,9 @@ class Identity:
     not_after: str
     """RFC 3339, UTC."""
     renew_after: str | None = None
-    """RFC 3339, UTC: the start of the renewal window. None: the service does not name it yet."""
+    """RFC 3339, UTC: the start of the renewal window. None for an older service."""
     request_id: str | None = field(default=None, compare=False)
-    """API Gateway's id of the request that was answered: what to look for in the log."""
+    """API Gateway's id of the answered request, for a search in the log."""
 
     def __post_init__(self) -> None:
         (certificate,) = _certificates(self.certificate_pem, "certificate", most=1)
@@ -81,12 +81,12 @@ class Identity:
         return json.dumps(asdict(self), indent=2).encode() + b"\n"
 
     def is_for(self, public_key: PublicKey) -> bool:
-        """Whether the certificate names this key. One for another key is useless to the device."""
+        """Whether the certificate is for this key."""
         return self._certificate.public_key() == public_key
 
     @property
     def issuer(self) -> IssuerPath:
-        """The issuer that it came from, and that renews it."""
+        """The issuer that issued and renews it."""
         return IssuerPath.IOT_CORE if self.chain_pem is None else IssuerPath.PRIVATE_CA
 
     @property

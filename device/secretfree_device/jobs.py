@@ -1,7 +1,7 @@
-"""AWS IoT Jobs on the device: it takes the next job, does it and reports. It can do one: renew the certificate.
+"""AWS IoT Jobs on the device: it runs the next job and reports. The only supported job renews the certificate.
 
-A job's document is data from outside. It can only make the device ask for a renewal, which a device may do at any time.
-It names no address, no file and no command.
+A job's document is untrusted data. It can only trigger a renewal, which a device may request at any time. It contains
+no address, file or command.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from secretfree_device.provisioning import ProvisioningError
 from secretfree_device.session import DeviceSession, Message
 
 _LONGEST_REASON: Final = 1024
-"""Characters of a value of `statusDetails` (AWS IoT Jobs)."""
+"""Maximum length in characters of a value of `statusDetails` (AWS IoT Jobs)."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Job:
 
     @classmethod
     def from_message(cls, payload: bytes) -> Job | None:
-        """Return the job of a `notify-next`, or of the answer to `$next/get`; None: there is none, or no such thing."""
+        """Return the job of a `notify-next`, or of the answer to `$next/get`; None without a valid one."""
         try:
             match json.loads(payload):
                 case {"execution": {"jobId": str(job_id), "versionNumber": int(version), "jobDocument": document}}:
@@ -42,7 +42,7 @@ class Job:
 
     @property
     def is_renewal(self) -> bool:
-        """Whether the job asks for a renewal in the form that this device knows."""
+        """Whether the job requests a renewal in a supported form."""
         return self.document == {"operation": RENEWAL_OPERATION, "version": RENEWAL_VERSION}
 
 
@@ -81,9 +81,9 @@ class JobQueue:
 def work_off_next(
     open_session: Callable[[], DeviceSession], thing_name: str, renew: Callable[[], str], *, timeout: float
 ) -> tuple[Job, str] | None:
-    """Connect, wait for the next job, do it and report; return the job and its last status, or None without a job.
+    """Connect, wait for the next job, run it and report; return the job and its last status, or None without a job.
 
-    `open_session` connects with the device's current certificate. `renew` asks for a certificate, keeps it and returns
+    `open_session` connects with the device's current certificate. `renew` requests a certificate, stores it and returns
     its id. The device reports success over a connection with the new certificate. If that certificate cannot connect,
     the job times out. If the device stops early, it finds the job again and repeats it, which is safe.
     """
@@ -93,7 +93,7 @@ def work_off_next(
         if job is None:
             return None
         if not job.is_renewal:
-            queue.report(job, "REJECTED", reason="this device knows no such job")
+            queue.report(job, "REJECTED", reason="this device does not support the job")
             return job, "REJECTED"
         queue.report(job, "IN_PROGRESS")
         try:

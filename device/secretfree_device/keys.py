@@ -1,4 +1,4 @@
-"""The device's key: in a file that only its owner can read, or in hardware. It is never sent."""
+"""The device's key, in a file that only its owner can read, or in hardware. It is never sent."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ _GENERATORS: Mapping[KeyType, Callable[[], PrivateKey]] = MappingProxyType(
 
 
 class KeyUnavailableError(Exception):
-    """The hardware that holds the key is missing, refuses, or holds no such key. The message never has the PIN."""
+    """The key's hardware is missing, refuses, or does not have the key. The message never contains the PIN."""
 
 
 class DeviceKey(Protocol):
-    """A device's key, wherever it is. It signs CSRs, and opens MQTT sessions by mutual TLS."""
+    """A device's key in any place. It signs CSRs, and opens MQTT sessions by mutual TLS."""
 
     def private_key(self) -> PrivateKey:
-        """Return the key to sign with. One in hardware signs there and has no private bytes."""
+        """Return the key for signing. A key in hardware signs there and has no private bytes."""
         ...
 
     def public_key(self) -> PublicKey:
@@ -115,9 +115,8 @@ def generate(key_type: KeyType) -> PrivateKey:
 def write_private_key(path: Path, key: PrivateKey) -> None:
     """Write the key as unencrypted PKCS#8 PEM into a new file that is 0600 from its first byte on.
 
-    The file is complete on the disk before the call returns: a public key that is enrolled must have its private one.
-
-    Raises FileExistsError if the file exists: a device that loses its key cannot be provisioned again.
+    The file is flushed to the disk before the call returns, so that no enrolled key is lost. Raises FileExistsError if
+    the file exists, because a device that loses its key cannot be provisioned again.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY_FILE)
     with os.fdopen(descriptor, "wb") as file:

@@ -79,7 +79,7 @@ class DeviceConnection:
             self._await_connack()
             if self._after_connect is not None:
                 self._after_connect()
-        except BaseException:  # Ctrl-C too: the socket and the network thread must not outlive the attempt
+        except BaseException:  # Ctrl-C too: the socket and the network thread must not outlive the attempt.
             self._close()
             raise
         return self
@@ -104,7 +104,7 @@ class DeviceConnection:
         self._ask(f"publish on {topic}", send)
 
     def receive(self, timeout: float) -> Message | None:
-        """Return the next message, or None where none came within `timeout` seconds."""
+        """Return the next message, or None if none arrives within `timeout` seconds."""
         try:
             return self._received.get(timeout=timeout)
         except Empty:
@@ -178,7 +178,7 @@ class DeviceConnection:
     def _on_subscribe(
         self, _client: Client, _data: Any, message_id: int, reasons: list[ReasonCode], _properties: Properties | None
     ) -> None:
-        # One filter is asked for at a time, so there is one reason.
+        # Each request has one filter, so there is one reason.
         with self._changed:
             self._acknowledged[message_id] = reasons[0]
             self._changed.notify_all()
@@ -195,10 +195,10 @@ class DeviceConnection:
 
 
 class _NamedServerContext(ssl.SSLContext):
-    """Sends and verifies a server name other than the host connected to.
+    """Sends and verifies a server name other than the connected host.
 
     IoT Core selects the account by SNI, so the name must be that of the endpoint, also for a broker on loopback. paho
-    passes the host it connects to and has no option for another name.
+    passes the connected host and has no option for another name.
     """
 
     server_name: str | None = None

@@ -20,21 +20,21 @@ class Patience:
     """How long a device tries. Times are in seconds."""
 
     total: float = 60.0
-    """`math.inf` for a device without an operator: it never gives up."""
+    """`math.inf` for a device without an operator, which retries for ever."""
     first_pause: float = 1.0
     """Pause after the first failure if the server gives none; doubled at each further one."""
     longest_pause: float = 300.0
     longest_doubled: float = 3_600.0
-    """The longest pause that follows from doubling the server's."""
+    """The longest pause from doubling the server's."""
     spread: float = 0.5
     """Random share added to a pause, so that devices that were refused together spread out."""
     spread_of_turns: float = 10.0
-    """The most that is added to the time that a 202 names."""
+    """The maximum that is added to the time of a 202."""
     first_rare_pause: float = 3_600.0
     """Pause after the first refusal that may end; doubled at each further one."""
     longest_rare_pause: float = _DAY
     after_refusals: bool = False
-    """Whether to ask again, rarely, after a refusal that may end, such as that of a device that is not enrolled yet."""
+    """Whether to retry, rarely, after a refusal that may end, such as of a device that is not enrolled yet."""
 
     def pause(self, failures: int, retry_after: float | None, uniform: Uniform) -> float:
         """Return the pause after `failures` in a row ("soon"), never shorter than the server's."""
@@ -58,9 +58,8 @@ class Patience:
     def until_renewal(self, identity: Identity, *, now: datetime, unchanged: int, uniform: Uniform) -> float:
         """Return the seconds until the device posts for a renewal.
 
-        `unchanged` counts the requests since the window's start that brought the same certificate. If the device's
-        clock is behind its certificate's start, the clock is wrong, and the device posts once a day, as the wire
-        contract says.
+        `unchanged` counts the requests since the window's start that returned the same certificate. If the device's
+        clock is before its certificate's start, the clock is wrong, and the device posts once a day (wire contract).
         """
         opens = identity.renewal_opens
         if opens is None or now < identity.valid_from:

@@ -36,7 +36,7 @@ class TokenKey:
     label: str
     """Label of the key pair."""
     pin: Callable[[], str] = field(repr=False, compare=False)
-    """Gives the user's PIN. It is asked for where the token demands it, and never for the public key."""
+    """Returns the user's PIN. It is called only if the token requires the PIN, and never for the public key."""
 
     def exists(self) -> bool:
         """Whether the token has the key. Raises KeyUnavailableError."""
@@ -49,9 +49,9 @@ class TokenKey:
         return True
 
     def generate(self, key_type: KeyType = KeyType.EC_P256) -> None:
-        """Make the key pair in the token, never to be extracted.
+        """Make the key pair in the token, not extractable.
 
-        Raises: KeyUnavailableError; ValueError for a type that tokens have not.
+        Raises: KeyUnavailableError; ValueError for a type that tokens do not support.
         """
         curve = _CURVES.get(key_type)
         if curve is None:
@@ -74,7 +74,7 @@ class TokenKey:
             found = session.get_key(object_class=pkcs11.ObjectClass.PUBLIC_KEY, label=self.label)
             key = serialization.load_der_public_key(encode_ec_public_key(found))
         if not isinstance(key, ec.EllipticCurvePublicKey):
-            raise KeyUnavailableError(f"key {self.label!r} of token {self.token!r} is no elliptic-curve key")
+            raise KeyUnavailableError(f"key {self.label!r} of token {self.token!r} is not an elliptic-curve key")
         return key
 
     def private_key(self) -> PrivateKey:

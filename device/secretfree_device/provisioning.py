@@ -1,4 +1,4 @@
-"""The device's HTTP exchange: it posts the CSR, obeys Retry-After, and takes the certificate or the refusal."""
+"""The device's HTTP exchange: it posts the CSR, follows Retry-After, and returns the certificate or the refusal."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from secretfree_device.identity import Identity
 from secretfree_device.patience import Patience
 
 _MAXIMUM_ANSWER_BYTES = 256 * 1024
-"""A chain of a few certificates is some 10 KB."""
+"""Maximum size of an answer; a chain of a few certificates has some 10 KB."""
 
 
 class ProvisioningError(Exception):
-    """There is no certificate; the message says why."""
+    """Provisioning failed; the message has the reason."""
 
 
 class ProvisioningRefusedError(ProvisioningError):
-    """The service refuses, or gives an answer outside the wire contract."""
+    """The service refused, or returned an answer outside the wire contract."""
 
     def __init__(self, message: str, answer: Answer) -> None:
         super().__init__(message)
@@ -36,12 +36,12 @@ class ProvisioningRefusedError(ProvisioningError):
 
 
 class ProvisioningUnavailableError(ProvisioningError):
-    """The service was not reachable or not ready within the device's time."""
+    """The service was not reachable or not ready within the device's time limit."""
 
 
 @dataclass(frozen=True)
 class ProvisioningClient:
-    """Client of one provisioning API. It opens a connection for each request, as a device after a reset does."""
+    """Client of one provisioning API. It opens a connection for each request, like a device after a reset."""
 
     base_url: str
     """Output `ProvisioningUrl` of the stack; `/new` and `/proto` are below it."""
@@ -54,13 +54,13 @@ class ProvisioningClient:
     monotonic: Callable[[], float] = time.monotonic
     uniform: Callable[[float, float], float] = random.SystemRandom().uniform
     csr_in_body: bool = False
-    """Whether the CSR is sent as the body, where the deployment takes it so."""
+    """Whether the CSR is sent as the body, if the deployment accepts that."""
 
     def __post_init__(self) -> None:
         _checked_url(self.base_url)
 
     def provision(self, issuer: IssuerPath, signing_request: Callable[[], bytes]) -> Identity:
-        """Repeat the request until there is a certificate, the service refuses, or the device's time is over.
+        """Repeat the request until there is a certificate, the service refuses, or the time limit is reached.
 
         It calls `signing_request` at each attempt, as a device signs a new CSR at each start.
 
@@ -75,7 +75,7 @@ class ProvisioningClient:
             try:
                 answer = self.post(issuer, signing_request())
             except ssl.SSLCertVerificationError as error:
-                # A repeated request would meet the same server.
+                # A retry would reach the same server.
                 raise ProvisioningUnavailableError(
                     f"the certificate of {self.base_url} could not be verified: {error.verify_message}"
                 ) from error
@@ -113,7 +113,7 @@ class ProvisioningClient:
         return again is AskAgain.NEVER or (again is AskAgain.RARELY and not self.patience.after_refusals)
 
     def _pause(self, answer: Answer | None, failures: int) -> float:
-        """Return the pause after an answer, or after none. No failure: a 202 named the device's turn."""
+        """Return the pause after an answer or its absence. Without failures, a 202 named the device's turn."""
         retry_after = None if answer is None else answer.retry_after
         if failures == 0 and retry_after is not None:
             return self.patience.until_turn(retry_after, self.uniform)
@@ -160,7 +160,7 @@ def _request(answer: Answer) -> str:
 
 
 def _checked_url(base_url: str) -> SplitResult:
-    """Return the parts of the URL. Plain HTTP is accepted on loopback only, where the local cloud is."""
+    """Return the parts of the URL. Plain HTTP is accepted only on loopback, for the local cloud."""
     url = urlsplit(base_url)
     if url.scheme == "https" and url.hostname:
         return url

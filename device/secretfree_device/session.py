@@ -1,4 +1,4 @@
-"""A device's MQTT session: what every way to connect offers, and how it fails."""
+"""A device's MQTT session: the interface of all implementations, and its errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Broker:
     host: str
     port: int = MQTT_TLS_PORT
     server_name: str | None = None
-    """Name sent as SNI and looked for in the broker's certificate; None means `host`."""
+    """Name for SNI and for the verification of the broker's certificate; None means `host`."""
     ca_file: Path | None = None
     """PEM of the CA of the broker; None means the system's roots, which include Amazon's."""
 
@@ -35,7 +35,7 @@ class MqttError(Exception):
 
 
 class MqttRefusedError(MqttError):
-    """The broker refused what the device asked for: by a reason code, or by closing the connection."""
+    """The broker refused a request of the device, by a reason code or by closing the connection."""
 
     def __init__(self, message: str, *, reason: str, disconnected: bool) -> None:
         super().__init__(message)
@@ -66,7 +66,7 @@ class DeviceSession(Protocol):
         ...
 
     def receive(self, timeout: float) -> Message | None:
-        """Return the next message, or None where none came within `timeout` seconds."""
+        """Return the next message, or None if none arrives within `timeout` seconds."""
         ...
 
     @property

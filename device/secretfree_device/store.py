@@ -1,8 +1,8 @@
-"""Where a device keeps its certificate: in a folder, so that power may fail between any two writes.
+"""Stores a device's certificate in a folder, so that power may fail between any two writes.
 
-`identity.json` is the truth, in one file that is replaced by one atomic rename. `certificate.pem` and `chain.pem` are
-copies for programs that read PEM; `read` mends them after an interruption. `previous.json` is the certificate before,
-until the device has connected with the new one.
+`identity.json` is authoritative. It is replaced by one atomic rename. `certificate.pem` and `chain.pem` are copies for
+programs that read PEM; `read` repairs them after an interruption. `previous.json` is the previous certificate, until
+the device has connected with the new one.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class IdentityStore:
 
     @property
     def chain_file(self) -> Path:
-        """PEM of the CAs above it; absent from IoT Core's own CA."""
+        """PEM of its CAs; absent with IoT Core's own CA."""
         return self.folder / CHAIN_FILE
 
     def read(self) -> Identity | None:
-        """Return the current identity, or None where there is none or the file is damaged.
+        """Return the current identity, or None if there is none or the file is damaged.
 
-        None makes the device ask again, which is safe: the service gives the same certificate. Raises OSError.
+        After None, the device sends a request, which is safe: the service returns the same certificate. Raises OSError.
         """
         identity = self._read(_IDENTITY_FILE)
         if identity is not None:
@@ -47,10 +47,10 @@ class IdentityStore:
         return identity
 
     def keep(self, identity: Identity) -> None:
-        """Make an identity the current one. Raises OSError; the one before is then still there.
+        """Make an identity the current one. Raises OSError; the previous one is then kept.
 
-        The order is: the one before aside, the new one in its place, the copies. Each step is complete on the disk
-        before the next begins. An unconfirmed current one is not put aside, because it never connected.
+        The order is: save the previous one, write the new one, write the copies. Each step is flushed to the disk
+        before the next begins. An unconfirmed current one is not saved, because it never connected.
         """
         current = self._read(_IDENTITY_FILE)
         if current is not None and current != identity and not (self.folder / _PREVIOUS_FILE).exists():

@@ -1,6 +1,6 @@
 """The device on MQTT with its key in a token: the AWS IoT Device SDK for Python v2, MQTT 5.
 
-Python's own TLS takes a key from a file only. This SDK signs the handshake in the token.
+Python's own TLS reads a key only from a file. This SDK signs the handshake in the token.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class TokenConnection:
         _require_success(what, answer.puback.reason_code)
 
     def receive(self, timeout: float) -> Message | None:
-        """Return the next message, or None where none came within `timeout` seconds."""
+        """Return the next message, or None if none arrives within `timeout` seconds."""
         try:
             return self._received.get(timeout=timeout)
         except Empty:
@@ -167,7 +167,7 @@ class TokenConnection:
     def _on_disconnection(self, _data: mqtt5.LifecycleDisconnectData) -> None:
         self._ended.set()
         if self._client is not None:
-            self._client.stop()  # the SDK would reconnect; a refusal must stay visible
+            self._client.stop()  # The SDK would reconnect, but a refusal must stay visible.
 
     def _on_stopped(self, _data: mqtt5.LifecycleStoppedData) -> None:
         self._ended.set()

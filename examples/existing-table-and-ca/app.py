@@ -1,4 +1,4 @@
-"""A registry table and a Private CA that exist already: nothing of theirs is created, changed or deleted."""
+"""An existing registry table and Private CA, which the stack does not create, change or delete."""
 
 from aws_cdk import App, Stack
 from cdk_iot_secretfree import DeviceAuthority, DeviceRegistry, Issuer, KeyAlgorithm, SecretFreeProvisioning
@@ -6,7 +6,7 @@ from cdk_iot_secretfree import DeviceAuthority, DeviceRegistry, Issuer, KeyAlgor
 app = App()
 stack = Stack(app, "ExistingTableAndCa")
 
-# Context, so that no account's names stand in the code: `cdk deploy --context ca-arn=... --context table=...`.
+# Context, so that the code contains no account's names: `cdk deploy --context ca-arn=... --context table=...`.
 ca_arn = app.node.try_get_context("ca-arn") or (
     "arn:aws:acm-pca:eu-central-1:111122223333:certificate-authority/11111111-2222-3333-4444-555555555555"
 )

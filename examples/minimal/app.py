@@ -1,4 +1,4 @@
-"""The least that provisions devices: a root CA made here, one product line, and the outputs for the command line."""
+"""The minimal stack: a root CA, one product line, and the outputs for the command line."""
 
 from aws_cdk import App, Stack
 from cdk_iot_secretfree import AuthoritySubject, DeviceAuthority, Issuer, SecretFreeProvisioning

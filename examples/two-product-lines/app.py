@@ -1,4 +1,4 @@
-"""Two product lines that share one CA, each in a stack of its own with its own tables, policy and API."""
+"""Two product lines that share one CA, each in its own stack with its own tables, policy and API."""
 
 from aws_cdk import App, Duration, Stack
 from cdk_iot_secretfree import AuthoritySubject, DeviceAuthority, Issuer, SecretFreeProvisioning

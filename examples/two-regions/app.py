@@ -1,6 +1,6 @@
-"""One product line in two Regions: one registry, a CA in each Region, certificates that are good in both.
+"""One product line in two Regions: one registry, a CA in each Region, certificates that are valid in both.
 
-With the context `shared-authority=ARN`, devices may also ask at `/shared`: there one CA signs for both Regions.
+With the context `shared-authority=ARN`, devices may also use `/shared`, where one CA signs for both Regions.
 """
 
 import os

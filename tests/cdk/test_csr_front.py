@@ -49,7 +49,7 @@ def test_each_issuer_has_a_post_below_its_path_that_the_front_answers(made):
     assert all("CsrFront" in json.dumps(method["Integration"]["Uri"]) for method in methods)
 
 
-def test_it_knows_what_the_authorizer_knows_and_who_answers(made):
+def test_it_has_the_authorizers_settings_and_the_issuers_functions(made):
     config = CsrFrontConfig.from_environment(made.deployed_environment("csr_front"))
     assert set(config.issuer_functions) == {"new", "proto"}
     assert config.retry_after == 5

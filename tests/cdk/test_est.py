@@ -92,7 +92,7 @@ def test_reenrolment_is_there_with_its_domain_alone(mutual):
     assert operations(mutual) == both | {f"{{label}}/{name}": method for name, method in both.items()}
 
 
-def test_it_knows_what_the_authorizer_knows_and_its_own(plain, mutual):
+def test_it_has_the_authorizers_settings_and_its_own(plain, mutual):
     config = EstConfig.from_environment(plain.deployed_environment("est"))
     assert config.default_path == "new"
     assert config.authorities == {"new": (ARN,)}

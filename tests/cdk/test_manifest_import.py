@@ -80,7 +80,7 @@ def statements_of(resources: Mapping[str, Any], role_prefix: str) -> list[dict[s
 
 
 class TestBucket:
-    def test_it_is_encrypted_versioned_private_and_tells_eventbridge(self, template: Template) -> None:
+    def test_it_is_encrypted_versioned_private_and_notifies_eventbridge(self, template: Template) -> None:
         template.has_resource(
             "AWS::S3::Bucket",
             {
@@ -397,7 +397,7 @@ class TestSample:
             self.sample({"secretfree:manifest-import": "yes"})
 
 
-def test_a_bucket_that_goes_with_the_stack_is_asked_for() -> None:
+def test_a_bucket_is_deleted_with_the_stack_only_on_request() -> None:
     stack, _ = made(removal_policy=RemovalPolicy.DESTROY)
     Template.from_stack(stack).has_resource("AWS::S3::Bucket", {"DeletionPolicy": "Delete"})
 

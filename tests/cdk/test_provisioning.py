@@ -219,7 +219,7 @@ class TestTwoCertificateAuthorities:
         assert ["First" in signing[0], "Second" in signing[0]] == [True, False]
         assert ["First" in signing[1], "Second" in signing[1]] == [False, True]
 
-    def test_the_sweeper_knows_both(self, pair):
+    def test_the_sweeper_gets_both(self, pair):
         config = IssuerConfig.from_environment(pair.deployed_environment("sweeper"))
         assert [issuer.name for issuer in config.issuers] == ["private-ca", "private-ca-2"]
         rendered = json.dumps(pair.environment("sweeper")[Variable.ISSUERS])
@@ -267,7 +267,7 @@ class TestRefusals:
             ("iot:Certificate.Subject.OrganizationalUnit.1", MatchPolicy.UDID),
         ],
     )
-    def test_no_policy_goes_by_a_subject_that_the_requester_chose(self, stack, variable, match):
+    def test_no_policy_relies_on_a_subject_that_the_requester_chose(self, stack, variable, match):
         with pytest.raises(InvalidArgumentError, match=rf"device_policy: .*{re.escape(variable)}.*requester chooses"):
             iot_core_only(stack, match=match, device_policy=policy_by(variable))
 
@@ -337,7 +337,7 @@ class TestRefusals:
         with pytest.raises(InvalidArgumentError, match=message):
             Issuer.private_ca(authority, validity=validity)
 
-    def test_short_lived_certificates_last_a_week_unless_told_otherwise(self, stack):
+    def test_short_lived_certificates_last_a_week_by_default(self, stack):
         authority = DeviceAuthority.root(
             stack, "Ca", subject=AuthoritySubject(common_name="ca"), usage_mode=UsageMode.SHORT_LIVED_CERTIFICATE
         )

@@ -53,14 +53,14 @@ class TestRegistry:
         assert resource["Properties"]["BillingMode"] == "PAY_PER_REQUEST"
 
     @pytest.mark.parametrize("kind", [DeviceRegistry, IssuanceLedger])
-    def test_it_goes_with_the_stack_on_request(self, synthesise, kind):
+    def test_it_is_deleted_with_the_stack_on_request(self, synthesise, kind):
         made = synthesise(lambda stack: kind(stack, "Table", removal_policy=RemovalPolicy.DESTROY))
         (resource,) = made.of_type("AWS::DynamoDB::GlobalTable").values()
         assert resource["DeletionPolicy"] == "Delete"
         assert resource["Properties"]["Replicas"][0]["DeletionProtectionEnabled"] is False
 
     @pytest.mark.parametrize("kind", [DeviceRegistry, IssuanceLedger])
-    def test_it_goes_where_the_whole_stack_is_to_go(self, synthesise, kind):
+    def test_it_is_deleted_where_the_whole_stack_is_destroyed(self, synthesise, kind):
         def fill(stack):
             kind(stack, "Table")
             RemovalPolicies.of(stack).destroy()

@@ -54,7 +54,7 @@ def test_the_endpoints_name_is_sent_and_the_certificate_shown(
     assert broker.client_ids == ["sensor-1"]
 
 
-def test_a_refused_publish_tells_the_reason_and_leaves_the_session(
+def test_a_refused_publish_has_the_reason_and_keeps_the_session(
     device: SimulatedDevice, broker: Any, authority: Any
 ) -> None:
     broker.denied = {"widget/other/hello"}
@@ -78,7 +78,7 @@ def test_a_publish_answered_by_hanging_up_is_a_refusal(device: SimulatedDevice, 
             session.publish("widget/sensor-1/hello", "too late")
 
 
-def test_a_refused_subscription_tells_the_reason(device: SimulatedDevice, broker: Any, authority: Any) -> None:
+def test_a_refused_subscription_has_the_reason(device: SimulatedDevice, broker: Any, authority: Any) -> None:
     broker.denied = {"#"}
     with (
         _connection(device, broker, authority) as session,
@@ -87,7 +87,7 @@ def test_a_refused_subscription_tells_the_reason(device: SimulatedDevice, broker
         session.subscribe("#")
 
 
-def test_a_refused_connect_tells_the_reason(device: SimulatedDevice, broker: Any, authority: Any) -> None:
+def test_a_refused_connect_has_the_reason(device: SimulatedDevice, broker: Any, authority: Any) -> None:
     broker.connect_code = 0x87
 
     with (
@@ -134,7 +134,7 @@ def test_a_broker_of_another_authority_is_not_trusted(device: SimulatedDevice, b
         pass
 
 
-def test_a_silent_broker_is_waited_for_no_longer_than_told(
+def test_a_silent_broker_is_waited_for_no_longer_than_the_timeout(
     device: SimulatedDevice, broker: Any, authority: Any
 ) -> None:
     broker.silent = True

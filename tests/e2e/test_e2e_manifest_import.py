@@ -97,7 +97,7 @@ def key_of(device: Any) -> str:
     return base64.b64encode(device.public_key_pem()).decode()
 
 
-def test_the_devices_of_a_dropped_csv_are_enrolled_and_provisioned_and_bad_rows_told(
+def test_the_devices_of_a_dropped_csv_are_enrolled_and_provisioned_and_bad_rows_reported(
     factory: Import, workshop: Any, post: Callable[..., Any]
 ) -> None:
     good = [workshop.device(device_id=f"lot-a-{number}") for number in range(3)]

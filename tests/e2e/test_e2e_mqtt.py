@@ -80,7 +80,7 @@ def test_a_device_reads_its_own_shadow(session: DeviceConnection, device: Any) -
     assert message.topic == f"{shadow}/update/accepted"
 
 
-def test_a_device_that_had_no_certificate_speaks_within_seconds(
+def test_a_device_that_had_no_certificate_publishes_within_seconds(
     cloud: Any, workshop: Any, post: Callable[..., Any], connect: Callable[..., DeviceConnection]
 ) -> None:
     device = workshop.enrolled(cloud)

@@ -305,7 +305,7 @@ def run(regions: Regions, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ca
     return run_one
 
 
-def test_a_lost_region_keeps_no_device_from_the_other_and_knows_it_when_it_is_back(
+def test_a_lost_region_keeps_no_device_from_the_other_and_catches_up_when_it_is_back(
     regions: Regions, new_device: Callable[[str], Device], run: Callable[[str], Result]
 ) -> None:
     """By the guide's commands, and by the runbook's."""

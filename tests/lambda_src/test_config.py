@@ -15,7 +15,7 @@ AUTHORIZER = authorizer_environment({Variable.MATCH_POLICY: "PUBLIC_KEY"})
 ISSUER = issuer_environment()
 
 
-def test_the_level_of_the_log_is_info_unless_told() -> None:
+def test_the_level_of_the_log_is_info_by_default() -> None:
     assert AuthorizerConfig.from_environment(AUTHORIZER).log_level is LogLevel.INFO
     louder = AuthorizerConfig.from_environment(AUTHORIZER | {Variable.LOG_LEVEL: "DEBUG"})
     assert (louder.log_level, louder.device_profile) == (LogLevel.DEBUG, DeviceProfile.STANDARD)

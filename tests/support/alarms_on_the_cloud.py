@@ -1,4 +1,4 @@
-"""The alarms of a stack in a local cloud: how each is made to fire, and what state all are in."""
+"""The alarms of a stack in a local cloud: makes each fire, and reads their states."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def states(target: Target, alarms: Alarms) -> dict[str, str]:
 
 
 def until(probe: Callable[[], bool], *, meanwhile: Callable[[], object] = lambda: None) -> bool:
-    """Whether `probe` comes true in time; `meanwhile` is done between two probes."""
+    """Whether `probe` becomes true in time; `meanwhile` runs between two probes."""
     deadline = time.monotonic() + _PATIENCE
     while not probe():
         if time.monotonic() > deadline:
@@ -42,7 +42,7 @@ def until(probe: Callable[[], bool], *, meanwhile: Callable[[], object] = lambda
 
 
 def each_fires_alone_and_clears(target: Target, alarms: Alarms, *, of: Alarms | None = None) -> None:
-    """Assert that each of `of`, all by default, fires on what it watches, alone among `alarms`, and clears."""
+    """Assert that each of `of` (default: all) fires on its metric, as the only one of `alarms`, and clears."""
     quiet = dict.fromkeys(alarms, "OK")
     for name, alarm in (of or alarms).items():
         assert until(lambda: states(target, alarms) == quiet), states(target, alarms)
@@ -55,7 +55,7 @@ def each_fires_alone_and_clears(target: Target, alarms: Alarms, *, of: Alarms | 
 
 
 def breach(target: Target, alarm: Mapping[str, Any]) -> None:
-    """Let happen what the alarm watches: the runtime's own line in its log group, or AWS's own metric."""
+    """Produce the alarm's metric: a log line of the runtime in its log group, or AWS's own metric."""
     value = alarm["Threshold"] - 1 if alarm["ComparisonOperator"].startswith("Less") else alarm["Threshold"] + 1
     dimensions = {one["Name"]: one["Value"] for one in alarm["Dimensions"]}
     if alarm["Namespace"] != METRIC_NAMESPACE:
@@ -67,7 +67,7 @@ def breach(target: Target, alarm: Mapping[str, Any]) -> None:
     telemetry = Telemetry(product, stream=stream)
     named = {Dimension(name): text for name, text in dimensions.items()}
     if metric is Metric.STAGE_LATENCY:
-        telemetry._add(metric, value, named)  # a stage that takes so long would take so long here
+        telemetry._add(metric, value, named)  # A stage that takes this long would take as long here.
     elif metric is Metric.REPLICATION_LAG:
         telemetry.lag(int(value))
     else:

@@ -56,7 +56,7 @@ def overflowing(executable: str, folder: Path, pages: Sequence[str], widths: Seq
 
 
 def _visited(executable: str, url: str, results: queue.Queue[bytes]) -> bytes:
-    """What the page at `url` posts in the end."""
+    """The final post of the page at `url`."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         options = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""A quicker Node process of the construct, for tests that synthesise by the hundred.
+"""A faster Node process of the construct, for tests that synthesise hundreds of times.
 
 The construct runs in Node, and each of its calls is a message to it. By default, a second Node process relays all
 messages, and each construct keeps the stack trace of its creation.
@@ -28,7 +28,7 @@ ENVIRONMENT = {
 
 
 def quicken() -> None:
-    """Have this process start its Node process so. Its child processes have the defaults."""
+    """Make this process start its Node process this way. Its child processes have the defaults."""
     runtime, start = _NodeProcess._jsii_runtime, _NodeProcess.start
 
     def direct_runtime(process: _NodeProcess) -> str:

@@ -1,4 +1,4 @@
-"""What the consumers of streams and queues are given, and what the account has when they are done with it."""
+"""Events for the consumers of streams and queues, and the account's state after each."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +17,7 @@ from support.world import World
 
 @dataclass(frozen=True)
 class Scene:
-    """One event. `deliver` deals with it, in the account `world`; whatever it raises, it is delivered again."""
+    """One event. `deliver` processes it in the account `world`. After any exception it is delivered again."""
 
     world: World
     deliver: Callable[[], object]
@@ -40,7 +40,7 @@ class Scene:
             self.deliver()
 
     def end(self) -> object:
-        """What the account has, but for ids and times: they differ between two runs."""
+        """The account's state without ids and times, which differ between two runs."""
         cloud = self.cloud
         certificates = [
             (one.status, sorted(one.policies), sorted(one.things.items())) for one in cloud.certificates.values()
@@ -60,7 +60,10 @@ def issued(region: Region) -> IssuedCertificate:
 
 
 def after_an_issuance(both: TwoRegions) -> set[str]:
-    """The device was given a certificate in the first Region; what is active in the second one in the end."""
+    """The device got a certificate in the first Region.
+
+    Returns the active certificates of the second one at the end.
+    """
     return {issued(both.here).certificate_id}
 
 

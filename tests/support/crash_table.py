@@ -13,7 +13,7 @@ _FAULTS = ["killed before", "after", "throttled", "timed out before", "after", "
 
 
 class Row(NamedTuple):
-    """`requests`: until the device had its certificate; `orphans`: at quiescence, after the sweeper."""
+    """`requests`: the number until the device had its certificate; `orphans`: at quiescence, after the sweeper."""
 
     issuer: str
     call: str
@@ -27,7 +27,7 @@ class Row(NamedTuple):
 class ConsumerRow(NamedTuple):
     """`deliveries`: until one succeeded, for each `Fault`, and with the event delivered twice at the same time.
 
-    `same`: the account had in the end, in all cases, what it has without a fault.
+    `same`: in all cases, the account's final state equals the one without a fault.
     """
 
     consumer: str
@@ -37,7 +37,7 @@ class ConsumerRow(NamedTuple):
 
 
 def rows() -> Iterator[Row]:
-    """Fail each call once, let the device ask until it is served, let the sweeper run, and count."""
+    """Fail each call once, repeat the device's request until it succeeds, run the sweeper, and count."""
     for kind in IssuerKind:
         calm = World(kind)
         calm.ask()
@@ -55,9 +55,9 @@ def rows() -> Iterator[Row]:
 
 
 def consumer_rows() -> Iterator[ConsumerRow]:
-    """Fail each call of each consumer once, and deliver the event again until it is dealt with.
+    """Fail each call of each consumer once, and deliver the event again until it is processed.
 
-    "Twice": just before the call, another process is given the same event and deals with it.
+    "Twice": just before the call, another process receives and processes the same event.
     """
     for name, scene in SCENES.items():
         calm = scene()

@@ -1,7 +1,7 @@
 """The sample's dashboard as a picture, drawn from its definition: `make pictures` writes it into the documents.
 
-The layout, the titles, the labels, the axes' limits and the annotations are the definition's. The lines are invented:
-there is no data without traffic.
+Layout, titles, labels, the axes' limits and annotations come from the definition. The lines are invented, because there
+is no data without traffic.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _COLOURS = ("#1f77b4", "#d95f02", "#1b7f3b", "#c2185b", "#6a3d9a", "#8c6d1f", "#
 
 
 def definition() -> Mapping[str, Any]:
-    """The dashboard's body in the sample's template. What deploy time alone knows becomes `...`."""
+    """The dashboard's body in the sample's template. Values of deploy time become `...`."""
     resources = json.loads(SNAPSHOT.read_text(encoding="utf-8"))["Resources"]
     (body,) = [one["Properties"]["DashboardBody"] for one in resources.values() if "Dashboard" in one["Type"]]
     _, parts = body["Fn::Join"]

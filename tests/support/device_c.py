@@ -17,7 +17,7 @@ SOURCES = ROOT / "examples" / "device-c"
 
 @dataclass(frozen=True)
 class Run:
-    """What one run of the program said."""
+    """The output of one run of the program."""
 
     code: int
     log: str
@@ -57,7 +57,7 @@ class DeviceInC:
 
 
 def build(folder: Path) -> Path:
-    """Build the program with the sanitizers; skips where the machine lacks what that takes."""
+    """Build the program with the sanitizers; skips if the machine lacks the tools."""
     compiler, make = shutil.which("cc"), shutil.which("make")
     if compiler is None or make is None or not Path("/usr/include/mbedtls/ssl.h").exists():
         pytest.skip("no C compiler with make and Mbed TLS (libmbedtls-dev) on this machine")

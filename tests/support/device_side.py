@@ -132,7 +132,7 @@ def service(authority: Authority) -> Iterator[ScriptedService]:
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, *_arguments: object) -> None:
-            pass  # a client that distrusts the certificate hangs up in the handshake: that is what a test is about
+            pass  # A client that distrusts the certificate disconnects in the handshake, which a test expects.
 
     server = Server(("127.0.0.1", 0), Handler)
     server.socket = authority.server_context("localhost").wrap_socket(
@@ -170,7 +170,7 @@ def issued(authority: Authority) -> Callable[[Any], bytes]:
 
 @dataclass
 class ScriptedBroker:
-    """Speaks just enough MQTT 5 to answer one QoS 1 client, and refuses what a test chooses."""
+    """Implements the part of MQTT 5 that one QoS 1 client needs, and refuses the requests that a test chooses."""
 
     port: int = 0
     connect_code: int = 0

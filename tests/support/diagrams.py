@@ -1,4 +1,4 @@
-"""Two diagrams of the architecture page, drawn from what they show: `make pictures` writes them into the documents.
+"""Two diagrams of the architecture page, generated from code and template: `make pictures` writes them.
 
 The states of an issuance come from the transitions that the code allows. The functions of the sample come from its
 template: what starts each of them, and what its role may do.
@@ -37,7 +37,7 @@ _HEAD = (
     '<path d="M0 0L10 5L0 10z" fill="#56606b"/></marker></defs>\n'
     '<rect width="{width}" height="{height}" fill="#fff"/>'
 )
-# Resources that many functions use, and what the reader calls them.
+# Resources that many functions use, and their names for the reader.
 _NAMES = (
     ("Registry", "registry"),
     ("Ledger", "ledger"),

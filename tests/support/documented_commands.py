@@ -1,4 +1,4 @@
-"""The commands and examples of the documents, and what runs each of them."""
+"""The commands and examples of the documents, and the test that runs each of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WHOLE_PAGES: Mapping[str, str] = {
     "docs/tutorials/quickstart.md": "tests/packaging/test_quickstart.py",
     "docs/reference/device-clients.md": "tests/e2e/test_e2e_device_clients.py",
 }
-"""Pages whose commands another test types from the page, one after the other."""
+"""Pages whose commands another test runs from the page, in order."""
 
 ELSEWHERE: Mapping[str, str] = {
     r"pip install": "tests/packaging/test_wheel.py",
@@ -61,7 +61,7 @@ ON_AWS = r"aws "
 
 
 def commands() -> Iterator[Command]:
-    """Every command line of every document, but of the changelog and of files that a block holds whole."""
+    """Every command line of every document, except the changelog and blocks that are whole files."""
     for document in DOCUMENTS:
         if document.name != "CHANGELOG.md" and ids(document) not in WHOLE_PAGES:
             yield from _commands(document)
@@ -85,5 +85,5 @@ def _commands(document: Path) -> Iterator[Command]:
 
 
 def named_files() -> set[Path]:
-    """Every file that is said to run something."""
+    """Every file that is named as running a command."""
     return {ROOT / file for file in (*WHOLE_PAGES.values(), *ELSEWHERE.values())}

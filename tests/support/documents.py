@@ -1,4 +1,4 @@
-"""The documents that people read: where they are, and their parts."""
+"""The documents: their places and parts."""
 
 import re
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def code_blocks(text: str) -> list[CodeBlock]:
 
 
 def lines(document: Path) -> Iterator[Line]:
-    """Every line of a document but the fences of its code blocks."""
+    """Every line of a document except the fences of its code blocks."""
     language: str | None = None
     fence = ""
     for number, text in enumerate(document.read_text().splitlines(), 1):

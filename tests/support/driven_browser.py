@@ -27,7 +27,7 @@ class Tab:
         self.events: list[dict[str, Any]] = []
 
     def attach(self) -> None:
-        """Open the page that later calls are about."""
+        """Open the page for later calls."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
 
@@ -55,7 +55,7 @@ class Tab:
         return result["result"].get("value")
 
     def wait_for(self, expression: str) -> Any:
-        """The value of an expression once it is true."""
+        """Wait until an expression is true, and return its value."""
         ends = time.monotonic() + _PATIENCE
         while not (value := self.value_of(expression)):
             assert time.monotonic() < ends, f"{expression}; the page says {self.value_of('document.body.innerText')!r}"

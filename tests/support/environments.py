@@ -1,4 +1,4 @@
-"""The environments of the runtime's functions, as the construct sets them; each test says what it has otherwise."""
+"""The environments of the runtime's functions, as the construct sets them; tests pass their differences."""
 
 import json
 from collections.abc import Mapping
@@ -108,7 +108,7 @@ def follower_environment(changes: Mapping[Variable, str] = _NOTHING) -> dict[str
 
 
 def every_environment() -> dict[str, str]:
-    """What all functions together read: each handler can be configured from it."""
+    """The variables of all functions together: each handler can be configured from them."""
     return (
         est_environment()
         | import_environment()

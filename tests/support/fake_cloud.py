@@ -1,6 +1,6 @@
-"""AWS as the issuers see it, in memory: strict where it matters to them, and able to fail at any one call.
+"""AWS in memory, as the issuers use it: strict where they depend on it, and able to fail at any call.
 
-The adapters under test are the real ones; this stands in for the clients below them.
+The adapters under test are the real ones; this replaces the clients below them.
 """
 
 from base64 import b64encode
@@ -30,7 +30,7 @@ _CA_NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Fake CA")])
 
 
 class Killed(BaseException):
-    """The process is gone: nothing catches this."""
+    """The death of the process. Nothing catches this."""
 
 
 class Fault(Enum):
@@ -45,7 +45,7 @@ class Fault(Enum):
 
 
 class FakeClock:
-    """Moves when told, or when slept through."""
+    """A clock that only `sleep` and `sleep_until` move."""
 
     def __init__(self, now: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
         self._now = now
@@ -133,7 +133,7 @@ class FakeCloud:
         return Client(self, _SERVICES[service](self))
 
     def authority_client(self, authority_arn: str) -> Any:
-        """A client of Private CA in the Region of a CA: it knows the CAs of that Region alone."""
+        """A client of Private CA in the Region of a CA. It has only the CAs of that Region."""
         return Client(self, _PrivateCa(self, authority_arn.split(":")[3]))
 
     def call(self, operation: str, act: Callable[[], Any]) -> Any:
@@ -155,7 +155,7 @@ class FakeCloud:
             try:
                 answer = act()
             finally:
-                if fault is Fault.KILLED_AFTER:  # whatever was answered
+                if fault is Fault.KILLED_AFTER:  # with any answer
                     raise Killed(operation)
             if fault is Fault.TIMED_OUT_AFTER:
                 raise ReadTimeoutError(endpoint_url=operation)
@@ -198,7 +198,7 @@ class FakeCloud:
         return certificate
 
     def enroll(self, device_id: str, fingerprint: str, **attributes: str) -> None:
-        """As an importer does; a device that is enrolled gets what is given instead."""
+        """Enrol as an importer does; the values replace those of an enrolled device."""
         values = {"device-id": device_id, "key-fingerprint": fingerprint}
         values |= {name.replace("_", "-"): value for name, value in attributes.items()}
         self.registry[device_id] = {name: {"S": value} for name, value in values.items()}
@@ -208,7 +208,7 @@ class FakeCloud:
         self.certificates[certificate_id].status = "REVOKED"
 
     def remove(self, certificate_id: str) -> None:
-        """As an operator does, by force."""
+        """Remove as an operator does, by force."""
         self.certificates.pop(certificate_id, None)
 
 
@@ -408,7 +408,7 @@ class _Iot:
 
 
 class _DynamoDb:
-    """The few conditions that the ledger writes; any other is an error of the test."""
+    """The conditions that the ledger uses; any other is an error of the test."""
 
     def __init__(self, cloud: FakeCloud) -> None:
         self._cloud = cloud

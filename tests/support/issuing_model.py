@@ -1,4 +1,4 @@
-"""Random devices, keys, faults, revocations, blocks and clock jumps against the invariants of issuing."""
+"""Tests the invariants of issuing with random devices, keys, faults, revocations, blocks and clock jumps."""
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -16,11 +16,11 @@ KEYS = st.sampled_from([0, 0, 0, 1])
 TABLE_CALLS = ("GetItem:", "PutItem:", "TransactWriteItems:")
 """How the errors of a table begin, a missing right's among them."""
 ROTATIONS = st.sampled_from([(NEXT_CA_ARN, CA_ARN), (CA_ARN, NEXT_CA_ARN), (NEXT_CA_ARN,), (CA_ARN,)])
-"""The CAs that a deployment may name: the one that signs, then those before it."""
+"""The CAs that a deployment may name: the one that signs, then the previous ones."""
 
 
 class IssuingModel(RuleBasedStateMachine):
-    """Two devices. `dropped`: CAs that a deployment named no more, if only for a while."""
+    """Two devices. `dropped`: CAs that a deployment no longer named, at least for a while."""
 
     kind = IssuerKind.PRIVATE_CA
 
@@ -63,12 +63,12 @@ class IssuingModel(RuleBasedStateMachine):
             assert self.world.policy.trusts(self.reference_of(outcome.certificate_pem))
 
     def require_cause(self, error: SecretFreeError, *, has_a_good_one: bool) -> None:
-        """A device with a good certificate is refused for itself alone, or because a table does not answer."""
+        """A device with a valid certificate is refused only because of itself, or because a table does not answer."""
         of_a_table = str(error).startswith(TABLE_CALLS)
         assert not has_a_good_one or of_a_table or error.code in {ErrorCode.NOT_AUTHORIZED, ErrorCode.UNAVAILABLE}
 
     def turn_of(self, device: str) -> datetime | None:
-        """The time before which the device gains nothing by asking."""
+        """The time before which a request of the device has no effect."""
         item = self.world.items.get((device, f"issuance#{self.kind.value}"), {})
         if "ticket" not in item:
             return None
@@ -90,7 +90,7 @@ class IssuingModel(RuleBasedStateMachine):
         )
 
     def reference_of(self, pem: str) -> str | None:
-        """The reference that the CA gave; None for a certificate of IoT Core's CA."""
+        """The CA's reference; None for a certificate of IoT Core's CA."""
         return next((arn for arn, order in self.world.cloud.orders.items() if order["pem"] == pem), None)
 
     @precondition(lambda self: self.kind is IssuerKind.PRIVATE_CA)
@@ -120,7 +120,7 @@ class IssuingModel(RuleBasedStateMachine):
 
     @rule(number=st.integers(1, 12))
     def the_ledger_will_be_throttled_from_there_on(self, number: int) -> None:
-        """What runs beside a write to it is done all the same."""
+        """Calls in parallel with a failed write have their effect."""
         throttled = self.world.cloud.always
         self.world.cloud.before_call[len(self.world.cloud.calls) + number] = lambda: throttled.update(
             PutItem=Fault.THROTTLED
@@ -148,7 +148,7 @@ class IssuingModel(RuleBasedStateMachine):
     @precondition(lambda self: not self.world.cloud.before_call)
     @rule(number=st.integers(1, 40), seconds=st.sampled_from([20, 50, 90]))
     def a_worker_will_stall_while_the_device_asks_again(self, number: int, seconds: int) -> None:
-        """For longer than a lease, though no invocation lives as long."""
+        """For longer than a lease, although no invocation lasts as long."""
 
         def meanwhile() -> None:
             self.world.clock.sleep(seconds)
@@ -189,7 +189,7 @@ class IssuingModel(RuleBasedStateMachine):
             for (_, record), item in self.world.cloud.items.items()
             if record.startswith("issuance#")
         )
-        # A generation that was begun before a rotation may have been asked of each CA.
+        # A generation from before a rotation may have requests at each CA.
         assert len({token for _, token in tokens} or self.world.cloud.issued) <= generations
 
     def teardown(self) -> None:

@@ -1,4 +1,4 @@
-"""Keys, certificates and requests in the forms in which people and tools write them."""
+"""Keys, certificates and requests in the forms of people and tools."""
 
 import base64
 import json

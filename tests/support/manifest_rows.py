@@ -1,4 +1,4 @@
-"""Keys for the rows of manifests, and what becomes of the rows."""
+"""Keys for the rows of manifests, and the rows' outcomes."""
 
 import sys
 from collections.abc import Iterator
@@ -27,11 +27,11 @@ WEAK_HEX = WEAK.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo).he
 ANY_NAME = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a file's name is text")
 
 Outcome = tuple[int, str]
-"""A row's line, and its device id if it was admitted or else the reason."""
+"""A row's line, and its device id if it was admitted, otherwise the reason."""
 
 
 def outcomes(manifest: Manifest, gate: Gate | None = None) -> Iterator[Outcome]:
-    """What becomes of each row."""
+    """The outcome of each row."""
     for entry in manifest.entries():
         try:
             if entry.broken is not None:

@@ -1,7 +1,7 @@
 """Write the names of the metrics, as the contract has them, into the page about operations: `make metric-names`.
 
-The page's table names each metric twice: by its member of `Metric`, which lasts, and by its name in CloudWatch. The
-second is written anew, everywhere on the page.
+The page's table names each metric twice: by its member of `Metric`, which does not change, and by its name in
+CloudWatch. The second is updated everywhere on the page.
 """
 
 import re

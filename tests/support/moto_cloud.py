@@ -1,7 +1,7 @@
-"""The same account on moto and on the Private CA emulator: the same faults, real conditions, serialisation and clients.
+"""The account on moto and the Private CA emulator: the same faults with real conditions, serialisation and clients.
 
-moto's `create_certificate_from_csr` certifies a key of its own, so that call is made of a signature here and moto's
-registration. Time is the test's: what moto dates is read by the date that the test's clock had.
+moto's `create_certificate_from_csr` certifies its own key, so this module signs and moto registers. Time is that of the
+test's clock: moto's dates are translated to it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +34,7 @@ def moto_cloud(private_ca_url: str) -> Iterator["MotoCloud"]:
 
 
 class MotoCloud(FakeCloud):
-    """What `FakeCloud` holds in memory is read from the services."""
+    """The state that `FakeCloud` has in memory is read from the services."""
 
     def __init__(self, private_ca_url: str) -> None:
         self._created: dict[str, datetime] = {}
@@ -54,7 +54,7 @@ class MotoCloud(FakeCloud):
         return Client(self, _Service(self, service))
 
     def carry_out(self, service: str, method: str, arguments: Mapping[str, Any]) -> Any:
-        """The call itself, and what the tests want to know of it."""
+        """The call itself, and its data for the tests."""
         client = self._services[service]
         if method == "create_certificate_from_csr":
             assert not arguments["setAsActive"]

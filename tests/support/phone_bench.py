@@ -109,13 +109,13 @@ class Phone:
         return response.status
 
     def scan(self, code: str) -> Mapping[str, object]:
-        """What the bench says of a code."""
+        """The bench's answer to a code."""
         response, content = self.send("POST", "/codes", {"code": code})
         return {"status": response.status, **json.loads(content)}
 
 
 def unchecked() -> ssl.SSLContext:
-    """A client that continues after the warning, as the operator does on the phone."""
+    """A client that continues after the warning, like the operator on the phone."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -293,7 +293,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
             functions: how the function of the stack's custom resources runs (`AccountResources`).
 
         Raises:
-            InvalidArgumentError: for what is no Private CA's ARN.
+            InvalidArgumentError: for anything but a Private CA's ARN.
         """
         require_match("authority_arn", authority_arn, _CA_ARN, _CA_ARN_FORM)
         from cdk_iot_secretfree.authority.imported import ImportedAuthority
@@ -316,7 +316,7 @@ class DeviceAuthority(Construct, metaclass=jsii.JSIIAbstractClass):
 
     @property
     def _revision(self) -> str | None:
-        """A value that changes with the CA's certificate, or None if no such value is known."""
+        """A value that changes with the CA's certificate, or None if it is unknown."""
         return self.certificate_chain
 
     def _register(self, *after: Construct) -> None:

@@ -1,4 +1,4 @@
-"""How relying parties learn that a certificate of a Private CA was revoked."""
+"""How a Private CA publishes revocations to relying parties."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -34,7 +34,7 @@ class RevocationList:
     custom_cname: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no host name. Private CA takes the name without `https://`."""
+        """Refuse an invalid host name. Private CA expects the name without `https://`."""
         if self.custom_cname is not None:
             require_match("custom_cname", self.custom_cname, _HOST_NAME, "a host name, as in 'crl.example.com'")
 
@@ -42,7 +42,7 @@ class RevocationList:
 @checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class Revocation:
-    """How relying parties learn that a certificate was revoked. AWS IoT Core checks the certificate's state.
+    """How revocations are published to relying parties. AWS IoT Core itself checks the certificate's state.
 
     Args:
         crl: keep a revocation list.

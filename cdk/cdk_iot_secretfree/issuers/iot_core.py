@@ -32,6 +32,6 @@ class IotCoreIssuer(Issuer):
         return ("CreateCertificateFromCsr", "UpdateCertificate")
 
     def grant_sweep(self, function: RuntimeFunction) -> None:
-        """Let the sweeper list certificates: it finds a certificate whose answer was lost by its key."""
+        """Let the sweeper list certificates, to find by its key a certificate whose answer was lost."""
         # The IAM reference gives ListCertificates no resource type.
         function.allow(["iot:ListCertificates"], ["*"])

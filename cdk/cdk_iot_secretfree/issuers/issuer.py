@@ -122,13 +122,13 @@ class Issuer(ABC):
         """Let the function request and register certificates."""
 
     def grant_sign(self, function: RuntimeFunction) -> None:
-        """Let the function have certificates signed, without registering them."""
+        """Let the function request certificates without registering them."""
         del function
         refuse("issuer", self._name, "an issuer that is a Private CA: Issuer.private_ca(...)")
 
     @abstractmethod
     def grant_sweep(self, function: RuntimeFunction) -> None:
-        """Let the sweeper find certificates that were issued but not recorded."""
+        """Let the sweeper find certificates that were issued and not recorded."""
 
 
 _NAME_FORM: Final = "1 to 32 of a-z 0-9 -, a letter first, as in 'private-ca-2'"

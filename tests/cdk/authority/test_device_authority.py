@@ -72,7 +72,7 @@ class TestRoot:
 
 
 class TestRegistration:
-    def test_iot_core_is_told_of_it_once_it_is_active(self, synthesise):
+    def test_it_is_registered_with_iot_core_once_it_is_active(self, synthesise):
         made = synthesise(root)
         (registration,) = made.of_type("Custom::IotCaRegistration").values()
         (activation,) = made.of_type("AWS::ACMPCA::CertificateAuthorityActivation")

@@ -258,7 +258,7 @@ class TestCache:
         cache._rename_unless_there(tmp_path / "made", tmp_path / "cached")
         assert [path.name for path in (tmp_path / "cached").iterdir()] == ["cached"]
 
-    def test_any_other_failure_to_rename_is_told(self, tmp_path):
+    def test_any_other_failure_to_rename_is_raised(self, tmp_path):
         with pytest.raises(FileNotFoundError):
             cache._rename_unless_there(tmp_path / "absent", tmp_path / "cached")
 
@@ -270,7 +270,9 @@ class TestCache:
 
 
 class TestFailure:
-    def test_an_unreachable_registry_is_told_with_the_command_and_leaves_no_cache(self, source, tmp_path, monkeypatch):
+    def test_an_unreachable_registry_is_reported_with_the_command_and_leaves_no_cache(
+        self, source, tmp_path, monkeypatch
+    ):
         def refuse(command, **_options):
             return subprocess.CompletedProcess(command, 1, "", "line\n" * 40 + "ERROR: No matching distribution\n")
 

@@ -56,7 +56,7 @@ def test_all_are_registered_with_iot_core(made):
 
 
 @pytest.mark.parametrize("function", ["issuer", "sweeper"])
-def test_the_runtime_knows_which_signs_and_which_came_before(made, function):
+def test_the_runtime_gets_the_signing_ca_and_the_previous_ones(made, function):
     settings = json.loads(made.deployed_environment(function)[Variable.ISSUERS])["private-ca"]
     assert settings[IssuerSetting.AUTHORITY_ARN] == NEXT
     assert settings[IssuerSetting.PREVIOUS_AUTHORITY_ARNS] == FIRST

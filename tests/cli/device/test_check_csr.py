@@ -85,6 +85,6 @@ def test_a_common_name_that_is_no_device_id_is_said() -> None:
     assert "only match policy PUBLIC_KEY" in result.stdout
 
 
-def test_it_asks_no_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_calls_no_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     assert verdict(request())["passes"]

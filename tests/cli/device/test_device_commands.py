@@ -30,7 +30,7 @@ def test_new_prints_the_public_key_to_enrol(run: Callable[..., Result], tmp_path
     assert Path(result.stdout.strip()).read_text().startswith("-----BEGIN PUBLIC KEY-----")
 
 
-def test_new_tells_machines_where_everything_is(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_new_prints_all_paths_as_json(run: Callable[..., Result], tmp_path: Path) -> None:
     result = run("new", "AA BB CC DD EE FF 00 11 22 33 44 55 66 77 88 99", "--profile", "cc32xx", "--json")
 
     folder = tmp_path / "aabbccddeeff00112233445566778899"

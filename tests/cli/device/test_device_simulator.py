@@ -54,7 +54,7 @@ def test_a_cc32xx_is_found_by_any_spelling_of_its_udid(tmp_path: Path, spelling:
     assert SimulatedDevice.find_in(tmp_path, spelling) == made
 
 
-def test_git_is_told_to_leave_the_devices_alone(tmp_path: Path) -> None:
+def test_git_ignores_the_devices(tmp_path: Path) -> None:
     SimulatedDevice.create_in(tmp_path / "devices", "sensor-1")
 
     assert (tmp_path / "devices" / ".gitignore").read_text() == "*\n"

@@ -61,7 +61,7 @@ def test_what_a_reverted_batch_brought_does_not_come_back_when_a_later_one_is_re
     assert stack.items() == first
 
 
-def test_a_device_goes_where_every_batch_that_brought_it_was_reverted(stack: Stack) -> None:
+def test_a_device_is_removed_if_every_batch_that_enrolled_it_was_reverted(stack: Stack) -> None:
     stack.enroll((0, 0), batch="one")
     stack.enroll((0, 1), batch="two", options=("--replace", "--reason", "swap"))
     stack.run("batch", "revert", "one")
@@ -103,7 +103,7 @@ def test_a_batch_is_one_line_in_a_pipe(stack: Stack) -> None:
     assert name in lines[1]
 
 
-def test_a_blocked_device_of_the_batch_goes_as_well(stack: Stack) -> None:
+def test_a_blocked_device_of_the_batch_is_removed_too(stack: Stack) -> None:
     stack.enroll((0, 0), batch="one")
     stack.run("block", "dev-0", "--reason", "x")
     assert stack.json("batch", "revert", "one")["removed"] == 1

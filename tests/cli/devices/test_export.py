@@ -26,7 +26,7 @@ def test_an_export_that_is_cut_off_leaves_the_former_one(stack: Stack, monkeypat
     assert not list(Path().glob("*.partial"))
 
 
-def test_an_export_that_cannot_be_written_is_told_in_a_line(stack: Stack) -> None:
+def test_an_export_that_cannot_be_written_is_an_error_in_one_line(stack: Stack) -> None:
     result = stack.run("export", "--output", "nowhere/e.jsonl", code=ExitCode.FAILURE)
     assert result.stderr.splitlines()[-1] == "error: nowhere/e.jsonl cannot be written: No such file or directory"
 

@@ -39,7 +39,7 @@ def test_an_impossible_id_among_several_is_found_before_any_device_is_touched(
     assert stack.items() == before
 
 
-def test_devices_that_were_removed_are_told_also_where_an_error_ends_it_before_the_last(
+def test_removed_devices_are_reported_even_if_an_error_ends_the_command(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack.enroll((0, 0), (1, 1), batch="one")

@@ -171,7 +171,7 @@ def test_a_device_that_is_being_issued_to_is_named_as_unfinished_and_ends_with_n
         assert [one for one in world.cloud.certificates.values() if one.status == "ACTIVE"] == []
 
 
-def test_a_device_that_no_table_knows_is_not_found() -> None:
+def test_a_device_in_no_table_is_not_found() -> None:
     world, _, retiring = connected_device(IssuerKind.PRIVATE_CA)
     assert retiring.retire("widget-9", "scrapped") == (Retired.NOT_FOUND, None)
     assert "widget-9" not in world.cloud.registry

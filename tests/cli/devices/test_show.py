@@ -85,7 +85,7 @@ def test_an_active_certificate_without_policy_or_thing_is_said(stack: Stack) -> 
     assert "the thing dev-0 is not attached" in said
 
 
-def test_a_blocked_device_whose_certificate_is_active_is_said(stack: Stack) -> None:
+def test_a_blocked_device_whose_certificate_is_active_is_reported(stack: Stack) -> None:
     stack.enroll((0, 0), batch="one")
     stack.certify(0, certificate=stack.register(0))
     assert stack.json("show", "dev-0")["warnings"] == []

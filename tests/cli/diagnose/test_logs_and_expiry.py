@@ -28,7 +28,7 @@ def test_a_devices_lines_are_shown_in_order_without_metrics_and_the_runtimes_own
     assert "certificateId=ab12" in shown[1]
 
 
-def test_a_device_whose_id_begins_like_another_is_told_from_it(desk: Any, run: Any) -> None:
+def test_a_device_whose_id_begins_like_another_is_distinguished_from_it(desk: Any, run: Any) -> None:
     desk.log("Authorizer", "allowed", request_id="r-1", device_id="dev-10")
     run(logs, "dev-1", code=4)
 

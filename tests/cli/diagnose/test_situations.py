@@ -308,7 +308,7 @@ def test_the_document_for_machines_has_the_cause_the_timeline_and_what_was_not_r
     assert document["notRead"] == []
 
 
-def test_what_may_not_be_read_is_told_and_the_rest_is_still_diagnosed(
+def test_what_may_not_be_read_is_reported_and_the_rest_is_still_diagnosed(
     desk: Any, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from botocore.exceptions import ClientError

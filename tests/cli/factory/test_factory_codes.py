@@ -89,11 +89,11 @@ class TestPairingWithAKey:
         code = read_code(json.dumps({"device-id": "pump-9", "public-key": KEY.spki.hex()}))
         assert pair(code, None, key_required=True).public_key == KEY
 
-    def test_a_device_whose_key_nobody_knows_is_refused(self) -> None:
+    def test_a_device_with_an_unknown_key_is_refused(self) -> None:
         with pytest.raises(RowRefused, match="--keys"):
             pair(read_code("pump-9"), REEL, key_required=True)
 
-    def test_under_match_policy_udid_it_goes_alone(self) -> None:
+    def test_under_match_policy_udid_the_id_alone_is_enough(self) -> None:
         assert pair(read_code("pump-9"), None, key_required=False) == DeviceReading("pump-9", None)  # type: ignore[arg-type]
 
     def test_a_fingerprint_that_leads_nowhere_is_refused_even_there(self) -> None:

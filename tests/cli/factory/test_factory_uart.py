@@ -110,7 +110,7 @@ class TestFormsOfTheId:
         "rest",
         ["", " = ", " = a3 0f", " = " + " ".join(["a"] * 16), " = " + "a3 " * 17, " = zz" + " 00" * 15],
     )
-    def test_an_id_of_another_form_is_unreadable_and_its_key_goes_nowhere(self, rest: str) -> None:
+    def test_an_id_of_another_form_is_unreadable_and_its_key_is_dropped(self, rest: str) -> None:
         assert "sixteen hex bytes of two digits" in only_failure(read("Unique device ID" + rest, point(KEY))).detail
 
 
@@ -308,7 +308,7 @@ class TestCertificateRequests:
         forged = certificate_request(UDID, signer=ec.generate_private_key(ec.SECP256R1()))
         assert "certificate request" in only_failure(read(UDID_LINE, *forged)).detail
 
-    def test_one_alone_whose_name_a_cc32xx_cut_short_names_nobody(self) -> None:
+    def test_one_alone_with_a_truncated_cc32xx_name_names_no_device(self) -> None:
         transcript = UartTranscript(DeviceProfile.TI_CC32XX)
         text = "\n".join([*certificate_request("a30f"), ""])
         assert "no device id before it" in only_failure(transcript.feed(text.encode())).detail

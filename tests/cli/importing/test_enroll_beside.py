@@ -208,7 +208,7 @@ def test_a_device_that_another_import_gave_another_key_is_reported_and_left_as_i
     assert registry.items()["dev-0"]["batch"] == {"S": "inner"}
 
 
-def test_a_device_that_is_blocked_while_it_is_taken_back_goes_all_the_same(
+def test_a_device_that_is_blocked_while_it_is_taken_back_is_removed(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original, blocked = RegistryTable.delete_exactly, []

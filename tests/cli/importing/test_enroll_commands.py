@@ -127,7 +127,7 @@ def test_people_are_shown_the_first_refusals_and_no_control_characters(registry:
     assert "\x1b[2J" not in result.output
 
 
-def test_a_dry_run_tells_all_and_writes_nothing(registry: Registry) -> None:
+def test_a_dry_run_reports_all_and_writes_nothing(registry: Registry) -> None:
     registry.run("enroll", manifest(row(DEVICES[0])))
     before = registry.client.scan(TableName=TABLE)["Items"]
     path = manifest(row(DEVICES[0]), row(DEVICES[1]), row(DEVICES[2], DEVICES[0]), "bad/id,x\n")
@@ -257,7 +257,7 @@ def test_what_cannot_be_meant_is_a_usage_error(arguments: tuple[str, ...], regis
     registry.run(*arguments, code=ExitCode.USAGE)
 
 
-def test_a_suppliers_columns_and_another_profile_are_told_by_options(registry: Registry) -> None:
+def test_a_suppliers_columns_and_another_profile_are_set_by_options(registry: Registry) -> None:
     udid = "A0 B1 C2 D3 E4 F5 06 17 28 39 4A 5B 6C 7D 8E 9F"
     path = manifest(f"{udid},{DEVICES[0].public_key.registry_text()},7\n", header="Serial,Key,Lot\n")
     options = ["--column", "device-id=Serial", "--column", "public-key=Key", "--ignore-column", "Lot"]

@@ -362,7 +362,7 @@ def test_files_whose_names_are_no_text_are_enrolled_and_reported(registry: Regis
     assert (name[:3], name.isascii()) == ("m-\\", True)
 
 
-def test_attributes_that_the_registry_has_otherwise_are_told(registry: Registry) -> None:
+def test_attributes_that_differ_in_the_registry_are_reported(registry: Registry) -> None:
     key = DEVICES[0].public_key.registry_text()
     for colour in ("red", "blue"):
         Path(f"{colour}.csv").write_text(f"device-id,public-key,attributes.colour\ndev-0,{key},{colour}\n")

@@ -111,7 +111,7 @@ def test_a_forced_revert_costs_a_call_for_twenty_five_devices(target: Target) ->
     assert calls["BatchGetItem"] <= 200 / 100 + 3
 
 
-def test_a_certificate_whose_issuance_nobody_confirmed_is_told_and_counts_as_usable(
+def test_a_certificate_of_an_unconfirmed_issuance_is_reported_and_counts_as_usable(
     target: Target, registry: DynamoDbRegistryStore
 ) -> None:
     registry.table.write([item(FORMER)])
@@ -123,7 +123,7 @@ def test_a_certificate_whose_issuance_nobody_confirmed_is_told_and_counts_as_usa
     assert devices.remove(registry, ledger, "sensor-1", force=False) is devices.Removal.HAS_CERTIFICATE
 
 
-def test_a_certificate_with_a_record_of_its_own_is_told_once(target: Target) -> None:
+def test_a_certificate_with_a_record_of_its_own_is_reported_once(target: Target) -> None:
     record(target, "issuance#private-ca", state="active", **{"certificate-id": "c" * 64})
     record(target, f"certificate#{'c' * 64}", state="superseded", issuer="private-ca")
     ledger = LedgerView(target)

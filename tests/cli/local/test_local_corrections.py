@@ -66,7 +66,7 @@ def test_an_authorizers_answer_may_be_json_text():
     assert authorizer_context({"body": '{"context": {"code": "x"}}'}) == {"code": "x"}
 
 
-def test_a_batchs_capacity_is_counted_for_who_asks_for_it():
+def test_a_batchs_capacity_is_counted_on_request():
     # In a process of its own: the emulator's modules are changed, and start threads.
     code = """
 import json

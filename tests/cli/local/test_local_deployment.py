@@ -72,7 +72,7 @@ def test_the_products_stack_comes_first(folder):
     assert deploy(Deployment(app), [RECORD], folder) == [["SecretFree", "Alarms"]]
 
 
-def test_the_app_is_told_of_this_cloud_and_what_was_asked_wins(folder):
+def test_the_app_gets_the_local_clouds_context_and_options_override_it(folder):
     app = make_app(folder, {})
     deploy(Deployment(app, stack_name="Two", context={"secretfree:removal": "retain", "other": "1"}), [RECORD], folder)
     assert context_of(told(folder)["arguments"]) == {

@@ -72,7 +72,7 @@ def test_any_other_line_becomes_none(message: str) -> None:
         ([1.0], {"ComparisonOperator": "LessThanThreshold"}, "ALARM"),
     ],
 )
-def test_an_alarm_counts_datapoints_and_treats_missing_ones_as_it_asks(
+def test_an_alarm_counts_datapoints_and_treats_missing_ones_as_configured(
     values: list[float | None], settings: dict[str, Any], state: str
 ) -> None:
     assert evaluate({**ALARM, **settings}, values).state == state

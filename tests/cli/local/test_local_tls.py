@@ -122,7 +122,7 @@ def test_a_body_of_an_unbearable_length_is_refused(
     assert behind.seen == []
 
 
-def test_a_client_that_never_speaks_keeps_no_other_waiting(front: Any, tmp_path: Path) -> None:
+def test_a_silent_client_does_not_block_others(front: Any, tmp_path: Path) -> None:
     with socket.create_connection(("127.0.0.1", front.server_port)):
         assert ask(front, tmp_path, PATH)[0] == 202
 

@@ -31,7 +31,7 @@ def test_each_type_of_validity_ends_when_it_says(value, kind, end):
     assert end_of(value, kind) == end
 
 
-def test_it_begins_sixty_minutes_before_issuance_unless_told_otherwise():
+def test_it_begins_sixty_minutes_before_issuance_by_default():
     assert period({"Value": 1, "Type": "DAYS"}, None, issued_at=NOW).not_before == NOW - timedelta(minutes=60)
     told = {"Value": int(NOW.timestamp()) - 5, "Type": "ABSOLUTE"}
     assert period({"Value": 1, "Type": "DAYS"}, told, issued_at=NOW).not_before == NOW - timedelta(seconds=5)

@@ -82,7 +82,7 @@ def test_a_multi_line_pem_in_quotes_is_one_row_with_the_line_of_its_beginning(tm
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_the_header_tells_the_delimiter(delimiter: str, tmp_path: Path) -> None:
+def test_the_header_determines_the_delimiter(delimiter: str, tmp_path: Path) -> None:
     text = f"\ufeffpublic-key{delimiter}device-id\n{GOOD}{delimiter}dev-1\n"
     assert list(outcomes(CsvManifest(written(tmp_path / "m.csv", text)))) == [(2, "dev-1")]
 

@@ -117,7 +117,7 @@ def test_kept_private_keys_are_the_devices_own_and_their_owners_alone(tmp_path: 
         (b"subject=C = DE, CN = a\n-----BEGIN CERTIFICATE-----\n", "pem"),
     ],
 )
-def test_a_format_is_told_from_its_beginning(content: bytes, expected: str, tmp_path: Path) -> None:
+def test_a_format_is_detected_by_its_beginning(content: bytes, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "manifest"
     path.write_bytes(content)
     assert detect_format(path) == expected

@@ -473,7 +473,7 @@ def test_the_limit_of_bytes_holds_for_all_inner_archives_together(
         read(path)
 
 
-def test_an_archive_of_several_objects_a_chip_asks_once_for_one(tmp_path: Path) -> None:
+def test_an_archive_of_several_objects_a_chip_requires_a_choice(tmp_path: Path) -> None:
     members = {f"{chip}_{slot}.pem": good_certificate() for chip in CHIPS for slot in ("E0E0", "E0E1", "E0E2")}
     path = archive(tmp_path, members)
     with pytest.raises(ManifestError, match="objects E0E0, E0E1, E0E2") as caught:

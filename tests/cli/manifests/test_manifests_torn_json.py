@@ -143,7 +143,7 @@ def test_no_object_is_lost_without_a_word_and_a_broken_one_takes_no_other_with_i
     assert all(fault in detail for fault, detail in zip(faults, broken, strict=True))
 
 
-def test_a_broken_object_is_told_by_the_line_on_which_it_begins() -> None:
+def test_a_broken_object_is_reported_with_its_first_line() -> None:
     data = b'[\n{"a": 1},\n{\n  "b": "x\n},\n{"c": 2}\n]'
     assert cut(data) == [
         (2, b'{"a": 1}'),

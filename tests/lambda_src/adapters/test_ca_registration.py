@@ -181,7 +181,7 @@ def test_a_ca_that_was_there_before_is_used_and_left_there(stubbed: Stubbed) -> 
 
 
 @pytest.mark.parametrize("previous", [None, "mine", "shared"])
-def test_the_registration_s_own_tag_says_whose_it_is(stubbed: Stubbed, previous: str | None) -> None:
+def test_the_registrations_own_tag_names_its_owner(stubbed: Stubbed, previous: str | None) -> None:
     """Also where an earlier try of the same request registered the CA and its answer was lost."""
     before = None if previous is None else f"{stubbed.id}/{OWNER if previous == 'mine' else 'shared'}"
     stubbed.gives_ca()

@@ -232,7 +232,7 @@ def test_a_transaction_that_meets_another_is_a_throttle() -> None:
         ("AccessDeniedException", 400, SecretFreeError),
     ],
 )
-def test_failures_are_told_apart(code: str, status: int, expected: type[Exception]) -> None:
+def test_failures_are_distinguished(code: str, status: int, expected: type[Exception]) -> None:
     client = boto3.client("dynamodb")
     with Stubber(client) as stubber:
         for method in ("put_item", "put_item"):

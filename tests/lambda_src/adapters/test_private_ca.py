@@ -137,7 +137,7 @@ def test_a_policy_without_organisation_leaves_the_common_name_alone(stubbed: Stu
         ("InternalFailure", 500, UnreachableError),
     ],
 )
-def test_what_may_pass_is_told_from_what_will_not(
+def test_what_may_pass_is_distinguished_from_what_will_not(
     stubbed: Stubbed, order: CertificateOrder, code: str, status: int, expected: type[Exception]
 ) -> None:
     stubbed.pca_stub.add_client_error("issue_certificate", code, http_status_code=status)

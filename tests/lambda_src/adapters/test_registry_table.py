@@ -336,7 +336,7 @@ def test_a_replacement_of_what_another_writer_changes_just_then_is_refused(
     assert store.read(["dev-0"])["dev-0"].fingerprint == KEYS[2].fingerprint
 
 
-def test_what_no_rule_knows_of_an_item_stays_with_it(store: DynamoDbRegistryStore) -> None:
+def test_unknown_attributes_of_an_item_are_kept(store: DynamoDbRegistryStore) -> None:
     item = {**new_item(0), "colour": {"S": "red"}, "size": {"N": "4"}, "data": {"B": b"x"}}
     store.table.write([item])
     (device,) = store.read(["dev-0"]).values()

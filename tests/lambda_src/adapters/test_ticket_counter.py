@@ -132,7 +132,7 @@ def test_without_an_item_there_is_no_queue_no_number_and_no_step(tables: Any) ->
         ("AccessDeniedException", 400, SecretFreeError),
     ],
 )
-def test_failures_are_told_apart(code: str, status: int, expected: type[Exception]) -> None:
+def test_failures_are_distinguished(code: str, status: int, expected: type[Exception]) -> None:
     client = boto3.client("dynamodb")
     with Stubber(client) as stubber:
         counter = counter_of(client)

@@ -247,7 +247,7 @@ def test_a_table_that_cannot_be_read_is_a_503_with_retry_after(
         ({"Payload": b"no JSON"}, ErrorCode.INTERNAL),
     ],
 )
-def test_an_issuer_that_does_not_answer_is_asked_once_and_the_device_told_to_come_back(
+def test_an_issuer_that_does_not_answer_is_invoked_once_and_the_device_must_retry(
     answer: Any, code: ErrorCode, enrolled: Front, csr_der: Callable[..., bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     enrolled.issuers.answer = answer

@@ -96,7 +96,7 @@ def test_a_device_gets_its_certificate_and_where_to_connect(load: Any, cloud: Fa
         (["application/x-pem-file; Q=0.0"], False),
     ],
 )
-def test_the_pem_alone_is_given_to_who_asks_for_it_by_name(
+def test_the_pem_alone_is_returned_where_accept_names_it(
     load: Any, cloud: FakeCloud, accept: list[str], *, is_pem: bool
 ) -> None:
     answer = load(issuer)(event(accept=accept), CONTEXT)
@@ -299,7 +299,7 @@ def test_two_private_cas_issue_beside_each_other_each_with_its_own_record(cloud:
     assert len(cloud.orders) == 2
 
 
-def test_workers_are_told_apart(cloud: FakeCloud) -> None:
+def test_workers_are_distinguished(cloud: FakeCloud) -> None:
     config = IssuerConfig.from_environment(issuer_environment("iot-core"))
     ports = wiring.ports(config, config.issuer)
     assert ports.owner() != ports.owner()

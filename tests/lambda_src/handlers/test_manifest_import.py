@@ -190,7 +190,7 @@ def test_a_list_of_refused_rows_ends_where_the_children_s_results_go_on(
     assert len(cloud.written(account["refusedRows"]).splitlines()) == 2
 
 
-def test_an_import_that_failed_is_told_so_in_its_summary(cloud: Import) -> None:
+def test_a_failed_import_has_the_failure_in_its_summary(cloud: Import) -> None:
     execution = cloud.drop(CSV)
     opened = cloud.open(execution)
     account = cloud.close(execution, failure={"Error": "States.Timeout", "Cause": "x" * 5_000})

@@ -36,7 +36,7 @@ def test_another_key_begins_a_new_generation_and_the_old_certificate_is_deleted(
 
 
 @BOTH
-def test_a_certificate_that_never_got_its_policy_goes_when_another_key_is_enrolled(kind: IssuerKind) -> None:
+def test_a_certificate_that_never_got_its_policy_is_deleted_when_another_key_is_enrolled(kind: IssuerKind) -> None:
     """Also when the new key's own issuance is rolled back: what stays good until then was complete once."""
     world = World(kind)
     world.cloud.faults[CALLS_BEFORE_ATTACHING[kind]] = Fault.KILLED_BEFORE

@@ -204,7 +204,7 @@ def test_each_step_is_measured_by_its_name(kind: IssuerKind) -> None:
 
 
 @BOTH
-def test_two_hundred_requests_at_once_get_one_certificate_or_are_told_to_wait(kind: IssuerKind) -> None:
+def test_two_hundred_requests_at_once_get_one_certificate_or_must_wait(kind: IssuerKind) -> None:
     with ThreadPoolExecutor(max_workers=6) as inner, ThreadPoolExecutor(max_workers=40) as devices:
         world = World(kind, executor=inner)
         verified_csr("widget-1")

@@ -51,7 +51,7 @@ def test_a_device_with_a_certificate_is_answered_with_it_however_often_its_reque
 
 
 @pytest.mark.parametrize("key", ["f", "e"], ids=["expired", "another-key"])
-def test_a_certificate_that_has_expired_or_is_of_another_key_is_not_told_again(key: str) -> None:
+def test_a_certificate_that_has_expired_or_is_of_another_key_is_not_returned_again(key: str) -> None:
     recent = RecentAnswers(rate=RATE)
     recent.admit(A, NOW)
     recent.keep(A, replace(CERTIFICATE, not_after=NOW))

@@ -126,7 +126,7 @@ def test_another_key_never_gets_the_certificate_of_the_first(kind: IssuerKind) -
 
 
 @BOTH
-def test_a_device_told_to_have_a_new_certificate_has_the_old_one_while_that_fails_and_comes_back(
+def test_a_reissued_device_keeps_the_old_certificate_while_that_fails(
     kind: IssuerKind,
 ) -> None:
     world = World(kind)

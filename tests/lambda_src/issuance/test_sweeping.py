@@ -308,7 +308,7 @@ def test_a_sweep_lists_the_certificates_once_however_many_requests_were_lost() -
     assert listings == [1, 1]
 
 
-def test_a_search_too_wide_for_the_sweeper_is_reported_goes_on_next_time_and_holds_up_nobody_else() -> None:
+def test_a_search_too_wide_for_the_sweeper_is_reported_continues_next_time_and_delays_no_other() -> None:
     world = brown_out(25, foreign=12, bounds=SearchBounds(pages=1, lookups=10))
     foreign = set(list(world.cloud.certificates)[:12])
     report = world.sweep(after=timedelta(minutes=5))

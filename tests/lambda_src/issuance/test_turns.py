@@ -52,7 +52,7 @@ def test_while_nothing_is_throttled_the_counter_is_not_touched(kind: IssuerKind)
 
 
 @BOTH
-def test_throttled_devices_are_told_times_one_after_another(kind: IssuerKind) -> None:
+def test_throttled_devices_get_successive_times(kind: IssuerKind) -> None:
     world = world_of(kind)
     waits = [answer.retry_after for answer in open_queue(world)]
     assert waits == sorted(waits)

@@ -177,7 +177,7 @@ def test_without_the_ledger_nothing_is_issued(kind: IssuerKind, fault: Fault) ->
 
 
 @BOTH
-def test_a_device_that_keeps_failing_is_told_that_it_asks_too_often_at_the_cost_of_one_call_to_each_table(
+def test_a_device_that_keeps_failing_gets_429_at_the_cost_of_one_call_to_each_table(
     kind: IssuerKind,
 ) -> None:
     world = World(kind)

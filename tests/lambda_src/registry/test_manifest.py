@@ -235,7 +235,7 @@ def test_one_key_that_comes_for_two_devices_at_once_stays_with_neither(
     assert contents(table) == {}
 
 
-def test_what_is_told_of_a_refused_row_is_ascii_and_bounded(table: RegistryTable) -> None:
+def test_the_document_of_a_refused_row_is_ascii_and_bounded(table: RegistryTable) -> None:
     imported = run(table, [(1, {"device-id": "\u202e" * 500, "\u202e" * 500: "x"})])
     document = imported.document()["refused"][0]
     assert document["deviceId"].isascii()
@@ -279,7 +279,7 @@ class TestColumns:
     def test_an_unknown_column_without_content_is_no_fault_of_the_row(self) -> None:
         assert read_columns({"device-id": "a", "remarks": ""}).device_id == "a"
 
-    def test_a_header_that_lacks_columns_is_told_which(self) -> None:
+    def test_a_header_that_lacks_columns_is_refused_with_their_names(self) -> None:
         assert missing_columns(["serial"]) == ["device-id", "public-key"]
         assert missing_columns(["\ufeffDevice-Id", "pubkey"]) == []
 

@@ -260,7 +260,7 @@ def test_the_form_of_an_rsa_key_is_not_said_in_the_words_of_curves() -> None:
 # --- what a verified request says ---
 
 
-def test_a_verified_request_says_whose_it_is(csr_der: Callable[..., bytes], public_key: DevicePublicKey) -> None:
+def test_a_verified_request_has_its_device_id(csr_der: Callable[..., bytes], public_key: DevicePublicKey) -> None:
     der = csr_der("Widget:1")
     verified = verify(UnverifiedCsr.from_der(der), DeviceProfile.STANDARD)
     assert (verified.common_name, verified.device_id, verified.public_key) == ("Widget:1", "Widget:1", public_key)

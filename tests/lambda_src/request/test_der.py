@@ -66,7 +66,7 @@ def test_what_is_encoded_is_read_again(tag: int, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [b"\x30\x80\x00\x00", b"\x30\x81\x7f" + bytes(127), b"\x1f\x01\x00"])
-def test_ber_is_told_apart_from_what_is_neither(data: bytes) -> None:
+def test_ber_is_distinguished_from_what_is_neither(data: bytes) -> None:
     with pytest.raises(der.NotDerError):
         der.first_element(data)
     with pytest.raises(der.DerError) as caught:

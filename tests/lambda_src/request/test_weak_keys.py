@@ -59,7 +59,7 @@ def test_random_odd_numbers_have_no_fingerprint() -> None:
         ("weak-square", "close"),
     ],
 )
-def test_a_weakness_is_told_by_name(file: str, word: str) -> None:
+def test_a_weakness_is_named(file: str, word: str) -> None:
     assert word in (weakness(_modulus(KEYS / f"{file}.der")) or "")
 
 
