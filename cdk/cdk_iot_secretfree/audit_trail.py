@@ -34,9 +34,9 @@ class AuditTrail(Construct):
     """Keeps the history of a product line's devices and certificates in a bucket with Object Lock.
 
     Both tables send their changes to a Kinesis data stream, and Firehose writes them into the bucket. In between, a
-    function without rights turns each change into an event with an allow-list of fields. It drops changes that are no
-    evidence, such as a lease. An event is in the bucket about 15 minutes after the change. `secretfree audit
-    DEVICE_ID` reads the events of one device.
+    function without rights turns each change into an event with an allow-list of fields. It drops changes without
+    evidence, such as a lease. An event is in the bucket about 15 minutes after the change. `secretfree audit DEVICE_ID`
+    reads the events of one device.
 
     The bucket stays when the stack is deleted. A table that another app made does not send its changes by default: the
     construct then warns, and names the command that switches this on.

@@ -254,5 +254,7 @@ class _Context:
         given = self.text(name, ",".join(default))
         chosen = tuple(part.strip() for part in given.split(","))
         if not set(chosen) <= set(accepted) or len(set(chosen)) < len(chosen):
-            refuse(f"context {_PREFIX}{name}", given, f"one or more of {', '.join(accepted)}, each once, by commas")
+            refuse(
+                f"context {_PREFIX}{name}", given, f"one or more of {', '.join(accepted)}, each once, comma-separated"
+            )
         return chosen

@@ -32,7 +32,7 @@ class Import:
         return self._wait_for(lambda summary: summary["manifest"]["key"] == f"manifests/{name}")
 
     def run_again(self, name: str) -> str:
-        """Start the import of a manifest anew with the very input that it had; return how the execution ended."""
+        """Start the import of a manifest again with the same input; return how the execution ended."""
         states = self.cloud.target.client("stepfunctions")
         executions = states.list_executions(stateMachineArn=self.state_machine)["executions"]
         inputs = [states.describe_execution(executionArn=e["executionArn"])["input"] for e in executions]

@@ -1,4 +1,4 @@
-"""Reads damaged requests and manifests by the hundred thousand, and reports what became of them.
+"""Reads hundreds of thousands of damaged requests and manifests, and reports the outcomes.
 
 python tests/fuzz/damage.py [--requests N] [--manifests N] [--seed S]
 """

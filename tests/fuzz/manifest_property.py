@@ -47,7 +47,7 @@ class Sample:
 
 @dataclass
 class Tally:
-    """What became of the damaged manifests."""
+    """The outcomes of the damaged manifests."""
 
     manifests: Counter[str] = field(default_factory=Counter)
     unreadable: int = 0

@@ -163,7 +163,7 @@ class Bundle:
         return (_LAYOUT, ",".join(sorted(AWS_SERVICES)), *self._platform(), _digest_of(RUNTIME_LOCK))
 
     def _wheels(self) -> CachedTree:
-        """The installed wheels: from the cache if their files are unchanged, else installed anew."""
+        """The installed wheels: from the cache if their files are unchanged, otherwise installed again."""
 
         def make(directory: Path) -> None:
             self._install(directory)

@@ -31,7 +31,7 @@ class CachedTree:
 
 
 def cached_tree(kind: str, parts: Sequence[str], make: Callable[[Path], None]) -> CachedTree:
-    """The folder that `make` writes: from the cache if its files are unchanged, else made anew.
+    """The folder that `make` writes: from the cache if its files are unchanged, otherwise made again.
 
     The stored digest detects accidental changes. A change of both files and digest changes the asset's hash, because
     the hash covers the digest of what is deployed.

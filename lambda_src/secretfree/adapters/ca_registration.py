@@ -118,7 +118,7 @@ class CaRegistration:
     def remove(self, physical_id: str) -> None:
         """Deactivate and delete the registration, if the physical id proves that this resource made it.
 
-        The registration's tag must name the same owner, because another stack may have registered the CA anew since. A
+        The registration's tag must name the same owner, because another stack may have registered the CA again since. A
         registration that is already gone is success.
         """
         # NEVER_CREATED, an earlier registration, or CloudFormation's own id for a request without an answer.

@@ -99,7 +99,7 @@ def _header(start: bytes) -> list[str]:
             raise ManifestRefused(f"a line 'sep=' before the header, which must be the first line: {_CONVERT}")
         names = next(csv.reader([text], skipinitialspace=True), [])
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestRefused("a header that is no CSV in UTF-8") from error
+        raise ManifestRefused("a header that is not CSV in UTF-8") from error
     delimiter = next((other for other in _OTHER_DELIMITERS if len(names) == 1 and other in names[0]), None)
     if delimiter is not None:
         raise ManifestRefused(f"columns are delimited by {delimiter!a}; accepted is ',': {_CONVERT}")

@@ -49,7 +49,7 @@ class IssuerSettings:
             return ()
         found = tuple(self.values[setting].split(","))
         if not all(found):
-            raise self._refused(setting, self.values[setting], "texts by commas")
+            raise self._refused(setting, self.values[setting], "comma-separated texts")
         return found
 
     def text(self, setting: IssuerSetting) -> str:

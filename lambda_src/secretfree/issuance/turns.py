@@ -140,7 +140,7 @@ class Turns:
         return queue
 
     def _remember(self, queue: TicketQueue | None) -> None:
-        """None: the counter's item is gone, so the next throttle opens a queue anew."""
+        """None: the counter's item is gone, so the next throttle opens a new queue."""
         with self._lock:
             self._queue = queue
             self._read_at = self._now()

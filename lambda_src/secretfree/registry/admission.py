@@ -58,7 +58,7 @@ class Refusal(StrEnum):
     BEING_REVERTED = "being-reverted"
     """Enrolled with this key by a batch that is being reverted: the device is about to be removed."""
     RETIRED = "retired"
-    """The device was retired. Only an import that replaces enrols it anew."""
+    """The device was retired. Only an import with a replacement's reason enrols it again."""
     NOT_BEFORE = "not-before"
     UNREADABLE_RECORD = "unreadable-record"
     """The registry's record of the device cannot be read. It stays unchanged."""

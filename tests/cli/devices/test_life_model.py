@@ -96,7 +96,7 @@ class LifeModel(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from([0, 1]))
     def the_operator_enrols_a_key(self, key: int) -> None:
-        """Also a retired device, anew."""
+        """Enrol a device, also a retired one again."""
         self.key = key
         self.write_registry("allowed")
 

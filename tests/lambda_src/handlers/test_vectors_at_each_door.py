@@ -82,7 +82,7 @@ def body_door(handler: Callable[[dict[str, Any], Any], dict[str, Any]], resource
 
 
 def verified(der: bytes, profile: DeviceProfile) -> VerifiedCsr | ErrorCode:
-    """The rules' own verdict. A common name that is no id is malformed where ids are compared, as they are here."""
+    """The rules' own verdict. A common name that is not an id is malformed, because ids are compared here."""
     try:
         request = verify(UnverifiedCsr.from_der(der), profile)
     except SecretFreeError as refusal:

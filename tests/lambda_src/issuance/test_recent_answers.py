@@ -1,4 +1,4 @@
-"""The worker's own memory of who asks too often, and of what they were given."""
+"""The worker's memory of devices that send too many requests, and of their last answers."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What becomes of an admitted device, given what the table holds."""
+"""The decision on an admitted device, by its record in the table."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""The message of a connect: what the rule sends is read strictly, what is no device is passed over."""
+"""The message of a connect: the rule's messages are read strictly, clients other than devices are ignored."""
 
 import json
 

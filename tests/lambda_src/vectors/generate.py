@@ -296,7 +296,7 @@ def add_subjects(vectors: Vectors) -> None:
 
 
 def add_common_names_without_device_id(vectors: Vectors) -> None:
-    """Well-formed common names that are no device id: MatchPolicy.PUBLIC_KEY alone can do with them."""
+    """Well-formed common names that are not device ids, which only MatchPolicy.PUBLIC_KEY accepts."""
     for label, text in (
         ("asterisk", "wid*"),
         ("hash", "wid#"),
@@ -613,7 +613,7 @@ def add_signatures(vectors: Vectors) -> None:
 
 
 def add_structures(vectors: Vectors) -> None:
-    """Refused: what is no PKCS #10 request in DER."""
+    """Refused: anything other than a PKCS #10 request in DER."""
     good = csr(vectors.ordinary, ECDSA_SHA256, vectors.sign)
     signature = vectors.sign(vectors.ordinary)
     body = vectors.ordinary + ECDSA_SHA256 + bits(signature)
