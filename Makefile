@@ -77,7 +77,7 @@ test-packaging: setup ## The built wheel in fresh virtual environments
 	$(BIN)/python -m pytest -m "packaging and not nightly" tests/packaging tests/cdk/bundling
 
 test-e2e: setup ## The local cloud end to end
-	$(BIN)/python -m pytest -m "e2e and not nightly" tests/e2e
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "e2e and not nightly" tests/e2e
 
 pictures: .venv/.ready ## Draw the pictures of the documents from what they show
 	PYTHONPATH=tests $(BIN)/python -m support.dashboard_picture

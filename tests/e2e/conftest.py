@@ -1,4 +1,4 @@
-"""One local cloud for the whole run, with the sample deployed by the real CDK CLI; curl and openssl are the device."""
+"""One local cloud a process, with the sample deployed by the real CDK CLI; curl and openssl are the device."""
 
 from __future__ import annotations
 
@@ -26,10 +26,30 @@ from secretfree_cli.testing.running import start, stop
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+# Two processes run the tests side by side, each with a cloud of its own. These files take half of the time.
+_SECOND_CLOUD = frozenset(
+    {
+        "test_e2e_regions",
+        "test_e2e_own_app",
+        "test_storm",
+        "test_e2e_csr_in_body",
+        "test_e2e_est",
+        "test_e2e_manifest_import",
+        "test_e2e_provisioning",
+        "test_e2e_refusals",
+        "test_e2e_demo",
+    }
+)
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.e2e)
+            item.add_marker(
+                pytest.mark.xdist_group("second cloud" if item.path.stem in _SECOND_CLOUD else "first cloud")
+            )
 
 
 @dataclass(frozen=True)

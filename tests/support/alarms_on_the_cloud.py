@@ -13,7 +13,7 @@ from secretfree.telemetry import Telemetry
 from secretfree_cli.target import Target
 
 Alarms = Mapping[str, Mapping[str, Any]]
-_PATIENCE = 40.0
+_PATIENCE = 90.0
 
 
 def alarms_of(target: Target) -> Alarms:
@@ -42,16 +42,19 @@ def until(probe: Callable[[], bool], *, meanwhile: Callable[[], object] = lambda
 
 
 def each_fires_alone_and_clears(target: Target, alarms: Alarms, *, of: Alarms | None = None) -> None:
-    """Assert that each of `of` (default: all) fires on its metric, as the only one of `alarms`, and clears."""
+    """Assert that each of `of` (default: all) fires on its metric, as the only one of `alarms`, and clears.
+
+    One alarm clears while the next one fires.
+    """
     quiet = dict.fromkeys(alarms, "OK")
+    assert until(lambda: states(target, alarms) == quiet), states(target, alarms)
     for name, alarm in (of or alarms).items():
-        assert until(lambda: states(target, alarms) == quiet), states(target, alarms)
         expected = {**quiet, name: "ALARM"}
         assert until(
             lambda expected=expected: states(target, alarms) == expected,
             meanwhile=lambda alarm=alarm: breach(target, alarm),
         ), (alarm["AlarmDescription"], states(target, alarms))
-    assert until(lambda: states(target, alarms) == quiet)
+    assert until(lambda: states(target, alarms) == quiet), states(target, alarms)
 
 
 def breach(target: Target, alarm: Mapping[str, Any]) -> None:
