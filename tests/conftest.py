@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import gc
-import inspect
 import os
 import signal
 import sys
@@ -17,15 +15,13 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore import hooks, serialize, session
 from botocore.config import Config
-from botocore.hooks import EventAliaser
-from botocore.loaders import JSONFileLoader
 from hypothesis import settings
 from secretfree_cli.local import servers
 from secretfree_cli.local.processes import ServerProcess, start_server
 from secretfree_cli.local.servers import Ports
 from support.construct_process import quicken
+from support.quick_aws import quicken_botocore
 
 # A busy machine is no failure: no example has a deadline.
 settings.register_profile("suite", deadline=None, max_examples=40)
@@ -41,7 +37,9 @@ os.environ["CDK_VALIDATION"] = "false"
 def pytest_configure() -> None:
     """Prepare each process of a run."""
     _heed_interrupts()
-    _share_what_botocore_reads()
+    quicken_botocore()
+    # How long a server takes to notice its shutdown: many tests end one, and half a second each.
+    BaseServer.serve_forever.__defaults__ = (0.01,)
 
 
 def _heed_interrupts() -> None:
@@ -51,32 +49,6 @@ def _heed_interrupts() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _share_what_botocore_reads() -> None:
-    """Let all botocore sessions of a process share what botocore only reads: each test makes sessions and clients.
-
-    Otherwise each session parses the service models again and searches 400 folders for them, and each client computes
-    the aliases of its events, and inspects its handlers, again. That took more than half of the time of a test.
-    """
-    parse = functools.cache(functools.partial(JSONFileLoader.load_file, JSONFileLoader()))
-    JSONFileLoader.load_file = lambda _self, path: parse(path)
-    session.create_loader = functools.cache(session.create_loader)
-    alias = EventAliaser(None)._alias_event_name
-    EventAliaser._alias_event_name = lambda _self, event_name: alias(event_name)
-    # The runtime's clients do not check their parameters against the service's model. In tests they do.
-    make_serializer = serialize.create_serializer
-    serialize.create_serializer = lambda protocol, _validates=True, **options: make_serializer(
-        protocol, True, **options
-    )
-    inspected = hooks.accepts_kwargs
-    hooks.accepts_kwargs = lambda function: (
-        bool(function.__code__.co_flags & inspect.CO_VARKEYWORDS)
-        if inspect.isfunction(function) or inspect.ismethod(function)
-        else inspected(function)
-    )
-    # How long a server takes to notice its shutdown: many tests end one, and half a second each.
-    BaseServer.serve_forever.__defaults__ = (0.01,)
 
 
 def pytest_collection_finish() -> None:

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 from moto import mock_aws
+from support.quick_aws import quicken_moto
+
+quicken_moto()
 
 
 @pytest.fixture

@@ -20,9 +20,11 @@ from moto import mock_aws
 from secretfree.request.csr import UnverifiedCsr, VerifiedCsr, verify
 from secretfree.request.device_profile import DeviceProfile
 from secretfree.request.keys import DevicePublicKey
+from support.quick_aws import quicken_moto
 from support.tables import LEDGER_TABLE, REGISTRY_TABLE
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+quicken_moto()
 VECTORS = Path(__file__).parent / "vectors"
 
 
