@@ -98,6 +98,7 @@ def test_it_ends_at_a_fault_of_its_own(service: Any, device: DeviceInC, status: 
     assert code in done.log
 
 
+@pytest.mark.slow
 def test_it_asks_again_after_a_pause_and_doubles_it(service: Any, device: DeviceInC, body: bytes) -> None:
     service.script = [(503, {}, b""), (503, {}, b""), (200, {}, body)]
 

@@ -31,6 +31,7 @@ def test_the_documents_have_apps() -> None:
     assert len(APPS) >= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", APPS)
 def test_an_app_in_the_documents_synthesises(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "app.py").write_text(text, encoding="utf-8")

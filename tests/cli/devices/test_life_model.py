@@ -261,6 +261,7 @@ class TestLifeWithOneCa(LifeModel.TestCase):  # type: ignore[misc,name-defined]
     settings = QUICK
 
 
+@pytest.mark.slow
 class TestLifeWithACaEach(LifeWithACaEach.TestCase):  # type: ignore[misc,name-defined]
     settings = QUICK
 

@@ -117,6 +117,7 @@ def test_a_stranger_on_the_network_gets_the_page_and_nothing_else(monkeypatch: p
     assert set(enrolled()) == {"pump-1"}
 
 
+@pytest.mark.slow
 def test_what_is_too_long_too_slow_or_too_many_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "REQUEST_SECONDS", 2.0)
     with running_bench(monkeypatch, "--keys", "reel.csv", "--count", "1") as bench:

@@ -118,6 +118,7 @@ def test_of_four_imports_at_once_no_key_is_held_by_two_ids_and_every_account_is_
         assert summary.refusals == ({Refusal.KEY_OF_OTHER_DEVICE: refused} if refused else {})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("overlapping")
 def test_the_keys_that_all_four_gave_up_are_enrolled_by_the_next_import(client: Any) -> None:
     with ThreadPoolExecutor(IMPORTS) as pool:

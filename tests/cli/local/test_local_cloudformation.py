@@ -108,6 +108,7 @@ def status(private_ca: Any, arn: str) -> str:
     return str(described["CertificateAuthority"]["Status"])
 
 
+@pytest.mark.slow
 def test_a_root_and_a_subordinate_are_made_changed_and_taken_down(cloud, private_ca):
     stack = Stack(cloud, "hierarchy")
     stack.create(hierarchy())
@@ -132,6 +133,7 @@ def test_a_root_and_a_subordinate_are_made_changed_and_taken_down(cloud, private
     assert {status(private_ca, replaced[name]) for name in ("Root", "Below")} == {"DELETED"}
 
 
+@pytest.mark.slow
 def test_a_ca_without_certificate_waits_and_is_deleted(cloud, private_ca):
     client = local_client(cloud, "cloudformation")
     template = {

@@ -18,6 +18,8 @@ from secretfree_cli.local.commands import local
 from secretfree_cli.local.state import CloudRecord, StateFolder
 from secretfree_cli.output import CliError
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("regions")]  # one process has the cloud for all of them
+
 FIRST, SECOND = "us-east-1", "eu-west-1"
 TABLE = "devices"
 PATIENCE_SECONDS = 15.0

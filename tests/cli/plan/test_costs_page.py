@@ -20,6 +20,7 @@ def test_the_page_has_rows() -> None:
     assert len(ROWS) >= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "dollars"), ROWS)
 def test_a_row_has_the_cost_that_its_command_prints(command: str, dollars: str) -> None:
     result = CliRunner().invoke(main, [*shlex.split(command), "--json"], catch_exceptions=False)

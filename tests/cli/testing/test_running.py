@@ -18,6 +18,8 @@ from secretfree_cli.local.state import StateFolder
 from secretfree_cli.output import CliError
 from secretfree_cli.testing.running import start, stop
 
+pytestmark = pytest.mark.slow
+
 DEPLOYS = """
 from pathlib import Path
 arguments = sys.argv[1:]
