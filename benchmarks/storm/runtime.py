@@ -53,9 +53,9 @@ def start(environment: Mapping[str, str], processes: int) -> ProcessPoolExecutor
     """Load both handlers and fork `processes` that serve. Nothing has been sent by then: no connection is shared."""
     global _authorizer, _issuer  # noqa: PLW0603 - what a forked process is to find
     os.environ.update(environment)
+    _count_calls()
     _authorizer = import_module("secretfree.handlers.authorizer")
     _issuer = import_module("secretfree.handlers.issuer")
-    _count_calls()
     return ProcessPoolExecutor(processes, mp_context=get_context("fork"), initializer=_be_silent)
 
 
@@ -82,10 +82,10 @@ def _be_silent() -> None:
 
 
 def _count_calls() -> None:
-    from secretfree.adapters import clients, single_try_clients
+    """Each client takes the session's hooks when it is made, so this comes before the handlers make theirs."""
+    from secretfree.adapters import clients
 
-    for client in (clients.dynamodb(), single_try_clients.iot(), single_try_clients.acm_pca()):
-        client.meta.events.register("needs-retry", _note, unique_id="storm")
+    clients._session().register("needs-retry", _note, unique_id="storm")  # noqa: SLF001 - all clients are made from it
 
 
 def _note(event_name: str, response: tuple[Any, Mapping[str, Any]] | None = None, **_: Any) -> None:
