@@ -255,7 +255,7 @@ def _following(provisioning: "SecretFreeProvisioning", _thresholds: AlarmThresho
             "Late",
             Severity.TICKET,
             "certificates of other Regions are registered minutes late.",
-            provisioning.following.metric_lag(period=_FIVE_MINUTES),
+            provisioning.metric_replication_lag(period=_FIVE_MINUTES),
             _LATE_MILLISECONDS,
             2,
         ),

@@ -199,6 +199,7 @@ def _blocking(provisioning: "SecretFreeProvisioning", blocking: "Blocking") -> S
 
 
 def _following(provisioning: "SecretFreeProvisioning", following: "Following") -> Sequence[cloudwatch.IWidget]:
+    lag = provisioning.metric_replication_lag
     return (
         cloudwatch.GraphWidget(
             title="Certificates of other Regions",
@@ -211,7 +212,7 @@ def _following(provisioning: "SecretFreeProvisioning", following: "Following") -
         ),
         cloudwatch.GraphWidget(
             title="Replication lag (ms)",
-            left=[following.metric_lag(statistic=name).with_(label=f"lag {name}") for name in ("p50", "p99")],
+            left=[lag(statistic=name).with_(label=f"lag {name}") for name in ("p50", "p99")],
             width=8,
             height=_HEIGHT,
         ),

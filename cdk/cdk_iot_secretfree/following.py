@@ -7,7 +7,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
-from secretfree.contract import METRIC_NAMESPACE, AnnouncementAttribute, Dimension, Metric, Variable
+from secretfree.contract import AnnouncementAttribute, Variable
 
 from cdk_iot_secretfree.function_options import FunctionKind
 from cdk_iot_secretfree.functions import RuntimeFunction, send_failed_to
@@ -32,7 +32,6 @@ class Following(Construct):
         membership: RegionMembership,
     ) -> None:
         super().__init__(scope, id)
-        self._product = line.product
         stack = Stack.of(self)
         followed = [issuer for issuer in line.issuers if issuer.authority is not None]
         self._dead_letters = _queue(self, "DeadLetters", line.removal_policy, retention=_DEAD_LETTERS_KEPT_FOR)
@@ -98,16 +97,6 @@ class Following(Construct):
         Their devices cannot connect here until they request a certificate here.
         """
         return self._dead_letters.metric_approximate_number_of_messages_visible(period=period, statistic="Maximum")
-
-    def metric_lag(self, *, statistic: str = "p99", period: Duration | None = None) -> cloudwatch.Metric:
-        """Milliseconds from the issuance in another Region to the registration in this one."""
-        return cloudwatch.Metric(
-            namespace=METRIC_NAMESPACE,
-            metric_name=Metric.REPLICATION_LAG.value,
-            dimensions_map={Dimension.PRODUCT.value: self._product},
-            statistic=statistic,
-            period=period or Duration.minutes(5),
-        )
 
     def _feed_from_stream(self, membership: RegionMembership) -> None:
         others = lambda_.FilterRule.not_equals(membership.region)

@@ -7,7 +7,7 @@ from aws_cdk import Duration
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from cdk_iot_secretfree import AuditTrail, DeviceRegistry, Issuer, SecretFreeProvisioning
-from secretfree.config import AuditConfig
+from secretfree.config.audit import AuditConfig
 
 
 def product_line(scope, *, registry=None):

@@ -13,7 +13,7 @@ from cdk_iot_secretfree import (
     SecretFreeProvisioning,
     UsageMode,
 )
-from secretfree.config import RevocationConfig
+from secretfree.config.revocation import RevocationConfig
 from secretfree.contract import Variable
 
 ARN = "arn:aws:acm-pca:eu-west-1:111122223333:certificate-authority/11111111-2222-3333-4444-555555555555"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from cdk_iot_secretfree import ApiOptions, DeviceAuthority, Issuer, MatchPolicy, SecretFreeProvisioning
-from secretfree.config import CsrFrontConfig
+from secretfree.config.csr_front import CsrFrontConfig
 from secretfree.contract import Variable
 
 ARN = "arn:aws:acm-pca:eu-west-1:111122223333:certificate-authority/11111111-2222-3333-4444-555555555555"

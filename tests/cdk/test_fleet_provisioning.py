@@ -12,7 +12,8 @@ from cdk_iot_secretfree import (
     SecretFreeProvisioning,
     ThingGroup,
 )
-from secretfree.config import AuthorizerConfig, IssuerConfig
+from secretfree.config.authorizer import AuthorizerConfig
+from secretfree.config.issuer import IssuerConfig
 from secretfree.contract import FLEET_THING_NAME, Variable
 
 from tests.cdk.conftest import deployed

@@ -23,7 +23,7 @@ from cdk_iot_secretfree import (
     SecretFreeStack,
 )
 from cdk_iot_secretfree.manifest_import import ManifestImport
-from secretfree.config import ImportConfig
+from secretfree.config.manifest_import import ImportConfig
 from secretfree.contract import Variable
 
 from tests.cdk.conftest import rights_of

@@ -22,7 +22,7 @@ from cdk_iot_secretfree import (
     ThingType,
     UsageMode,
 )
-from secretfree.config import IssuerConfig
+from secretfree.config.issuer import IssuerConfig
 from secretfree.contract import METRIC_NAMESPACE, IssuerKind, Metric, Variable
 from support.product_lines import iot_core_only
 

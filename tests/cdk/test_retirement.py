@@ -6,7 +6,7 @@ import pytest
 from aws_cdk import aws_sqs as sqs
 from cdk_iot_secretfree import DeviceAuthority, InvalidArgumentError, Issuer, Retirement, SecretFreeProvisioning
 from cdk_iot_secretfree.connect_events import ConnectEvents
-from secretfree.config import RetirementConfig
+from secretfree.config.retirement import RetirementConfig
 
 ARN = "arn:aws:acm-pca:eu-west-1:111122223333:certificate-authority/11111111-2222-3333-4444-555555555555"
 

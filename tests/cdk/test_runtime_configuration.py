@@ -25,7 +25,8 @@ from cdk_iot_secretfree import (
     UsageMode,
 )
 from secretfree.adapters.issuers.private_ca import PrivateCaConfig
-from secretfree.config import AuthorizerConfig, IssuerConfig
+from secretfree.config.authorizer import AuthorizerConfig
+from secretfree.config.issuer import IssuerConfig
 from secretfree.contract import IssuerKind, Variable
 from support.product_lines import iot_core_only
 

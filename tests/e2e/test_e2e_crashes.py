@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from secretfree.adapters import clients, single_try_clients
 from secretfree.clock import SystemClock
-from secretfree.config import IssuerConfig
+from secretfree.config.issuer import IssuerConfig
 from secretfree.contract import IssuerKind
 from secretfree.handlers import wiring
 from secretfree.issuance.pipeline import issue

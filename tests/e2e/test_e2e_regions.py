@@ -317,7 +317,7 @@ def test_a_lost_region_keeps_no_device_from_the_other_and_catches_up_when_it_is_
     up, *steps = commands(ROOT / "docs" / "guides" / "several-regions.md")
     assert up == f"secretfree local up --app examples/two-regions --region {FIRST} --region {SECOND}"
     lost, back = (steps.index(f"secretfree local {verb}-region {FIRST}") for verb in ("stop", "start"))
-    block, report = commands(ROOT / "docs" / "runbooks" / "region-lost.md")
+    block, block_again, report = commands(ROOT / "docs" / "runbooks" / "region-lost.md")
     before, during, stolen = (new_device(f"{name}-the-loss") for name in ("before", "during", "stolen-in"))
     regions.enrol(FIRST, before, stolen)
     for device in (before, stolen):
@@ -343,6 +343,7 @@ def test_a_lost_region_keeps_no_device_from_the_other_and_catches_up_when_it_is_
     assert regions.connects(FIRST, before)
     seconds_until(lambda: not regions.connects(FIRST, stolen))
     assert regions.ask(FIRST, stolen)[0] == 403
+    documented(f"{block_again.replace('DEVICE_ID', stolen.device_id)} --local")
     documented(f"{report} --local")
 
 

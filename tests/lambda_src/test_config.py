@@ -4,9 +4,11 @@ import json
 from datetime import timedelta
 
 import pytest
-from secretfree.config import AuthorizerConfig, ImportConfig, IssuerConfig
+from secretfree.config.authorizer import AuthorizerConfig
 from secretfree.config.environment import ConfigurationError
+from secretfree.config.issuer import IssuerConfig
 from secretfree.config.issuers import SubjectConfig
+from secretfree.config.manifest_import import ImportConfig
 from secretfree.contract import IssuerKind, LogLevel, MatchPolicy, Variable
 from secretfree.request.device_profile import DeviceProfile
 from support.environments import authorizer_environment, import_environment, issuer_environment, private_ca_settings

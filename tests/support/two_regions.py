@@ -7,7 +7,7 @@ from secretfree.adapters.dynamodb.announcing import DynamoDbAnnouncements
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.adapters.foreign_certificates import ForeignCertificates
 from secretfree.adapters.iot_connections import IotConnections
-from secretfree.config import AnnouncementsConfig
+from secretfree.config.announcements import AnnouncementsConfig
 from secretfree.config.issuers import IssuerSettings
 from secretfree.contract import IssuerKind, IssuerSetting
 from secretfree.errors import SecretFreeError

@@ -1,4 +1,4 @@
-"""The forms of an environment variable. Each function raises ConfigurationError for another form."""
+"""The forms of an environment variable, and what every function has. Another form raises ConfigurationError."""
 
 import json
 import re
@@ -7,7 +7,8 @@ from datetime import timedelta
 from enum import Enum
 from typing import Final, TypeGuard, TypeVar
 
-from secretfree.contract import Variable
+from secretfree.contract import LogLevel, Variable
+from secretfree.request.device_profile import DeviceProfile
 
 _Choice = TypeVar("_Choice", bound=Enum)
 _HOURS: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
@@ -85,3 +86,15 @@ def required_text(environment: Mapping[str, str], name: Variable) -> str:
 def refused(name: Variable, given: str, accepted: str) -> ConfigurationError:
     """The error for a variable of another form."""
     return ConfigurationError(f"environment variable {name} is {given[:200]!r}: accepted is {accepted}")
+
+
+def function_settings(environment: Mapping[str, str]) -> dict[str, object]:
+    """What every function has: product, device profile and log level. Raises ConfigurationError."""
+    level = environment.get(Variable.LOG_LEVEL, LogLevel.INFO.name)
+    if level not in LogLevel.__members__:
+        raise refused(Variable.LOG_LEVEL, level, f"one of {', '.join(LogLevel.__members__)}")
+    return {
+        "product": required_text(environment, Variable.PRODUCT),
+        "device_profile": choice(environment, Variable.DEVICE_PROFILE, DeviceProfile),
+        "log_level": LogLevel[level],
+    }

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from secretfree.config import CsrFrontConfig
+from secretfree.config.csr_front import CsrFrontConfig
 from secretfree.config.environment import refused, required_text, string_map
 from secretfree.contract import Variable
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from secretfree.adapters.dynamodb.item_changes import item_change
 from secretfree.audit.event import event_of, shard_of
-from secretfree.config import AuditConfig
+from secretfree.config.audit import AuditConfig
 from secretfree.contract import LogLevel
 from secretfree.errors import SecretFreeError
 from secretfree.handlers.entry import LambdaHandler, lambda_handler

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from secretfree.config import AuthorizerConfig
+from secretfree.config.authorizer import AuthorizerConfig
 from secretfree.errors import ErrorCode, SecretFreeError
 from secretfree.handlers.decision import Decision
 from secretfree.handlers.entry import LambdaHandler, lambda_handler

@@ -9,7 +9,7 @@ from typing import Any
 
 from secretfree.adapters import single_try_clients
 from secretfree.adapters.issuer_functions import IssuerFunctions
-from secretfree.config import CsrFrontConfig
+from secretfree.config.csr_front import CsrFrontConfig
 from secretfree.errors import ErrorCode, SecretFreeError
 from secretfree.handlers import reports
 from secretfree.handlers.decision import Allowed, Decision

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from secretfree.config import CsrFrontConfig
+from secretfree.config.csr_front import CsrFrontConfig
 from secretfree.contract import CSR_BODY_SEGMENT
 from secretfree.handlers.csr_bodies import CsrBodies
 from secretfree.handlers.entry import LambdaHandler, lambda_handler

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from secretfree.adapters import clients
 from secretfree.adapters.dynamodb.registry import DynamoDbBindings, DynamoDbRegistry
-from secretfree.config import AuthorizerConfig
+from secretfree.config.authorizer import AuthorizerConfig
 from secretfree.contract import Dimension, LogLevel, Metric
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.handlers.http.claims import Claims, claims_of

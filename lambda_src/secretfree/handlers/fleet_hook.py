@@ -7,7 +7,7 @@ from secretfree import clock as time
 from secretfree.adapters import clients
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.adapters.dynamodb.registry import DynamoDbRegistry
-from secretfree.config import IssuerConfig
+from secretfree.config.issuer import IssuerConfig
 from secretfree.contract import FLEET_THING_NAME
 from secretfree.errors import Reason, malformed, not_authorized
 from secretfree.handlers import reports

@@ -5,7 +5,8 @@ from functools import partial
 from typing import Any, Final
 
 from secretfree import clock as time
-from secretfree.config import AuthorizerConfig, IssuerConfig
+from secretfree.config.authorizer import AuthorizerConfig
+from secretfree.config.issuer import IssuerConfig
 from secretfree.errors import ErrorCode, Reason, SecretFreeError
 from secretfree.handlers import reports, wiring
 from secretfree.handlers.decision import Decision

@@ -15,7 +15,7 @@ from secretfree.adapters.dynamodb.announcing import DynamoDbAnnouncements
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.adapters.foreign_certificates import ForeignCertificates
 from secretfree.adapters.iot_connections import IotConnections
-from secretfree.config import FollowerConfig
+from secretfree.config.follower import FollowerConfig
 from secretfree.config.issuers import IssuerSettings
 from secretfree.contract import AnnouncementAttribute, LedgerRecord, LogLevel, Metric
 from secretfree.errors import SecretFreeError

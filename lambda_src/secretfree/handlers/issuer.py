@@ -5,7 +5,7 @@ from functools import partial
 from typing import Final
 
 from secretfree import clock as time
-from secretfree.config import IssuerConfig
+from secretfree.config.issuer import IssuerConfig
 from secretfree.handlers import reports, wiring
 from secretfree.handlers.entry import LambdaHandler, lambda_handler
 from secretfree.handlers.http.endpoint import IssuingEndpoint

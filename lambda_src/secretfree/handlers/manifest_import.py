@@ -9,7 +9,7 @@ from secretfree.adapters import clients
 from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
 from secretfree.adapters.manifest_bucket import ManifestBucket
 from secretfree.clock import SystemClock
-from secretfree.config import ImportConfig
+from secretfree.config.manifest_import import ImportConfig
 from secretfree.contract import LogLevel, MatchPolicy
 from secretfree.registry.batch import BatchState
 from secretfree.registry.gate import Gate

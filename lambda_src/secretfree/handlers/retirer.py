@@ -7,7 +7,7 @@ from secretfree import clock as time
 from secretfree.adapters import clients
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.adapters.iot_core import IotCoreThings
-from secretfree.config import RetirementConfig
+from secretfree.config.retirement import RetirementConfig
 from secretfree.contract import LogLevel, Metric
 from secretfree.errors import ErrorCode, SecretFreeError
 from secretfree.handlers.entry import LambdaHandler, lambda_handler

@@ -11,7 +11,7 @@ from secretfree.adapters.dynamodb.registry import DynamoDbRegistry
 from secretfree.adapters.dynamodb.registry_stream import change_of
 from secretfree.adapters.iot_connections import IotConnections
 from secretfree.adapters.iot_core import IotCertificates
-from secretfree.config import RevocationConfig
+from secretfree.config.revocation import RevocationConfig
 from secretfree.contract import LogLevel, Metric
 from secretfree.errors import SecretFreeError
 from secretfree.handlers.entry import LambdaHandler, lambda_handler

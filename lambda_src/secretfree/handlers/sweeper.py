@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from secretfree import clock as time
 from secretfree.adapters import clients, single_try_clients
-from secretfree.config import IssuerConfig
+from secretfree.config.issuer import IssuerConfig
 from secretfree.config.issuers import IssuerSettings
 from secretfree.contract import IssuerSetting, LogLevel, Metric
 from secretfree.errors import SecretFreeError

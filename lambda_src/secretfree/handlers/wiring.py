@@ -16,7 +16,8 @@ from secretfree.adapters.dynamodb.ticket_counter import DynamoDbTicketCounter
 from secretfree.adapters.iot_core import IotCoreThings
 from secretfree.adapters.issuers import IssuerSurroundings, make_issuer
 from secretfree.clock import Clock, SystemClock
-from secretfree.config import AnnouncementsConfig, IssuerConfig
+from secretfree.config.announcements import AnnouncementsConfig
+from secretfree.config.issuer import IssuerConfig
 from secretfree.config.issuers import IssuerSettings
 from secretfree.issuance.model import IssuancePolicy, IssuancePorts, StageTimer
 from secretfree.issuance.rates import Congestion

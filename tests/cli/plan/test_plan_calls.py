@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from moto import mock_aws
 from secretfree.adapters import clients, single_try_clients
 from secretfree.clock import SystemClock
-from secretfree.config import IssuerConfig
+from secretfree.config.issuer import IssuerConfig
 from secretfree.contract import IssuerKind, IssuerSetting, Variable
 from secretfree.handlers import wiring
 from secretfree.issuance.model import IssuedCertificate, NotReady

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from secretfree.adapters import clients, single_try_clients
-from secretfree.config import FollowerConfig
 from secretfree.config.environment import ConfigurationError
+from secretfree.config.follower import FollowerConfig
 from secretfree.contract import Metric, Variable
 from secretfree.handlers.follower import build
 from support.environments import follower_environment

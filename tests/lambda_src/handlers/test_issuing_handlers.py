@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from secretfree.adapters import clients, single_try_clients
 from secretfree.adapters.issuers.iot_core import IotCoreIssuer
 from secretfree.adapters.issuers.private_ca import PrivateCaIssuer
-from secretfree.config import IssuerConfig
+from secretfree.config.issuer import IssuerConfig
 from secretfree.contract import Dimension, IssuerKind, MatchPolicy, Metric, Variable
 from secretfree.handlers import issuer, sweeper, wiring
 from secretfree.handlers.entry import LambdaHandler

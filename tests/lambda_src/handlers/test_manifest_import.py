@@ -14,8 +14,8 @@ from moto import mock_aws
 from secretfree.adapters import clients, manifest_bucket
 from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
 from secretfree.adapters.manifest_bucket import ManifestBucket
-from secretfree.config import ImportConfig
 from secretfree.config.environment import ConfigurationError
+from secretfree.config.manifest_import import ImportConfig
 from secretfree.contract import Variable
 from secretfree.registry.batch import BatchState
 from secretfree.registry.manifest_steps import ManifestObject, ManifestRefused
@@ -211,7 +211,7 @@ class TestManifestsThatAreToBlameThemselves:
             ("manifests/lot.csv", b"serial,key\n1,2\n", "device-id and public-key"),
             ("manifests/lot.csv", b"device-id\n1\n", "lacks public-key"),
             ("manifests/lot.csv", b"", "device-id and public-key"),
-            ("manifests/lot.csv", b"\xff\xfd\n", "no CSV in UTF-8"),
+            ("manifests/lot.csv", b"\xff\xfd\n", "not CSV in UTF-8"),
             ("manifests/lot.csv", b"a" * 20_000, "header of more than"),
             ("manifests/lot.csv", b"sep=;\r\n" + CSV.replace(b",", b";"), "a line 'sep='"),
             ("manifests/lot.csv", b'\xef\xbb\xbf"sep=,"\n' + CSV, "a line 'sep='"),

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from secretfree.adapters import clients
-from secretfree.config import RevocationConfig
 from secretfree.config.environment import ConfigurationError
+from secretfree.config.revocation import RevocationConfig
 from secretfree.contract import Metric, Variable
 from secretfree.handlers.revoker import build
 from support.environments import revoker_environment
