@@ -65,7 +65,7 @@ test-fast: setup ## Unit and construct tests, in less than three minutes
 	$(BIN)/python -m pytest -n $(WORKERS) $(FAST) $(COVERED) $(UNCOVERED)
 
 test-slow: setup ## Long property runs, the fuzzer, kills and resumes, local clouds, the templates' linters
-	$(BIN)/python -m pytest --timeout 900 -n auto --dist loadgroup -m slow tests/fuzz tests/cli tests/cdk tests/docs tests/examples tests/lambda_src
+	$(BIN)/python -m pytest --timeout 900 -n $(WORKERS) --dist loadgroup -m slow tests/fuzz tests/cli tests/cdk tests/docs tests/examples tests/lambda_src
 
 test-nightly: setup ## Not in CI: runs of many minutes with new random choices, a million simulated devices
 	$(BIN)/python -m pytest --timeout 3600 --hypothesis-profile nightly -n auto $(FAST) tests/fuzz tests/lambda_src tests/cli/manifests

@@ -305,7 +305,7 @@ def acknowledged_in(stack):
 def cfn_lint_findings(assembly):
     """By stack: (rule, message) of each of cfn-lint's findings."""
     templates = {str(file): stack for stack in (*STACKS, "Pending") for file in templates_of(assembly, stack)}
-    regions = ["us-east-1", "eu-west-1", "eu-central-1", "ap-northeast-1"]
+    regions = ["us-east-1", "eu-central-1"]
     command = [str(Path(sys.executable).with_name("cfn-lint")), "--format", "json", "--regions", *regions]
     finished = subprocess.run([*command, "--", *templates], capture_output=True, text=True, check=False)
     assert finished.stdout, finished.stderr

@@ -49,7 +49,7 @@ def test_no_planned_request_breaks_a_promise(plan: bytes) -> None:
 @pytest.mark.slow
 def test_a_short_fuzzing_run_finds_nothing(tmp_path: Path) -> None:
     pytest.importorskip("atheris", reason="atheris has wheels for Linux and CPython 3.11 to 3.13")
-    seconds = int(os.environ.get("SECRETFREE_FUZZ_SECONDS", "30"))
+    seconds = int(os.environ.get("SECRETFREE_FUZZ_SECONDS", "15"))
     found, crashes = tmp_path / "found", tmp_path / "crashes"
     found.mkdir()
     crashes.mkdir()

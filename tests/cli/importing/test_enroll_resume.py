@@ -22,6 +22,7 @@ from secretfree_cli.manifests.generate import sample_devices
 from secretfree_cli.output import ExitCode
 
 ROWS = 3_000
+CONTESTED_ROWS = 500
 KILLS = 10
 CALLS_BEFORE_A_KILL = 9
 """The first writes the batch's own record."""
@@ -251,7 +252,7 @@ def test_a_killed_import_is_not_mixed_with_another_column(endpoint: str, tmp_pat
 @pytest.mark.parametrize("importers", [2, 4])
 def test_imports_at_the_same_time_leave_no_key_under_two_devices(importers: int, endpoint: str, tmp_path: Path) -> None:
     registry = Registry(endpoint, f"contested-{importers}", tmp_path)
-    devices = list(sample_devices(ROWS, "{}".format))
+    devices = list(sample_devices(CONTESTED_ROWS, "{}".format))
     running = []
     for number in range(importers):
         line = f"line-{number}"
@@ -266,5 +267,5 @@ def test_imports_at_the_same_time_leave_no_key_under_two_devices(importers: int,
     of_batches = Counter(item["batch"]["S"] for item in found.values())
     for summary in summaries:
         assert summary["enrolled"] == of_batches[summary["batch"]]
-        assert summary["enrolled"] + summary["refused"] == ROWS
+        assert summary["enrolled"] + summary["refused"] == CONTESTED_ROWS
         assert set(summary["refusals"]) <= {"key-of-other-device"}

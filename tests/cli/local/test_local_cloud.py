@@ -14,7 +14,6 @@ import zipfile
 from pathlib import Path
 
 import boto3
-import psutil
 import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner
@@ -23,6 +22,7 @@ from secretfree_cli.local.cloud import bring_down, bring_up
 from secretfree_cli.local.commands import local
 from secretfree_cli.local.state import CloudRecord, StateFolder
 from secretfree_cli.output import CliError, ExitCode
+from support.processes import is_alive
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +262,7 @@ def test_down_ends_every_process_and_up_finds_the_same_ca(cloud, folder, run):
         BillingMode="PAY_PER_REQUEST",
     )
     assert "is down" in run("down").stderr
-    assert not any(psutil.pid_exists(process.pid) for process in cloud.processes)
+    assert not any(is_alive(process.pid) for process in cloud.processes)
     assert run("status").exit_code == ExitCode.NOT_FOUND
     assert "no local cloud was up" in run("down").stderr
 

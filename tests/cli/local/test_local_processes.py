@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from secretfree_cli.local.processes import ServerProcess, end_marked, new_marking, start_server
+from support.processes import is_alive
 
 
 @pytest.fixture
@@ -24,11 +25,6 @@ def sleeper(tmp_path):
     )
     yield process
     process.stop()
-
-
-def is_alive(pid):
-    """Where nothing collects the exit codes of orphans, they are left as zombies."""
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def test_a_started_server_runs_until_it_is_stopped(sleeper):
