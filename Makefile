@@ -56,13 +56,13 @@ typecheck: .venv/.ready ## mypy --strict
 	$(BIN)/mypy tests/cdk/typing_api.py
 
 # Coverage is recorded in `make test` alone and where its gate looks: it would slow down the processes that tests start.
-# Many tests wait for a server or a process: three workers keep two cores busy.
+# Many slow tests wait for a server or a process: three workers keep two cores busy.
 WORKERS = $$(( ($$(getconf _NPROCESSORS_ONLN) * 3 + 1) / 2 ))
 FAST = --dist loadfile -m "not e2e and not packaging and not slow and not nightly"
 COVERED := tests/lambda_src tests/cdk
 UNCOVERED := tests/architecture tests/cli tests/device tests/docs tests/examples tests/fuzz
 test-fast: setup ## Unit and construct tests, in less than three minutes
-	$(BIN)/python -m pytest -n $(WORKERS) $(FAST) $(COVERED) $(UNCOVERED)
+	$(BIN)/python -m pytest -n auto $(FAST) $(COVERED) $(UNCOVERED)
 
 test-slow: setup ## Long property runs, the fuzzer, kills and resumes, local clouds, the templates' linters
 	$(BIN)/python -m pytest --timeout 900 -n $(WORKERS) --dist loadgroup -m slow tests/fuzz tests/cli tests/cdk tests/docs tests/examples tests/lambda_src
@@ -74,7 +74,7 @@ test-nightly: setup ## Not in CI: runs of many minutes with new random choices, 
 coverage: setup ## The tests of test-fast, and the gate: they cover 95 % of lambda_src and cdk
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest -n auto $(FAST) $(COVERED)
-	$(BIN)/python -m pytest -n $(WORKERS) $(FAST) $(UNCOVERED)
+	$(BIN)/python -m pytest -n auto $(FAST) $(UNCOVERED)
 	$(BIN)/coverage combine -q --keep
 	$(BIN)/coverage report
 

@@ -16,6 +16,8 @@ from secretfree_device.keys import KeyType, generate, read_private_key, write_pr
 from support.device_c import DeviceInC, build
 from support.device_side import authority, issued, service
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("device-c")]  # one process for all of them
+
 __all__ = ["authority", "issued", "service"]
 
 
@@ -98,7 +100,6 @@ def test_it_ends_at_a_fault_of_its_own(service: Any, device: DeviceInC, status: 
     assert code in done.log
 
 
-@pytest.mark.slow
 def test_it_asks_again_after_a_pause_and_doubles_it(service: Any, device: DeviceInC, body: bytes) -> None:
     service.script = [(503, {}, b""), (503, {}, b""), (200, {}, body)]
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import aws_cdk
 import pytest
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("examples")]  # one process for all of them
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BUNDLING_STACKS = "aws:cdk:bundling-stacks"
 APPS = sorted(EXAMPLES.glob("*/app.py"))

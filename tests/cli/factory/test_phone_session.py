@@ -29,6 +29,8 @@ from secretfree_cli.importing.commands import enroll
 from secretfree_cli.output import ExitCode
 from support.phone_bench import Phone, enrolled, make_registry, running_bench, unchecked
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("phone-session")]  # one process for all of them
+
 KEYS = [DevicePublicKey.from_key(ec.generate_private_key(ec.SECP256R1()).public_key()) for _ in range(3)]
 
 
@@ -117,7 +119,6 @@ def test_a_stranger_on_the_network_gets_the_page_and_nothing_else(monkeypatch: p
     assert set(enrolled()) == {"pump-1"}
 
 
-@pytest.mark.slow
 def test_what_is_too_long_too_slow_or_too_many_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "REQUEST_SECONDS", 2.0)
     with running_bench(monkeypatch, "--keys", "reel.csv", "--count", "1") as bench:

@@ -24,6 +24,8 @@ from secretfree_cli.local.state import CloudRecord, StateFolder
 from secretfree_cli.output import CliError, ExitCode
 from support.processes import is_alive
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("local-cloud")]  # one process for all of them
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> StateFolder:
@@ -252,7 +254,6 @@ def test_the_data_endpoint_is_where_the_broker_listens(cloud):
         assert secured.version() is not None
 
 
-@pytest.mark.slow
 def test_down_ends_every_process_and_up_finds_the_same_ca(cloud, folder, run):
     marker = client(cloud, "dynamodb")
     marker.create_table(
@@ -272,7 +273,6 @@ def test_down_ends_every_process_and_up_finds_the_same_ca(cloud, folder, run):
     assert "kept" in client(again, "dynamodb").list_tables()["TableNames"]
 
 
-@pytest.mark.slow
 def test_a_cloud_of_which_one_server_died_is_ended_and_started_anew(cloud, folder):
     broken = folder.read()
     victim, survivor = broken.processes

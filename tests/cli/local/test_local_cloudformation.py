@@ -12,6 +12,8 @@ from secretfree_cli.local.clients import local_client
 from secretfree_cli.local.cloud import without_effect
 from secretfree_cli.local.emulators.cloudformation_private_ca import typed
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("local-cloudformation")]  # one process for all of them
+
 
 @pytest.fixture
 def cloud(shared_cloud):
@@ -108,7 +110,6 @@ def status(private_ca: Any, arn: str) -> str:
     return str(described["CertificateAuthority"]["Status"])
 
 
-@pytest.mark.slow
 def test_a_root_and_a_subordinate_are_made_changed_and_taken_down(cloud, private_ca):
     stack = Stack(cloud, "hierarchy")
     stack.create(hierarchy())
@@ -133,7 +134,6 @@ def test_a_root_and_a_subordinate_are_made_changed_and_taken_down(cloud, private
     assert {status(private_ca, replaced[name]) for name in ("Root", "Below")} == {"DELETED"}
 
 
-@pytest.mark.slow
 def test_a_ca_without_certificate_waits_and_is_deleted(cloud, private_ca):
     client = local_client(cloud, "cloudformation")
     template = {

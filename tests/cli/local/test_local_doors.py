@@ -20,6 +20,8 @@ from secretfree_cli.local.clients import local_client
 from secretfree_cli.local.cloud import bring_down, bring_up
 from secretfree_cli.local.state import CloudRecord, StateFolder
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("local-doors")]  # one process for all of them
+
 CREATE_FUNCTION = {
     "FunctionName": "intruder",
     "Runtime": "python3.13",

@@ -15,6 +15,8 @@ from secretfree_cli.local.clients import local_client
 from secretfree_cli.local.emulators.aws_function_starts import bounded
 from secretfree_cli.local.state import CloudRecord
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("local-functions")]  # one process for all of them
+
 TRUST = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}],

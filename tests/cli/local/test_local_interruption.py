@@ -16,6 +16,8 @@ from secretfree_cli.local.interruption import ending_on_signals, undisturbed
 from secretfree_cli.local.processes import ServerProcess
 from secretfree_cli.local.state import StateFolder
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("local-interruption")]  # one process for all of them
+
 
 @pytest.fixture(autouse=True)
 def hang_ups_are_not_ignored() -> Iterator[None]:
@@ -61,10 +63,7 @@ def test_handlers_are_as_before_afterwards():
     ("number", "servers"),
     [
         (signal.SIGTERM, 1),
-        *(
-            pytest.param(*case, marks=pytest.mark.slow)
-            for case in ((signal.SIGTERM, 0), (signal.SIGTERM, 2), (signal.SIGHUP, 2))
-        ),
+        *(pytest.param(*case) for case in ((signal.SIGTERM, 0), (signal.SIGTERM, 2), (signal.SIGHUP, 2))),
     ],
 )
 def test_local_up_that_is_ended_leaves_nothing_behind(tmp_path, eventually, number, servers):

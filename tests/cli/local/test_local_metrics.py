@@ -18,6 +18,8 @@ from secretfree_cli.local.emulators.aws_metrics import (
     shortened_period,
 )
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("local-metrics")]  # one process for all of them
+
 ALARM = {
     "AlarmName": "failures",
     "ComparisonOperator": "GreaterThanOrEqualToThreshold",

@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, SignatureAlgorithmOID
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("local-private-ca")]  # one process for all of them
+
 TEMPLATE = "arn:aws:acm-pca:::template/{}/V1"
 ROOT = TEMPLATE.format("RootCACertificate")
 CLIENT = TEMPLATE.format("EndEntityClientAuthCertificate")

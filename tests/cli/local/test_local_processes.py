@@ -14,6 +14,8 @@ import pytest
 from secretfree_cli.local.processes import ServerProcess, end_marked, new_marking, start_server
 from support.processes import is_alive
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("local-processes")]  # one process for all of them
+
 
 @pytest.fixture
 def sleeper(tmp_path):

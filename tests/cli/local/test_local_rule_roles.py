@@ -8,6 +8,8 @@ from collections.abc import Callable
 import pytest
 from secretfree_cli.local.emulators.aws_rule_roles import trusts
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("local-rule-roles")]  # one process for all of them
+
 
 def trust(service: str) -> str:
     statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}

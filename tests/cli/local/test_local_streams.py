@@ -14,6 +14,8 @@ from secretfree_cli.local.clients import local_client
 from secretfree_cli.local.emulators.aws_streams import first_failure
 from secretfree_cli.local.state import CloudRecord
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("local-streams")]  # one process for all of them
+
 PATIENCE_SECONDS = 30.0
 TRUST = json.dumps(
     {

@@ -35,6 +35,8 @@ from secretfree_cli.plan.calls import IssuanceProgress, call_sequence
 from support.environments import issuer_environment, private_ca_settings
 from support.moto_cloud import root_authority
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("plan-calls")]  # one process for all of them
+
 AUTHORIZER_CALLS = Counter({"GetItem": 1})
 _OF_NO_DEVICE = ("tickets#", "chain#")
 SAME = {"RegisterCertificateWithoutCA": "RegisterCertificate"}
