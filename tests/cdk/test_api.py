@@ -296,6 +296,7 @@ def resources_of(lines, *, key):
     return len(Template.from_stack(stack).to_json()["Resources"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "lines", "sentence"),
     [

@@ -30,6 +30,8 @@ from support.moto_cloud import root_authority
 from support.stack_on_moto import target_on_moto
 from support.tables import LEDGER_TABLE
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("authorities")]  # one process for all of them
+
 NOW = datetime.now(UTC)
 KEY = ec.generate_private_key(ec.SECP256R1())
 END = NOW + timedelta(days=300)

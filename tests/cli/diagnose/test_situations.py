@@ -17,6 +17,8 @@ from secretfree.issuance.tickets import Ticket
 from secretfree.request.device_id import DeviceId
 from secretfree_cli.diagnose.commands import diagnose
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("situations")]  # one process for all of them
+
 HOUR = timedelta(hours=1)
 
 
