@@ -21,11 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import boto3
 from run import BATCH, Used, local_cloud, make_table, run
 from secretfree.adapters.dynamodb.registry_items import device_item
 from secretfree.registry.admission import admit
 from secretfree.registry.device import EnrolledDevice, Provenance
+from secretfree_cli.local.clients import local_client
 from secretfree_cli.local.state import CloudRecord
 from secretfree_cli.manifests.generate import SAMPLES, SampleAuthority, sample_devices
 
@@ -63,13 +63,7 @@ def revert(record: CloudRecord, folder: Path, devices: int) -> dict[str, float]:
 def listing(record: CloudRecord, devices: int) -> dict[str, float]:
     """Fill a table and list it."""
     make_table(record, "listed")
-    client = boto3.client(
-        "dynamodb",
-        endpoint_url=record.endpoint_url,
-        region_name=record.region,
-        aws_access_key_id=record.access_key_id,
-        aws_secret_access_key=record.secret_access_key,
-    )
+    client = local_client(record, "dynamodb")
     fill(client, list(items(devices)))
     small, large = (
         command(record, "listed", "list", "--batch", batch, "--limit", str(devices), "--json")
