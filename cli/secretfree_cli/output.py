@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -78,6 +79,8 @@ def printable(text: str) -> str:
     The name of a file, an attribute of a table or a message of a device must not control the operator's terminal. For
     text on one line, use `inline`.
     """
+    if text.isprintable():
+        return text
     return "".join(
         character if character.isprintable() or character in "\n\t" else ascii(character)[1:-1] for character in text
     )
@@ -85,6 +88,8 @@ def printable(text: str) -> str:
 
 def inline(text: str) -> str:
     """Return `text` for one line: as `printable`, with line ends and tabulators escaped too."""
+    if text.isprintable():
+        return text
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
@@ -123,20 +128,33 @@ def emit_json_line(document: object) -> None:
     click.echo(_json(document, separators=(",", ":")))
 
 
-def emit_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
+def emit_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table for people to stdout. Cells are text, never markup.
 
     A terminal folds long cells. In a pipe a row is one line of any width, so that ids stay whole.
     """
-    table = Table(title=title, box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(inline("" if cell is None else str(cell))) for cell in row))
+    cells = [["" if cell is None else inline(str(cell)) for cell in row] for row in rows]
     console = stdout()
     if not console.is_terminal:
-        console.width = max(1, console.measure(table, options=console.options.update(max_width=sys.maxsize)).maximum)
+        _emit_aligned([columns, *cells])
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in cells:
+        table.add_row(*map(Text, row))
     console.print(table)
+
+
+def _emit_aligned(rows: Sequence[Sequence[str]]) -> None:
+    """Write rows of equal length, each column as wide as its widest cell; `rich` takes many times as long."""
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+
+    def line(row: Sequence[str]) -> str:
+        padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+        return "  ".join(padded).rstrip()
+
+    click.echo("\n".join(map(line, rows)))
 
 
 def emit_fields(fields: Mapping[str, object]) -> None:
@@ -167,6 +185,8 @@ def json_option(function: Any) -> Any:
 
 def _json(document: object, **layout: Any) -> str:
     text = json.dumps(document, ensure_ascii=False, default=_encode, **layout)
+    if text.replace("\n", "").isprintable():
+        return text
     # json.dumps does not escape C1 and bidirectional characters.
     return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
 

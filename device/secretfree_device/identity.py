@@ -131,13 +131,13 @@ def _text(document: dict[str, Any], name: str) -> str:
 def _certificates(pem: str, name: str, *, most: int) -> list[x509.Certificate]:
     found = x509.load_pem_x509_certificates(pem.encode("ascii"))
     if not 1 <= len(found) <= most:
-        raise ValueError(f"{name} holds {len(found)} certificates; accepted are 1 to {most}")
+        raise ValueError(f"{name} holds {len(found)} certificates; accepted: 1 to {most}")
     return found
 
 
 def _require(form: re.Pattern[str], value: str, name: str) -> None:
     if form.fullmatch(value) is None:
-        raise ValueError(f"{name} is {value[:140]!a}; accepted is {form.pattern}")
+        raise ValueError(f"{name} is {value[:140]!a}; accepted: {form.pattern}")
 
 
 def _moment(value: str, name: str) -> datetime:

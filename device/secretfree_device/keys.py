@@ -133,7 +133,7 @@ def read_private_key(path: Path) -> PrivateKey:
     """Read a file of `write_private_key`. Raises ValueError for a key of another type."""
     key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
-        raise ValueError(f"{path} holds a {type(key).__name__}; accepted are RSA and elliptic-curve keys")  # noqa: TRY004 - a file's content, not an argument's type
+        raise ValueError(f"{path} holds a {type(key).__name__}; accepted: RSA and elliptic-curve keys")  # noqa: TRY004 - a file's content, not an argument's type
     return key
 
 

@@ -55,7 +55,7 @@ class TokenKey:
         """
         curve = _CURVES.get(key_type)
         if curve is None:
-            raise ValueError(f"key type is {key_type.value}; in a token accepted are {', '.join(_CURVES)}")
+            raise ValueError(f"key type is {key_type.value}; accepted in a token: {', '.join(_CURVES)}")
         with self._session(write=True) as session:
             parameters = session.create_domain_parameters(
                 pkcs11.KeyType.EC, {pkcs11.Attribute.EC_PARAMS: encode_named_curve_parameters(curve)}, local=True

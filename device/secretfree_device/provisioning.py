@@ -166,7 +166,7 @@ def _checked_url(base_url: str) -> SplitResult:
         return url
     if url.scheme == "http" and url.hostname and _is_loopback(url.hostname):
         return url
-    raise ValueError(f"url is {base_url!r}; accepted are https://HOST/STAGE, and http:// on loopback only")
+    raise ValueError(f"url is {base_url!r}; accepted: https://HOST/STAGE, and http:// on loopback only")
 
 
 def _is_loopback(host: str) -> bool:

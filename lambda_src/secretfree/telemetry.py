@@ -74,7 +74,7 @@ class Telemetry:
         """Write one JSON line. `event` is a fixed phrase of the caller; a field that is None is left out."""
         dropped = sorted(name for name in fields if name not in LOG_FIELDS)
         if dropped and self._strict:
-            raise TypeError(f"log fields {dropped}: accepted are {sorted(LOG_FIELDS)}")
+            raise TypeError(f"log fields {dropped}; accepted: {sorted(LOG_FIELDS)}")
         if level < self._level:
             return
         line: dict[str, object] = {
@@ -126,7 +126,7 @@ class Telemetry:
 
     def _add(self, metric: Metric, value: float, dimensions: Mapping[Dimension, str]) -> None:
         if len(dimensions) > 1:
-            raise TypeError(f"dimensions {sorted(dimensions)}: accepted is at most one beside {Dimension.PRODUCT}")
+            raise TypeError(f"dimensions {sorted(dimensions)}; accepted: at most one beside {Dimension.PRODUCT}")
         if not dimensions and self._issuer is not None:
             dimensions = {Dimension.ISSUER: self._issuer}
         self._metrics[tuple(dimensions.items())].setdefault(metric.value, []).append(value)

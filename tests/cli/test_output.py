@@ -11,6 +11,9 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
+from rich.text import Text
+from secretfree_cli import output
 from secretfree_cli.importing.progress import Lines
 from secretfree_cli.output import (
     CliError,
@@ -83,6 +86,29 @@ def test_what_is_shown_cannot_write_to_the_terminal(capsys):
     assert r"\[bold]x" in captured.out
     assert captured.err.count(ESCAPED) == 3
     assert not {"\x07", "\x9b", "\r"} & {*captured.out, *captured.err}
+
+
+def test_a_table_in_a_pipe_has_a_line_a_row_and_columns_as_wide_as_what_is_shown(capsys):
+    emit_table(["ID", "NAME", "STATE"], [["a" * 300, "\u5de5\u5382", "good"], ["b", None, "\u00fc"]])
+    assert capsys.readouterr().out.splitlines() == [
+        f"ID{' ' * 298}  NAME  STATE",
+        f"{'a' * 300}  \u5de5\u5382  good",
+        f"b{' ' * 299}        \u00fc",
+    ]
+
+
+def test_a_table_without_rows_shows_its_columns(capsys):
+    emit_table(["ID", "STATE"], [])
+    assert capsys.readouterr().out == "ID  STATE\n"
+
+
+def test_a_terminal_folds_a_long_cell_and_gets_no_control_character(monkeypatch, capsys):
+    monkeypatch.setattr(output, "stdout", lambda: Console(force_terminal=True, width=40, highlight=False))
+    emit_table(["ID", "NAME"], [["a" * 60, ESCAPES]])
+    lines = [Text.from_ansi(line).plain for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) > 2
+    assert max(map(len, lines)) <= 40
+    assert not {"\x1b", "\x07", "\x9b", "\r"} & {*"".join(lines)}
 
 
 def test_an_error_shows_its_hint_and_ends_with_its_code():

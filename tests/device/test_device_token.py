@@ -59,7 +59,7 @@ def test_the_key_cannot_be_taken_out(key: TokenKey) -> None:
 
 
 def test_an_rsa_key_is_not_made_in_a_token(key: TokenKey) -> None:
-    with pytest.raises(ValueError, match="accepted are ec-p256, ec-p384"):
+    with pytest.raises(ValueError, match="accepted in a token: ec-p256, ec-p384"):
         replace(key, label="rsa").generate(KeyType.RSA_2048)
 
 

@@ -14,6 +14,7 @@ from secretfree_cli.target import Target
 
 Alarms = Mapping[str, Mapping[str, Any]]
 _PATIENCE = 90.0
+_STREAM = "alarms"
 
 
 def alarms_of(target: Target) -> Alarms:
@@ -26,8 +27,7 @@ def alarms_of(target: Target) -> Alarms:
 
 def states(target: Target, alarms: Alarms) -> dict[str, str]:
     """The state of each alarm."""
-    described = target.client("cloudwatch").describe_alarms(AlarmNames=list(alarms))["MetricAlarms"]
-    return {alarm["AlarmName"]: alarm["StateValue"] for alarm in described}
+    return _Watch(target, alarms).states()
 
 
 def until(probe: Callable[[], bool], *, meanwhile: Callable[[], object] = lambda: None) -> bool:
@@ -46,25 +46,50 @@ def each_fires_alone_and_clears(target: Target, alarms: Alarms, *, of: Alarms | 
 
     One alarm clears while the next one fires.
     """
+    watch = _Watch(target, alarms)
     quiet = dict.fromkeys(alarms, "OK")
-    assert until(lambda: states(target, alarms) == quiet), states(target, alarms)
+    assert until(lambda: watch.states() == quiet), watch.states()
     for name, alarm in (of or alarms).items():
         expected = {**quiet, name: "ALARM"}
         assert until(
-            lambda expected=expected: states(target, alarms) == expected,
-            meanwhile=lambda alarm=alarm: breach(target, alarm),
-        ), (alarm["AlarmDescription"], states(target, alarms))
-    assert until(lambda: states(target, alarms) == quiet), states(target, alarms)
+            lambda expected=expected: watch.states() == expected,
+            meanwhile=lambda alarm=alarm: watch.breach(alarm),
+        ), (alarm["AlarmDescription"], watch.states())
+    assert until(lambda: watch.states() == quiet), watch.states()
 
 
-def breach(target: Target, alarm: Mapping[str, Any]) -> None:
-    """Produce the alarm's metric: a log line of the runtime in its log group, or AWS's own metric."""
-    value = alarm["Threshold"] - 1 if alarm["ComparisonOperator"].startswith("Less") else alarm["Threshold"] + 1
+class _Watch:
+    """Some alarms of a stack, with clients that are made once: hundreds of calls follow."""
+
+    def __init__(self, target: Target, alarms: Alarms) -> None:
+        self._names = list(alarms)
+        self._cloudwatch = target.client("cloudwatch")
+        self._logs = target.client("logs")
+        self._group = next(
+            one["PhysicalResourceId"]
+            for one in _resources(target)
+            if one["ResourceType"] == "AWS::Logs::LogGroup" and "Authorizer" in one["LogicalResourceId"]
+        )
+        with suppress(self._logs.exceptions.ResourceAlreadyExistsException):
+            self._logs.create_log_stream(logGroupName=self._group, logStreamName=_STREAM)
+
+    def states(self) -> dict[str, str]:
+        described = self._cloudwatch.describe_alarms(AlarmNames=self._names)["MetricAlarms"]
+        return {alarm["AlarmName"]: alarm["StateValue"] for alarm in described}
+
+    def breach(self, alarm: Mapping[str, Any]) -> None:
+        """Produce the alarm's metric: a log line of the runtime in a log group, or AWS's own metric."""
+        value = alarm["Threshold"] - 1 if alarm["ComparisonOperator"].startswith("Less") else alarm["Threshold"] + 1
+        if alarm["Namespace"] != METRIC_NAMESPACE:
+            datum = {"MetricName": alarm["MetricName"], "Dimensions": alarm["Dimensions"], "Value": value}
+            self._cloudwatch.put_metric_data(Namespace=alarm["Namespace"], MetricData=[datum])
+            return
+        event = {"timestamp": int(time.time() * 1000), "message": _line(alarm, value)}
+        self._logs.put_log_events(logGroupName=self._group, logStreamName=_STREAM, logEvents=[event])
+
+
+def _line(alarm: Mapping[str, Any], value: float) -> str:
     dimensions = {one["Name"]: one["Value"] for one in alarm["Dimensions"]}
-    if alarm["Namespace"] != METRIC_NAMESPACE:
-        datum = {"MetricName": alarm["MetricName"], "Dimensions": alarm["Dimensions"], "Value": value}
-        target.client("cloudwatch").put_metric_data(Namespace=alarm["Namespace"], MetricData=[datum])
-        return
     metric, product = Metric(alarm["MetricName"]), dimensions.pop(Dimension.PRODUCT)
     stream = io.StringIO()
     telemetry = Telemetry(product, stream=stream)
@@ -76,20 +101,7 @@ def breach(target: Target, alarm: Mapping[str, Any]) -> None:
     else:
         telemetry.count(metric, int(value), dimensions=named)
     telemetry.flush()
-    _log(target, stream.getvalue())
-
-
-def _log(target: Target, line: str) -> None:
-    client = target.client("logs")
-    group = next(
-        one["PhysicalResourceId"]
-        for one in _resources(target)
-        if one["ResourceType"] == "AWS::Logs::LogGroup" and "Authorizer" in one["LogicalResourceId"]
-    )
-    with suppress(client.exceptions.ResourceAlreadyExistsException):
-        client.create_log_stream(logGroupName=group, logStreamName="alarms")
-    event = {"timestamp": int(time.time() * 1000), "message": line}
-    client.put_log_events(logGroupName=group, logStreamName="alarms", logEvents=[event])
+    return stream.getvalue()
 
 
 def _resources(target: Target) -> list[Any]:

@@ -48,7 +48,7 @@ def check_csr(*, file: Path, device_profile: str, as_json: bool) -> None:
     else:
         document |= _checked(request, profile)
         if document["passes"] and header_length > MAX_HEADER_CHARACTERS:
-            detail = f"{header_length} characters of base64: accepted are {MAX_HEADER_CHARACTERS}"
+            detail = f"{header_length} characters of base64; accepted: at most {MAX_HEADER_CHARACTERS}"
             document |= {"passes": False, "element": "header", "reason": "oversized", "detail": detail}
     if as_json:
         emit_json(document)

@@ -115,7 +115,7 @@ def _bracketed(text: str) -> Sequence[tuple[str, str]]:
 def _require_value(identifier: str, value: str) -> None:
     most = _MOST_SERIAL_CHARACTERS if identifier == SERIAL_NUMBER else _MOST_CHARACTERS
     if not 0 < len(value) <= most:
-        raise Gs1Error(f"application identifier {identifier} has {len(value)} characters; accepted are 1 to {most}")
+        raise Gs1Error(f"application identifier {identifier} has {len(value)} characters; accepted: 1 to {most}")
 
 
 def _has_check_digit(gtin: str) -> bool:

@@ -44,7 +44,7 @@ def refuse_binary(name: str, head: bytes) -> None:
             f"{name} is in DER: one key, request or certificate, not a manifest",
             hint="enrol it with `secretfree enroll device DEVICE_ID --public-key FILE`, or pass its folder",
         )
-    raise ManifestError(f"{name} is a binary file, not a manifest", hint="accepted are text files and 7z archives")
+    raise ManifestError(f"{name} is a binary file, not a manifest", hint="accepted: text files and 7z archives")
 
 
 def _byte(value: int) -> bytes:

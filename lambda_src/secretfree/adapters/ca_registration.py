@@ -49,7 +49,7 @@ class CaRegistrationRequest:
         """`owner`: see `owner_of`. Raises ConfigurationError naming the property."""
         mode = properties.get(RegistrationProperty.MODE, IotRegistration.DEFAULT)
         if mode not in _MODES:
-            raise ConfigurationError(f"Mode {mode!r}: accepted are {', '.join(_MODES)}")
+            raise ConfigurationError(f"Mode {mode!r}; accepted: {', '.join(_MODES)}")
         verified = mode == IotRegistration.DEFAULT
         return cls(
             authority_arn=_required(properties, RegistrationProperty.AUTHORITY_ARN),
@@ -243,5 +243,5 @@ def _certificate_id(pem: str) -> str:
 def _required(properties: Mapping[str, Any], name: RegistrationProperty) -> str:
     value = properties.get(name)
     if not isinstance(value, str) or not value:
-        raise ConfigurationError(f"property {name} is missing: accepted is a text")
+        raise ConfigurationError(f"property {name} is missing; accepted: a text")
     return value

@@ -164,7 +164,7 @@ class IotCoreThings(IotCoreCertificates):
         if thing_type != self._thing_type:
             raise SecretFreeError(
                 ErrorCode.CONFLICT,
-                f"thing {device_id} exists with thing type {thing_type!r}: accepted is "
+                f"thing {device_id} exists with thing type {thing_type!r}; accepted: "
                 f"{self._thing_type!r}; it is not taken over",
                 reason=Reason.CONFLICTING_THING,
             )

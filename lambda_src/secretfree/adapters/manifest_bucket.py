@@ -89,18 +89,18 @@ def _header(start: bytes) -> list[str]:
     Raises: ManifestRefused for any other line. The message says how to convert what spreadsheets write.
     """
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise ManifestRefused(f"UTF-16; accepted is UTF-8: {_CONVERT}")
+        raise ManifestRefused(f"UTF-16; accepted: UTF-8; {_CONVERT}")
     line = _LINE_END.split(start, maxsplit=1)[0]
     if len(line) > MAX_HEADER:
         raise ManifestRefused(f"a header of more than {MAX_HEADER} bytes")
     try:
         text = line.decode("utf-8-sig")
         if _SEPARATOR_LINE.fullmatch(text):
-            raise ManifestRefused(f"a line 'sep=' before the header, which must be the first line: {_CONVERT}")
+            raise ManifestRefused(f"a line 'sep=' before the header, which must be the first line; {_CONVERT}")
         names = next(csv.reader([text], skipinitialspace=True), [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise ManifestRefused("a header that is not CSV in UTF-8") from error
     delimiter = next((other for other in _OTHER_DELIMITERS if len(names) == 1 and other in names[0]), None)
     if delimiter is not None:
-        raise ManifestRefused(f"columns are delimited by {delimiter!a}; accepted is ',': {_CONVERT}")
+        raise ManifestRefused(f"columns are delimited by {delimiter!a}; accepted: ','; {_CONVERT}")
     return names

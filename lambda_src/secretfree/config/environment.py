@@ -85,7 +85,7 @@ def required_text(environment: Mapping[str, str], name: Variable) -> str:
 
 def refused(name: Variable, given: str, accepted: str) -> ConfigurationError:
     """The error for a variable of another form."""
-    return ConfigurationError(f"environment variable {name} is {given[:200]!r}: accepted is {accepted}")
+    return ConfigurationError(f"environment variable {name} is {given[:200]!r}; accepted: {accepted}")
 
 
 def function_settings(environment: Mapping[str, str]) -> dict[str, object]:

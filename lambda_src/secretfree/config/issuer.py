@@ -47,7 +47,7 @@ class IssuerConfig:
     def issuer(self) -> IssuerSettings:
         """The one issuer of an issuer function; raises ConfigurationError for the sweeper's several."""
         if len(self.issuers) != 1:
-            raise ConfigurationError(f"{Variable.ISSUERS} has several issuers: accepted is one")
+            raise ConfigurationError(f"{Variable.ISSUERS} has several issuers; accepted: one")
         return self.issuers[0]
 
     @classmethod

@@ -78,7 +78,7 @@ class _Est:
         if label is None:
             return self._default
         if label not in self._paths:
-            raise _not_found("an unknown label: accepted is an issuer's path")
+            raise _not_found("an unknown label; accepted: an issuer's path")
         return str(label)
 
 

@@ -51,7 +51,7 @@ class ManifestObject:
         """The format by the name's suffix; raises ManifestRefused."""
         suffix = PurePosixPath(self.key).suffix.lower()
         if not self.key.startswith(MANIFESTS) or suffix not in FORMATS:
-            raise ManifestRefused(f"{self.key[:200]!r}: accepted are {MANIFESTS}NAME with {', '.join(FORMATS)}")
+            raise ManifestRefused(f"{self.key[:200]!r}; accepted: {MANIFESTS}NAME with {', '.join(FORMATS)}")
         return FORMATS[suffix]
 
 

@@ -253,7 +253,7 @@ def _common_name(subject: tuple[SubjectAttribute, ...], profile: DeviceProfile) 
         raise _subject("an attribute that the device profile does not accept", Reason.SUBJECT)
     names = [attribute for attribute in subject if attribute.oid == _COMMON_NAME]
     if len(names) != 1:
-        raise _subject(f"{len(names)} common names: accepted is one", Reason.SUBJECT)
+        raise _subject(f"{len(names)} common names; accepted: one", Reason.SUBJECT)
     text = _text(names[0])
     if len(text) > MAX_COMMON_NAME_CHARACTERS:
         raise _subject(

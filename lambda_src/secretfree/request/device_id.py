@@ -23,7 +23,7 @@ class DeviceId(str):
         if _DEVICE_ID.fullmatch(value) is None:
             raise SecretFreeError(
                 ErrorCode.MALFORMED_REQUEST,
-                f"device id {_shown(value)}: accepted are {DEVICE_ID_FORM}",
+                f"device id {_shown(value)}; accepted: {DEVICE_ID_FORM}",
                 reason=Reason.DEVICE_ID,
             )
         return super().__new__(cls, value)
@@ -47,7 +47,7 @@ def normalise_udid(text: str) -> DeviceId:
     trimmed = text.strip(" \t\r\n")
     if _UDID.fullmatch(trimmed) is None:
         raise SecretFreeError(
-            ErrorCode.MALFORMED_REQUEST, f"UDID {_shown(text)}: accepted are {UDID_FORM}", reason=Reason.DEVICE_ID
+            ErrorCode.MALFORMED_REQUEST, f"UDID {_shown(text)}; accepted: {UDID_FORM}", reason=Reason.DEVICE_ID
         )
     return DeviceId.parse(trimmed.replace(" ", "").replace(":", "").lower())
 

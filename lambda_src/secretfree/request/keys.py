@@ -75,7 +75,7 @@ class DevicePublicKey:
     def from_key(cls, key: PublicKeyTypes) -> Self:
         """Return a key of the `cryptography` library as an accepted one; raises KeyRejected."""
         if not isinstance(key, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey)):
-            raise KeyRejected(f"key of another kind: accepted are {ACCEPTED_KEYS}", reason=Reason.KEY_KIND)
+            raise KeyRejected(f"key of another kind; accepted: {ACCEPTED_KEYS}", reason=Reason.KEY_KIND)
         return cls(key)
 
     @classmethod
@@ -86,7 +86,7 @@ class DevicePublicKey:
         accepted = cls.from_key(key)
         if accepted.spki != der:
             form = _CANONICAL_RSA if accepted.kind is KeyKind.RSA else _CANONICAL_EC
-            raise KeyRejected(f"the key's DER is not canonical: accepted is {form}", reason=Reason.KEY_KIND)
+            raise KeyRejected(f"the key's DER is not canonical; accepted: {form}", reason=Reason.KEY_KIND)
         return accepted
 
     @classmethod
@@ -138,8 +138,8 @@ def _accepted_kind(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> KeyKind
     numbers = key.public_numbers()
     if not 2048 <= numbers.n.bit_length() <= 4096 or numbers.e != 65537:
         raise KeyRejected(
-            f"RSA of {numbers.n.bit_length()} bits, exponent {'65537' if numbers.e == 65537 else 'other than 65537'}: "
-            f"accepted are {ACCEPTED_KEYS}",
+            f"RSA of {numbers.n.bit_length()} bits, exponent {'65537' if numbers.e == 65537 else 'other than 65537'}; "
+            f"accepted: {ACCEPTED_KEYS}",
             reason=Reason.KEY_KIND,
         )
     if (flaw := weakness(numbers.n)) is not None:
@@ -151,7 +151,7 @@ def _accepted_curve(key: ec.EllipticCurvePublicKey) -> KeyKind:
     # The library verified that the point is on its curve when it loaded the key.
     kind = _CURVES.get(key.curve.name)
     if kind is None:
-        raise KeyRejected(f"EC on {key.curve.name}: accepted are {ACCEPTED_KEYS}", reason=Reason.KEY_KIND)
+        raise KeyRejected(f"EC on {key.curve.name}; accepted: {ACCEPTED_KEYS}", reason=Reason.KEY_KIND)
     return kind
 
 
@@ -167,8 +167,8 @@ def _base64(text: str) -> bytes:
     try:
         return binascii.a2b_base64(text.encode("ascii").translate(None, _WHITE_SPACE), strict_mode=True)
     except ValueError:
-        raise KeyRejected(f"not base64: accepted are {REGISTRY_KEY_FORM}", reason=Reason.NOT_BASE64) from None
+        raise KeyRejected(f"not base64; accepted: {REGISTRY_KEY_FORM}", reason=Reason.NOT_BASE64) from None
 
 
 def _unreadable(_error: BaseException) -> KeyRejected:
-    return KeyRejected(f"no public key that can be read: accepted are {ACCEPTED_KEYS}", reason=Reason.KEY_KIND)
+    return KeyRejected(f"no public key that can be read; accepted: {ACCEPTED_KEYS}", reason=Reason.KEY_KIND)

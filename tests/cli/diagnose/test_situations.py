@@ -73,7 +73,7 @@ def test_a_bad_signature_is_named(desk: Any, first_line: Any) -> None:
     [
         (Reason.NOT_A_CSR, "not a PKCS #10 request in DER"),
         (Reason.REQUESTED_EXTENSION, "extension subjectAltName is not accepted"),
-        (Reason.SUBJECT, "2 common names: accepted is one"),
+        (Reason.SUBJECT, "2 common names; accepted: one"),
     ],
 )
 def test_a_malformed_request_is_named_with_its_element(desk: Any, first_line: Any, reason: Reason, detail: str) -> None:

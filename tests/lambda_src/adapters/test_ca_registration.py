@@ -311,7 +311,7 @@ def test_a_deletion_that_is_refused_is_reported(stubbed: Stubbed) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"Mode": "BOTH"}, "Mode 'BOTH': accepted are DEFAULT, SNI_ONLY"),
+        ({"Mode": "BOTH"}, "Mode 'BOTH'; accepted: DEFAULT, SNI_ONLY"),
         ({"CertificateAuthorityArn": ""}, "CertificateAuthorityArn"),
         ({"SigningAlgorithm": None}, "SigningAlgorithm"),
         ({"TemplateArn": 7}, "TemplateArn"),

@@ -135,7 +135,7 @@ def test_a_ca_is_removed_by_its_physical_id(ask: Any, monkeypatch: pytest.Monkey
 def test_a_failure_is_answered_and_its_rollback_succeeds(ask: Any) -> None:
     answer = ask("Create", "Custom::IotCaRegistration", ResourceProperties={"Mode": "BOTH"})
     assert answer["Status"] == "FAILED"
-    assert "accepted are DEFAULT, SNI_ONLY" in answer["Reason"]
+    assert "accepted: DEFAULT, SNI_ONLY" in answer["Reason"]
     rollback = ask("Delete", "Custom::IotCaRegistration", PhysicalResourceId=answer["PhysicalResourceId"])
     assert rollback["Status"] == "SUCCESS"
 

@@ -114,6 +114,19 @@ def test_not_ready_says_when_to_ask_again(load: Any, cloud: FakeCloud) -> None:
     assert json.loads(answer["body"])["code"] == "not-ready"
 
 
+def test_a_counter_of_tickets_that_fails_is_logged_once_and_keeps_no_device_from_its_answer(
+    load: Any, cloud: FakeCloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cloud.always |= {"IssueCertificate": Fault.THROTTLED, "UpdateItem": Fault.REFUSED}
+    handler = load(issuer)
+    statuses = [handler(event(device), CONTEXT)["statusCode"] for device in ("widget-1", "widget-2")]
+    assert statuses == [202, 202]
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (logged,) = [line for line in lines if line.get("event") == "tickets not read"]
+    assert logged["level"] == "WARNING"
+    assert logged["detail"]
+
+
 def test_a_csr_other_than_the_authorized_one_is_a_bad_request(load: Any, cloud: FakeCloud) -> None:
     other = event(key=1)
     request = event()

@@ -24,7 +24,7 @@ def test_a_device_id_of_the_accepted_form_is_itself(text: str) -> None:
 def test_another_text_is_refused_by_every_way_in(text: str) -> None:
     assert not DeviceId.is_valid(text)
     for make in (DeviceId, DeviceId.parse):
-        with pytest.raises(SecretFreeError, match="accepted are 1 to 64 characters") as caught:
+        with pytest.raises(SecretFreeError, match="accepted: 1 to 64 characters") as caught:
             make(text)
         assert (caught.value.code, caught.value.reason) == (ErrorCode.MALFORMED_REQUEST, Reason.DEVICE_ID)
 

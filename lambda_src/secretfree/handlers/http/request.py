@@ -26,7 +26,7 @@ def device_csr(event: Mapping[str, Any]) -> str:
     if not values:
         raise SecretFreeError(ErrorCode.MISSING_CSR, f"no header {CSR_HEADER}", reason=Reason.MISSING_HEADER)
     if len(values) > 1:
-        raise malformed(f"{len(values)} headers {CSR_HEADER}: accepted is one", reason=Reason.MULTIPLE_HEADERS)
+        raise malformed(f"{len(values)} headers {CSR_HEADER}; accepted: one", reason=Reason.MULTIPLE_HEADERS)
     return values[0]
 
 
@@ -37,7 +37,7 @@ def body_csr(event: Mapping[str, Any]) -> bytes:
     SecretFreeError: `missing-csr` for an empty body, `malformed-request` for another type and for both forms at once.
     """
     if header_values(event, CSR_HEADER):
-        raise malformed(f"a header {CSR_HEADER} and a body: accepted is one", reason=Reason.HEADER_AND_BODY)
+        raise malformed(f"a header {CSR_HEADER} and a body; accepted: one", reason=Reason.HEADER_AND_BODY)
     body = _body(event)
     if not body:
         raise SecretFreeError(ErrorCode.MISSING_CSR, "no body", reason=Reason.MISSING_BODY)
