@@ -42,10 +42,10 @@ def quicken_botocore() -> None:
 
 
 def _once_a_service(make: Any) -> Any:
-    made: dict[tuple[str, str], dict[str, Any]] = {}
+    made: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def make_once(creator: Any, model: Any) -> dict[str, Any]:
-        key = (model.service_name, model.api_version)
+        key = (model.service_name, model.api_version, *model.operation_names)
         if key not in made:
             made[key] = make(creator, model)
         return dict(made[key])

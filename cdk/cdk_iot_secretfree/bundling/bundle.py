@@ -27,7 +27,7 @@ from cdk_iot_secretfree.argument_types import checks_arguments
 from cdk_iot_secretfree.bundling.bytecode import Compiler, find_compiler, find_uv, running_compiler
 from cdk_iot_secretfree.bundling.cache import CachedTree, cache_directory, cached_tree, digest_of_files, write_files
 from cdk_iot_secretfree.bundling.errors import BundlingError
-from cdk_iot_secretfree.bundling.service_models import AWS_SERVICES, reduce_to_called_services
+from cdk_iot_secretfree.bundling.service_models import CALLED_OPERATIONS, reduce_to_called_operations
 from cdk_iot_secretfree.validation import refuse
 
 RUNTIME_LOCK: Final = Path(__file__).with_name("requirements") / "runtime.txt"
@@ -36,7 +36,7 @@ RUNTIME_LOCK: Final = Path(__file__).with_name("requirements") / "runtime.txt"
 RUNTIME_PACKAGE: Final = "secretfree"
 
 # Part of every hash: a change of the bundle's layout changes the asset.
-_LAYOUT: Final = "6"
+_LAYOUT: Final = "7"
 _SUPPORTED_RUNTIMES: Final = ("python3.12", "python3.13", "python3.14")
 _DOCKER_IS_NOT_USED: Final = "cdk-iot-secretfree-bundles-without-docker"
 # Amazon Linux 2023, the base of these runtimes, has glibc 2.34. pip matches wheel tags literally, so the list also
@@ -159,8 +159,9 @@ class Bundle:
         return (self.target.value, self.architecture.name, self.runtime.name)
 
     def _wheels_parts(self) -> tuple[str, ...]:
-        """Everything that decides the content of the installed wheels, including the models that stay in them."""
-        return (_LAYOUT, ",".join(sorted(AWS_SERVICES)), *self._platform(), _digest_of(RUNTIME_LOCK))
+        """Everything that decides the content of the installed wheels, including the operations that stay in them."""
+        called = (f"{service}: {', '.join(sorted(names))}" for service, names in sorted(CALLED_OPERATIONS.items()))
+        return (_LAYOUT, *called, *self._platform(), _digest_of(RUNTIME_LOCK))
 
     def _wheels(self) -> CachedTree:
         """The installed wheels: from the cache if their files are unchanged, otherwise installed again."""
@@ -168,7 +169,7 @@ class Bundle:
         def make(directory: Path) -> None:
             self._install(directory)
             _remove_traces_of_the_installer(directory)
-            reduce_to_called_services(directory)
+            reduce_to_called_operations(directory)
 
         return cached_tree(_WHEELS, self._wheels_parts(), make)
 

@@ -1,34 +1,97 @@
-"""Trims botocore's data in the bundle to the models of the services that the runtime calls, without documentation.
+"""Trims botocore's data in the bundle to the operations that the runtime calls, without documentation.
 
-botocore reads its data at each cold start. The full list of endpoints takes longer to parse than all other data.
+botocore reads its data at each cold start, and makes a method for each operation of a client. The full list of
+endpoints takes longer to parse than all other data.
 """
 
 import gzip
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-AWS_SERVICES: Final = frozenset({"acm-pca", "dynamodb", "iot", "iot-data", "lambda", "s3", "sqs", "sts"})
+CALLED_OPERATIONS: Final[Mapping[str, frozenset[str]]] = {
+    "acm-pca": frozenset(
+        {
+            "DescribeCertificateAuthority",
+            "GetCertificate",
+            "GetCertificateAuthorityCertificate",
+            "IssueCertificate",
+            "RevokeCertificate",
+        }
+    ),
+    "dynamodb": frozenset(
+        {
+            "BatchGetItem",
+            "BatchWriteItem",
+            "DeleteItem",
+            "DescribeTable",
+            "GetItem",
+            "PutItem",
+            "Query",
+            "Scan",
+            "TransactWriteItems",
+            "UpdateItem",
+        }
+    ),
+    "iot": frozenset(
+        {
+            "AddThingToThingGroup",
+            "AttachPolicy",
+            "AttachThingPrincipal",
+            "CreateCertificateFromCsr",
+            "CreateThing",
+            "DeleteCACertificate",
+            "DeleteCertificate",
+            "DeleteThing",
+            "DescribeCACertificate",
+            "DescribeCertificate",
+            "DescribeEndpoint",
+            "DescribeThing",
+            "DetachPolicy",
+            "DetachThingPrincipal",
+            "GetRegistrationCode",
+            "ListAttachedPolicies",
+            "ListCertificates",
+            "ListTagsForResource",
+            "RegisterCACertificate",
+            "RegisterCertificate",
+            "RegisterCertificateWithoutCA",
+            "UpdateCACertificate",
+            "UpdateCertificate",
+        }
+    ),
+    "iot-data": frozenset({"DeleteConnection"}),
+    "lambda": frozenset({"Invoke"}),
+    # botocore itself calls HeadBucket for a bucket that is in another Region.
+    "s3": frozenset({"GetObject", "HeadBucket", "HeadObject", "PutObject"}),
+    "sqs": frozenset({"SendMessage"}),
+    # botocore itself calls it for credentials of a role.
+    "sts": frozenset({"AssumeRole", "AssumeRoleWithWebIdentity"}),
+}
+"""The operations that the runtime calls, by botocore's names of services and operations."""
+
+AWS_SERVICES: Final = frozenset(CALLED_OPERATIONS)
 """The services that the runtime calls, by botocore's names."""
 _ENDPOINTS: Final = (AWS_SERVICES - {"iot-data"}) | {"data-ats.iot"}
 """The same services by their names in botocore's list of endpoints."""
 
 
-def reduce_to_called_services(directory: Path) -> None:
-    """Keep of the `botocore` package below `directory` only what its clients for `AWS_SERVICES` read.
+def reduce_to_called_operations(directory: Path) -> None:
+    """Keep of the `botocore` package below `directory` only what calls of `CALLED_OPERATIONS` read.
 
-    This removes the other services' models and endpoints, and the documentation in the models. Requests and answers
-    stay the same.
+    This removes the models and endpoints of other services, the other operations and their shapes, and the
+    documentation in the models. Requests and answers stay the same.
     """
     data = directory / "botocore" / "data"
     for model in data.glob("*/"):
         if model.is_dir() and model.name not in AWS_SERVICES:
             shutil.rmtree(model)
-    for pattern in ("*/*/service-2.json", "*/*/service-2.json.gz"):
-        for file in data.glob(pattern):
-            _rewrite(file, _without_documentation)
+    for service, called in CALLED_OPERATIONS.items():
+        for file in data.glob(f"{service}/*/service-2.json*"):
+            _rewrite(file, partial(_reduced_model, called=called))
     for name in ("endpoints.json", "endpoints.json.gz"):
         if (data / name).is_file():
             _rewrite(data / name, _endpoints_of_called_services)
@@ -41,12 +104,41 @@ def _rewrite(file: Path, change: Callable[[Any], Any]) -> None:
     file.write_bytes(_packed(changed) if compressed else changed)
 
 
-def _without_documentation(model: Any) -> Any:
-    """The service model without the documentation of its operations, shapes and their members.
+def _reduced_model(model: Any, *, called: frozenset[str]) -> Any:
+    """The service model with the operations `called` and the shapes that they need, without documentation.
 
-    The documentation of a client's context parameters stays: botocore requires it.
+    The shapes of all errors stay, because a service may answer with an error that its model does not list for the
+    operation. The documentation of a client's context parameters stays: botocore requires it.
     """
-    return {name: _pruned(value) if name in {"operations", "shapes"} else value for name, value in model.items()}
+    operations = {name: operation for name, operation in model["operations"].items() if name in called}
+    errors = [name for name, shape in model["shapes"].items() if shape.get("exception")]
+    needed = _with_members({*_shapes_of(operations), *errors}, model["shapes"])
+    shapes = {name: shape for name, shape in model["shapes"].items() if name in needed}
+    return {**model, "operations": _pruned(operations), "shapes": _pruned(shapes)}
+
+
+def _with_members(names: set[str], shapes: Mapping[str, Any]) -> set[str]:
+    """The names, and those of all shapes that these shapes have as members, at any depth."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += _shapes_of(shapes[name])
+    return found
+
+
+def _shapes_of(part: Any) -> Iterator[str]:
+    """The names of the shapes that a part of a model refers to."""
+    if isinstance(part, dict):
+        if isinstance(part.get("shape"), str):
+            yield part["shape"]
+        for value in part.values():
+            yield from _shapes_of(value)
+    elif isinstance(part, list):
+        for entry in part:
+            yield from _shapes_of(entry)
 
 
 def _pruned(part: Any) -> Any:

@@ -6,6 +6,7 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, Self
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -29,6 +30,8 @@ _PEM: Final = re.compile(
     r"[ \t\r\n]*-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/= \t\r\n]*)-----END PUBLIC KEY-----[ \t\r\n]*", re.ASCII
 )
 _WHITE_SPACE: Final = b" \t\r\n"
+# A request and its device's registry record have the same key, and the checks of an RSA key take over a millisecond.
+_REMEMBERED_KEYS: Final = 16
 _PEM_LINE: Final = 64
 """Maximum length of a PEM line in characters (RFC 7468 section 2)."""
 
@@ -78,19 +81,13 @@ class DevicePublicKey:
             raise KeyRejected(f"key of another kind; accepted: {ACCEPTED_KEYS}", reason=Reason.KEY_KIND)
         return cls(key)
 
-    @classmethod
-    def from_spki_der(cls, der: bytes) -> Self:
+    @staticmethod
+    def from_spki_der(der: bytes) -> "DevicePublicKey":
         """From the DER of a SubjectPublicKeyInfo, in its one canonical form; raises KeyRejected."""
-        with refusing_parser_errors(_unreadable):
-            key = load_der_public_key(der)
-        accepted = cls.from_key(key)
-        if accepted.spki != der:
-            form = _CANONICAL_RSA if accepted.kind is KeyKind.RSA else _CANONICAL_EC
-            raise KeyRejected(f"the key's DER is not canonical; accepted: {form}", reason=Reason.KEY_KIND)
-        return accepted
+        return _from_spki_der(der)
 
     @classmethod
-    def from_pem(cls, pem: str | bytes) -> Self:
+    def from_pem(cls, pem: str | bytes) -> "DevicePublicKey":
         """From one PEM block `PUBLIC KEY`, with any line ends; raises KeyRejected."""
         text = pem.decode("ascii", "replace") if isinstance(pem, bytes) else pem
         matched = _PEM.fullmatch(text)
@@ -99,7 +96,7 @@ class DevicePublicKey:
         return cls.from_spki_der(_base64(matched.group(1)))
 
     @classmethod
-    def from_registry(cls, text: str) -> Self:
+    def from_registry(cls, text: str) -> "DevicePublicKey":
         """From the registry's attribute `pubkey` in any of its accepted forms; raises KeyRejected."""
         if len(text) > _MAX_REGISTRY_TEXT:
             raise KeyRejected(f"longer than {_MAX_REGISTRY_TEXT} characters", reason=Reason.OVERSIZED)
@@ -130,6 +127,17 @@ def registry_text(spki: bytes) -> str:
 _CANONICAL_EC: Final = "EC with only a named curve and an uncompressed point"
 _CANONICAL_RSA: Final = "RSA with only NULL as the algorithm's parameter"
 _CURVES: Final = {"secp256r1": KeyKind.EC_P256, "secp384r1": KeyKind.EC_P384, "secp521r1": KeyKind.EC_P521}
+
+
+@lru_cache(maxsize=_REMEMBERED_KEYS)
+def _from_spki_der(der: bytes) -> DevicePublicKey:
+    with refusing_parser_errors(_unreadable):
+        key = load_der_public_key(der)
+    accepted = DevicePublicKey.from_key(key)
+    if accepted.spki != der:
+        form = _CANONICAL_RSA if accepted.kind is KeyKind.RSA else _CANONICAL_EC
+        raise KeyRejected(f"the key's DER is not canonical; accepted: {form}", reason=Reason.KEY_KIND)
+    return accepted
 
 
 def _accepted_kind(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> KeyKind:

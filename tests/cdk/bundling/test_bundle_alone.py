@@ -13,6 +13,7 @@ from aws_cdk import aws_lambda as lambda_
 from cdk_iot_secretfree import Bundle, BundleTarget
 from cdk_iot_secretfree.bundling import bundle
 from cdk_iot_secretfree.bundling.bundle import runtime_source
+from cdk_iot_secretfree.bundling.service_models import AWS_SERVICES
 from support.environments import every_environment
 
 pytestmark = pytest.mark.packaging
@@ -74,7 +75,7 @@ def test_every_client_can_be_made_from_the_asset_alone(asset):
     source = "import sys; sys.path.insert(0, sys.argv[1]); from secretfree.adapters import clients\n"
     source += "for service in sys.argv[2:]: clients.client(service)"
     finished = subprocess.run(
-        [sys.executable, "-I", "-S", "-B", "-c", source, str(asset), *sorted(bundle.AWS_SERVICES)],
+        [sys.executable, "-I", "-S", "-B", "-c", source, str(asset), *sorted(AWS_SERVICES)],
         env={**ENVIRONMENT, "PATH": os.defpath},
         capture_output=True,
         text=True,

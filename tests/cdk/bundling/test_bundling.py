@@ -309,11 +309,12 @@ class TestServices:
         sources = "".join(file.read_text() for file in bundle.runtime_source().rglob("*.py"))
         asked_for = set(re.findall(r"client\(\"([a-z0-9-]+)\"", sources))
         assert {"acm-pca", "dynamodb", "iot"} <= asked_for
-        assert asked_for <= bundle.AWS_SERVICES
+        assert asked_for <= bundle.CALLED_OPERATIONS.keys()
 
-    def test_another_choice_of_models_is_another_bundle(self, monkeypatch):
+    def test_another_choice_of_operations_is_another_bundle(self, monkeypatch):
         before = Bundle().digest()
-        monkeypatch.setattr(bundle, "AWS_SERVICES", bundle.AWS_SERVICES | {"kms"})
+        more = {**bundle.CALLED_OPERATIONS, "sqs": frozenset({"SendMessage", "ReceiveMessage"})}
+        monkeypatch.setattr(bundle, "CALLED_OPERATIONS", more)
         assert Bundle().digest() != before
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from hypothesis import given
 from hypothesis import strategies as st
 from secretfree.errors import ErrorCode, Reason
+from secretfree.request import keys
 from secretfree.request.keys import DevicePublicKey, KeyKind, KeyRejected
 
 
@@ -73,6 +74,33 @@ def test_pem_is_taken_as_text_and_as_bytes(public_key: DevicePublicKey) -> None:
 def test_another_text_is_no_key(text: str) -> None:
     with pytest.raises(KeyRejected):
         DevicePublicKey.from_registry(text)
+
+
+def test_a_request_and_its_device_s_record_parse_their_key_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[bytes] = []
+
+    def load(der: bytes) -> object:
+        parsed.append(der)
+        return load_der_public_key(der)
+
+    monkeypatch.setattr(keys, "load_der_public_key", load)
+    spki = (
+        ec.generate_private_key(ec.SECP256R1())
+        .public_key()
+        .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    )
+    requested = DevicePublicKey.from_spki_der(spki)
+    assert DevicePublicKey.from_registry(keys.registry_text(spki)) == requested
+    assert parsed == [spki]
+
+
+def test_a_key_that_was_refused_is_refused_again(key_vector: tuple[Path, str | None]) -> None:
+    path, reason = key_vector
+    if reason is None:
+        return
+    for _ in range(2):
+        with pytest.raises(KeyRejected):
+            DevicePublicKey.from_spki_der(path.read_bytes())
 
 
 def test_bytes_after_a_key_are_refused(public_key: DevicePublicKey) -> None:
