@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 import pytest
+from support import fresh_environment
+from support.own_app import synthesise
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -43,15 +43,12 @@ def team_environment(wheel: Path, constraints: Path, tmp_path_factory: pytest.Te
 
     Returns the path of its Python.
     """
-    folder = tmp_path_factory.mktemp("team") / "venv"
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    uv = Path(sys.executable).with_name("uv")
-    subprocess.run(
-        [uv, "pip", "install", "--quiet", "--python", python, "--constraint", constraints, wheel],
-        check=True,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "VIRTUAL_ENV": str(folder)},
-    )
+    python = fresh_environment.new_environment(tmp_path_factory.mktemp("team") / "venv")
+    fresh_environment.install(python, "--constraint", constraints, wheel, "pip")
     return python
+
+
+@pytest.fixture(scope="session")
+def team_assembly(team_environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cloud assembly of a team's app, in another folder than the environment's."""
+    return synthesise(team_environment, tmp_path_factory.mktemp("app"))

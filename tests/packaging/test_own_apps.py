@@ -6,12 +6,11 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-import venv
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from support import fresh_environment
 from support.documents import ROOT, code_blocks
 
 README = ROOT / "README.md"
@@ -27,13 +26,11 @@ pytestmark = pytest.mark.packaging
 def environment(tmp_path_factory: pytest.TempPathFactory, wheel: Path, constraints: Path) -> Mapping[str, str]:
     """A fresh virtual environment, active, with the wheel's extra `local` and pytest."""
     folder = tmp_path_factory.mktemp("environment") / ".venv"
-    venv.create(folder, with_pip=True)
+    python = fresh_environment.new_environment(folder)
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "PYTEST_"))}
     active = {**kept, "PATH": os.pathsep.join([str(folder / "bin"), kept["PATH"]]), "VIRTUAL_ENV": str(folder)}
     requirement = f"cdk-iot-secretfree[local] @ {wheel.as_uri()}"
-    uv = Path(sys.executable).with_name("uv")
-    install = [uv, "pip", "install", "--quiet", "--constraint", constraints, requirement, "pytest"]
-    subprocess.run(install, check=True, env=active)
+    fresh_environment.install(python, "--constraint", constraints, requirement, "pytest", "pip")
     return active
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
-import venv
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +14,7 @@ from shutil import copy
 import psutil
 import pytest
 import yaml
+from support import fresh_environment
 from support.documents import ROOT, code_blocks
 
 PAGE = ROOT / "docs" / "guides" / "test-your-own-app.md"
@@ -43,7 +42,7 @@ def own_app(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def environment(own_app: Path) -> Mapping[str, str]:
     """A fresh virtual environment, active, with a folder for temporary files of its own."""
-    venv.create(own_app / ".venv", with_pip=True)
+    fresh_environment.new_environment(own_app / ".venv")
     (own_app / "tmp").mkdir()
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "VIRTUAL_ENV", "PYTEST_"))}
     path = os.pathsep.join([str(own_app / ".venv" / "bin"), kept["PATH"]])
@@ -60,10 +59,9 @@ def installed(
     """
     workflow = yaml.safe_load((own_app / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8"))
     steps = [step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step]
-    script = "\n".join(["set -euo pipefail", *steps])
+    pip = fresh_environment.as_pip(f"--constraint {constraints} pip")
+    script = "\n".join(["set -euo pipefail", pip, *steps])
     script = script.replace("cdk-iot-secretfree[local]", f"cdk-iot-secretfree[local] @ {wheel.as_uri()}")
-    uv = Path(sys.executable).with_name("uv")
-    script = script.replace("pip install", f"{uv} pip install --quiet --constraint {constraints}")
     script = script.replace("npm install aws-cdk", f"ln -s {ROOT / 'node_modules'} node_modules")
     return run(["bash", "-c", script], own_app, environment)
 
@@ -134,11 +132,7 @@ def test_a_run_that_is_ended_by_sigterm_leaves_nothing_behind(
 def test_without_the_extra_the_plugin_does_no_harm_and_names_the_extra(
     team_environment: Path, constraints: Path, tmp_path: Path
 ) -> None:
-    uv = Path(sys.executable).with_name("uv")
-    subprocess.run(
-        [uv, "pip", "install", "--quiet", "--python", team_environment, "--constraint", constraints, "pytest"],
-        check=True,
-    )
+    fresh_environment.install(team_environment, "--constraint", constraints, "pytest")
     (tmp_path / "test_own.py").write_text(
         "import sys\n"
         "def test_of_something_else():\n"

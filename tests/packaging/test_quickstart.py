@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support import fresh_environment
 from support.documents import ROOT, code_blocks
 
 PAGE = ROOT / "docs" / "tutorials" / "quickstart.md"
@@ -33,15 +33,14 @@ def test_the_quickstart_runs_to_its_end_from_the_wheel(wheel: Path, constraints:
 
     The Node.js tools come from the locked folder.
     """
-    uv = Path(sys.executable).with_name("uv")
     script = script_of(PAGE).replace("cdk-iot-secretfree[local]", f"cdk-iot-secretfree[local] @ {wheel.as_uri()}")
-    script = script.replace("pip install", f"{uv} pip install --quiet --constraint {constraints}")
     script = script.replace("npm install aws-cdk", f"ln -s {ROOT / 'node_modules'} node_modules")
+    pip = fresh_environment.as_pip(f"--constraint {constraints}")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "VIRTUAL_ENV"))}
 
     try:
         ended = subprocess.run(
-            ["bash", "-c", script],
+            ["bash", "-c", f"{pip}\n{script}"],
             cwd=tmp_path,
             env=environment,
             capture_output=True,

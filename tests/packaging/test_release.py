@@ -12,6 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 pytestmark = pytest.mark.packaging
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -92,6 +94,20 @@ def test_the_sboms_list_what_is_installed_with_versions(built: Path, sbom: str, 
     assert components <= set(listed)
     assert all(listed.values())
     assert "pytest" not in listed
+
+
+@pytest.mark.parametrize("sbom", ["sbom-wheel.cdx.json", "sbom-lambda.cdx.json"])
+@pytest.mark.parametrize(
+    "formats", [False, pytest.param(True, marks=pytest.mark.nightly)], ids=["structure", "formats"]
+)
+def test_the_sboms_are_valid_cyclonedx(built: Path, sbom: str, *, formats: bool) -> None:
+    """The formats of addresses take most of the time."""
+    document = json.loads((built / sbom).read_text(encoding="utf-8"))
+    version = SchemaVersion.from_version(document["specVersion"])
+    validator = JsonStrictValidator(version)._validator
+    if not formats:
+        validator = validator.evolve(format_checker=None)
+    assert [error.message for error in validator.iter_errors(document)] == []
 
 
 def test_the_sdist_can_be_built_again_into_the_same_wheel(built: Path, tmp_path: Path) -> None:

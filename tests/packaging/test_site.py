@@ -80,12 +80,11 @@ def test_nothing_is_loaded_from_another_host(pages: dict[str, Page]) -> None:
     assert {load for page in pages.values() for load in page.loads if urlsplit(load).netloc} == set()
 
 
-@pytest.mark.parametrize("width", [DESKTOP, PHONE])
-def test_no_page_is_wider_than_its_window(site: Path, pages: dict[str, Page], width: int) -> None:
+def test_no_page_is_wider_than_its_window(site: Path, pages: dict[str, Page]) -> None:
     executable = browser()
     if executable is None:
         pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
-    assert overflowing(executable, site, sorted(pages), [width]) == []
+    assert overflowing(executable, site, sorted(pages), [DESKTOP, PHONE]) == []
 
 
 def test_a_page_that_is_too_wide_is_found(tmp_path: Path) -> None:

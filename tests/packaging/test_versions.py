@@ -9,21 +9,30 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import botocore
 import pytest
+from cdk_iot_secretfree.bundling import service_models
+from support import fresh_environment
+from support.cdk_assembly import Assembly
 from support.documents import ROOT
 from support.own_app import synthesise
 
 pytestmark = pytest.mark.packaging
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-UV = Path(sys.executable).with_name("uv")
 Install = Callable[..., Path]
 
 
+TRIM = """
+import runpy, sys
+from pathlib import Path
+runpy.run_path(sys.argv[1])["reduce_to_called_services"](Path(sys.argv[2]))
+"""
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -54,11 +63,9 @@ def install(wheel: Path, constraints: Path, tmp_path: Path) -> Install:
     """Make an environment of a Python with the wheel, at the locked versions but for those given."""
 
     def make(interpreter: Path, *requirements: str) -> Path:
-        folder = tmp_path / "venv"
-        subprocess.run([interpreter, "-m", "venv", folder], check=True)  # with pip, which bundling needs
-        python = folder / "bin" / "python"
+        python = fresh_environment.new_environment(tmp_path / "venv", interpreter)
         locked = [] if requirements else ["--constraint", constraints]
-        subprocess.run([UV, "pip", "install", "--quiet", "--python", python, *locked, *requirements, wheel], check=True)
+        fresh_environment.install(python, *locked, *requirements, wheel, "pip")  # bundling needs pip
         return python
 
     return make
@@ -91,18 +98,13 @@ def digest_of(folder: Path, *, bytecode: bool) -> str:
 
 
 @pytest.fixture(scope="session")
-def assets(team_environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Assets:
+def assets(team_assembly: Path) -> Assets:
     """The assets that this Python makes with the locked aws-cdk-lib."""
-    return Assets.of(synthesise(team_environment, tmp_path_factory.mktemp("assets") / "app"))
+    return Assets.of(team_assembly)
 
 
-@pytest.mark.parametrize(
-    "version",
-    [
-        *list(INTERPRETERS)[-1:],
-        *(pytest.param(version, marks=pytest.mark.nightly) for version in list(INTERPRETERS)[:-1]),
-    ],
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("version", INTERPRETERS)
 def test_another_python_makes_assets_of_the_same_bytes(
     install: Install, assets: Assets, tmp_path: Path, version: str
 ) -> None:
@@ -113,6 +115,7 @@ def test_another_python_makes_assets_of_the_same_bytes(
         assert made.whole[name] == assets.whole[name]
 
 
+@pytest.mark.nightly
 def test_the_oldest_aws_cdk_lib_of_pyproject_synthesises_the_same_bundle(
     install: Install, assets: Assets, tmp_path: Path
 ) -> None:
@@ -122,3 +125,55 @@ def test_the_oldest_aws_cdk_lib_of_pyproject_synthesises_the_same_bundle(
     bundles = {name for name in assets.whole if name in made.whole}
     assert bundles
     assert {name: made.whole[name] for name in bundles} == {name: assets.whole[name] for name in bundles}
+
+
+@pytest.fixture(scope="module")
+def oldest(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+    """The oldest aws-cdk-lib that pyproject.toml allows."""
+    folder = tmp_path_factory.mktemp("oldest")
+    command = [fresh_environment.UV, "pip", "install", "--quiet", "--no-deps", "--target", folder]
+    subprocess.run([*command, floor_of("aws-cdk-lib")], check=True)
+    return Assembly.of(folder)
+
+
+def test_the_oldest_aws_cdk_lib_has_each_type_member_and_argument_that_the_construct_names(oldest: Assembly) -> None:
+    sources = sorted((ROOT / "cdk" / "cdk_iot_secretfree").rglob("*.py"))
+    missing = {file.name: list(oldest.missing(file.read_text(encoding="utf-8"))) for file in sources}
+
+    assert {name: names for name, names in missing.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    ("use", "missing"),
+    [
+        ("sqs.Later", "aws-cdk-lib.aws_sqs.Later"),
+        ("sqs.QueueEncryption.LATER", "aws-cdk-lib.aws_sqs.QueueEncryption.LATER"),
+        ("sqs.Queue.from_later", "aws-cdk-lib.aws_sqs.Queue.from_later"),
+        ("sqs.Queue(later=1, queue_name='a')", "aws-cdk-lib.aws_sqs.Queue(later=)"),
+        ("sqs.Queue.from_queue_attributes(a, 'b', later=1)", "aws-cdk-lib.aws_sqs.Queue.from_queue_attributes(later=)"),
+    ],
+)
+def test_a_name_that_a_version_lacks_is_found(oldest: Assembly, use: str, missing: str) -> None:
+    assert list(oldest.missing(f"from aws_cdk import aws_sqs as sqs\n{use}")) == [missing]
+
+
+@pytest.mark.parametrize("version", INTERPRETERS)
+def test_another_python_compiles_the_wheel_and_trims_the_aws_models_to_the_same_bytes(
+    wheel: Path, tmp_path: Path, version: str
+) -> None:
+    """What of the bundle a Python writes by itself, and not by copying: the models of the AWS services."""
+    data = Path(botocore.__file__).parent / "data"
+    digests = []
+    for name, interpreter in (("this", Path(sys.executable)), ("other", INTERPRETERS[version])):
+        folder = tmp_path / name
+        for service in service_models.AWS_SERVICES:
+            shutil.copytree(data / service, folder / "botocore" / "data" / service)
+        shutil.copy(data / "endpoints.json", folder / "botocore" / "data")
+        subprocess.run([interpreter, "-I", "-c", TRIM, service_models.__file__, folder], check=True)
+        digests.append(digest_of(folder, bytecode=True))
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "wheel")
+    compiled = subprocess.run([INTERPRETERS[version], "-m", "compileall", "-q", tmp_path / "wheel"], check=False)
+
+    assert digests[0] == digests[1]
+    assert compiled.returncode == 0

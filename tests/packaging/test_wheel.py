@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 from support.documents import ROOT
-from support.own_app import synthesise
 
 pytestmark = pytest.mark.packaging
 
@@ -45,17 +44,13 @@ def test_wheel_declares_no_emulator_and_no_aws_sdk_as_a_requirement_of_the_const
     assert sorted(line.split("<")[0].split(">")[0] for line in required) == ["aws-cdk-lib", "constructs"]
 
 
-def test_app_in_another_folder_synthesises_the_construct_with_its_bundle(
-    team_environment: Path, tmp_path: Path
-) -> None:
-    out = synthesise(team_environment, tmp_path)
-
-    template = json.loads((out / "Team.template.json").read_text(encoding="utf-8"))
+def test_app_in_another_folder_synthesises_the_construct_with_its_bundle(team_assembly: Path) -> None:
+    template = json.loads((team_assembly / "Team.template.json").read_text(encoding="utf-8"))
     types = [resource["Type"] for resource in template["Resources"].values()]
     assert "AWS::ApiGateway::RestApi" in types
     assert "AWS::ACMPCA::CertificateAuthority" in types
-    assert list(out.glob("asset.*/secretfree/handlers/issuer.py")), "the Lambda bundle carries the runtime"
-    assert list(out.glob("asset.*/cryptography/__init__.py")), "the Lambda bundle carries its locked wheels"
+    assert list(team_assembly.glob("asset.*/secretfree/handlers/issuer.py")), "the Lambda bundle carries the runtime"
+    assert list(team_assembly.glob("asset.*/cryptography/__init__.py")), "the Lambda bundle carries its locked wheels"
 
 
 def test_the_command_without_an_extra_says_which_to_install(team_environment: Path) -> None:

@@ -22,14 +22,17 @@ _PATIENCE = 240.0
 _SCRIPT = """<!doctype html><title>measure</title><body><script>
 (async () => {
   const found = {};
-  for (const page of PAGES) for (const width of WIDTHS) {
+  for (const page of PAGES) {
     const frame = document.createElement("iframe");
-    frame.width = width; frame.height = 900; frame.src = page;
+    frame.width = WIDTHS[0]; frame.height = 900; frame.src = page;
     const loaded = new Promise(resolve => frame.onload = resolve);
     document.body.append(frame);
     await loaded;
-    const root = frame.contentDocument.documentElement;
-    found[page + " " + width] = [root.scrollWidth, root.clientWidth, frame.contentDocument.body.innerText.length];
+    for (const width of WIDTHS) {
+      frame.width = width;
+      const root = frame.contentDocument.documentElement;
+      found[page + " " + width] = [root.scrollWidth, root.clientWidth, frame.contentDocument.body.innerText.length];
+    }
     frame.remove();
   }
   await fetch("/", {method: "POST", body: JSON.stringify(found)});
