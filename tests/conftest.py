@@ -34,8 +34,11 @@ quicken()
 os.environ["CDK_VALIDATION"] = "false"
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Prepare each process of a run."""
+    # A module of slow tests may have nightly ones, which run by their own mark alone.
+    if config.option.markexpr == "slow":
+        config.option.markexpr = "slow and not nightly"
     _heed_interrupts()
     quicken_botocore()
     # How long a server takes to notice its shutdown: many tests end one, and half a second each.
@@ -49,6 +52,14 @@ def _heed_interrupts() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no module without a long test where only those run: to import all of them takes longer than many tests."""
+    mark = config.option.markexpr.partition(" ")[0]
+    if mark not in {"slow", "nightly"} or not collection_path.match("test_*.py"):
+        return None
+    return f"mark.{mark}" not in collection_path.read_text(encoding="utf-8") or None
 
 
 def pytest_collection_finish() -> None:

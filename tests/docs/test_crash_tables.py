@@ -6,6 +6,7 @@ import pytest
 from support.crash_table import TABLES, consumer_rows, rows
 from support.documents import ROOT
 
+pytestmark = pytest.mark.xdist_group("crash-tables")  # one process makes the rows
 PAGE = ROOT / "docs" / "explanation" / "benchmarks.md"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,10 +45,11 @@ def test_no_planned_request_breaks_a_promise(plan: bytes) -> None:
     check(b"\2" + plan)
 
 
-@pytest.mark.slow
-def test_a_short_fuzzing_run_finds_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(4, marks=pytest.mark.slow), pytest.param(300, marks=pytest.mark.nightly)]
+)
+def test_a_fuzzing_run_finds_nothing(tmp_path: Path, seconds: int) -> None:
     pytest.importorskip("atheris", reason="atheris has wheels for Linux and CPython 3.11 to 3.13")
-    seconds = int(os.environ.get("SECRETFREE_FUZZ_SECONDS", "15"))
     found, crashes = tmp_path / "found", tmp_path / "crashes"
     found.mkdir()
     crashes.mkdir()

@@ -1,5 +1,6 @@
 """The proof as two tables: every AWS call failing in every way. `python crash_table.py` prints Markdown."""
 
+import functools
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import NamedTuple
@@ -36,8 +37,13 @@ class ConsumerRow(NamedTuple):
     same: bool
 
 
-def rows() -> Iterator[Row]:
+@functools.cache
+def rows() -> tuple[Row, ...]:
     """Fail each call once, repeat the device's request until it succeeds, run the sweeper, and count."""
+    return tuple(_rows())
+
+
+def _rows() -> Iterator[Row]:
     for kind in IssuerKind:
         calm = World(kind)
         calm.ask()
@@ -54,11 +60,16 @@ def rows() -> Iterator[Row]:
                 yield Row(kind.value, call, fault.value, requests, seconds, len(world.cloud.issued), orphans)
 
 
-def consumer_rows() -> Iterator[ConsumerRow]:
+@functools.cache
+def consumer_rows() -> tuple[ConsumerRow, ...]:
     """Fail each call of each consumer once, and deliver the event again until it is processed.
 
     "Twice": just before the call, another process receives and processes the same event.
     """
+    return tuple(_consumer_rows())
+
+
+def _consumer_rows() -> Iterator[ConsumerRow]:
     for name, scene in SCENES.items():
         calm = scene()
         begun = len(calm.cloud.calls)

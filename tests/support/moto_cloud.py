@@ -4,10 +4,12 @@ moto's `create_certificate_from_csr` certifies its own key, so this module signs
 test's clock: moto's dates are translated to it.
 """
 
+import copy
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -16,6 +18,7 @@ from moto import mock_aws
 from support.fake_cloud import POLICY, THING_TYPE, Client, FakeCertificate, FakeClock, FakeCloud
 from support.tables import LEDGER_TABLE, REGISTRY_TABLE
 
+_State = TypeVar("_State")
 REGION = "eu-central-1"
 _ACCOUNT = {
     "region_name": REGION,
@@ -23,6 +26,12 @@ _ACCOUNT = {
     "aws_secret_access_key": "test",
     "config": Config(retries={"total_max_attempts": 1}),
 }
+
+
+@functools.cache
+def _client(service: str, endpoint_url: str | None) -> Any:
+    """A client for all accounts of a process: it keeps nothing of them."""
+    return boto3.client(service, endpoint_url=endpoint_url, **_ACCOUNT)
 
 
 @contextmanager
@@ -38,23 +47,29 @@ class MotoCloud(FakeCloud):
 
     def __init__(self, private_ca_url: str) -> None:
         self._created: dict[str, datetime] = {}
+        self._read: dict[str, Any] = {}
         self._services: dict[str, Any] = {
-            "dynamodb": boto3.client("dynamodb", **_ACCOUNT),
-            "iot": boto3.client("iot", **_ACCOUNT),
-            "acm-pca": boto3.client("acm-pca", endpoint_url=private_ca_url, **_ACCOUNT),
+            "dynamodb": _client("dynamodb", None),
+            "iot": _client("iot", None),
+            "acm-pca": _client("acm-pca", private_ca_url),
         }
         super().__init__(clock=FakeClock(datetime.now(UTC)))
         self._iot.create_thing_type(thingTypeName=THING_TYPE)
         self._iot.create_policy(policyName=POLICY, policyDocument='{"Version":"2012-10-17","Statement":[]}')
         self._services["dynamodb"].create_table(**LEDGER_TABLE)
         self._services["dynamodb"].create_table(**REGISTRY_TABLE)
-        self.authority_arn = root_authority(self._services["acm-pca"])
+
+    @functools.cached_property
+    def authority_arn(self) -> str:  # type: ignore[override]
+        """The account's CA, made when it is first used."""
+        return root_authority(self._services["acm-pca"])
 
     def client(self, service: str) -> Any:
         return Client(self, _Service(self, service))
 
     def carry_out(self, service: str, method: str, arguments: Mapping[str, Any]) -> Any:
         """The call itself, and its data for the tests."""
+        self._read.clear()
         client = self._services[service]
         if method == "create_certificate_from_csr":
             assert not arguments["setAsActive"]
@@ -81,6 +96,7 @@ class MotoCloud(FakeCloud):
         self._services["dynamodb"].put_item(TableName="registry", Item=self.registry[device_id])
 
     def revoke(self, certificate_id: str) -> None:
+        self._read.clear()
         self._iot.update_certificate(certificateId=certificate_id, newStatus="REVOKED")
 
     def remove(self, certificate_id: str) -> None:
@@ -92,6 +108,7 @@ class MotoCloud(FakeCloud):
         for thing in certificate.things:
             self._iot.detach_thing_principal(thingName=thing, principal=certificate.arn)
         self._iot.delete_certificate(certificateId=certificate_id, forceDelete=True)
+        self._read.clear()
 
     @property
     def _iot(self) -> Any:
@@ -99,8 +116,7 @@ class MotoCloud(FakeCloud):
 
     @property
     def items(self) -> dict[tuple[str, str], dict[str, Any]]:  # type: ignore[override]
-        found = self._services["dynamodb"].scan(TableName="ledger", ConsistentRead=True)["Items"]
-        return {(item["device-id"]["S"], item["record"]["S"]): item for item in found}
+        return self._once("items", self._items)
 
     @items.setter
     def items(self, _: object) -> None:
@@ -119,6 +135,19 @@ class MotoCloud(FakeCloud):
 
     @property
     def certificates(self) -> dict[str, FakeCertificate]:  # type: ignore[override]
+        return self._once("certificates", self._certificates)
+
+    @certificates.setter
+    def certificates(self, _: object) -> None:
+        """The account begins empty."""
+
+    def _once(self, name: str, read: Callable[[], _State]) -> _State:
+        """A copy of what was read since the last call."""
+        if name not in self._read:
+            self._read[name] = read()
+        return copy.deepcopy(self._read[name])
+
+    def _certificates(self) -> dict[str, FakeCertificate]:
         return {
             entry["certificateId"]: FakeCertificate(
                 certificate_id=entry["certificateId"],
@@ -137,9 +166,9 @@ class MotoCloud(FakeCloud):
             for entry in self._iot.list_certificates()["certificates"]
         }
 
-    @certificates.setter
-    def certificates(self, _: object) -> None:
-        """The account begins empty."""
+    def _items(self) -> dict[tuple[str, str], dict[str, Any]]:
+        found = self._services["dynamodb"].scan(TableName="ledger", ConsistentRead=True)["Items"]
+        return {(item["device-id"]["S"], item["record"]["S"]): item for item in found}
 
 
 class _Service:

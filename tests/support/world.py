@@ -167,7 +167,10 @@ class World:
         """Let time pass and the sweeper run until nothing is left to do."""
         self.cloud.faults.clear()
         self.cloud.always.clear()
-        for _ in range(4):
+        for run in range(4):
+            if run and not any("pending" in item for item in self.items.values()):
+                self.clock.sleep(timedelta(hours=2).total_seconds())  # the sweeper reads what is pending alone
+                continue
             report = self.sweep(after=timedelta(hours=2))
             assert report.complete, report
         now = self.clock.now().timestamp() * 1000

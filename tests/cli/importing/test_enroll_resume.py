@@ -21,9 +21,7 @@ from secretfree_cli.importing.prepare import import_table_request
 from secretfree_cli.manifests.generate import sample_devices
 from secretfree_cli.output import ExitCode
 
-ROWS = 3_000
-CONTESTED_ROWS = 500
-KILLS = 10
+ROWS = 600
 CALLS_BEFORE_A_KILL = 9
 """The first writes the batch's own record."""
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -81,10 +79,13 @@ def endpoint() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("manifest") / "m.csv"
+    return write_manifest(tmp_path_factory.mktemp("manifest") / "m.csv", ROWS)
+
+
+def write_manifest(path: Path, rows: int) -> Path:
     with path.open("w") as file:
         file.write("device-id,public-key\n")
-        for number, device in enumerate(sample_devices(ROWS, "dev-{}".format)):
+        for number, device in enumerate(sample_devices(rows, "dev-{}".format)):
             key = "rubbish!" if number % 50 == 7 else device.public_key.registry_text()
             file.write(f"{device.device_id},{key}\n")
     return path
@@ -161,10 +162,14 @@ class Registry:
         return found
 
 
-@pytest.mark.slow
-def test_ten_kills_at_random_points_and_resuming_anywhere_lose_and_double_nothing(
-    endpoint: str, manifest: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("rows", "kills"),
+    [pytest.param(ROWS, 4, marks=pytest.mark.slow), pytest.param(3_000, 20, marks=pytest.mark.nightly)],
+)
+def test_kills_at_random_points_and_resuming_anywhere_lose_and_double_nothing(
+    endpoint: str, tmp_path: Path, rows: int, kills: int
 ) -> None:
+    manifest = write_manifest(tmp_path / "m.csv", rows)
     registries = []
     for name in ("undisturbed", "disturbed"):
         (tmp_path / name).mkdir()
@@ -181,10 +186,10 @@ def test_ten_kills_at_random_points_and_resuming_anywhere_lose_and_double_nothin
 
     chance = random.Random(20260131)
     killed = 0
-    while killed < KILLS:
+    while killed < kills:
         process = disturbed.start(*command(disturbed), elsewhere=f"project-{killed % 3}")
         try:
-            process.wait(timeout=chance.uniform(0.2, 0.6) * duration)
+            process.wait(timeout=chance.uniform(0.3, 0.8) * duration)
         except subprocess.TimeoutExpired:
             process.kill()
             killed += 1
@@ -248,17 +253,25 @@ def test_a_killed_import_is_not_mixed_with_another_column(endpoint: str, tmp_pat
     assert {one: item["key-fingerprint"]["S"] for one, item in registry.devices().items()} == keys
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("importers", [2, 4])
-def test_imports_at_the_same_time_leave_no_key_under_two_devices(importers: int, endpoint: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("importers", "rows"),
+    [
+        pytest.param(3, 150, marks=pytest.mark.slow),
+        pytest.param(2, 500, marks=pytest.mark.nightly),
+        pytest.param(4, 500, marks=pytest.mark.nightly),
+    ],
+)
+def test_imports_at_the_same_time_leave_no_key_under_two_devices(
+    importers: int, rows: int, endpoint: str, tmp_path: Path
+) -> None:
     registry = Registry(endpoint, f"contested-{importers}", tmp_path)
-    devices = list(sample_devices(CONTESTED_ROWS, "{}".format))
+    devices = list(sample_devices(rows, "{}".format))
     running = []
     for number in range(importers):
         line = f"line-{number}"
         path = tmp_path / f"{line}.csv"
-        rows = [f"{line}-{device.device_id},{device.public_key.registry_text()}\n" for device in devices]
-        path.write_text("device-id,public-key\n" + "".join(rows))
+        lines = [f"{line}-{device.device_id},{device.public_key.registry_text()}\n" for device in devices]
+        path.write_text("device-id,public-key\n" + "".join(lines))
         running.append(registry.start("enroll", path, "--batch", line, elsewhere=line))
     summaries = [json.loads(process.communicate()[0]) for process in running]
     found = registry.devices()
@@ -267,5 +280,5 @@ def test_imports_at_the_same_time_leave_no_key_under_two_devices(importers: int,
     of_batches = Counter(item["batch"]["S"] for item in found.values())
     for summary in summaries:
         assert summary["enrolled"] == of_batches[summary["batch"]]
-        assert summary["enrolled"] + summary["refused"] == CONTESTED_ROWS
+        assert summary["enrolled"] + summary["refused"] == rows
         assert set(summary["refusals"]) <= {"key-of-other-device"}

@@ -82,13 +82,16 @@ def test_a_worker_presumed_dead_changes_nothing_when_it_wakes_up(kind: IssuerKin
         world.require_invariants_at_quiescence()
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("step", [pytest.param(4, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("kind", list(IssuerKind))
 @pytest.mark.parametrize("second", list(Fault))
 @pytest.mark.parametrize("first", list(Fault))
-def test_two_faults_in_a_row_converge(kind: IssuerKind, first: Fault, second: Fault) -> None:
+def test_two_faults_in_a_row_converge(kind: IssuerKind, first: Fault, second: Fault, step: int) -> None:
+    """Each pair of faults at each call. The distance of the two calls changes from pair to pair."""
+    faults = list(Fault)
     for number in range(1, len(CALLS[kind]) + 1):
-        for later in range(number + 1, number + 8):
+        begin = (number + faults.index(first) + faults.index(second)) % step
+        for later in range(number + 1 + begin, number + 8, step):
             world = World(kind)
             world.cloud.faults = {number: first, later: second}
             answer, _tries = world.ask_until_issued()

@@ -14,7 +14,7 @@ class IotCoreModel(IssuingModel):
 QUICK = settings(
     max_examples=50, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
-LONG = settings(QUICK, max_examples=100, stateful_step_count=50)
+LONG = settings(QUICK, max_examples=40, stateful_step_count=50)
 THOROUGH = settings(LONG, max_examples=5_000, derandomize=False)
 
 

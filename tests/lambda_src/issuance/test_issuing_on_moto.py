@@ -1,6 +1,10 @@
-"""The pipeline's crashes and its model again, on moto and the Private CA emulator instead of the memory's own."""
+"""The pipeline's crashes and its model again, on moto and the Private CA emulator instead of the memory's own.
 
-from collections.abc import Iterator
+In memory, each call fails in every way (`test_crash_injection.py`). Here each call fails in one way, so that all calls
+and all faults occur. The nightly tests have the whole product here too.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -15,7 +19,7 @@ from support.issuing_model import IssuingModel
 from support.moto_cloud import MotoCloud, moto_cloud
 from support.world import World
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("issuing-on-moto")]  # one Private CA emulator for all
 BOTH = pytest.mark.parametrize("kind", list(IssuerKind))
 
 
@@ -42,39 +46,53 @@ def test_a_new_device_costs_the_calls_that_it_costs_in_memory(kind: IssuerKind, 
     assert [call.replace("WithoutCa", "") for call in cloud.calls] == list(CALLS[kind])
 
 
+def numbers_of(kind: IssuerKind) -> range:
+    return range(1, len(CALLS[kind]) + 1)
+
+
+def one_fault(number: int) -> tuple[Fault]:
+    """All faults in turn."""
+    return (list(Fault)[number % len(Fault)],)
+
+
 @BOTH
-@pytest.mark.parametrize("fault", list(Fault))
+@pytest.mark.parametrize(
+    "faults", [pytest.param(one_fault, id="one"), pytest.param(lambda _: Fault, id="all", marks=pytest.mark.nightly)]
+)
 def test_whatever_call_fails_the_device_gets_the_one_certificate(
-    kind: IssuerKind, fault: Fault, private_ca_url: str
+    kind: IssuerKind, faults: Callable[[int], Iterable[Fault]], private_ca_url: str
 ) -> None:
-    for number in range(1, len(CALLS[kind]) + 1):
-        with moto_cloud(private_ca_url) as cloud:
-            world = on_moto(kind, cloud)
-            cloud.faults[number] = fault
-            answer, _tries = world.ask_until_issued()
-            world.quiesce()
-            assert len(cloud.issued) <= 1 + (kind is IssuerKind.IOT_CORE), f"call {number}"
-            assert list(cloud.certificates) == [answer.certificate_id], f"call {number}"
-            world.require_invariants_at_quiescence()
-
-
-@BOTH
-def test_whatever_call_the_process_dies_in_nothing_is_left_when_nobody_comes_back(
-    kind: IssuerKind, private_ca_url: str
-) -> None:
-    for number in range(1, len(CALLS[kind]) + 1):
-        for fault in (Fault.KILLED_BEFORE, Fault.KILLED_AFTER):
+    for number in numbers_of(kind):
+        for fault in faults(number):
             with moto_cloud(private_ca_url) as cloud:
                 world = on_moto(kind, cloud)
                 cloud.faults[number] = fault
-                with suppress(Killed):
-                    world.ask()
+                answer, _tries = world.ask_until_issued()
                 world.quiesce()
+                assert len(cloud.issued) <= 1 + (kind is IssuerKind.IOT_CORE), f"call {number}"
+                assert list(cloud.certificates) == [answer.certificate_id], f"call {number}"
                 world.require_invariants_at_quiescence()
 
 
 @BOTH
-def test_the_model_s_invariants_hold(kind: IssuerKind, private_ca_url: str) -> None:
+@pytest.mark.parametrize("fault", [Fault.KILLED_AFTER, pytest.param(Fault.KILLED_BEFORE, marks=pytest.mark.nightly)])
+def test_whatever_call_the_process_dies_in_nothing_is_left_when_nobody_comes_back(
+    kind: IssuerKind, fault: Fault, private_ca_url: str
+) -> None:
+    """A process that dies before a call leaves the same as one that dies after the call before it."""
+    for number in numbers_of(kind):
+        with moto_cloud(private_ca_url) as cloud:
+            world = on_moto(kind, cloud)
+            cloud.faults[number] = fault
+            with suppress(Killed):
+                world.ask()
+            world.quiesce()
+            world.require_invariants_at_quiescence()
+
+
+@BOTH
+@pytest.mark.parametrize("examples", [10, pytest.param(100, marks=pytest.mark.nightly)])
+def test_the_model_s_invariants_hold(kind: IssuerKind, examples: int, private_ca_url: str) -> None:
     """No jumps by months: what the emulators date, they date by the machine's clock."""
 
     class ModelOnMoto(IssuingModel):
@@ -106,7 +124,7 @@ def test_the_model_s_invariants_hold(kind: IssuerKind, private_ca_url: str) -> N
     run_state_machine_as_test(
         ModelOnMoto,
         settings=settings(
-            max_examples=12,
+            max_examples=examples,
             stateful_step_count=20,
             deadline=None,
             derandomize=True,

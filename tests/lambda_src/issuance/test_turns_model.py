@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from math import ceil
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -174,8 +175,9 @@ class IotCoreQueueModel(QueueModel):
 
 
 QUICK = settings(
-    max_examples=30, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=15, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
+THOROUGH = settings(QUICK, max_examples=1_000, stateful_step_count=30, derandomize=False)
 
 
 class TestPrivateCaQueue(QueueModel.TestCase):  # type: ignore[misc,name-defined]
@@ -184,3 +186,13 @@ class TestPrivateCaQueue(QueueModel.TestCase):  # type: ignore[misc,name-defined
 
 class TestIotCoreQueue(IotCoreQueueModel.TestCase):  # type: ignore[misc,name-defined]
     settings = QUICK
+
+
+@pytest.mark.nightly
+class TestPrivateCaQueueThoroughly(QueueModel.TestCase):  # type: ignore[misc,name-defined]
+    settings = THOROUGH
+
+
+@pytest.mark.nightly
+class TestIotCoreQueueThoroughly(IotCoreQueueModel.TestCase):  # type: ignore[misc,name-defined]
+    settings = THOROUGH

@@ -132,7 +132,7 @@ class IotCoreModel(RevocationModel):
 QUICK = settings(
     max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
-LONG = settings(QUICK, max_examples=100, stateful_step_count=40)
+LONG = settings(QUICK, max_examples=40, stateful_step_count=40)
 THOROUGH = settings(LONG, max_examples=3_000, derandomize=False)
 
 
