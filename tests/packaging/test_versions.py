@@ -31,7 +31,7 @@ Install = Callable[..., Path]
 TRIM = """
 import runpy, sys
 from pathlib import Path
-runpy.run_path(sys.argv[1])["reduce_to_called_services"](Path(sys.argv[2]))
+runpy.run_path(sys.argv[1])["reduce_to_called_operations"](Path(sys.argv[2]))
 """
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 
