@@ -19,6 +19,21 @@ from support.documents import ROOT, code_blocks
 
 PAGE = ROOT / "docs" / "guides" / "test-your-own-app.md"
 _TIMEOUT = 900
+DEPLOYS = """
+import json, sys
+from pathlib import Path
+import boto3
+
+outputs = {"ProvisioningUrl": "https://small.execute-api.region.example/stage", "RegistryTable": "Small"}
+template = {
+    "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
+    "Outputs": {name: {"Value": value} for name, value in outputs.items()},
+}
+cloud = boto3.client("cloudformation")
+cloud.create_stack(StackName="Small", TemplateBody=json.dumps(template))
+cloud.get_waiter("stack_create_complete").wait(StackName="Small", WaiterConfig={"Delay": 1})
+Path(sys.argv[sys.argv.index("--outputs-file") + 1]).write_text(json.dumps({"Small": outputs}))
+"""
 
 pytestmark = pytest.mark.packaging
 
@@ -97,36 +112,57 @@ def test_the_steps_of_the_guides_ci_file_pass_with_two_workers_on_one_cloud(
     assert nothing_runs_below(own_app / "tmp")
 
 
-@pytest.mark.parametrize(
-    "options", [pytest.param((), id="alone", marks=pytest.mark.nightly), pytest.param(("-n", "2"), id="workers")]
-)
-def test_a_run_that_is_ended_by_sigterm_leaves_nothing_behind(
-    installed: subprocess.CompletedProcess[str], own_app: Path, environment: Mapping[str, str], options: tuple[str, ...]
-) -> None:
-    assert installed.returncode == 0
-    waits = own_app / "test_waits.py"
+@pytest.fixture
+def small_app(own_app: Path) -> Path:
+    """An app whose CDK CLI is a script. It deploys a stack with the outputs of a product line in a second."""
+    folder = own_app / "small"
+    command = folder / "node_modules" / ".bin" / "cdk"
+    command.parent.mkdir(parents=True)
+    command.write_text(f"#!{own_app / '.venv' / 'bin' / 'python'}\n{DEPLOYS}", encoding="utf-8")
+    command.chmod(0o755)
+    (folder / "cdk.json").write_text("{}", encoding="utf-8")
+    copy(own_app / "pytest.ini", folder)
+    return folder
+
+
+def leaves_nothing_behind_after_sigterm(app: Path, environment: Mapping[str, str], *options: str) -> bool:
+    """Start a test run that deploys the app and waits, and end it."""
+    waits = app / "test_waits.py"
     waits.write_text(
         "from pathlib import Path\nimport time\n"
         "def test_waits(secretfree_cloud):\n    Path('waiting').touch()\n    time.sleep(300)\n",
         encoding="utf-8",
     )
-    (own_app / "waiting").unlink(missing_ok=True)
     running = subprocess.Popen(
-        [own_app / ".venv" / "bin" / "pytest", *options, "test_waits.py"],
-        cwd=own_app,
+        ["pytest", *options, "test_waits.py"],
+        cwd=app,
         env=environment,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
-    while not (own_app / "waiting").exists():
+    while not (app / "waiting").exists():
         assert running.poll() is None
         time.sleep(0.2)
 
     running.send_signal(signal.SIGTERM)
     running.wait(timeout=60)
     waits.unlink()
+    return nothing_runs_below(Path(environment["TMPDIR"]))
 
-    assert nothing_runs_below(own_app / "tmp")
+
+def test_a_run_with_workers_that_is_ended_by_sigterm_leaves_nothing_behind(
+    installed: subprocess.CompletedProcess[str], small_app: Path, environment: Mapping[str, str]
+) -> None:
+    assert installed.returncode == 0
+    assert leaves_nothing_behind_after_sigterm(small_app, environment, "-n", "2")
+
+
+@pytest.mark.nightly
+def test_a_run_with_the_guides_app_that_is_ended_by_sigterm_leaves_nothing_behind(
+    installed: subprocess.CompletedProcess[str], own_app: Path, environment: Mapping[str, str]
+) -> None:
+    assert installed.returncode == 0
+    assert leaves_nothing_behind_after_sigterm(own_app, environment)
 
 
 def test_without_the_extra_the_plugin_does_no_harm_and_names_the_extra(

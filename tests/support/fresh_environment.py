@@ -8,8 +8,9 @@ over the bytecode that the tests' own environment has.
 
 from __future__ import annotations
 
+import filecmp
 import os
-import shutil
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -31,26 +32,29 @@ def install(python: Path, *arguments: str | Path) -> None:
 
 
 def reuse_bytecode(environment: Path) -> None:
-    """Link this environment's bytecode of the files that are the same in both.
+    """Give an environment this one's bytecode of the sources that are the same in both.
 
-    uv links the files of both from its cache, so that they have the same times. Python compares a source's time and
-    size with its bytecode, and compiles it if they differ.
+    Bytecode names the time and the size of its source (PEP 552), and the two sources may have different times.
     """
     own = Path(sysconfig.get_path("purelib"))
     other = environment / own.relative_to(sys.prefix)
     if not other.is_dir():
         return  # of another Python
     for package in other.iterdir():
-        for compiled in (own / package.name).rglob("__pycache__/*.pyc"):
-            target = other / compiled.relative_to(own)
-            source = target.parents[1] / f"{target.name.partition('.')[0]}.py"
-            if not source.is_file() or target.exists():
-                continue
-            target.parent.mkdir(exist_ok=True)
-            try:
-                target.hardlink_to(compiled)
-            except OSError:  # another file system
-                shutil.copy(compiled, target)
+        for compiled in (own / package.name).rglob(f"__pycache__/*.{sys.implementation.cache_tag}.pyc"):
+            name = f"{compiled.name.partition('.')[0]}.py"
+            source, copy = compiled.parents[1] / name, other / compiled.parents[1].relative_to(own) / name
+            content = compiled.read_bytes()
+            target = copy.parent / "__pycache__" / compiled.name
+            is_current = source.is_file() and content[4:16] == bytes(4) + _stamp(source)
+            if is_current and copy.is_file() and not target.exists() and filecmp.cmp(source, copy):
+                target.parent.mkdir(exist_ok=True)
+                target.write_bytes(content[:8] + _stamp(copy) + content[16:])
+
+
+def _stamp(source: Path) -> bytes:
+    facts = source.stat()
+    return struct.pack("<II", int(facts.st_mtime) & 0xFFFFFFFF, facts.st_size & 0xFFFFFFFF)
 
 
 def as_pip(options: str = "") -> str:
