@@ -112,7 +112,12 @@ class Benchmark:
         self.endpoint = endpoint
         self.latency = latency
         # Lambda's code folder is read-only: each interpreter compiles the modules that have no bytecode there.
-        self._code = {"PYTHONPATH": str(code.resolve()), "PYTHONDONTWRITEBYTECODE": "1"}
+        # By the function's name, a handler knows that it is imported in Lambda.
+        self._code = {
+            "PYTHONPATH": str(code.resolve()),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "AWS_LAMBDA_FUNCTION_NAME": "benchmark",
+        }
         self._environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
             "AWS_ENDPOINT_URL": endpoint,

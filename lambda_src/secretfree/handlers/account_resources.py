@@ -8,9 +8,11 @@ from secretfree.adapters.ca_registration import CaRegistration, CaRegistrationRe
 from secretfree.adapters.cloudformation import Answer, respond
 from secretfree.contract import LogLevel, Variable
 from secretfree.contract_of_deployment import AccountResource, EndpointAttribute, RegistrationProperty, StreamProperty
+from secretfree.handlers.entry import begin_collecting
 from secretfree.telemetry import Telemetry
 
 _telemetry: Final = Telemetry(os.environ.get(Variable.PRODUCT, "unknown"))
+begin_collecting()
 
 
 def handler(event: dict[str, Any], context: Any) -> None:

@@ -11,6 +11,7 @@ from secretfree.adapters.manifest_bucket import ManifestBucket
 from secretfree.clock import SystemClock
 from secretfree.config.manifest_import import ImportConfig
 from secretfree.contract import LogLevel, MatchPolicy
+from secretfree.handlers.entry import begin_collecting
 from secretfree.registry.batch import BatchState
 from secretfree.registry.gate import Gate
 from secretfree.registry.manifest_steps import Execution, ManifestImport, ManifestRefused
@@ -24,6 +25,7 @@ _steps: Final = ManifestImport(
     clock=SystemClock(),
 )
 _telemetry: Final = Telemetry(_config.product, level=_config.log_level)
+begin_collecting()
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:

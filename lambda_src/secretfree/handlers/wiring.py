@@ -5,11 +5,10 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from secretfree import clock as time
 from secretfree.adapters import clients, single_try_clients
-from secretfree.adapters.dynamodb.announcing import Announcing
 from secretfree.adapters.dynamodb.ledger import DynamoDbLedger
 from secretfree.adapters.dynamodb.registry import DynamoDbRegistry
 from secretfree.adapters.dynamodb.ticket_counter import DynamoDbTicketCounter
@@ -23,6 +22,9 @@ from secretfree.issuance.model import IssuancePolicy, IssuancePorts, StageTimer
 from secretfree.issuance.rates import Congestion
 from secretfree.issuance.tickets import TicketPolicy
 from secretfree.issuance.turns import Turns
+
+if TYPE_CHECKING:
+    from secretfree.adapters.dynamodb.announcing import Announcing
 
 # At most three calls run at once in a step, plus the confirmation of an earlier request.
 _THREADS: Final = 6
@@ -80,9 +82,13 @@ def ports(
     )
 
 
-def announcing(config: AnnouncementsConfig | None) -> Announcing | None:
+def announcing(config: AnnouncementsConfig | None) -> "Announcing | None":
     """The configuration of a ledger's announcements; None with one Region."""
-    return None if config is None else Announcing(table=config.table, region=config.region, clock=time.SystemClock())
+    if config is None:
+        return None
+    from secretfree.adapters.dynamodb.announcing import Announcing
+
+    return Announcing(table=config.table, region=config.region, clock=time.SystemClock())
 
 
 def policy(config: IssuerConfig, issuer: IssuerSettings) -> IssuancePolicy:

@@ -30,12 +30,13 @@ ENVIRONMENT = {
 }
 # -I: no user site, no PYTHON* variables, no current folder; -S: no site-packages; the asset is all that is left.
 IMPORT = """
-import importlib, json, sys
+import gc, importlib, json, sys
 asset, name = sys.argv[1:]
 sys.path.insert(0, asset)
 module = importlib.import_module(name)
 where = [f for m in list(sys.modules.values()) if (f := getattr(m, "__file__", None))]
-print(json.dumps({"callable": callable(module.handler), "files": where, "standard": sys.base_prefix}))
+print(json.dumps({"callable": callable(module.handler), "files": where, "standard": sys.base_prefix,
+    "collects": gc.isenabled(), "skipped": gc.get_freeze_count()}))
 """
 
 
@@ -62,6 +63,8 @@ def test_a_handler_imports_from_the_asset_alone(asset, name):
     assert finished.returncode == 0, finished.stderr
     told = json.loads(finished.stdout.splitlines()[-1])
     assert told["callable"]
+    assert told["collects"]
+    assert told["skipped"] > 10_000
     elsewhere = [
         file
         for file in told["files"]

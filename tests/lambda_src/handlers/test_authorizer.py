@@ -364,7 +364,7 @@ _NEVER_IMPORTED = (
     "secretfree.issuance.pipeline", "secretfree.issuance.record", "secretfree.registry.admission",
     "secretfree.handlers.issuer", "secretfree.adapters.issuers", "secretfree.adapters.iot_core",
 )  # fmt: skip
-_MODULE_BUDGET = 430
+_MODULE_BUDGET = 431
 
 
 def test_a_cold_start_imports_no_more_than_the_authorizer_uses() -> None:

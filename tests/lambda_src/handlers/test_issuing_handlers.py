@@ -2,6 +2,9 @@
 
 import base64
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from types import ModuleType, SimpleNamespace
@@ -324,3 +327,23 @@ def test_iot_core_and_private_ca_are_tried_once_a_call() -> None:
         assert client.meta.config.retries["total_max_attempts"] == 1  # type: ignore[index]
         assert client.meta.config.read_timeout < 10
     assert single_try_clients.iot() is single_try_clients.iot()
+
+
+# What a cold start of an issuer must not pay for: the work of other functions, and of a second Region.
+_NEVER_IMPORTED = (
+    "boto3", "s3transfer", "cryptography.x509.ocsp", "secretfree.adapters.dynamodb.announcing", "secretfree.following",
+    "secretfree.revocation", "secretfree.retirement", "secretfree.issuance.sweeping", "secretfree.issuance.fleet",
+    "secretfree.registry.admission",
+)  # fmt: skip
+
+
+def test_a_cold_start_of_an_issuer_imports_no_more_than_it_uses() -> None:
+    program = "import sys, secretfree.handlers.issuer; print(*sorted(sys.modules))"
+    aws = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "testing")
+    environment = {"PATH": os.environ["PATH"], "AWS_DEFAULT_REGION": "eu-central-1"} | issuer_environment() | aws
+    environment["AWS_LAMBDA_FUNCTION_NAME"] = "issuer"
+    listed = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "secretfree.adapters.issuers.private_ca" in listed
+    assert not set(_NEVER_IMPORTED) & set(listed)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import ClientError
 
 from secretfree.adapters.aws_errors import aws_call, error_code
-from secretfree.adapters.dynamodb.announcing import Announcing
 from secretfree.adapters.dynamodb.dates import date_value
 from secretfree.adapters.dynamodb.ledger_items import (
     CERTIFICATE,
@@ -36,10 +35,12 @@ from secretfree.issuance.ports import (
 from secretfree.issuance.record import Issuance
 from secretfree.issuance.states import IssuanceState
 from secretfree.request.device_id import DeviceId
-from secretfree.revocation.ports import DeviceRecords
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+    from secretfree.adapters.dynamodb.announcing import Announcing
+    from secretfree.revocation.ports import DeviceRecords
 
 _BINDING: Final = "binding"
 _CONDITION_FAILED: Final = "ConditionalCheckFailed"
@@ -48,7 +49,7 @@ _CONDITION_FAILED: Final = "ConditionalCheckFailed"
 class DynamoDbLedger:
     """Port `Ledger`. `announcing`: announces to the other Regions; None with one Region."""
 
-    def __init__(self, client: "DynamoDBClient", *, table: str, announcing: Announcing | None = None) -> None:
+    def __init__(self, client: "DynamoDBClient", *, table: str, announcing: "Announcing | None" = None) -> None:
         self._client = client
         self._table = table
         self._announcing = announcing
@@ -134,8 +135,11 @@ class DynamoDbLedger:
         item = self._item({"S": device_id}, {"S": ISSUANCE + issuer})
         return required_issuance(item) if item else None
 
-    def of_device(self, device_id: DeviceId) -> DeviceRecords:
+    def of_device(self, device_id: DeviceId) -> "DeviceRecords":
         """Query, consistent: all records of the device at all issuers, including issuers that were removed since."""
+        # Imported here, so that the issuers do not load the ports of revocation.
+        from secretfree.revocation.ports import DeviceRecords
+
         issuances: list[Issuance | UnreadableRecord] = []
         references: dict[str, str] = {}
         for item in self._records("#device = :device", {":device": {"S": device_id}}):
