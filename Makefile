@@ -55,17 +55,15 @@ typecheck: .venv/.ready ## mypy --strict
 	$(BIN)/mypy
 	$(BIN)/mypy tests/cdk/typing_api.py
 
-# Coverage is recorded in `make test` alone and where its gate looks: it would slow down the processes that tests start.
 # Many slow tests wait for a server or a process: three workers keep two cores busy.
 WORKERS = $$(( ($$(getconf _NPROCESSORS_ONLN) * 3 + 1) / 2 ))
 FAST = --dist loadfile -m "not e2e and not packaging and not slow and not nightly"
-COVERED := tests/lambda_src tests/cdk
-UNCOVERED := tests/architecture tests/cli tests/device tests/docs tests/examples tests/fuzz
+FOLDERS := $(addprefix tests/,lambda_src cdk architecture cli device docs examples fuzz)
 test-fast: setup ## Unit and construct tests, in less than three minutes
-	$(BIN)/python -m pytest -n auto $(FAST) $(COVERED) $(UNCOVERED)
+	$(BIN)/python -m pytest -n auto $(FAST) $(FOLDERS)
 
 test-slow: setup ## Long property runs, the fuzzer, kills and resumes, local clouds, the templates' linters
-	$(BIN)/python -m pytest --timeout 900 -n $(WORKERS) --dist loadgroup -m slow tests/fuzz tests/cli tests/cdk tests/docs tests/examples tests/lambda_src
+	$(BIN)/python -m pytest --timeout 900 -n $(WORKERS) --dist loadgroup -m "slow and not nightly" tests/fuzz tests/cli tests/cdk tests/docs tests/examples tests/lambda_src
 
 test-nightly: setup ## Not in CI: runs of many minutes with new random choices, a million simulated devices
 	$(BIN)/python -m pytest --timeout 3600 --hypothesis-profile nightly -n auto $(FAST) tests/fuzz tests/lambda_src tests/cli/manifests
@@ -73,8 +71,7 @@ test-nightly: setup ## Not in CI: runs of many minutes with new random choices, 
 
 coverage: setup ## The tests of test-fast, and the gate: they cover 95 % of lambda_src and cdk
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -n auto $(FAST) $(COVERED)
-	$(BIN)/python -m pytest -n auto $(FAST) $(UNCOVERED)
+	$(BIN)/coverage run -m pytest -n auto $(FAST) $(FOLDERS)
 	$(BIN)/coverage combine -q --keep
 	$(BIN)/coverage report
 

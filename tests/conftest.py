@@ -20,6 +20,7 @@ from hypothesis import settings
 from secretfree_cli.local import servers
 from secretfree_cli.local.processes import ServerProcess, start_server
 from secretfree_cli.local.servers import Ports
+from support import recorded_coverage
 from support.construct_process import quicken
 from support.quick_aws import quicken_botocore
 
@@ -36,9 +37,8 @@ os.environ["CDK_VALIDATION"] = "false"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare each process of a run."""
-    # A module of slow tests may have nightly ones, which run by their own mark alone.
-    if config.option.markexpr == "slow":
-        config.option.markexpr = "slow and not nightly"
+    if recording := recorded_coverage.plugin():
+        config.pluginmanager.register(recording)
     _heed_interrupts()
     quicken_botocore()
     # How long a server takes to notice its shutdown: many tests end one, and half a second each.

@@ -1,6 +1,6 @@
 """Sends a storm of requests to the local cloud, and counts the outcome.
 
-python benchmarks/storm/run.py fleet [--devices 10000] [--quota-factor 1.2] [--through-api 0.1] [--processes 32]
+python benchmarks/storm/run.py fleet [--devices 10000] [--quota-factor 1.2] [--through-api 0.1] [--processes 128]
 python benchmarks/storm/run.py flood [--devices 100] [--forgers 4]
 
 fleet: devices arriving within a minute (divided by the quota factor, as is all of the time that the quotas fill), AWS
@@ -34,7 +34,7 @@ from secretfree_cli.plan.calls import call_sequence
 from secretfree_cli.plan.capacity import quota_bound
 from secretfree_cli.plan.quotas import default_quotas
 
-API_PLACES = 8
+API_PLACES = 16
 # The emulated API has its own throttle, as deployed.
 _UNLIMITED = TokenBucket(0)
 
@@ -48,7 +48,7 @@ def main() -> None:
     fleet.add_argument("--quota-factor", type=float, default=1.2)
     fleet.add_argument("--arrival", type=float, default=60.0, help="seconds, before they are divided by the factor")
     fleet.add_argument("--through-api", type=float, default=0.1, help="share of the devices")
-    fleet.add_argument("--processes", type=int, default=32, help="invocations at once")
+    fleet.add_argument("--processes", type=int, default=128, help="invocations at once")
     fleet.add_argument("--limit", type=float, default=1_000.0, help="seconds, at most")
     flood = storms.add_parser("flood")
     flood.add_argument("--devices", type=int, default=100)

@@ -6,6 +6,7 @@ services, with the process "killed" at one call. The devices come back through t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -48,14 +49,16 @@ def test_whatever_call_an_issuer_dies_at_its_device_gets_one_certificate_and_no_
     cloud: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = cloud.issued()
+    services = {name: cloud.target.client(name) for name in ("dynamodb", "iot", "acm-pca")}
     left_by: dict[str, tuple[IssuerKind, SimulatedDevice]] = {}
     for kind, operations in CALLS.items():
+        config = IssuerConfig.from_environment(cloud.function_of_issuer(kind.value)["Environment"]["Variables"])
         for number, operation in enumerate(operations, start=1):
             for fault in (Fault.KILLED_BEFORE, Fault.KILLED_AFTER):
                 name = f"dies-{kind.value}-{number}-{operation}-{fault.name.removeprefix('KILLED_').lower()}"
                 device = SimulatedDevice.create(tmp_path / name, name)
                 cloud.put_item(name, device.public_key_pem.encode())
-                die(cloud, kind, device, {number: fault}, monkeypatch)
+                die(config, device, FakeCloud(faults={number: fault}), services, monkeypatch)
                 left_by[name] = (kind, device)
 
     with ThreadPoolExecutor(4) as pool:
@@ -83,19 +86,20 @@ def describe(iot: Any, certificate_id: str) -> Any:
 
 
 def die(
-    cloud: Any, kind: IssuerKind, device: SimulatedDevice, faults: dict[int, Fault], monkeypatch: pytest.MonkeyPatch
+    config: IssuerConfig,
+    device: SimulatedDevice,
+    account: FakeCloud,
+    services: Mapping[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Issue for `device` in this process, until it is killed at one of its calls."""
-    account = FakeCloud(faults=faults)
 
     def at(service: str) -> Any:
-        return lambda *_: Client(account, cloud.target.client(service))
+        return lambda *_: Client(account, services[service])
 
     monkeypatch.setattr(clients, "dynamodb", at("dynamodb"))
     monkeypatch.setattr(single_try_clients, "iot", at("iot"))
     monkeypatch.setattr(single_try_clients, "acm_pca", at("acm-pca"))
-    function = cloud.function_of_issuer(kind.value)
-    config = IssuerConfig.from_environment(function["Environment"]["Variables"])
     clock = ClockOfTheDead()
     der = x509.load_pem_x509_csr(device.signing_request()).public_bytes(Encoding.DER)
     csr = verify(UnverifiedCsr.from_der(der), DeviceProfile.STANDARD)

@@ -8,11 +8,13 @@ import time
 import tty
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from secretfree.registry.admission import RowRefused
 from secretfree.request.keys import DevicePublicKey
+from secretfree_cli.factory import serial_port
 from secretfree_cli.factory.bench import SessionTally, Signal
 from secretfree_cli.factory.serial_port import enroll_from_serial, readings
 from secretfree_cli.factory.uart import DeviceReading, Unreadable
@@ -42,11 +44,14 @@ class Line:
 
     device_end: int
     port: str
+    is_open: threading.Event
+    """Set when the port is open: pyserial drops what came before."""
 
     def print_later(self, *chunks: bytes, pause: float = 0.05) -> None:
-        """Write as slowly as a UART would, from another thread."""
+        """Write as slowly as a UART would, from another thread, when the port is open."""
 
         def write() -> None:
+            self.is_open.wait(60)
             for chunk in chunks:
                 time.sleep(pause)
                 left = chunk
@@ -57,10 +62,20 @@ class Line:
 
 
 @pytest.fixture
-def line() -> Iterator[Line]:
+def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
     device_end, operator_end = os.openpty()
     tty.setraw(operator_end)
-    yield Line(device_end, os.ttyname(operator_end))
+    line = Line(device_end, os.ttyname(operator_end), threading.Event())
+    open_port = serial_port._open
+
+    def opened(port: str, baud: int) -> Any:
+        opened_port = open_port(port, baud)
+        line.is_open.set()
+        return opened_port
+
+    monkeypatch.setattr(serial_port, "_open", opened)
+    yield line
+    line.is_open.set()
     os.close(device_end)
     os.close(operator_end)
 
