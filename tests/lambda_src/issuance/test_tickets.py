@@ -21,6 +21,11 @@ def test_a_number_is_served_after_those_before_it() -> None:
     assert queue(600).wait(600, POLICY, START + 60) == 0
 
 
+def test_a_rate_above_the_quotas_makes_up_for_throttled_turns_and_shortens_no_wait() -> None:
+    faster = replace(queue(600), rate=POLICY.most_share * POLICY.rate)
+    assert faster.wait(600, POLICY, START) == queue(600).wait(600, POLICY, START)
+
+
 def test_a_queue_begins_after_the_numbers_that_were_given_before() -> None:
     later = TicketQueue.opened(queue(600), POLICY, START + 5_000)
     assert later.given == 600
