@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -75,6 +76,10 @@ def _copy_of_node(node: Any) -> Any:
 @functools.cache
 def quicken_moto() -> None:
     """Keep what moto computes for each account, each answer and each use of a CA's key. All its RSA keys are one."""
+    # moto's CloudFormation imports jsonschema, which uses this package for IRIs alone, if it is installed. Its import
+    # compiles 38 grammars and takes longer than that of all of moto.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
     from cryptography.hazmat.primitives.asymmetric import rsa
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
     from moto.acmpca import models as acmpca_models
