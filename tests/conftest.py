@@ -63,9 +63,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_finish() -> None:
-    """Have the garbage collector leave alone what collecting made: it would look at thousands of tests each time."""
+    """Have the garbage collector leave alone what collecting made: it would look at thousands of tests each time.
+
+    It also runs less often. It finds little, and takes a twentieth of the time.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
