@@ -66,7 +66,7 @@ BEFORE_AND_MARK: Mapping[str, tuple[str, str]] = {
     AUTHORIZER: ("0.35 of the sample", "1.15"),
     NEW_DEVICE: ("1.14", "1.08"),
     ASKING_AGAIN: ("2", "2"),
-    SIGNING: ("1.67 s", "1.35 s"),
+    SIGNING: ("1.67 s, 8 looks", "1.35 s"),
     STORM: ("172", "8"),
     MILLION: ("1,871", "4"),
     REVERT_CPU: ("9", "2"),
