@@ -8,12 +8,14 @@ over the bytecode that the tests' own environment has.
 
 from __future__ import annotations
 
-import filecmp
+import csv
 import os
 import struct
 import subprocess
 import sys
 import sysconfig
+from contextlib import suppress
+from importlib.util import cache_from_source
 from pathlib import Path
 
 UV = Path(sys.executable).with_name("uv")
@@ -37,19 +39,28 @@ def reuse_bytecode(environment: Path) -> None:
     Bytecode names the time and the size of its source (PEP 552), and the two sources may have different times.
     """
     own = Path(sysconfig.get_path("purelib"))
-    other = environment / own.relative_to(sys.prefix)
-    if not other.is_dir():
-        return  # of another Python
-    for package in other.iterdir():
-        for compiled in (own / package.name).rglob(f"__pycache__/*.{sys.implementation.cache_tag}.pyc"):
-            name = f"{compiled.name.partition('.')[0]}.py"
-            source, copy = compiled.parents[1] / name, other / compiled.parents[1].relative_to(own) / name
-            content = compiled.read_bytes()
-            target = copy.parent / "__pycache__" / compiled.name
-            is_current = source.is_file() and content[4:16] == bytes(4) + _stamp(source)
-            if is_current and copy.is_file() and not target.exists() and filecmp.cmp(source, copy):
-                target.parent.mkdir(exist_ok=True)
-                target.write_bytes(content[:8] + _stamp(copy) + content[16:])
+    other = environment / own.relative_to(sys.prefix)  # it does not exist if the environment is of another Python
+    for record in other.glob("*.dist-info/RECORD"):
+        with suppress(FileNotFoundError):
+            in_both = _recorded(record) & _recorded(own / record.relative_to(other))
+            for name in (name for name, _ in in_both if name.endswith(".py")):
+                _copy_bytecode(own / name, other / name)
+
+
+def _recorded(record: Path) -> set[tuple[str, str]]:
+    """The files of an installed package, each with its hash."""
+    with record.open(encoding="utf-8", newline="") as rows:
+        return {(name, digest) for name, digest, _ in csv.reader(rows)}
+
+
+def _copy_bytecode(source: Path, copy: Path) -> None:
+    compiled, target = Path(cache_from_source(source)), Path(cache_from_source(copy))
+    if not compiled.exists() or target.exists() or source.stat().st_size != copy.stat().st_size:
+        return  # two packages may bring the same file: the size says whose it is
+    content = compiled.read_bytes()
+    if content[4:16] == bytes(4) + _stamp(source):  # zeros: by time and size, not by the source's hash
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(content[:8] + _stamp(copy) + content[16:])
 
 
 def _stamp(source: Path) -> bytes:
