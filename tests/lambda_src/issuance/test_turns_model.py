@@ -177,7 +177,7 @@ class IotCoreQueueModel(QueueModel):
 QUICK = settings(
     max_examples=15, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
-THOROUGH = settings(QUICK, max_examples=1_000, stateful_step_count=30, derandomize=False)
+THOROUGH = settings(QUICK, max_examples=200, derandomize=False)
 
 
 class TestPrivateCaQueue(QueueModel.TestCase):  # type: ignore[misc,name-defined]
