@@ -115,7 +115,6 @@ def test_another_python_makes_assets_of_the_same_bytes(
         assert made.whole[name] == assets.whole[name]
 
 
-@pytest.mark.nightly
 def test_the_oldest_aws_cdk_lib_of_pyproject_synthesises_the_same_bundle(
     install: Install, assets: Assets, tmp_path: Path
 ) -> None:
