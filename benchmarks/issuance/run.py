@@ -112,7 +112,7 @@ class Benchmark:
         self.endpoint = endpoint
         self.latency = latency
         # Lambda's code folder is read-only: each interpreter compiles the modules that have no bytecode there.
-        # By the function's name, a handler knows that it is imported in Lambda.
+        # The function's name marks an import in Lambda.
         self._code = {
             "PYTHONPATH": str(code.resolve()),
             "PYTHONDONTWRITEBYTECODE": "1",

@@ -344,7 +344,16 @@ class TestCdkValidation:
     """The CDK's own check of templates, which the other tests and the sample app leave out."""
 
     def test_it_finds_something_in_the_wrong_template_alone(self, assembly):
-        report = reports_of(assembly)[VALIDATION]
+        reports = reports_of(assembly)
+        paths = [
+            construct["constructPath"]
+            for report in reports.values()
+            for violation in report["violations"]
+            for construct in violation["violatingConstructs"]
+        ]
+        assert len(reports) == 1 + len(PACKS)
+        assert {path.partition("/")[0] for path in paths} <= {*STACKS, "Wrong"}
+        report = reports[VALIDATION]
         (violation,) = report["violations"]
         assert [construct["constructPath"] for construct in violation["violatingConstructs"]] == ["Wrong/Bucket"]
 

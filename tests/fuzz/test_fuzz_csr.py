@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -63,4 +64,5 @@ def test_a_fuzzing_run_finds_nothing(tmp_path: Path, seconds: int) -> None:
     )
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
     assert list(crashes.iterdir()) == []
-    assert "stat::number_of_executed_units" in run.stderr
+    (executed,) = re.findall(r"stat::number_of_executed_units: (\d+)", run.stderr)
+    assert int(executed) > len(list((FUZZ / "corpus").iterdir())), "no input but the corpus was tried"

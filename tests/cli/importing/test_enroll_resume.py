@@ -185,8 +185,12 @@ def test_kills_at_random_points_and_resuming_anywhere_lose_and_double_nothing(
     first = json.loads(output)
 
     chance = random.Random(20260131)
-    killed = 0
+    killed, is_new = 0, True
     while killed < kills:
+        if is_new:  # the kills at random may all come before the first row is written, or after the last
+            disturbed.kill_while_it_writes(*command(disturbed))
+            killed, is_new = killed + 1, False
+            continue
         process = disturbed.start(*command(disturbed), elsewhere=f"project-{killed % 3}")
         try:
             process.wait(timeout=chance.uniform(0.3, 0.8) * duration)
@@ -195,6 +199,7 @@ def test_kills_at_random_points_and_resuming_anywhere_lose_and_double_nothing(
             killed += 1
         else:  # it came to its end between the kills: begin again, with an empty table
             disturbed.make_anew()
+            is_new = True
         process.communicate()
     output, _ = disturbed.run(*command(disturbed), elsewhere="somewhere-else", code=ExitCode.PARTLY_REFUSED)
     last = json.loads(output)

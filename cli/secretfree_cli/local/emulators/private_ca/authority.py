@@ -7,14 +7,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, cast
-from uuid import uuid4
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from moto.acmpca.models import CertificateAuthority
-from moto.core.utils import unix_time
-from moto.utilities.utils import get_partition
 
 from secretfree_cli.local.emulators.private_ca.errors import InvalidArgsError
 from secretfree_cli.local.emulators.private_ca.subject import x509_name
@@ -62,25 +59,18 @@ class StrictCertificateAuthority(CertificateAuthority):
         Raises: InvalidArgsError for an algorithm that does not exist, is not emulated (ML-DSA, SM2), or does not fit.
         """
         key = _generate_key(certificate_authority_configuration.get("KeyAlgorithm"))
-        # moto's own constructor also generates an RSA key, which takes longer than all else and is not used here.
-        self.id = uuid4()
-        self.arn = f"arn:{get_partition(region)}:acm-pca:{region}:{account_id}:certificate-authority/{self.id}"
-        self.account_id = account_id
-        self.region_name = region
-        self.certificate_authority_configuration = certificate_authority_configuration
-        self.certificate_authority_type = certificate_authority_type
-        self.set_revocation_configuration(revocation_configuration or {"CrlConfiguration": {"Enabled": False}})
-        self.created_at = unix_time()
-        self.updated_at = None
-        self.status = "PENDING_CERTIFICATE"
+        super().__init__(
+            region,
+            account_id,
+            certificate_authority_configuration,
+            certificate_authority_type,
+            revocation_configuration or {"CrlConfiguration": {"Enabled": False}},
+            security_standard,
+        )
         self.usage_mode = _usage_mode(usage_mode)
-        self.security_standard = security_standard or "FIPS_140_2_LEVEL_3_OR_HIGHER"
-        self.policy = None
-        self.certificate_bytes = b""
-        self.certificate_chain = None
-        self.subject = certificate_authority_configuration.get("Subject", {})
         self._key: AuthorityKey = key
         self._csr: bytes | None = None
+        self.private_bytes = b""  # moto's own key is unused.
         signature_scheme(key, certificate_authority_configuration.get("SigningAlgorithm"))
 
     @property
