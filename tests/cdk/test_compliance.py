@@ -104,6 +104,8 @@ def assembly(tmp_path_factory):
         make(app)
     wrong = Stack(app, "Wrong")
     CfnResource(wrong, "Bucket", type="AWS::S3::Bucket", properties={"NoSuchProperty": "1"})
+    everything = iam.PolicyStatement(actions=["*"], resources=["*"])
+    iam.ManagedPolicy(wrong, "Everything", statements=[everything])
     # A finding of cdk-nag fails the synth. The files and the report are there in any case.
     with contextlib.suppress(RuntimeError):
         app.synth()
