@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from math import ceil
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,6 +15,7 @@ from secretfree.errors import Reason
 from secretfree.issuance.model import IssuedCertificate, NotReady
 from secretfree.issuance.rates import RetryPolicy
 from secretfree.issuance.tickets import Ticket, TicketPolicy
+from secretfree.issuance.turns import Turns
 from support.fake_cloud import Fault
 from support.world import World
 
@@ -117,10 +119,14 @@ class QueueModel(RuleBasedStateMachine):
         worker = self.workers[member.requests % 2]
         self.world.ports = replace(self.world.ports, turns=worker)
         member.requests += 1
+        may_call = {"GetItem"} if self.knows_the_queue(worker) else {"GetItem", "PutItem"}
+        before = self.record_of(member)
         self.world.cloud.calls.clear()
         answer = self.world.ask(member.name)
         if ticket is not None and self.world.clock.now() < ticket.at:
             self.require_nothing_gained(ticket, answer)
+            assert set(self.world.cloud.calls) <= may_call
+            assert self.record_of(member) == before
         if isinstance(answer, IssuedCertificate):
             self.waiting.remove(member)
             if ticket is not None:
@@ -140,11 +146,19 @@ class QueueModel(RuleBasedStateMachine):
             now = self.world.clock.now()
             member.latest = now + (given.at - now) / SLOWEST + THROTTLED_FOR
 
+    def knows_the_queue(self, worker: Turns) -> bool:
+        """Whether a worker only reads for a device that comes before its time.
+
+        Another one tries to write the device's first record, which the ledger refuses: there is one.
+        """
+        policy, moment = TicketPolicy(rate=RATE), self.world.clock.now().timestamp()
+        known = (worker._queue, self.counter.read())
+        return worker._alert and all(queue is not None and queue.is_open(policy, moment) for queue in known)
+
     def require_nothing_gained(self, ticket: Ticket, answer: IssuedCertificate | NotReady) -> None:
-        """A device that comes before its time gets the rest of its wait, for reads alone."""
+        """A device that comes before its time gets the rest of its wait."""
         assert isinstance(answer, NotReady)
         assert answer.retry_after == ceil((ticket.at - self.world.clock.now()).total_seconds())
-        assert set(self.world.cloud.calls) == {"GetItem"}
 
     def require_its_turn(self, ticket: Ticket) -> None:
         """A certificate comes after the time that was named, and after the numbers before it.
@@ -162,8 +176,11 @@ class QueueModel(RuleBasedStateMachine):
     def queue(self) -> dict[str, dict[str, str]] | None:
         return self.world.items.get(("tickets#", f"tickets#{self.kind.value}"))
 
+    def record_of(self, member: Member) -> dict[str, Any]:
+        return dict(self.world.items.get((member.name, f"issuance#{self.kind.value}"), {}))
+
     def ticket_of(self, member: Member) -> Ticket | None:
-        item = self.world.items.get((member.name, f"issuance#{self.kind.value}"), {})
+        item = self.record_of(member)
         if "ticket" not in item:
             return None
         number, at = (int(item["ticket"]["M"][name]["N"]) for name in ("number", "at"))
