@@ -71,6 +71,7 @@ def test_iot_core_needs_no_private_ca_on_the_bill() -> None:
     assert not [line for line in document["cost"]["lines"] if line["service"] == "Private CA"]
 
 
+@pytest.mark.slow
 def test_the_plot_shows_both_fleets(tmp_path: Path) -> None:
     picture = tmp_path / "plan.png"
     code, out, err = invoke("--devices", "200", "--over", "0.002", "--plot", str(picture))

@@ -112,6 +112,7 @@ def test_of_many_stuck_devices_those_that_wait_longest_are_kept() -> None:
     assert min(int(one.device_id) for one in made.stuck) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(browser() is None, reason=f"none of {', '.join(BROWSERS)} is installed")
 def test_no_width_makes_the_page_overflow(tmp_path: Path) -> None:
     # The measuring page reads the report from outside, which its policy does not concern.

@@ -225,6 +225,7 @@ def test_a_counter_that_fails_is_reported_once_until_it_works_again(kind: Issuer
     assert all("UpdateItem" in str(error) for error in world.counter_failures)
 
 
+@pytest.mark.slow
 @BOTH
 def test_a_stopped_storm_is_forgotten(kind: IssuerKind) -> None:
     world = world_of(kind, rate=0.1)
@@ -281,6 +282,7 @@ class Fleet:
             heapq.heappush(self._due, (now + pause, device))
 
 
+@pytest.mark.slow
 @BOTH
 def test_a_fleet_is_served_in_its_time_with_few_requests_and_writes(kind: IssuerKind) -> None:
     world = world_of(kind, rate=2.0)
@@ -294,6 +296,7 @@ def test_a_fleet_is_served_in_its_time_with_few_requests_and_writes(kind: Issuer
     assert sum(operation in WRITES for operation in world.cloud.calls) <= 9 * 240
 
 
+@pytest.mark.slow
 @BOTH
 def test_devices_that_ask_all_the_time_gain_nothing_and_those_that_wait_are_not_starved(kind: IssuerKind) -> None:
     world = world_of(kind, rate=2.0)
