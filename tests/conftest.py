@@ -25,7 +25,7 @@ from support.construct_process import quicken
 from support.quick_aws import quicken_botocore
 
 # A busy machine is no failure: no example has a deadline.
-settings.register_profile("suite", deadline=None, max_examples=40)
+settings.register_profile("suite", deadline=None, max_examples=30)
 settings.register_profile("nightly", deadline=None, max_examples=2_000, print_blob=True)
 settings.load_profile("suite")
 

@@ -12,6 +12,8 @@ from botocore.exceptions import ClientError
 from secretfree_device.mqtt import DeviceConnection
 from secretfree_device.session import Broker, MqttError
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("local-device-sessions")]  # one cloud for all of them
+
 PATIENCE_SECONDS = 10
 POLICY = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:*","Resource":"*"}]}'
 
