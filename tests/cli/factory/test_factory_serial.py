@@ -5,20 +5,18 @@ import os
 import socket
 import threading
 import time
-import tty
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from secretfree.registry.admission import RowRefused
 from secretfree.request.keys import DevicePublicKey
-from secretfree_cli.factory import serial_port
 from secretfree_cli.factory.bench import SessionTally, Signal
 from secretfree_cli.factory.serial_port import enroll_from_serial, readings
 from secretfree_cli.factory.uart import DeviceReading, Unreadable
 from secretfree_cli.output import CliError
+from support.serial_terminal import serial_terminal
 
 
 @dataclass(frozen=True)
@@ -63,21 +61,8 @@ class Line:
 
 @pytest.fixture
 def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
-    device_end, operator_end = os.openpty()
-    tty.setraw(operator_end)
-    line = Line(device_end, os.ttyname(operator_end), threading.Event())
-    open_port = serial_port._open
-
-    def opened(port: str, baud: int) -> Any:
-        opened_port = open_port(port, baud)
-        line.is_open.set()
-        return opened_port
-
-    monkeypatch.setattr(serial_port, "_open", opened)
-    yield line
-    line.is_open.set()
-    os.close(device_end)
-    os.close(operator_end)
+    with serial_terminal(monkeypatch) as terminal:
+        yield Line(terminal.device_end, terminal.port, terminal.is_open)
 
 
 @dataclass

@@ -3,7 +3,6 @@
 import json
 import os
 import threading
-import tty
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,10 @@ from secretfree.adapters.dynamodb.registry_store import DynamoDbRegistryStore
 from secretfree.registry.batch import BatchState
 from secretfree.registry.store import list_batches
 from secretfree.request.keys import DevicePublicKey
-from secretfree_cli.factory import commands, serial_port
+from secretfree_cli.factory import commands
 from secretfree_cli.importing.commands import enroll
 from secretfree_cli.output import ExitCode
+from support.serial_terminal import serial_terminal
 
 KEYS = [DevicePublicKey.from_key(ec.generate_private_key(ec.SECP256R1()).public_key()) for _ in range(3)]
 UDIDS = [f"{number:02x}" * 16 for number in (0xA1, 0xB2, 0xC3)]
@@ -79,20 +79,8 @@ class Board:
 
 @pytest.fixture
 def board(monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
-    device_end, operator_end = os.openpty()
-    tty.setraw(operator_end)
-    board = Board(os.ttyname(operator_end), threading.Event(), device_end)
-    open_port = serial_port._open
-
-    def opened(port: str, baud: int) -> Any:
-        line = open_port(port, baud)
-        board.powered.set()
-        return line
-
-    monkeypatch.setattr(serial_port, "_open", opened)
-    yield board
-    os.close(device_end)
-    os.close(operator_end)
+    with serial_terminal(monkeypatch) as terminal:
+        yield Board(terminal.port, terminal.is_open, terminal.device_end)
 
 
 def run(*arguments: str, typed: str = "") -> Result:
