@@ -6,6 +6,7 @@ import io
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cached_property, partial
 from typing import Any
 
 from secretfree.contract import METRIC_NAMESPACE, Dimension, Metric
@@ -62,16 +63,22 @@ class _Watch:
     """Some alarms of a stack, with clients that are made once: hundreds of calls follow."""
 
     def __init__(self, target: Target, alarms: Alarms) -> None:
+        self._target = target
         self._names = list(alarms)
         self._cloudwatch = target.client("cloudwatch")
-        self._logs = target.client("logs")
-        self._group = next(
+
+    @cached_property
+    def _log(self) -> Callable[..., Any]:
+        """Writes events into a stream of its own. Only a breach needs it."""
+        client = self._target.client("logs")
+        group = next(
             one["PhysicalResourceId"]
-            for one in _resources(target)
+            for one in _resources(self._target)
             if one["ResourceType"] == "AWS::Logs::LogGroup" and "Authorizer" in one["LogicalResourceId"]
         )
-        with suppress(self._logs.exceptions.ResourceAlreadyExistsException):
-            self._logs.create_log_stream(logGroupName=self._group, logStreamName=_STREAM)
+        with suppress(client.exceptions.ResourceAlreadyExistsException):
+            client.create_log_stream(logGroupName=group, logStreamName=_STREAM)
+        return partial(client.put_log_events, logGroupName=group, logStreamName=_STREAM)
 
     def states(self) -> dict[str, str]:
         described = self._cloudwatch.describe_alarms(AlarmNames=self._names)["MetricAlarms"]
@@ -85,7 +92,7 @@ class _Watch:
             self._cloudwatch.put_metric_data(Namespace=alarm["Namespace"], MetricData=[datum])
             return
         event = {"timestamp": int(time.time() * 1000), "message": _line(alarm, value)}
-        self._logs.put_log_events(logGroupName=self._group, logStreamName=_STREAM, logEvents=[event])
+        self._log(logEvents=[event])
 
 
 def _line(alarm: Mapping[str, Any], value: float) -> str:
